@@ -1,0 +1,8 @@
+# Self-attention among the proposals, t = 32.
+_base_ = './frcnn_murky.py'
+model = dict(
+    roi_head=dict(
+        type='RegionAttentionRoIHead',
+        bbox_head=dict(
+            type='RegionAttentionBBoxHead',
+            attention=dict(type='RegionSelfAttention', temperature=32.0))))

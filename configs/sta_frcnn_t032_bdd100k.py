@@ -1,0 +1,8 @@
+# Source-target attention, t = 0.32.
+_base_ = './frcnn_bdd100k.py'
+model = dict(
+    roi_head=dict(
+        type='RegionAttentionRoIHead',
+        bbox_head=dict(
+            type='RegionAttentionBBoxHead',
+            attention=dict(type='RegionSourceTargetAttention', temperature=0.32))))

@@ -1,0 +1,156 @@
+"""Lambda layer among the regions of an image."""
+from __future__ import annotations
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from .base import BaseRegionAttention
+from .geometry import PairGeometryEncoder
+from .regions import RegionBatch
+
+
+class RegionBatchNorm(nn.BatchNorm1d):
+    """Batch norm over a flat list of regions; fewer than two are normalised by the running state.
+
+    Padding never reaches it, for it works on the flat list.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.size(0) > 1:
+            return super().forward(x)
+        return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight,
+                                        self.bias, False, 0.0, self.eps)
+
+
+def build_region_norm(name: str, channels: int) -> nn.Module:
+    """'BN' or 'LN' over features (N, channels)."""
+    norms = {'BN': RegionBatchNorm, 'LN': nn.LayerNorm}
+    if name not in norms:
+        raise ValueError(f"norm must be 'BN' (batch norm) or 'LN' (layer norm), got {name!r}")
+    return norms[name](channels)
+
+
+def content_lambda(keys: Tensor, values: Tensor) -> Tensor:
+    """Sum over regions and u of K V^T: (B, N, k, u), (B, N, v, u) to (B, k, v)."""
+    return torch.einsum('bnku,bnvu->bkv', keys, values)
+
+
+def masked_softmax(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax over dim 1 of (B, N, ...); where mask (B, N) is False, and if it is so everywhere: 0."""
+    dtype = x.dtype
+    # A sum of a thousand exponentials loses its small terms in half precision.
+    x = x.float() if dtype in (torch.float16, torch.bfloat16) else x
+    if mask is None:
+        return x.softmax(1).to(dtype)
+    mask = mask.reshape(*mask.shape, *[1] * (x.dim() - 2))
+    weights = x.masked_fill(~mask, torch.finfo(x.dtype).min).softmax(1)
+    return weights.masked_fill(~mask, 0).to(dtype)
+
+
+@MODELS.register_module()
+class RegionLambda(BaseRegionAttention):
+    r"""Lambda layer (LambdaNetworks, Bello, ICLR 2021, Eq. 1-2 and Fig. 3) over an image's regions.
+
+    The context becomes one small linear map that is applied to each region's queries:
+
+    .. math::
+        \lambda^c = \sum_{m,u} \bar K_{mu} V_{mu}^T, \quad
+        \lambda^p_n = \frac{1}{M} \sum_{m,u} E_{nmu} V_{mu}^T, \quad
+        y_n^h = (\lambda^c + \lambda^p_n)^T q_n^h
+
+    with :math:`\bar K` the softmax of the keys over the M regions. The content map is shared by
+    all heads and regions: O(N) in time and memory. E comes from the geometry of the pair instead
+    of a table of grid positions, and its sum is a mean, so that 512 sampled and 1000 tested
+    proposals give maps of one scale. Multiplied from the left,
+    :math:`(q_n^T E_{nmu})`, it never needs an N x N x k x v tensor.
+
+    Args:
+        embed_dims (int): Length d of a region's feature. Defaults to 1024.
+        num_heads (int): h; the value size is v = d / h. Defaults to 4.
+        key_dims (int): k. Defaults to 16.
+        intra_depth (int): u. Defaults to 1.
+        position (bool): Add the position lambdas. Defaults to False.
+        norm (str): Normalisation of Q and V: 'BN' or 'LN'. Defaults to 'BN'.
+        residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
+        pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to False.
+        init_cfg (dict, optional): mmengine initialisation. Defaults to None.
+
+    Raises:
+        ValueError: If embed_dims is not divisible by num_heads or the norm is unknown.
+    """
+
+    def __init__(self, embed_dims: int = 1024, num_heads: int = 4, key_dims: int = 16,
+                 intra_depth: int = 1, position: bool = False, norm: str = 'BN',
+                 residual: bool = True, pre_norm: bool = False,
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(embed_dims, residual, pre_norm, init_cfg)
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims ({embed_dims}) must be divisible by num_heads '
+                             f'({num_heads})')
+        self.num_heads, self.key_dims, self.intra_depth = num_heads, key_dims, intra_depth
+        value_dims = embed_dims // num_heads
+        self.q_proj = nn.Linear(embed_dims, key_dims * num_heads, bias=False)
+        self.k_proj = nn.Linear(embed_dims, key_dims * intra_depth, bias=False)
+        self.v_proj = nn.Linear(embed_dims, value_dims * intra_depth, bias=False)
+        self.q_norm = build_region_norm(norm, key_dims * num_heads)
+        self.v_norm = build_region_norm(norm, value_dims * intra_depth)
+        # As in the paper: keys and values at d^-1/2, queries so that q.k starts at unit scale.
+        nn.init.normal_(self.q_proj.weight, std=(embed_dims * key_dims)**-0.5)
+        nn.init.normal_(self.k_proj.weight, std=embed_dims**-0.5)
+        nn.init.normal_(self.v_proj.weight, std=embed_dims**-0.5)
+        if position:
+            self.geometry = PairGeometryEncoder()
+            self.geometry_key = nn.Linear(self.geometry.hidden_dims, key_dims * intra_depth)
+        else:
+            self.geometry = None
+
+    def _project(self, queries: Tensor, regions: RegionBatch, context: Tensor,
+                 sources: RegionBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Q (B, N, h, k), K softmaxed (B, M, k, u) and V (B, M, v, u), padding zero."""
+        q = regions.pad(self.q_norm(self.q_proj(queries)))
+        k = sources.pad(self.k_proj(context)).unflatten(-1, (self.key_dims, self.intra_depth))
+        v = sources.pad(self.v_norm(self.v_proj(context)))
+        k = masked_softmax(k, sources.key_mask)
+        return (q.unflatten(-1, (self.num_heads, self.key_dims)), k,
+                v.unflatten(-1, (-1, self.intra_depth)))
+
+    def _position_weights(self, q: Tensor, regions: RegionBatch, sources: RegionBatch) -> Tensor:
+        """(q_n^T E_nmu) / M: shape (B, N, h, u, M)."""
+
+        def combine(hidden: Tensor, q: Tensor) -> Tensor:
+            # Fold the last layer into the queries: the pairs only ever carry the hidden width.
+            weight = self.geometry_key.weight.view(self.key_dims, self.intra_depth, -1).to(q.dtype)
+            bias = self.geometry_key.bias.view(self.key_dims, self.intra_depth).to(q.dtype)
+            folded = torch.einsum('bnhk,kuj->bnhuj', q, weight)
+            offset = torch.einsum('bnhk,ku->bnhu', q, bias)
+            return torch.einsum('bnhuj,bnmj->bnhum', folded, hidden.to(q.dtype)) + offset[..., None]
+
+        weights = self.geometry.contract(regions.pad(regions.boxes), sources.pad(sources.boxes),
+                                         combine, q)
+        mask = sources.key_mask
+        if mask is None:
+            return weights / weights.size(-1)
+        count = mask.sum(1).clamp(min=1).to(weights.dtype)
+        return weights * (mask.to(weights.dtype) / count[:, None])[:, None, None, None, :]
+
+    def attend(self, queries: Tensor, regions: RegionBatch, context: Tensor,
+               sources: RegionBatch) -> Tensor:
+        q, k, v = self._project(queries, regions, context, sources)
+        out = torch.einsum('bnhk,bkv->bnhv', q, content_lambda(k, v))
+        if self.geometry is not None:
+            weights = self._position_weights(q, regions, sources)
+            out = out + torch.einsum('bnhum,bmvu->bnhv', weights, v)
+        return regions.unpad(out.flatten(2))
+
+    def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
+                sources: RegionBatch) -> list[Tensor]:
+        """Signed weights of each value in the output, summed over the intra-depth u.
+
+        The output is their product with the values exactly for u = 1.
+        """
+        q, k, _ = self._project(queries, regions, context, sources)
+        weights = torch.einsum('bnhk,bmku->bnhum', q, k)
+        if self.geometry is not None:
+            weights = weights + self._position_weights(q, regions, sources)
+        return regions.split(weights.sum(3).transpose(1, 2), sources)

@@ -1,0 +1,4 @@
+"""Backbones."""
+from .efficientnet_lite import EfficientNetLite0
+
+__all__ = ['EfficientNetLite0']

@@ -1,0 +1,87 @@
+"""Sizes of image files, and a check that they are all there, whole and readable."""
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from PIL import Image, UnidentifiedImageError
+
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+#: Last bytes of a whole file; after the marker some writers pad a little.
+_END_MARKERS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
+_TAIL = 32  # bytes
+
+SizeT = Tuple[int, int]
+
+
+class ImageFileError(ValueError):
+    """Image files that are missing, empty, cut off or no images."""
+
+
+def probe_image(path: str, whole: bool = True) -> Tuple[Optional[SizeT], Optional[str]]:
+    """Reads the header of an image and checks that the file is not cut off.
+
+    Only header and tail are read. A file whose tail lacks the end marker is
+    decoded in full to be sure.
+
+    Args:
+        path: The file.
+        whole: Check the end of the file as well.
+
+    Returns:
+        ``(width, height)`` in pixels, as a viewer that follows the EXIF
+        orientation shows it, and None; or None and what is wrong.
+    """
+    try:
+        if Path(path).stat().st_size == 0:
+            return None, 'empty file'
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION, 1) >= 5:
+                width, height = height, width
+            if whole and not _has_end(path, image.format):
+                image.load()
+    except (FileNotFoundError, NotADirectoryError):
+        return None, 'missing'
+    except UnidentifiedImageError:
+        return None, 'not an image'
+    except (OSError, SyntaxError, Image.DecompressionBombError) as err:
+        # PIL says "image file is truncated", and SyntaxError for a broken PNG
+        return None, f'cut off or damaged: {err}'
+    return (width, height), None
+
+
+def _has_end(path: str, kind: Optional[str]) -> bool:
+    """Whether the file ends with the end marker of its format."""
+    marker = _END_MARKERS.get(kind or '')
+    if marker is None:
+        return False
+    with open(path, 'rb') as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - _TAIL))
+        return marker in file.read()
+
+
+def probe_images(paths: Sequence[str], whole: bool = True, threads: int = 8) -> List[SizeT]:
+    """Probes many images.
+
+    Args:
+        paths: The files.
+        whole: Check the ends of the files as well.
+        threads: Number of readers; they wait for the disk most of the time.
+
+    Returns:
+        ``(width, height)`` of each in pixels.
+
+    Raises:
+        ImageFileError: Naming the first ten bad files and what is wrong with each.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(lambda path: probe_image(path, whole), paths))
+    bad = [f'{path}: {why}' for path, (_, why) in zip(paths, results) if why]
+    if bad:
+        more = f'\n  ... and {len(bad) - 10} more' if len(bad) > 10 else ''
+        listed = '\n  '.join(bad[:10])
+        raise ImageFileError(
+            f'{len(bad)} of {len(paths)} images cannot be used:\n  {listed}{more}\nUnpack or download '
+            'them again, correct data_root or data_prefix, or remove their frames from the labels.')
+    return [size for size, _ in results]

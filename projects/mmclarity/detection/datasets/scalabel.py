@@ -1,0 +1,354 @@
+"""Reading of BDD100K's Scalabel labels, without any framework.
+
+Four layouts occur in the wild and are told apart by their content:
+
+* **det_20**: one JSON list of frames for each split,
+  ``[{name, attributes, labels: [{id, category, attributes, box2d}]}]``;
+* **2018**: ``bdd100k_labels_images_{train,val}.json``, the same fields with the
+  old category names, and drivable areas and lanes among the labels;
+* **Scalabel data set**: the same list under the key ``frames``;
+* **one file per image**: a folder of ``{name, attributes, frames: [{objects}]}``.
+
+Scalabel boxes include their last pixel: a box from ``x1`` to ``x2`` is
+``x2 - x1 + 1`` pixels wide, so the half-open box that mmdet and COCO use is
+``(x1, y1, x2 + 1, y2 + 1)``.
+
+The class order and the name mappings are those of the detection benchmark
+(https://doc.bdd100k.com/format.html).
+"""
+import json
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+
+CLASSES = ('pedestrian', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+           'traffic light', 'traffic sign')
+PALETTE = [(220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100),
+           (0, 0, 230), (119, 11, 32), (250, 170, 30), (220, 220, 0)]
+#: Names of older releases and what they are called today.
+NAME_MAPPING = {'person': 'pedestrian', 'bike': 'bicycle', 'motor': 'motorcycle',
+                'caravan': 'car', 'van': 'car'}
+#: Categories that are neither to be learnt nor to be punished, and their class.
+IGNORED_MAPPING = {'other person': 'pedestrian', 'other vehicle': 'car', 'trailer': 'truck'}
+#: Attributes of a frame that the metrics group by.
+FRAME_ATTRIBUTES = ('weather', 'timeofday', 'scene')
+#: BDD100K's own word for an attribute that nobody filled in.
+UNDEFINED = 'undefined'
+
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_BOX_KEYS = ('x1', 'y1', 'x2', 'y2')
+_LAYOUT_HELP = ('Expected a JSON list of frames (det_20 or bdd100k_labels_images_*.json), a '
+                'Scalabel data set {"frames": [...]}, or a folder with one JSON file per image')
+
+BoxT = Tuple[float, float, float, float]
+
+
+class ScalabelError(ValueError):
+    """Labels that cannot be used; the message names file, place and remedy."""
+
+
+@dataclass(slots=True)
+class Label:
+    """One labelled object.
+
+    Attributes:
+        id: Identifier, unique within its frame at least.
+        category: One of :data:`CLASSES`, old names already mapped.
+        box: ``(x1, y1, x2, y2)`` in pixels, last pixel included.
+        ignored: True if neither finding nor missing the object counts.
+        attributes: The label's own attributes (``occluded``, ``truncated``...).
+    """
+    id: str
+    category: str
+    box: BoxT
+    ignored: bool
+    attributes: Dict[str, Any]
+
+    @property
+    def xyxy(self) -> BoxT:
+        """The half-open box ``(x1, y1, x2 + 1, y2 + 1)`` in pixels."""
+        x1, y1, x2, y2 = self.box
+        return x1, y1, x2 + 1, y2 + 1
+
+
+@dataclass(slots=True)
+class Frame:
+    """One image and what is labelled in it.
+
+    Attributes:
+        name: File name of the image.
+        labels: Its objects; empty for a negative.
+        attributes: ``weather``, ``timeofday`` and ``scene`` always exist
+            (``'undefined'`` where nobody filled them in), others as given.
+        place: File and position, for messages.
+        video: Name of the clip, if the frame belongs to one.
+        size: ``(width, height)`` in pixels where the labels give it.
+    """
+    name: str
+    labels: List[Label]
+    attributes: Dict[str, Any]
+    place: str
+    video: Optional[str] = None
+    size: Optional[Tuple[int, int]] = None
+
+    @property
+    def relative_path(self) -> str:
+        """Path of the image below the image folder (``video/name`` for clips)."""
+        return f'{self.video}/{self.name}' if self.video else self.name
+
+
+@dataclass
+class ParseReport:
+    """What was skipped or changed while reading, for one warning at the end."""
+    unknown: Counter = field(default_factory=Counter)
+    negatives: int = 0
+    no_box: int = 0
+    no_area: int = 0
+    outside: int = 0
+    clipped: int = 0
+    duplicates: int = 0
+
+    def summary(self) -> Optional[str]:
+        """Returns one sentence per finding, or None if there is nothing to say."""
+        parts = []
+        if self.unknown:
+            names = ', '.join(f'{name!r}: {n}' for name, n in self.unknown.most_common(12))
+            more = ', ...' if len(self.unknown) > 12 else ''
+            parts.append(f'{sum(self.unknown.values())} labels of unknown categories skipped '
+                         f'({names}{more})')
+        for count, text in ((self.no_box, 'labels without box2d skipped'),
+                            (self.no_area, 'boxes of no area skipped'),
+                            (self.outside, 'boxes wholly outside their image skipped'),
+                            (self.clipped, 'boxes reaching more than 1 px out of their image'),
+                            (self.duplicates, 'frames that occur more than once')):
+            if count:
+                parts.append(f'{count} {text}')
+        return '; '.join(parts) if parts else None
+
+
+def read_json(path: Union[str, Path]) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ScalabelError: If it is empty, not text, cut off or no JSON; the message
+            gives line, column and character.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as err:
+        raise ScalabelError(f'{path}: byte {err.start} is not text, so this is no JSON file; unpack '
+                            'it if it is an archive, else download it again') from err
+    if not text.strip():
+        raise ScalabelError(f'{path}: the file is empty; download it again')
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as err:
+        cut = err.pos >= len(text.rstrip()) or err.msg.startswith('Unterminated string')
+        why = 'the file is cut off' if cut else 'not valid JSON'
+        raise ScalabelError(
+            f'{path}: {why}: {err.msg} at line {err.lineno}, column {err.colno} (character '
+            f'{err.pos} of {len(text)}); download the file again or mend that place') from err
+
+
+def write_json(path: Union[str, Path], content: Any) -> None:
+    """Writes JSON so that ``path`` holds either the old content or all of the new.
+
+    Args:
+        path: The file to write; its folder is made where missing.
+        content: What ``json`` can write; NaN and infinity are refused.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with part.open('w', encoding='utf-8') as file:
+            # the C encoder of `dumps` is several times faster than `dump`
+            file.write(json.dumps(content, allow_nan=False))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_frames(path: Union[str, Path]) -> Tuple[List[Frame], ParseReport]:
+    """Reads the labels of one split, whatever their layout.
+
+    Args:
+        path: A JSON file, or a folder of JSON files.
+
+    Returns:
+        The frames in the order of the file (files in the order of their names)
+        and a report of what was skipped. Boxes are as labelled: clip them with
+        :func:`fit_box` once the size of the image is known.
+
+    Raises:
+        FileNotFoundError: If ``path`` does not exist.
+        ScalabelError: If the content is none of the layouts, has no frames, has
+            labels but none of a BDD100K category, or has a coordinate that is
+            no finite number.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: no such label file or folder')
+    files = sorted(path.glob('*.json')) if path.is_dir() else [path]
+    if not files:
+        raise ScalabelError(f'{path}: the folder holds no *.json file. {_LAYOUT_HELP}')
+    report = ParseReport()
+    frames: List[Frame] = []
+    for file in files:
+        frames.extend(_parse_frame(raw, place, report) for raw, place in _raw_frames(file))
+    if not frames:
+        raise ScalabelError(f'{path}: the labels hold no frames. {_LAYOUT_HELP}')
+    if report.unknown and not any(frame.labels for frame in frames):
+        raise ScalabelError(
+            f'{path}: none of {sum(report.unknown.values())} labels is of a BDD100K category; found '
+            f'{sorted(report.unknown)[:20]}, known are {list(CLASSES)}. Is this the label file of '
+            'another task (lanes, drivable area) or another data set?')
+    report.duplicates = len(frames) - len({frame.relative_path for frame in frames})
+    return frames, report
+
+
+def fit_box(label: Label, size: Tuple[int, int], report: ParseReport) -> Optional[BoxT]:
+    """Clips a label's half-open box to its image.
+
+    Up to one pixel beyond the border is usual in BDD100K (coordinates run to
+    1280, not 1279) and is not reported.
+
+    Args:
+        label: The label.
+        size: ``(width, height)`` of the image in pixels.
+        report: Counts what is outside or was clipped.
+
+    Returns:
+        ``(x1, y1, x2, y2)`` within ``[0, width] x [0, height]``, or None if
+        nothing of the box lies in the image.
+    """
+    width, height = size
+    x1, y1, x2, y2 = label.xyxy
+    box = max(x1, 0.), max(y1, 0.), min(x2, float(width)), min(y2, float(height))
+    if box[2] <= box[0] or box[3] <= box[1]:
+        report.outside += 1
+        return None
+    if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
+        report.clipped += 1
+    return box
+
+
+def _raw_frames(file: Path) -> Iterator[Tuple[Dict[str, Any], str]]:
+    """Yields each raw frame of a file in det_20 fields, and its place for messages."""
+    content = read_json(file)
+    if isinstance(content, dict):
+        if 'images' in content and 'annotations' in content:
+            raise ScalabelError(f'{file}: this is COCO JSON; read it with mmdet\'s CocoDataset. '
+                                f'{_LAYOUT_HELP}')
+        if 'frames' in content and 'name' in content:
+            content = [_from_single_file(content, file)]
+        elif 'frames' in content:
+            content = content['frames']
+        elif 'name' in content:
+            content = [content]
+    if not isinstance(content, list):
+        raise ScalabelError(f'{file}: unknown layout ({_describe(content)}). {_LAYOUT_HELP}')
+    for index, raw in enumerate(content):
+        place = f'{file}: frame {index}'
+        if not isinstance(raw, dict) or not isinstance(raw.get('name'), str) or not raw['name']:
+            raise ScalabelError(f'{place}: a frame must be an object with a file name under "name", '
+                                f'got {_describe(raw)}. {_LAYOUT_HELP}')
+        yield raw, f'{place} ({raw["name"]!r})'
+
+
+def _from_single_file(content: Dict[str, Any], file: Path) -> Dict[str, Any]:
+    """Rewrites the old one-file-per-image layout in det_20 fields."""
+    inner = content['frames'] if content['frames'] is not None else []
+    if not isinstance(inner, list) or not all(isinstance(item, dict) for item in inner):
+        raise ScalabelError(f'{file}: "frames" must be a list of objects, got {_describe(inner)}')
+    if len(inner) > 1:
+        raise ScalabelError(f'{file}: {len(inner)} frames for one image {content["name"]!r}; keep '
+                            'the one that belongs to the image')
+    return {**content, 'frames': None, 'labels': inner[0].get('objects') if inner else None}
+
+
+def _parse_frame(raw: Dict[str, Any], place: str, report: ParseReport) -> Frame:
+    """Validates one frame in det_20 fields."""
+    name = raw['name']
+    if not name.lower().endswith(_IMAGE_SUFFIXES):
+        name += '.jpg'  # the old layout gives names without a suffix
+    attributes = _expect(raw, 'attributes', dict, place) or {}
+    attributes = {**attributes,
+                  **{key: attributes.get(key) or UNDEFINED for key in FRAME_ATTRIBUTES}}
+    size = _expect(raw, 'size', dict, place)
+    if size is not None:
+        size = (size.get('width'), size.get('height'))
+        if not all(isinstance(n, int) and n > 0 for n in size):
+            raise ScalabelError(f'{place}: "size" must give width and height as positive integers, '
+                                f'got {raw["size"]}; mend or remove it')
+    raw_labels = _expect(raw, 'labels', list, place)
+    if not raw_labels:
+        report.negatives += 1
+    labels = (_parse_label(item, f'{place}, label {index}', report)
+              for index, item in enumerate(raw_labels or []))
+    return Frame(name, [label for label in labels if label is not None], attributes, place,
+                 _expect(raw, 'videoName', str, place), size)
+
+
+def _parse_label(raw: Any, place: str, report: ParseReport) -> Optional[Label]:
+    """Validates one label; returns None (and counts) if it is to be skipped."""
+    if not isinstance(raw, dict):
+        raise ScalabelError(f'{place}: a label must be an object, got {_describe(raw)}')
+    place = f'{place} (id {raw.get("id")!r})'
+    category = _expect(raw, 'category', str, place)
+    attributes = _expect(raw, 'attributes', dict, place) or {}
+    ignored = bool(attributes.get('ignored') or attributes.get('crowd'))
+    ignored = ignored or category in IGNORED_MAPPING
+    known = NAME_MAPPING.get(category, IGNORED_MAPPING.get(category, category))
+    if known not in CLASSES:
+        report.unknown[str(category)] += 1
+        return None
+    box2d = _expect(raw, 'box2d', dict, place)
+    if box2d is None:
+        report.no_box += 1
+        return None
+    box = []
+    for key in _BOX_KEYS:
+        value = box2d.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) \
+                or not math.isfinite(value):
+            raise ScalabelError(f'{place}: box2d["{key}"] is {value!r}, not a finite number; mend '
+                                'the coordinate or delete the label')
+        box.append(float(value))
+    if box[2] < box[0] or box[3] < box[1]:
+        report.no_area += 1
+        return None
+    return Label(str(raw.get('id')), known, tuple(box), ignored, attributes)
+
+
+def _expect(raw: Dict[str, Any], key: str, kind: type, place: str) -> Any:
+    """Returns ``raw[key]``, None if missing or null; refuses another type."""
+    value = raw.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ScalabelError(f'{place}: "{key}" must be of type {kind.__name__} or null, got '
+                            f'{_describe(value)}')
+    return value
+
+
+def _describe(value: Any) -> str:
+    """Short description of a JSON value for messages."""
+    if isinstance(value, dict):
+        return f'an object with keys {sorted(value)[:8]}'
+    if isinstance(value, list):
+        return f'a list of {len(value)}'
+    return f'{type(value).__name__} {str(value)[:40]!r}'

@@ -1,0 +1,4 @@
+"""Evaluation of detections on road data."""
+from .bdd100k_metric import BDD100KMetric
+
+__all__ = ['BDD100KMetric']

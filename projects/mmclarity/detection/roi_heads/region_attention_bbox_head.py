@@ -1,0 +1,146 @@
+"""A box head in which regions look at each other."""
+from __future__ import annotations
+
+from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from ..attention import BaseRegionAttention
+from .region_context import RegionContext
+
+STAGES = {'fc1': (0, ), 'fc2': (1, ), 'both': (0, 1)}
+
+
+def build_attention(cfg: dict, base: type, allowed: str) -> nn.Module:
+    """Build an attention module, or say which types there are."""
+    if not isinstance(cfg, dict) or 'type' not in cfg:
+        raise TypeError(f'an attention is given as dict(type=..., ...), got {cfg!r}')
+    kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    if kind is None or not (isinstance(kind, type) and issubclass(kind, base)):
+        raise KeyError(f'unknown attention type {cfg["type"]!r} in the box head; use {allowed}, '
+                       f'or register a subclass of {base.__name__} in mmdet.registry.MODELS')
+    return MODELS.build(cfg)
+
+
+@MODELS.register_module()
+class RegionAttentionBBoxHead(ConvFCBBoxHead):
+    """ConvFCBBoxHead with attention among the regions of an image after its shared layers.
+
+    Parameter names are those of mmdet's ``Shared2FCBBoxHead``, so that checkpoints of a plain
+    Faster R-CNN load; the attention, zero-initialised, then changes nothing until it is trained.
+
+    Args:
+        attention (dict, optional): Config of a :class:`BaseRegionAttention`: RegionSelfAttention,
+            RegionSourceTargetAttention or RegionLambda. None: a plain head. ``embed_dims``
+            defaults to ``fc_out_channels``.
+        attention_after (str): 'fc1', 'fc2' or 'both' (two modules of the same config): after
+            which shared fully connected layer. Defaults to 'fc2'.
+        intra_attention (dict, optional): Config of an IntraRegionAttention that works among the
+            cells of each region before the first fully connected layer. ``in_channels`` and
+            ``roi_feat_size`` default to the head's. Defaults to None.
+        num_shared_fcs (int): Shared fully connected layers. Defaults to 2.
+        args, kwargs: See mmdet's ``ConvFCBBoxHead``.
+
+    Raises:
+        KeyError: If the attention type is unknown.
+        ValueError: If ``attention_after`` is unknown or names a layer the head has not.
+    """
+
+    def __init__(self, attention: dict | None = None, attention_after: str = 'fc2',
+                 intra_attention: dict | None = None, *args, num_shared_fcs: int = 2,
+                 **kwargs) -> None:
+        super().__init__(*args, num_shared_fcs=num_shared_fcs, **kwargs)
+        if attention_after not in STAGES:
+            raise ValueError(f'attention_after must be one of {", ".join(STAGES)}, got '
+                             f'{attention_after!r}')
+        stages = STAGES[attention_after] if attention is not None else ()
+        if stages and stages[-1] >= num_shared_fcs:
+            raise ValueError(f'attention_after={attention_after!r} needs {stages[-1] + 1} shared '
+                             f'fully connected layers, but num_shared_fcs={num_shared_fcs}')
+        self.attention = nn.ModuleDict()
+        for stage in stages:
+            cfg = dict(embed_dims=self.fc_out_channels) | dict(attention)
+            self.attention[f'fc{stage + 1}'] = build_attention(
+                cfg, BaseRegionAttention,
+                'RegionSelfAttention, RegionSourceTargetAttention or RegionLambda')
+        self.intra_attention = None
+        if intra_attention is not None:
+            channels = self.conv_out_channels if self.num_shared_convs else self.in_channels
+            cfg = dict(in_channels=channels, roi_feat_size=self.roi_feat_size[0])
+            self.intra_attention = build_attention(
+                cfg | dict(intra_attention), nn.Module, 'IntraRegionAttention')
+
+    @property
+    def num_sources(self) -> int:
+        """How many source proposals an image should bring; 0 if the attention needs none."""
+        return max((m.num_sources for m in self.attention.values() if m.uses_sources), default=0)
+
+    def forward(self, x: Tensor, context: RegionContext | None = None) -> tuple:
+        """Classification scores and box deltas of the target regions.
+
+        Args:
+            x (Tensor): Pooled features (M, C, H, W) of all regions of the context: the targets,
+                then further sources.
+            context (RegionContext, optional): Where the regions lie. Needed with an attention
+                among regions.
+
+        Returns:
+            tuple: ``cls_score`` (N, num_classes + 1) and ``bbox_pred`` (N, 4 * num_classes or 4)
+            of the N targets.
+        """
+        return self._predict(self._shared(x, context))
+
+    def explain(self, x: Tensor, context: RegionContext) -> dict[str, list[Tensor]]:
+        """The attention's weights, by layer ('fc1', 'fc2') and image: (heads, Nq, Nk) each.
+
+        Rows are the image's targets (at 'fc1' with 'both': all its regions), columns its sources.
+        """
+        weights: dict[str, list[Tensor]] = {}
+        self._shared(x, context, weights)
+        return weights
+
+    def _shared(self, x: Tensor, context: RegionContext | None,
+                weights: dict | None = None) -> Tensor:
+        if self.attention and context is None:
+            raise ValueError('RegionAttentionBBoxHead needs to know where its regions lie; use it '
+                             'inside RegionAttentionRoIHead or CascadeRegionAttentionRoIHead')
+        for conv in self.shared_convs:
+            x = conv(x)
+        if self.intra_attention is not None:
+            x = self.intra_attention(x)
+        if self.with_avg_pool and self.num_shared_fcs:
+            x = self.avg_pool(x)
+        if self.num_shared_fcs:
+            x = x.flatten(1)
+        last = list(self.attention)[-1] if self.attention else None
+        for i, fc in enumerate(self.shared_fcs, start=1):
+            x = self.relu(fc(x))
+            name = f'fc{i}'
+            if name not in self.attention:
+                continue
+            # Only the targets go on after the last attention; before it the sources, too, are
+            # regions like any other.
+            targets = context.targets if name == last else context.regions
+            source_x, sources = context.sources_of(x)
+            args = (x[:len(targets)], targets, source_x, sources)
+            if not self.attention[name].uses_sources:
+                args = args[:2]
+            if weights is not None:
+                weights[name] = self.attention[name].explain(*args)
+            x = self.attention[name](*args)
+        return x
+
+    def _predict(self, x: Tensor) -> tuple:
+        outputs = []
+        for convs, fcs in ((self.cls_convs, self.cls_fcs), (self.reg_convs, self.reg_fcs)):
+            y = x
+            for conv in convs:
+                y = conv(y)
+            if y.dim() > 2:
+                y = (self.avg_pool(y) if self.with_avg_pool else y).flatten(1)
+            for fc in fcs:
+                y = self.relu(fc(y))
+            outputs.append(y)
+        cls_score = self.fc_cls(outputs[0]) if self.with_cls else None
+        bbox_pred = self.fc_reg(outputs[1]) if self.with_reg else None
+        return cls_score, bbox_pred
