@@ -27,10 +27,13 @@ test_dataloader = val_dataloader
 
 max_epochs = 12
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+# bfloat16 and channels-last, on the CPU too: less than half the time of float32 a step.
+val_cfg = dict(type='ValLoop', fp16=True)
+test_cfg = dict(type='TestLoop', fp16=True)
+custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook')]
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='AutocastOptimWrapper',
+    dtype='bfloat16',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=10.0))
 param_scheduler = [

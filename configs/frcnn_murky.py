@@ -7,10 +7,12 @@ data_root = 'data/murky/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(320, 192), keep_ratio=True),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(320, 192), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
@@ -32,12 +34,15 @@ test_dataloader = val_dataloader
 val_evaluator = dict(by=('scene', ), instance_attribute='degraded')
 test_evaluator = val_evaluator
 
-max_epochs = 16
+max_epochs = 12
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+# bfloat16 and channels-last, on the CPU too: less than half the time of float32 a step.
+val_cfg = dict(type='ValLoop', fp16=True)
+test_cfg = dict(type='TestLoop', fp16=True)
+custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook')]
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='AutocastOptimWrapper',
+    dtype='bfloat16',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10.0))
 param_scheduler = [

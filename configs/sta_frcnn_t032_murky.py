@@ -5,4 +5,5 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=0.32))))
+            attention=dict(type='RegionSourceTargetAttention', temperature=0.32,
+                           geometry_bias=True))))

@@ -4,8 +4,9 @@
 
 * ``mmcv-lite`` has no compiled operators (``mmcv._ext``). A stand-in module supplies ``nms`` and
   ``roi_align`` (forward, backward) from torchvision's kernels, CPU and CUDA, with the calling
-  convention of mmcv 2.x. Any other operator raises :class:`MissingOperatorError`, which names it.
-  A compiled mmcv is left as it is.
+  convention of mmcv 2.x; on the CPU, where torchvision's roi_align is slow, the same numbers come
+  from :mod:`mmclarity._roi_align_cpu`. Any other operator raises :class:`MissingOperatorError`,
+  which names it. A compiled mmcv is left as it is.
 * torch >= 2.6 loads checkpoints with ``weights_only=True`` and refuses the few types that mmengine
   puts into them beside tensors; these, and no others, are declared safe.
 """
@@ -14,12 +15,15 @@ import importlib.machinery
 import importlib.util
 import pickle
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Callable, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from mmclarity import _roi_align_cpu
 
 EXT_NAME = 'mmcv._ext'
 _MARK = '__mmclarity_standin__'
@@ -113,17 +117,15 @@ def roi_align_forward(
     if output.numel() == 0:
         return
     dtype = _compute_dtype(input)
-    output.copy_(
-        torch.ops.torchvision.roi_align(
-            input.detach().to(dtype),
-            rois.detach().to(dtype),
-            float(spatial_scale),
-            int(aligned_height),
-            int(aligned_width),
-            int(sampling_ratio),
-            bool(aligned),
-        )
-    )
+    input, rois = input.detach().to(dtype), rois.detach().to(dtype)
+    how = float(spatial_scale), int(sampling_ratio), bool(aligned)
+    bins = int(aligned_height), int(aligned_width)
+    pooled = None
+    if input.device.type == 'cpu':
+        pooled = _roi_align_cpu.forward(input, rois, bins, *how)
+    if pooled is None:
+        pooled = torch.ops.torchvision.roi_align(input, rois, how[0], *bins, *how[1:])
+    output.copy_(pooled)
 
 
 def roi_align_backward(
@@ -162,20 +164,16 @@ def roi_align_backward(
     if grad_output.numel() == 0:
         return
     dtype = _compute_dtype(grad_output)
-    batch, channels, height, width = grad_input.shape
-    grad = torch.ops.torchvision._roi_align_backward(
-        grad_output.detach().to(dtype),
-        rois.detach().to(dtype),
-        float(spatial_scale),
-        int(aligned_height),
-        int(aligned_width),
-        batch,
-        channels,
-        height,
-        width,
-        int(sampling_ratio),
-        bool(aligned),
-    )
+    grad_output, rois = grad_output.detach().to(dtype), rois.detach().to(dtype)
+    how = float(spatial_scale), int(sampling_ratio), bool(aligned)
+    bins = int(aligned_height), int(aligned_width)
+    grad = None
+    if grad_output.device.type == 'cpu':
+        grad = _roi_align_cpu.backward(grad_output, rois, grad_input.shape, *how)
+    if grad is None:
+        grad = torch.ops.torchvision._roi_align_backward(
+            grad_output, rois, how[0], *bins, *grad_input.shape, *how[1:]
+        )
     grad_input.add_(grad.to(grad_input.dtype))
 
 

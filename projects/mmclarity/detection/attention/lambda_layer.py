@@ -37,7 +37,7 @@ def content_lambda(keys: Tensor, values: Tensor) -> Tensor:
 
 
 def masked_softmax(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over dim 1 of (B, N, ...); where mask (B, N) is False, and if it is so everywhere: 0."""
+    """Softmax over dim 1 of (B, N, ...) with zeros where mask (B, N) is False, even everywhere."""
     dtype = x.dtype
     # A sum of a thousand exponentials loses its small terms in half precision.
     x = x.float() if dtype in (torch.float16, torch.bfloat16) else x

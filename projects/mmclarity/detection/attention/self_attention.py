@@ -32,7 +32,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, temperature: float,
 
 @MODELS.register_module()
 class RegionSelfAttention(BaseRegionAttention):
-    r"""Inter-region self-attention: :math:`\mathrm{softmax}(Q K^T / t)\, V` over an image's regions.
+    r"""Inter-region self-attention: :math:`\mathrm{softmax}(Q K^T / t)\, V` over one image.
 
     Dot-product attention of "Attention Is All You Need" (Vaswani et al., 2017, Eq. 1) with the
     temperature left open.
@@ -104,8 +104,8 @@ class RegionSelfAttention(BaseRegionAttention):
     def attend(self, queries: Tensor, regions: RegionBatch, context: Tensor,
                sources: RegionBatch) -> Tensor:
         if len(sources) == 0:
-            # Keep the graph whole: no source, no context.
-            return (self.q_proj(queries) + self.k_proj(queries) + self.v_proj(queries)) * 0
+            # No source, no context; every parameter stays in the graph (distributed training).
+            return torch.zeros_like(queries) + sum(p.sum() for p in self.parameters()) * 0
         bias, has_key = self._bias(regions, sources)
         out = attention(
             self._heads(self.q_proj(queries), regions),
@@ -118,9 +118,11 @@ class RegionSelfAttention(BaseRegionAttention):
     def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
                 sources: RegionBatch) -> list[Tensor]:
         bias, has_key = self._bias(regions, sources)
-        q = self._heads(self.q_proj(queries), regions).float()
-        k = self._heads(self.k_proj(context), sources).float()
-        logits = q @ k.transpose(-1, -2) / self.temperature
+        q = self._heads(self.q_proj(queries), regions)
+        k = self._heads(self.k_proj(context), sources)
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        with torch.autocast(q.device.type, enabled=False):
+            logits = q.to(dtype) @ k.to(dtype).transpose(-1, -2) / self.temperature
         if bias is not None:
             logits = logits.masked_fill(~bias, float('-inf')) if bias.dtype == torch.bool \
                 else logits + bias

@@ -1,4 +1,5 @@
 """Road data sets for mmdet."""
+
 from .bdd100k import BDD100KDataset
 
 __all__ = ['BDD100KDataset']

@@ -1,21 +1,37 @@
 """BDD100K as it is distributed, for mmdet."""
+
 import difflib
 import logging
 import os.path as osp
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from .image_files import probe_images
-from .scalabel import (CLASSES, FRAME_ATTRIBUTES, IGNORED_MAPPING, NAME_MAPPING, PALETTE, Frame,
-                       ParseReport, ScalabelError, fit_box, load_frames)
+from .scalabel import (
+    CLASSES,
+    FRAME_ATTRIBUTES,
+    IGNORED_MAPPING,
+    NAME_MAPPING,
+    PALETTE,
+    Frame,
+    ParseReport,
+    ScalabelError,
+    fit_box,
+    load_frames,
+)
 
 #: Where the releases keep their labels; named in messages when found.
-_KNOWN_LABELS = ('labels/det_20/det_{split}.json', 'labels/bdd100k_labels_images_{split}.json',
-                 'bdd100k_labels_images_{split}.json', 'labels/100k/{split}')
+_KNOWN_LABELS = (
+    'labels/det_20/det_{split}.json',
+    'labels/bdd100k_labels_images_{split}.json',
+    'bdd100k_labels_images_{split}.json',
+    'labels/100k/{split}',
+)
 
 
 @DATASETS.register_module()
@@ -61,24 +77,29 @@ class BDD100KDataset(BaseDetDataset):
         ImageFileError: If images are missing, empty or cut off.
         ValueError: If classes are unknown or no image is left.
     """
-    METAINFO = dict(classes=CLASSES, palette=PALETTE, dataset_type='bdd100k')
 
-    def __init__(self,
-                 *args: Any,
-                 image_size: Optional[Sequence[int]] = None,
-                 check_images: bool = True,
-                 **kwargs: Any) -> None:
+    METAINFO = {'classes': CLASSES, 'palette': PALETTE, 'dataset_type': 'bdd100k'}
+
+    def __init__(
+        self,
+        *args: Any,
+        image_size: Sequence[int] | None = None,
+        check_images: bool = True,
+        **kwargs: Any,
+    ) -> None:
         if image_size is not None and (len(image_size) != 2 or min(image_size) <= 0):
             raise ValueError(f'image_size must be (width, height) in pixels, got {image_size}')
         if (kwargs.get('backend_args') or {}).get('backend', 'local') != 'local':
-            raise ValueError('BDD100KDataset reads local files only: copy the data set to a disk and '
-                             'remove backend_args')
+            raise ValueError(
+                'BDD100KDataset reads local files only: copy the data set to a disk and '
+                'remove backend_args'
+            )
         self.image_size = tuple(image_size) if image_size is not None else None
         self.check_images = check_images
         super().__init__(*args, **kwargs)
 
     @classmethod
-    def _load_metainfo(cls, metainfo: Optional[Mapping] = None) -> dict:
+    def _load_metainfo(cls, metainfo: Mapping | None = None) -> dict:
         """Checks the classes, and matches the palette to a subset of them.
 
         Unlike in mmengine a string is never taken for the name of a file: a
@@ -87,10 +108,13 @@ class BDD100KDataset(BaseDetDataset):
         metainfo = dict(metainfo or {})
         strings = {key: value for key, value in metainfo.items() if isinstance(value, str)}
         if 'classes' in strings:
-            raise ValueError(f'metainfo classes must be a list or tuple of names, got the string '
-                             f'{strings["classes"]!r}; write ({strings["classes"]!r}, )')
+            raise ValueError(
+                f'metainfo classes must be a list or tuple of names, got the string '
+                f'{strings["classes"]!r}; write ({strings["classes"]!r}, )'
+            )
         merged = super()._load_metainfo(
-            {key: value for key, value in metainfo.items() if key not in strings})
+            {key: value for key, value in metainfo.items() if key not in strings}
+        )
         merged.update(strings)
         if 'classes' in metainfo:
             merged['classes'] = cls._check_classes(metainfo['classes'])
@@ -99,7 +123,7 @@ class BDD100KDataset(BaseDetDataset):
         return merged
 
     @staticmethod
-    def _check_classes(classes: Sequence[str]) -> Tuple[str, ...]:
+    def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
         """Refuses class lists that BDD100K cannot serve."""
         if not classes:
             raise ValueError(f'metainfo classes is empty; choose among {list(CLASSES)}')
@@ -109,13 +133,15 @@ class BDD100KDataset(BaseDetDataset):
                 near = difflib.get_close_matches(str(name), CLASSES, 1)
                 hint = renamed.get(name) or (near[0] if near else None)
                 hint = f'; did you mean {hint!r}' if hint else ''
-                raise ValueError(f'metainfo classes: {name!r} is no class of BDD100K{hint}? The '
-                                 f'classes are {list(CLASSES)}')
+                raise ValueError(
+                    f'metainfo classes: {name!r} is no class of BDD100K{hint}? The '
+                    f'classes are {list(CLASSES)}'
+                )
         if len(set(classes)) != len(classes):
             raise ValueError(f'metainfo classes names a class twice: {list(classes)}')
         return tuple(classes)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Reads and checks labels and images.
 
         Returns:
@@ -125,31 +151,39 @@ class BDD100KDataset(BaseDetDataset):
         frames, report = load_frames(self.ann_file)
         paths = [self._image_path(frame) for frame in frames]
         sizes = self._image_sizes(frames, paths)
-        data_list = [self._data_info(index + 1, *item, report)
-                     for index, item in enumerate(zip(frames, paths, sizes))]
+        data_list = [
+            self._data_info(index + 1, *item, report)
+            for index, item in enumerate(zip(frames, paths, sizes, strict=True))
+        ]
         summary = report.summary()
         if summary:
             print_log(f'{self.ann_file}: {summary}', logger='current', level=logging.WARNING)
         return data_list
 
-    def filter_data(self) -> List[dict]:
+    def filter_data(self) -> list[dict]:
         """Applies ``filter_cfg`` outside of test mode."""
         if self.test_mode or not self.filter_cfg:
             return self.data_list
         unknown = set(self.filter_cfg) - {'filter_empty_gt', 'min_size'}
         if unknown:
-            raise ValueError(f'filter_cfg: unknown keys {sorted(unknown)}; known are '
-                             "'filter_empty_gt' and 'min_size'")
+            raise ValueError(
+                f'filter_cfg: unknown keys {sorted(unknown)}; known are '
+                "'filter_empty_gt' and 'min_size'"
+            )
         no_empty = self.filter_cfg.get('filter_empty_gt', False)
         min_size = self.filter_cfg.get('min_size', 0)
-        kept = [info for info in self.data_list
-                if (info['instances'] or not no_empty)
-                and min(info['width'], info['height']) >= min_size]
+        kept = [
+            info
+            for info in self.data_list
+            if (info['instances'] or not no_empty)
+            and min(info['width'], info['height']) >= min_size
+        ]
         if not kept:
             raise ValueError(
-                f'{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} '
-                f'images; no box of the classes {list(self.metainfo["classes"])}, or all images '
-                'smaller than min_size')
+                f'{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of '
+                f'{len(self.data_list)} images; no box of the classes '
+                f'{list(self.metainfo["classes"])}, or all images smaller than min_size'
+            )
         return kept
 
     def _check_layout(self) -> None:
@@ -157,19 +191,27 @@ class BDD100KDataset(BaseDetDataset):
         if self.data_root and not osp.isdir(self.data_root):
             raise FileNotFoundError(
                 f'data_root {self.data_root!r} is no folder (working directory: {Path.cwd()}); set '
-                'it by --cfg-options data_root=/path/to/bdd100k')
+                'it by --cfg-options data_root=/path/to/bdd100k'
+            )
         root = Path(self.data_root or '.')
         if not self.ann_file or not osp.exists(self.ann_file):
-            found = [name for pattern in _KNOWN_LABELS for split in ('train', 'val')
-                     if (root / (name := pattern.format(split=split))).exists()]
+            found = [
+                name
+                for pattern in _KNOWN_LABELS
+                for split in ('train', 'val')
+                if (root / (name := pattern.format(split=split))).exists()
+            ]
             hint = f'found instead: {found}' if found else _listing(root)
-            raise FileNotFoundError(f'ann_file {self.ann_file!r} does not exist; {hint}. Expected e.g. '
-                                    'labels/det_20/det_train.json below data_root')
+            raise FileNotFoundError(
+                f'ann_file {self.ann_file!r} does not exist; {hint}. Expected e.g. '
+                'labels/det_20/det_train.json below data_root'
+            )
         folder = self.data_prefix.get('img', '')
         if 'img' not in self.data_prefix or (folder and not osp.isdir(folder)):
             raise FileNotFoundError(
-                f'image folder {folder!r} does not exist; {_listing(root)}. Expected e.g. data_prefix='
-                "dict(img='images/100k/train') below data_root")
+                f'image folder {folder!r} does not exist; {_listing(root)}. Expected e.g. '
+                "data_prefix=dict(img='images/100k/train') below data_root"
+            )
 
     def _image_path(self, frame: Frame) -> str:
         """Path of a frame's image; clips keep theirs in a folder of their own or not."""
@@ -179,23 +221,25 @@ class BDD100KDataset(BaseDetDataset):
             return osp.join(folder, frame.relative_path)
         return flat
 
-    def _image_sizes(self, frames: List[Frame], paths: List[str]) -> List[Tuple[int, int]]:
+    def _image_sizes(self, frames: list[Frame], paths: list[str]) -> list[tuple[int, int]]:
         """Sizes ``(width, height)`` in pixels, from labels, option or headers."""
         told = [frame.size or self.image_size for frame in frames]
         if not self.check_images and all(told):
             return told
         sizes = probe_images(paths, whole=self.check_images)
-        for frame, path, size, claimed in zip(frames, paths, sizes, told):
+        for frame, path, size, claimed in zip(frames, paths, sizes, told, strict=True):
             if claimed and size != claimed:
                 source = 'the labels say' if frame.size else 'image_size says'
                 raise ScalabelError(
                     f'{frame.place}: {path} is {size[0]}x{size[1]} pixels, but {source} '
                     f'{claimed[0]}x{claimed[1]}: these labels are not for these images, or the '
-                    'images were resized; use the original ones or correct the size')
+                    'images were resized; use the original ones or correct the size'
+                )
         return sizes
 
-    def _data_info(self, img_id: int, frame: Frame, path: str, size: Tuple[int, int],
-                   report: ParseReport) -> Dict[str, Any]:
+    def _data_info(
+        self, img_id: int, frame: Frame, path: str, size: tuple[int, int], report: ParseReport
+    ) -> dict[str, Any]:
         """Turns a frame into mmdet's form."""
         index_of = {name: index for index, name in enumerate(self._metainfo['classes'])}
         instances = []
@@ -204,15 +248,30 @@ class BDD100KDataset(BaseDetDataset):
                 continue
             box = fit_box(label, size, report)
             if box is not None:
-                instances.append(dict(bbox=list(box), bbox_label=index_of[label.category],
-                                      ignore_flag=int(label.ignored),
-                                      attributes=label.attributes, label_id=label.id))
-        info = dict(img_path=path, img_id=img_id, width=size[0], height=size[1],
-                    seg_map_path=None, instances=instances)
+                instances.append(
+                    {
+                        'bbox': list(box),
+                        'bbox_label': index_of[label.category],
+                        'ignore_flag': int(label.ignored),
+                        'attributes': label.attributes,
+                        'label_id': label.id,
+                    }
+                )
+        info = {
+            'img_path': path,
+            'img_id': img_id,
+            'width': size[0],
+            'height': size[1],
+            'seg_map_path': None,
+            'instances': instances,
+        }
         info.update({key: frame.attributes[key] for key in FRAME_ATTRIBUTES})
         if self.return_classes:
-            info.update(text=self._metainfo['classes'], caption_prompt=self.caption_prompt,
-                        custom_entities=True)
+            info.update(
+                text=self._metainfo['classes'],
+                caption_prompt=self.caption_prompt,
+                custom_entities=True,
+            )
         return info
 
 

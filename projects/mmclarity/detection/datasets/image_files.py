@@ -1,7 +1,8 @@
 """Sizes of image files, and a check that they are all there, whole and readable."""
+
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -10,14 +11,14 @@ _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 _END_MARKERS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
 _TAIL = 32  # bytes
 
-SizeT = Tuple[int, int]
+SizeT = tuple[int, int]
 
 
 class ImageFileError(ValueError):
     """Image files that are missing, empty, cut off or no images."""
 
 
-def probe_image(path: str, whole: bool = True) -> Tuple[Optional[SizeT], Optional[str]]:
+def probe_image(path: str, whole: bool = True) -> tuple[SizeT | None, str | None]:
     """Reads the header of an image and checks that the file is not cut off.
 
     Only header and tail are read. A file whose tail lacks the end marker is
@@ -50,7 +51,7 @@ def probe_image(path: str, whole: bool = True) -> Tuple[Optional[SizeT], Optiona
     return (width, height), None
 
 
-def _has_end(path: str, kind: Optional[str]) -> bool:
+def _has_end(path: str, kind: str | None) -> bool:
     """Whether the file ends with the end marker of its format."""
     marker = _END_MARKERS.get(kind or '')
     if marker is None:
@@ -61,7 +62,7 @@ def _has_end(path: str, kind: Optional[str]) -> bool:
         return marker in file.read()
 
 
-def probe_images(paths: Sequence[str], whole: bool = True, threads: int = 8) -> List[SizeT]:
+def probe_images(paths: Sequence[str], whole: bool = True, threads: int = 8) -> list[SizeT]:
     """Probes many images.
 
     Args:
@@ -77,11 +78,13 @@ def probe_images(paths: Sequence[str], whole: bool = True, threads: int = 8) -> 
     """
     with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(lambda path: probe_image(path, whole), paths))
-    bad = [f'{path}: {why}' for path, (_, why) in zip(paths, results) if why]
+    bad = [f'{path}: {why}' for path, (_, why) in zip(paths, results, strict=True) if why]
     if bad:
         more = f'\n  ... and {len(bad) - 10} more' if len(bad) > 10 else ''
         listed = '\n  '.join(bad[:10])
         raise ImageFileError(
-            f'{len(bad)} of {len(paths)} images cannot be used:\n  {listed}{more}\nUnpack or download '
-            'them again, correct data_root or data_prefix, or remove their frames from the labels.')
+            f'{len(bad)} of {len(paths)} images cannot be used:\n  {listed}{more}\nUnpack or '
+            'download them again, correct data_root or data_prefix, or remove their frames '
+            'from the labels.'
+        )
     return [size for size, _ in results]

@@ -16,21 +16,48 @@ Scalabel boxes include their last pixel: a box from ``x1`` to ``x2`` is
 The class order and the name mappings are those of the detection benchmark
 (https://doc.bdd100k.com/format.html).
 """
+
 import json
 import math
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any
 
-CLASSES = ('pedestrian', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
-           'traffic light', 'traffic sign')
-PALETTE = [(220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100),
-           (0, 0, 230), (119, 11, 32), (250, 170, 30), (220, 220, 0)]
+CLASSES = (
+    'pedestrian',
+    'rider',
+    'car',
+    'truck',
+    'bus',
+    'train',
+    'motorcycle',
+    'bicycle',
+    'traffic light',
+    'traffic sign',
+)
+PALETTE = [
+    (220, 20, 60),
+    (255, 0, 0),
+    (0, 0, 142),
+    (0, 0, 70),
+    (0, 60, 100),
+    (0, 80, 100),
+    (0, 0, 230),
+    (119, 11, 32),
+    (250, 170, 30),
+    (220, 220, 0),
+]
 #: Names of older releases and what they are called today.
-NAME_MAPPING = {'person': 'pedestrian', 'bike': 'bicycle', 'motor': 'motorcycle',
-                'caravan': 'car', 'van': 'car'}
+NAME_MAPPING = {
+    'person': 'pedestrian',
+    'bike': 'bicycle',
+    'motor': 'motorcycle',
+    'caravan': 'car',
+    'van': 'car',
+}
 #: Categories that are neither to be learnt nor to be punished, and their class.
 IGNORED_MAPPING = {'other person': 'pedestrian', 'other vehicle': 'car', 'trailer': 'truck'}
 #: Attributes of a frame that the metrics group by.
@@ -40,10 +67,12 @@ UNDEFINED = 'undefined'
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 _BOX_KEYS = ('x1', 'y1', 'x2', 'y2')
-_LAYOUT_HELP = ('Expected a JSON list of frames (det_20 or bdd100k_labels_images_*.json), a '
-                'Scalabel data set {"frames": [...]}, or a folder with one JSON file per image')
+_LAYOUT_HELP = (
+    'Expected a JSON list of frames (det_20 or bdd100k_labels_images_*.json), a '
+    'Scalabel data set {"frames": [...]}, or a folder with one JSON file per image'
+)
 
-BoxT = Tuple[float, float, float, float]
+BoxT = tuple[float, float, float, float]
 
 
 class ScalabelError(ValueError):
@@ -61,11 +90,12 @@ class Label:
         ignored: True if neither finding nor missing the object counts.
         attributes: The label's own attributes (``occluded``, ``truncated``...).
     """
+
     id: str
     category: str
     box: BoxT
     ignored: bool
-    attributes: Dict[str, Any]
+    attributes: dict[str, Any]
 
     @property
     def xyxy(self) -> BoxT:
@@ -87,12 +117,13 @@ class Frame:
         video: Name of the clip, if the frame belongs to one.
         size: ``(width, height)`` in pixels where the labels give it.
     """
+
     name: str
-    labels: List[Label]
-    attributes: Dict[str, Any]
+    labels: list[Label]
+    attributes: dict[str, Any]
     place: str
-    video: Optional[str] = None
-    size: Optional[Tuple[int, int]] = None
+    video: str | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def relative_path(self) -> str:
@@ -103,6 +134,7 @@ class Frame:
 @dataclass
 class ParseReport:
     """What was skipped or changed while reading, for one warning at the end."""
+
     unknown: Counter = field(default_factory=Counter)
     negatives: int = 0
     no_box: int = 0
@@ -111,25 +143,29 @@ class ParseReport:
     clipped: int = 0
     duplicates: int = 0
 
-    def summary(self) -> Optional[str]:
+    def summary(self) -> str | None:
         """Returns one sentence per finding, or None if there is nothing to say."""
         parts = []
         if self.unknown:
             names = ', '.join(f'{name!r}: {n}' for name, n in self.unknown.most_common(12))
             more = ', ...' if len(self.unknown) > 12 else ''
-            parts.append(f'{sum(self.unknown.values())} labels of unknown categories skipped '
-                         f'({names}{more})')
-        for count, text in ((self.no_box, 'labels without box2d skipped'),
-                            (self.no_area, 'boxes of no area skipped'),
-                            (self.outside, 'boxes wholly outside their image skipped'),
-                            (self.clipped, 'boxes reaching more than 1 px out of their image'),
-                            (self.duplicates, 'frames that occur more than once')):
+            parts.append(
+                f'{sum(self.unknown.values())} labels of unknown categories skipped '
+                f'({names}{more})'
+            )
+        for count, text in (
+            (self.no_box, 'labels without box2d skipped'),
+            (self.no_area, 'boxes of no area skipped'),
+            (self.outside, 'boxes wholly outside their image skipped'),
+            (self.clipped, 'boxes reaching more than 1 px out of their image'),
+            (self.duplicates, 'frames that occur more than once'),
+        ):
             if count:
                 parts.append(f'{count} {text}')
         return '; '.join(parts) if parts else None
 
 
-def read_json(path: Union[str, Path]) -> Any:
+def read_json(path: str | Path) -> Any:
     """Reads a JSON file.
 
     Args:
@@ -149,8 +185,10 @@ def read_json(path: Union[str, Path]) -> Any:
     try:
         text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as err:
-        raise ScalabelError(f'{path}: byte {err.start} is not text, so this is no JSON file; unpack '
-                            'it if it is an archive, else download it again') from err
+        raise ScalabelError(
+            f'{path}: byte {err.start} is not text, so this is no JSON file; unpack '
+            'it if it is an archive, else download it again'
+        ) from err
     if not text.strip():
         raise ScalabelError(f'{path}: the file is empty; download it again')
     try:
@@ -160,10 +198,11 @@ def read_json(path: Union[str, Path]) -> Any:
         why = 'the file is cut off' if cut else 'not valid JSON'
         raise ScalabelError(
             f'{path}: {why}: {err.msg} at line {err.lineno}, column {err.colno} (character '
-            f'{err.pos} of {len(text)}); download the file again or mend that place') from err
+            f'{err.pos} of {len(text)}); download the file again or mend that place'
+        ) from err
 
 
-def write_json(path: Union[str, Path], content: Any) -> None:
+def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON so that ``path`` holds either the old content or all of the new.
 
     Args:
@@ -184,7 +223,7 @@ def write_json(path: Union[str, Path], content: Any) -> None:
         part.unlink(missing_ok=True)
 
 
-def load_frames(path: Union[str, Path]) -> Tuple[List[Frame], ParseReport]:
+def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
     """Reads the labels of one split, whatever their layout.
 
     Args:
@@ -208,21 +247,22 @@ def load_frames(path: Union[str, Path]) -> Tuple[List[Frame], ParseReport]:
     if not files:
         raise ScalabelError(f'{path}: the folder holds no *.json file. {_LAYOUT_HELP}')
     report = ParseReport()
-    frames: List[Frame] = []
+    frames: list[Frame] = []
     for file in files:
         frames.extend(_parse_frame(raw, place, report) for raw, place in _raw_frames(file))
     if not frames:
         raise ScalabelError(f'{path}: the labels hold no frames. {_LAYOUT_HELP}')
     if report.unknown and not any(frame.labels for frame in frames):
         raise ScalabelError(
-            f'{path}: none of {sum(report.unknown.values())} labels is of a BDD100K category; found '
-            f'{sorted(report.unknown)[:20]}, known are {list(CLASSES)}. Is this the label file of '
-            'another task (lanes, drivable area) or another data set?')
+            f'{path}: none of {sum(report.unknown.values())} labels is of a BDD100K category; '
+            f'found {sorted(report.unknown)[:20]}, known are {list(CLASSES)}. '
+            'Is this the label file of another task (lanes, drivable area) or another data set?'
+        )
     report.duplicates = len(frames) - len({frame.relative_path for frame in frames})
     return frames, report
 
 
-def fit_box(label: Label, size: Tuple[int, int], report: ParseReport) -> Optional[BoxT]:
+def fit_box(label: Label, size: tuple[int, int], report: ParseReport) -> BoxT | None:
     """Clips a label's half-open box to its image.
 
     Up to one pixel beyond the border is usual in BDD100K (coordinates run to
@@ -239,7 +279,7 @@ def fit_box(label: Label, size: Tuple[int, int], report: ParseReport) -> Optiona
     """
     width, height = size
     x1, y1, x2, y2 = label.xyxy
-    box = max(x1, 0.), max(y1, 0.), min(x2, float(width)), min(y2, float(height))
+    box = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if box[2] <= box[0] or box[3] <= box[1]:
         report.outside += 1
         return None
@@ -248,13 +288,14 @@ def fit_box(label: Label, size: Tuple[int, int], report: ParseReport) -> Optiona
     return box
 
 
-def _raw_frames(file: Path) -> Iterator[Tuple[Dict[str, Any], str]]:
+def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """Yields each raw frame of a file in det_20 fields, and its place for messages."""
     content = read_json(file)
     if isinstance(content, dict):
         if 'images' in content and 'annotations' in content:
-            raise ScalabelError(f'{file}: this is COCO JSON; read it with mmdet\'s CocoDataset. '
-                                f'{_LAYOUT_HELP}')
+            raise ScalabelError(
+                f"{file}: this is COCO JSON; read it with mmdet's CocoDataset. " f'{_LAYOUT_HELP}'
+            )
         if 'frames' in content and 'name' in content:
             content = [_from_single_file(content, file)]
         elif 'frames' in content:
@@ -266,46 +307,62 @@ def _raw_frames(file: Path) -> Iterator[Tuple[Dict[str, Any], str]]:
     for index, raw in enumerate(content):
         place = f'{file}: frame {index}'
         if not isinstance(raw, dict) or not isinstance(raw.get('name'), str) or not raw['name']:
-            raise ScalabelError(f'{place}: a frame must be an object with a file name under "name", '
-                                f'got {_describe(raw)}. {_LAYOUT_HELP}')
+            raise ScalabelError(
+                f'{place}: a frame must be an object with a file name under "name", '
+                f'got {_describe(raw)}. {_LAYOUT_HELP}'
+            )
         yield raw, f'{place} ({raw["name"]!r})'
 
 
-def _from_single_file(content: Dict[str, Any], file: Path) -> Dict[str, Any]:
+def _from_single_file(content: dict[str, Any], file: Path) -> dict[str, Any]:
     """Rewrites the old one-file-per-image layout in det_20 fields."""
     inner = content['frames'] if content['frames'] is not None else []
     if not isinstance(inner, list) or not all(isinstance(item, dict) for item in inner):
         raise ScalabelError(f'{file}: "frames" must be a list of objects, got {_describe(inner)}')
     if len(inner) > 1:
-        raise ScalabelError(f'{file}: {len(inner)} frames for one image {content["name"]!r}; keep '
-                            'the one that belongs to the image')
+        raise ScalabelError(
+            f'{file}: {len(inner)} frames for one image {content["name"]!r}; keep '
+            'the one that belongs to the image'
+        )
     return {**content, 'frames': None, 'labels': inner[0].get('objects') if inner else None}
 
 
-def _parse_frame(raw: Dict[str, Any], place: str, report: ParseReport) -> Frame:
+def _parse_frame(raw: dict[str, Any], place: str, report: ParseReport) -> Frame:
     """Validates one frame in det_20 fields."""
     name = raw['name']
     if not name.lower().endswith(_IMAGE_SUFFIXES):
         name += '.jpg'  # the old layout gives names without a suffix
     attributes = _expect(raw, 'attributes', dict, place) or {}
-    attributes = {**attributes,
-                  **{key: attributes.get(key) or UNDEFINED for key in FRAME_ATTRIBUTES}}
+    attributes = {
+        **attributes,
+        **{key: attributes.get(key) or UNDEFINED for key in FRAME_ATTRIBUTES},
+    }
     size = _expect(raw, 'size', dict, place)
     if size is not None:
         size = (size.get('width'), size.get('height'))
         if not all(isinstance(n, int) and n > 0 for n in size):
-            raise ScalabelError(f'{place}: "size" must give width and height as positive integers, '
-                                f'got {raw["size"]}; mend or remove it')
+            raise ScalabelError(
+                f'{place}: "size" must give width and height as positive integers, '
+                f'got {raw["size"]}; mend or remove it'
+            )
     raw_labels = _expect(raw, 'labels', list, place)
     if not raw_labels:
         report.negatives += 1
-    labels = (_parse_label(item, f'{place}, label {index}', report)
-              for index, item in enumerate(raw_labels or []))
-    return Frame(name, [label for label in labels if label is not None], attributes, place,
-                 _expect(raw, 'videoName', str, place), size)
+    labels = (
+        _parse_label(item, f'{place}, label {index}', report)
+        for index, item in enumerate(raw_labels or [])
+    )
+    return Frame(
+        name,
+        [label for label in labels if label is not None],
+        attributes,
+        place,
+        _expect(raw, 'videoName', str, place),
+        size,
+    )
 
 
-def _parse_label(raw: Any, place: str, report: ParseReport) -> Optional[Label]:
+def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
     """Validates one label; returns None (and counts) if it is to be skipped."""
     if not isinstance(raw, dict):
         raise ScalabelError(f'{place}: a label must be an object, got {_describe(raw)}')
@@ -325,10 +382,15 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Optional[Label]:
     box = []
     for key in _BOX_KEYS:
         value = box2d.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) \
-                or not math.isfinite(value):
-            raise ScalabelError(f'{place}: box2d["{key}"] is {value!r}, not a finite number; mend '
-                                'the coordinate or delete the label')
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise ScalabelError(
+                f'{place}: box2d["{key}"] is {value!r}, not a finite number; mend '
+                'the coordinate or delete the label'
+            )
         box.append(float(value))
     if box[2] < box[0] or box[3] < box[1]:
         report.no_area += 1
@@ -336,12 +398,13 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Optional[Label]:
     return Label(str(raw.get('id')), known, tuple(box), ignored, attributes)
 
 
-def _expect(raw: Dict[str, Any], key: str, kind: type, place: str) -> Any:
+def _expect(raw: dict[str, Any], key: str, kind: type, place: str) -> Any:
     """Returns ``raw[key]``, None if missing or null; refuses another type."""
     value = raw.get(key)
     if value is not None and not isinstance(value, kind):
-        raise ScalabelError(f'{place}: "{key}" must be of type {kind.__name__} or null, got '
-                            f'{_describe(value)}')
+        raise ScalabelError(
+            f'{place}: "{key}" must be of type {kind.__name__} or null, got ' f'{_describe(value)}'
+        )
     return value
 
 

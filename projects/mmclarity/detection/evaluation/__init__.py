@@ -1,4 +1,5 @@
 """Evaluation of detections on road data."""
+
 from .bdd100k_metric import BDD100KMetric
 
 __all__ = ['BDD100KMetric']

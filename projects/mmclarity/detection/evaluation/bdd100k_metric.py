@@ -1,8 +1,8 @@
 """COCO-style AP on BDD100K, by size, weather, time of day, scene and instance attribute."""
-import contextlib
-import io
+
 import logging
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmdet.registry import METRICS
@@ -12,7 +12,6 @@ from terminaltables import AsciiTable
 
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED, write_json
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
-
 
 
 @METRICS.register_module()
@@ -55,18 +54,21 @@ class BDD100KMetric(BaseMetric):
             unknown, or a model predicts classes that the data set does not have.
         KeyError: If the test pipeline did not pass on what is needed.
     """
-    default_prefix: Optional[str] = 'bdd'
 
-    def __init__(self,
-                 eval_classes: Optional[Sequence[str]] = None,
-                 by: Sequence[str] = FRAME_ATTRIBUTES,
-                 instance_attribute: Optional[str] = None,
-                 classwise: bool = False,
-                 max_dets: int = 100,
-                 outfile_prefix: Optional[str] = None,
-                 format_only: bool = False,
-                 collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    default_prefix: str | None = 'bdd'
+
+    def __init__(
+        self,
+        eval_classes: Sequence[str] | None = None,
+        by: Sequence[str] = FRAME_ATTRIBUTES,
+        instance_attribute: str | None = None,
+        classwise: bool = False,
+        max_dets: int = 100,
+        outfile_prefix: str | None = None,
+        format_only: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if format_only and outfile_prefix is None:
             raise ValueError('format_only=True writes files: give outfile_prefix')
@@ -80,6 +82,16 @@ class BDD100KMetric(BaseMetric):
         self.outfile_prefix = outfile_prefix
         self.format_only = format_only
 
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the data set."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+        self._classes()  # a Runner sets this before the training: tell about mistakes now
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keeps detections and ground truth of a batch.
 
@@ -90,25 +102,40 @@ class BDD100KMetric(BaseMetric):
                 ``labels`` (n, )), ``img_id``, ``img_path``, ``ori_shape``,
                 ``instances`` and the attributes named in ``by``.
         """
+        num_classes = len(self._classes())
         for sample in data_samples:
             needed = () if self.format_only else ('instances', *self.by)
             lacking = [key for key in needed if key not in sample]
             if lacking:
                 raise KeyError(
                     f'BDD100KMetric: the data samples lack {lacking}; add them to meta_keys of '
-                    "PackDetInputs in the test pipeline, or leave them out of the metric's `by`")
+                    "PackDetInputs in the test pipeline, or leave them out of the metric's `by`"
+                )
             pred = sample['pred_instances']
+            highest = int(pred['labels'].max()) if len(pred['labels']) else 0
+            if highest >= num_classes:
+                raise ValueError(
+                    f'image {sample.get("img_path", "")!r}: the model predicts class number '
+                    f'{highest}, but the data set has {num_classes} classes; set '
+                    f'num_classes={num_classes} in the model, or test on the classes it was '
+                    'trained on'
+                )
             height, width = sample['ori_shape'][:2]
-            self.results.append(dict(
-                img_id=sample['img_id'], img_path=sample.get('img_path', ''),
-                width=int(width), height=int(height),
-                bboxes=np.asarray(pred['bboxes'].cpu(), dtype=np.float64).reshape(-1, 4),
-                scores=np.asarray(pred['scores'].cpu(), dtype=np.float64),
-                labels=np.asarray(pred['labels'].cpu(), dtype=np.int64),
-                instances=sample.get('instances', []),
-                groups={key: str(sample.get(key) or UNDEFINED) for key in self.by}))
+            self.results.append(
+                {
+                    'img_id': sample['img_id'],
+                    'img_path': sample.get('img_path', ''),
+                    'width': int(width),
+                    'height': int(height),
+                    'bboxes': np.asarray(pred['bboxes'].cpu(), dtype=np.float64).reshape(-1, 4),
+                    'scores': np.asarray(pred['scores'].cpu(), dtype=np.float64),
+                    'labels': np.asarray(pred['labels'].cpu(), dtype=np.int64),
+                    'instances': sample.get('instances', []),
+                    'groups': {key: str(sample.get(key) or UNDEFINED) for key in self.by},
+                }
+            )
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Evaluates all images.
 
         Args:
@@ -118,91 +145,116 @@ class BDD100KMetric(BaseMetric):
             The numbers by key, without prefix; empty with ``format_only``.
         """
         classes = self._classes()
-        dts, broken = self._detections(results, len(classes))
+        dts, broken = self._detections(results)
         if broken:
-            print_log(f'BDD100KMetric: {broken} detections with NaN or infinite box or score left '
-                      'out: the training diverged; lower the learning rate or clip gradients',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'BDD100KMetric: {broken} detections with NaN or infinite box or score left '
+                'out: the training diverged; lower the learning rate or clip gradients',
+                logger='current',
+                level=logging.WARNING,
+            )
         gts = self._ground_truth(results)
         if self.outfile_prefix is not None:
             self._write(results, dts, gts, classes)
         if self.format_only:
             return {}
         wanted = [classes.index(name) for name in self.eval_classes or classes]
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            evaluation = BoxEval(gts, dts, len(results), wanted, self.max_dets)
-            return self._report(evaluation, results, gts, classes)
+        evaluation = BoxEval(gts, dts, len(results), wanted, self.max_dets)
+        return self._report(evaluation, results, gts, classes)
 
-    def _classes(self) -> Tuple[str, ...]:
+    def _classes(self) -> tuple[str, ...]:
         """Classes of the data set, after a check of ``eval_classes`` against them."""
         classes = tuple((self.dataset_meta or {}).get('classes', ()))
         if not classes:
-            raise ValueError('BDD100KMetric: dataset_meta has no classes; set '
-                             'metric.dataset_meta = dataset.metainfo when used outside a Runner')
+            raise ValueError(
+                'BDD100KMetric: dataset_meta has no classes; set '
+                'metric.dataset_meta = dataset.metainfo when used outside a Runner'
+            )
         unknown = [name for name in self.eval_classes or () if name not in classes]
         if unknown:
-            raise ValueError(f'eval_classes {unknown} are no classes of the data set, which has '
-                             f'{list(classes)}')
+            raise ValueError(
+                f'eval_classes {unknown} are no classes of the data set, which has '
+                f'{list(classes)}'
+            )
         return classes
 
     @staticmethod
-    def _detections(results: List[dict], num_classes: int) -> Tuple[List[dict], int]:
-        """Detections as COCO dicts (image_id: place in ``results``), and how many are not finite."""
+    def _detections(results: list[dict]) -> tuple[list[dict], int]:
+        """Detections as COCO dicts (image_id: place in ``results``); how many are not finite."""
         dts, broken = [], 0
         for index, result in enumerate(results):
-            if result['labels'].size and result['labels'].max() >= num_classes:
-                raise ValueError(
-                    f'image {result["img_path"]!r}: the model predicts class number '
-                    f'{result["labels"].max()}, but the data set has {num_classes} classes; set '
-                    f'num_classes={num_classes} in the model, or test on the classes it was trained on')
             finite = np.isfinite(result['bboxes']).all(axis=1) & np.isfinite(result['scores'])
             broken += int((~finite).sum())
             boxes = result['bboxes'][finite]
             boxes[:, 2:] -= boxes[:, :2]
-            for box, score, label in zip(boxes.tolist(), result['scores'][finite].tolist(),
-                                         result['labels'][finite].tolist()):
-                dts.append(dict(image_id=index, category_id=label, bbox=box, score=score))
+            for box, score, label in zip(
+                boxes.tolist(),
+                result['scores'][finite].tolist(),
+                result['labels'][finite].tolist(),
+                strict=True,
+            ):
+                dts.append({'image_id': index, 'category_id': label, 'bbox': box, 'score': score})
         return dts, broken
 
     @staticmethod
-    def _ground_truth(results: List[dict]) -> List[dict]:
+    def _ground_truth(results: list[dict]) -> list[dict]:
         """Instances as COCO dicts (image_id: place in ``results``)."""
         gts = []
         for index, result in enumerate(results):
             for item in result['instances']:
                 x1, y1, x2, y2 = (float(value) for value in item['bbox'])
-                gts.append(dict(image_id=index, category_id=int(item['bbox_label']),
-                                bbox=[x1, y1, x2 - x1, y2 - y1],
-                                iscrowd=int(item.get('ignore_flag', 0)),
-                                attributes=item.get('attributes') or {}))
+                gts.append(
+                    {
+                        'image_id': index,
+                        'category_id': int(item['bbox_label']),
+                        'bbox': [x1, y1, x2 - x1, y2 - y1],
+                        'iscrowd': int(item.get('ignore_flag', 0)),
+                        'attributes': item.get('attributes') or {},
+                    }
+                )
         return gts
 
-    def _report(self, evaluation: BoxEval, results: List[dict], gts: List[dict],
-                classes: Sequence[str]) -> Dict[str, float]:
+    def _report(
+        self, evaluation: BoxEval, results: list[dict], gts: list[dict], classes: Sequence[str]
+    ) -> dict[str, float]:
         """Numbers of all images and of every group, also printed as one table."""
         matches = self._matches(evaluation)
-        numbers: Dict[str, float] = {}
+        numbers: dict[str, float] = {}
         rows = [['images of', 'images', 'boxes', *SUMMARY, *list(matches)[1:]]]
-        valid = [gt for gt in gts if not gt['iscrowd']
-                 and gt['category_id'] in evaluation.params.catIds]
+        valid = [
+            gt for gt in gts if not gt['iscrowd'] and gt['category_id'] in evaluation.params.catIds
+        ]
 
-        def add(name: str, images: Sequence[int], parts: Dict[str, BoxSummary],
-                category: Optional[int] = None) -> None:
+        def add(
+            name: str,
+            images: Sequence[int],
+            parts: dict[str, BoxSummary],
+            category: int | None = None,
+        ) -> None:
             found = parts[''].numbers(category)
-            found.update({key: part.average(category_id=category)
-                          for key, part in parts.items() if key})
+            found.update(
+                {key: part.average(category_id=category) for key, part in parts.items() if key}
+            )
             numbers.update({f'{name}{key}': value for key, value in found.items()})
             chosen = set(images)
-            count = sum(gt['image_id'] in chosen and category in (None, gt['category_id'])
-                        for gt in valid)
-            rows.append([name.rstrip('/') or 'all', len(chosen), count,
-                         *(f'{value:.3f}' for value in found.values())])
+            count = sum(
+                gt['image_id'] in chosen and category in (None, gt['category_id']) for gt in valid
+            )
+            rows.append(
+                [
+                    name.rstrip('/') or 'all',
+                    len(chosen),
+                    count,
+                    *(f'{value:.3f}' for value in found.values()),
+                ]
+            )
 
         everything = list(range(len(results)))
-        overall: Dict[str, BoxSummary] = {}
+        overall: dict[str, BoxSummary] = {}
         for name, images in {'': everything, **self._groups(results)}.items():
-            parts = {key: evaluation.summarize_images(match, images)
-                     for key, match in matches.items()}
+            parts = {
+                key: evaluation.summarize_images(match, images) for key, match in matches.items()
+            }
             overall = overall or parts
             add(name, images, parts)
         for category in evaluation.params.catIds if self.classwise else ():
@@ -210,47 +262,77 @@ class BDD100KMetric(BaseMetric):
         print_log('\n' + AsciiTable(rows).table, logger='current')
         return numbers
 
-    def _matches(self, evaluation: BoxEval) -> Dict[str, List[Optional[dict]]]:
+    def _matches(self, evaluation: BoxEval) -> dict[str, list[dict | None]]:
         """Matches of all instances (key ``''``) and of those with and without the attribute."""
         matches = {'': evaluation.match()}
         attribute = self.instance_attribute
         if attribute is not None:
             without = 'clear' if attribute == 'degraded' else f'not_{attribute}'
             matches[f'mAP_{attribute}'] = evaluation.match(
-                lambda gt: not gt['attributes'].get(attribute))
+                lambda gt: not gt['attributes'].get(attribute)
+            )
             matches[f'mAP_{without}'] = evaluation.match(
-                lambda gt: bool(gt['attributes'].get(attribute)))
+                lambda gt: bool(gt['attributes'].get(attribute))
+            )
         return matches
 
-    def _groups(self, results: List[dict]) -> Dict[str, List[int]]:
+    def _groups(self, results: list[dict]) -> dict[str, list[int]]:
         """Images by key such as ``weather/foggy/``, for each attribute in ``by``."""
-        groups: Dict[str, List[int]] = {}
+        groups: dict[str, list[int]] = {}
         for key in self.by:
             values = [result['groups'][key] for result in results]
             for value in sorted(set(values)):
                 groups.setdefault(f'{key}/{_key(value)}/', []).extend(
-                    index for index, other in enumerate(values) if other == value)
+                    index for index, other in enumerate(values) if other == value
+                )
         return groups
 
-    def _write(self, results: List[dict], dts: List[dict], gts: List[dict],
-               classes: Sequence[str]) -> None:
+    def _write(
+        self, results: list[dict], dts: list[dict], gts: list[dict], classes: Sequence[str]
+    ) -> None:
         """Writes detections and ground truth as COCO JSON, with the official category ids."""
         official = set(classes) <= set(CLASSES)
-        ids = [CLASSES.index(name) + 1 if official else index + 1
-               for index, name in enumerate(classes)]
-        images = [dict(id=result['img_id'], file_name=result['img_path'], width=result['width'],
-                       height=result['height'], attributes=result['groups']) for result in results]
+        ids = [
+            CLASSES.index(name) + 1 if official else index + 1 for index, name in enumerate(classes)
+        ]
+        image_ids = [result['img_id'] for result in results]
+        if len(set(image_ids)) < len(image_ids):  # several data sets, each counting from 1
+            image_ids = list(range(1, len(results) + 1))
+        images = [
+            {
+                'id': image_id,
+                'file_name': result['img_path'],
+                'width': result['width'],
+                'height': result['height'],
+                'attributes': result['groups'],
+            }
+            for image_id, result in zip(image_ids, results, strict=True)
+        ]
 
         def rewrite(item: dict) -> dict:
-            return {**item, 'image_id': results[item['image_id']]['img_id'],
-                    'category_id': ids[item['category_id']]}
+            return {
+                **item,
+                'image_id': image_ids[item['image_id']],
+                'category_id': ids[item['category_id']],
+            }
 
-        annotations = [{**rewrite(item), 'id': number, 'area': item['bbox'][2] * item['bbox'][3]}
-                       for number, item in enumerate(gts, 1)]
+        annotations = [
+            {**rewrite(item), 'id': number, 'area': item['bbox'][2] * item['bbox'][3]}
+            for number, item in enumerate(gts, 1)
+        ]
         write_json(f'{self.outfile_prefix}.bbox.json', [rewrite(item) for item in dts])
-        write_json(f'{self.outfile_prefix}.gt.json', dict(
-            images=images, annotations=annotations,
-            categories=[dict(id=number, name=name) for number, name in sorted(zip(ids, classes))]))
+        write_json(
+            f'{self.outfile_prefix}.gt.json',
+            {
+                'info': {},  # pycocotools wants it
+                'images': images,
+                'annotations': annotations,
+                'categories': [
+                    {'id': number, 'name': name}
+                    for number, name in sorted(zip(ids, classes, strict=True))
+                ],
+            },
+        )
 
 
 def _key(value: str) -> str:

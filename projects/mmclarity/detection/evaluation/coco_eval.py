@@ -1,14 +1,23 @@
 """COCO's box evaluation on data in memory, matched once and averaged many times."""
+
+import contextlib
+import io
 from collections import defaultdict
-from typing import Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 #: Names of the numbers and where they stand: IoU threshold (None: mean over
 #: 0.5:0.95) and area range (all; small < 32^2; medium; large > 96^2 pixels).
-SUMMARY = {'mAP': (None, 'all'), 'mAP_50': (0.5, 'all'), 'mAP_75': (0.75, 'all'),
-           'mAP_s': (None, 'small'), 'mAP_m': (None, 'medium'), 'mAP_l': (None, 'large')}
+SUMMARY = {
+    'mAP': (None, 'all'),
+    'mAP_50': (0.5, 'all'),
+    'mAP_75': (0.75, 'all'),
+    'mAP_s': (None, 'small'),
+    'mAP_m': (None, 'medium'),
+    'mAP_l': (None, 'large'),
+}
 
 
 class BoxEval(COCOeval):
@@ -27,26 +36,33 @@ class BoxEval(COCOeval):
         max_dets: Detections counted for each image and category (COCO: 100).
     """
 
-    def __init__(self, gts: Sequence[dict], dts: Sequence[dict], num_images: int,
-                 category_ids: Sequence[int], max_dets: int = 100) -> None:
+    def __init__(
+        self,
+        gts: Sequence[dict],
+        dts: Sequence[dict],
+        num_images: int,
+        category_ids: Sequence[int],
+        max_dets: int = 100,
+    ) -> None:
         super().__init__(iouType='bbox')
         self.params.imgIds = list(range(num_images))
         self.params.catIds = sorted(category_ids)
         self.params.maxDets = [max_dets]
         # an empty list for every pair that holds nothing
-        self._gts: Dict[tuple, List[dict]] = defaultdict(list)
-        self._dts: Dict[tuple, List[dict]] = defaultdict(list)
+        self._gts: dict[tuple, list[dict]] = defaultdict(list)
+        self._dts: dict[tuple, list[dict]] = defaultdict(list)
         wanted = set(category_ids)
         for store, items in ((self._gts, gts), (self._dts, dts)):
             for number, item in enumerate(items, 1):  # 0 means "unmatched" to COCOeval
                 if item['category_id'] in wanted:
                     area = item['bbox'][2] * item['bbox'][3]
                     store[item['image_id'], item['category_id']].append(
-                        {**item, 'id': number, 'area': area})
+                        {**item, 'id': number, 'area': area}
+                    )
         pairs = set(self._gts) | set(self._dts)
         self.ious = {pair: self.computeIoU(*pair) for pair in pairs}
 
-    def match(self, ignore: Optional[Callable[[dict], bool]] = None) -> List[Optional[dict]]:
+    def match(self, ignore: Callable[[dict], bool] | None = None) -> list[dict | None]:
         """Matches detections to ground truth.
 
         Args:
@@ -61,12 +77,18 @@ class BoxEval(COCOeval):
                 item['ignore'] = bool(item['iscrowd'] or (ignore is not None and ignore(item)))
         params = self.params
         pairs = set(self.ious)  # most pairs of image and category hold nothing
-        return [self.evaluateImg(image, category, area, params.maxDets[-1])
-                if (image, category) in pairs else None
-                for category in params.catIds for area in params.areaRng for image in params.imgIds]
+        return [
+            self.evaluateImg(image, category, area, params.maxDets[-1])
+            if (image, category) in pairs
+            else None
+            for category in params.catIds
+            for area in params.areaRng
+            for image in params.imgIds
+        ]
 
-    def summarize_images(self, matches: List[Optional[dict]],
-                         images: Optional[Sequence[int]] = None) -> 'BoxSummary':
+    def summarize_images(
+        self, matches: list[dict | None], images: Sequence[int] | None = None
+    ) -> 'BoxSummary':
         """Precision over some of the images.
 
         Args:
@@ -79,8 +101,9 @@ class BoxEval(COCOeval):
         part = BoxSummary()
         part.params.catIds, part.params.imgIds = list(params.catIds), list(images)
         part.params.maxDets = list(params.maxDets)
-        part.evalImgs = [matches[block * total + image]
-                         for block in range(blocks) for image in images]
+        part.evalImgs = [
+            matches[block * total + image] for block in range(blocks) for image in images
+        ]
         part.finish()
         return part
 
@@ -95,14 +118,23 @@ class BoxSummary(COCOeval):
         """Accumulates precision over the images."""
         self._paramsEval = self.params
         if self.evalImgs:
-            self.accumulate()
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+                self.accumulate()
             self.precision = self.eval['precision'][..., 0]
         else:  # no image or no category
-            self.precision = np.full((len(self.params.iouThrs), len(self.params.recThrs),
-                                      len(self.params.catIds), len(self.params.areaRng)), -1.)
+            self.precision = np.full(
+                (
+                    len(self.params.iouThrs),
+                    len(self.params.recThrs),
+                    len(self.params.catIds),
+                    len(self.params.areaRng),
+                ),
+                -1.0,
+            )
 
-    def average(self, iou: Optional[float] = None, area: str = 'all',
-                category_id: Optional[int] = None) -> float:
+    def average(
+        self, iou: float | None = None, area: str = 'all', category_id: int | None = None
+    ) -> float:
         """Average precision, in [0, 1].
 
         Args:
@@ -122,7 +154,6 @@ class BoxSummary(COCOeval):
         values = values[values > -1]
         return float(values.mean()) if values.size else float('nan')
 
-    def numbers(self, category_id: Optional[int] = None) -> Dict[str, float]:
+    def numbers(self, category_id: int | None = None) -> dict[str, float]:
         """All numbers of :data:`SUMMARY`, by name."""
-        return {name: self.average(iou, area, category_id)
-                for name, (iou, area) in SUMMARY.items()}
+        return {name: self.average(iou, area, category_id) for name, (iou, area) in SUMMARY.items()}

@@ -11,7 +11,7 @@ from .region_context import RegionContext
 STAGES = {'fc1': (0, ), 'fc2': (1, ), 'both': (0, 1)}
 
 
-def build_attention(cfg: dict, base: type, allowed: str) -> nn.Module:
+def build_attention(cfg: dict, base: type, allowed: str, **defaults) -> nn.Module:
     """Build an attention module, or say which types there are."""
     if not isinstance(cfg, dict) or 'type' not in cfg:
         raise TypeError(f'an attention is given as dict(type=..., ...), got {cfg!r}')
@@ -19,7 +19,7 @@ def build_attention(cfg: dict, base: type, allowed: str) -> nn.Module:
     if kind is None or not (isinstance(kind, type) and issubclass(kind, base)):
         raise KeyError(f'unknown attention type {cfg["type"]!r} in the box head; use {allowed}, '
                        f'or register a subclass of {base.__name__} in mmdet.registry.MODELS')
-    return MODELS.build(cfg)
+    return MODELS.build(defaults | dict(cfg))
 
 
 @MODELS.register_module()
@@ -59,16 +59,16 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
                              f'fully connected layers, but num_shared_fcs={num_shared_fcs}')
         self.attention = nn.ModuleDict()
         for stage in stages:
-            cfg = dict(embed_dims=self.fc_out_channels) | dict(attention)
             self.attention[f'fc{stage + 1}'] = build_attention(
-                cfg, BaseRegionAttention,
-                'RegionSelfAttention, RegionSourceTargetAttention or RegionLambda')
+                attention, BaseRegionAttention,
+                'RegionSelfAttention, RegionSourceTargetAttention or RegionLambda',
+                embed_dims=self.fc_out_channels)
         self.intra_attention = None
         if intra_attention is not None:
             channels = self.conv_out_channels if self.num_shared_convs else self.in_channels
-            cfg = dict(in_channels=channels, roi_feat_size=self.roi_feat_size[0])
             self.intra_attention = build_attention(
-                cfg | dict(intra_attention), nn.Module, 'IntraRegionAttention')
+                intra_attention, nn.Module, 'IntraRegionAttention', in_channels=channels,
+                roi_feat_size=self.roi_feat_size[0])
 
     @property
     def num_sources(self) -> int:

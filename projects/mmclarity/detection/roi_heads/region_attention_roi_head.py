@@ -12,6 +12,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
+from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_context import RegionContext
 
 
@@ -67,6 +68,13 @@ class _RegionContextMixin:
         heads = self.bbox_head
         return heads if isinstance(heads, torch.nn.ModuleList) else [heads]
 
+    def _check_bbox_heads(self) -> None:
+        for head in self._bbox_heads() if self.with_bbox else ():
+            if not isinstance(head, RegionAttentionBBoxHead):
+                raise TypeError(f'{type(self).__name__} works with a RegionAttentionBBoxHead, got '
+                                f'{type(head).__name__}; set bbox_head=dict(type='
+                                "'RegionAttentionBBoxHead', ...), with or without attention")
+
     def _sampling_scope(self, sampling_results: Sequence[SamplingResult]):
         """Ground truth the sampler added stays a target, but is nobody's context."""
         if not self.exclude_gt_keys:
@@ -76,15 +84,16 @@ class _RegionContextMixin:
             flags += [~res.pos_is_gt.bool(), res.neg_inds.new_ones(len(res.neg_inds)).bool()]
         return self._during(_key_valid=torch.cat(flags))
 
-    def _region_context(self, rois: Tensor, num_images: int) -> RegionContext:
-        source_rois = None
-        if self._source_boxes is not None:
-            source_rois = bbox2roi(self._source_boxes)
+    def _region_context(self, rois: Tensor, num_images: int, head) -> RegionContext:
+        # The stages of a cascade may differ: a head without sources must not be given any.
+        source_rois, count = None, head.num_sources
+        if count and self._source_boxes is not None:
+            source_rois = bbox2roi([boxes[:count] for boxes in self._source_boxes])
         return RegionContext(rois, num_images, self._key_valid, source_rois, self._source_index)
 
     def _attend(self, extractor, head, x: tuple[Tensor, ...], rois: Tensor) -> dict:
         """Pool targets and sources at once, run the head, return what mmdet expects."""
-        context = self._region_context(rois, x[0].size(0))
+        context = self._region_context(rois, x[0].size(0), head)
         bbox_feats = extractor(x[:extractor.num_inputs], context.all_rois)
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
@@ -131,6 +140,7 @@ class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
 
     def __init__(self, *args, exclude_gt_keys: bool = True, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._check_bbox_heads()
         self.exclude_gt_keys = exclude_gt_keys
 
     def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
@@ -152,7 +162,7 @@ class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
         """
         with self._proposal_scope(rpn_results_list, testing=True):
             context = self._region_context(
-                bbox2roi([res.bboxes for res in rpn_results_list]), x[0].size(0))
+                bbox2roi([res.bboxes for res in rpn_results_list]), x[0].size(0), self.bbox_head)
             feats = self.bbox_roi_extractor(x[:self.bbox_roi_extractor.num_inputs],
                                             context.all_rois)
             if self.with_shared_head:
@@ -176,6 +186,7 @@ class CascadeRegionAttentionRoIHead(_RegionContextMixin, CascadeRoIHead):
 
     def __init__(self, *args, exclude_gt_keys: bool = True, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._check_bbox_heads()
         self.exclude_gt_keys = exclude_gt_keys
 
     def _bbox_forward(self, stage: int, x: tuple[Tensor, ...], rois: Tensor) -> dict:

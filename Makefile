@@ -1,0 +1,33 @@
+# From a fresh clone: `make demo` shows the main job, `make test` runs the tests.
+# Both make the environment (.venv) themselves when it is missing, outdated or broken.
+
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow lint check
+
+help:
+	@echo 'make demo       train and test Lambda-FRCNN on the embedded data set (about ten minutes)'
+	@echo 'make test       the tests that take seconds each'
+	@echo 'make test-slow  the tests that train or start several processes'
+	@echo 'make lint       the style checks'
+	@echo 'make env        only make or mend .venv'
+	@echo 'make check      print versions and operators, and how to mend what is wrong'
+
+env:
+	@sh tools/make_env.sh
+
+demo: env
+	$(PY) tools/demo.py $(DEMO_ARGS)
+
+test: env
+	$(PY) -m pytest -q $(PYTEST_ARGS)
+
+test-slow: env
+	$(PY) -m pytest -q -m slow $(PYTEST_ARGS)
+
+lint: env
+	$(PY) -m ruff check .
+
+check: env
+	$(PY) tools/check_env.py

@@ -1,0 +1,19 @@
+"""What trains and tests any mmclarity model: registered in mmengine, seen from every scope.
+
+Autocast on the CPU, exact resume, checkpoints that are never half-written, several processes
+without a GPU, and the two command lines (:mod:`mmclarity.engine.cli`).
+"""
+
+from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from .optim_wrapper import AutocastOptimWrapper
+from .precision import MixedPrecisionHook, keep_float32
+from .random_state import RandomStateHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'AutocastOptimWrapper',
+    'MixedPrecisionHook',
+    'RandomStateHook',
+    'keep_float32',
+]

@@ -1,0 +1,127 @@
+"""Reading a config for the command line, and checking what can be known before it is built."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from .errors import UsageError
+
+REPO = Path(__file__).resolve().parents[3]
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def find_config(path: str) -> Path:
+    """The config file, looked for in the current directory and then in the repository.
+
+    Raises:
+        UsageError: if it is in neither.
+    """
+    tried = [Path(path).expanduser()]
+    if not tried[0].is_absolute():
+        tried += [REPO / path, REPO / 'configs' / path]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    known = sorted(file.name for file in (REPO / 'configs').glob('*.py'))
+    hint = f' Configs at hand: {", ".join(known)}.' if known else ''
+    raise UsageError(f'config not found: {path} (looked at {", ".join(map(str, tried))}).{hint}')
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config and merge ``--cfg-options`` into it.
+
+    Python has already put the value of ``data_root`` into the datasets when options are merged,
+    so ``data_root=...`` among the options is carried to every dataset and evaluator that took the
+    old value.
+
+    Raises:
+        UsageError: if the file is missing.
+    """
+    cfg = Config.fromfile(str(find_config(path)))
+    options = dict(options or {})
+    old = cfg.get('data_root')
+    cfg.merge_from_dict(options)
+    if 'data_root' in options and old is not None:
+        new = str(options['data_root'])
+        for key in (*LOADERS, 'val_evaluator', 'test_evaluator'):
+            if cfg.get(key) is not None:
+                cfg[key] = _replace_root(cfg[key], str(old), new)
+        cfg.merge_from_dict({k: v for k, v in options.items() if k != 'data_root'})
+    return cfg
+
+
+def _replace_root(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _replace_root(item, old, new) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replace_root(item, old, new) for item in value)
+    if isinstance(value, str):
+        folder = old.rstrip('/')
+        if value.rstrip('/') == folder:
+            return new
+        if value.startswith(f'{folder}/'):
+            return f'{new.rstrip("/")}/{value[len(folder) + 1:]}'
+    return value
+
+
+def datasets(cfg: Config, key: str) -> Iterator[dict]:
+    """The innermost dataset configs of a loader (wrappers like ``ConcatDataset`` are opened)."""
+    loader = cfg.get(key) or {}
+    loaders = loader if isinstance(loader, list | tuple) else [loader]
+    todo = [item.get('dataset') for item in loaders]
+    while todo:
+        dataset = todo.pop(0)
+        if not isinstance(dataset, dict):
+            continue
+        inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+        if inner:
+            todo.extend(inner)
+        else:
+            yield dataset
+
+
+def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
+    """Check that data sets are there, before anything expensive is built.
+
+    A relative ``data_root`` that is missing in the current directory is looked for in the
+    repository.
+
+    Args:
+        cfg: data roots found in the repository are made absolute.
+        keys: names of the loaders that will be used.
+
+    Raises:
+        UsageError: naming the folder or file that is missing and the loader that wants it.
+    """
+    for key in keys:
+        for dataset in datasets(cfg, key):
+            root = dataset.get('data_root')
+            if not root or '://' in str(root) or _is_remote(dataset):
+                continue
+            folder = Path(root).expanduser()
+            if not folder.is_absolute() and not folder.is_dir() and (REPO / folder).is_dir():
+                folder = REPO / folder
+                dataset['data_root'] = f'{folder}/'
+            if not folder.is_dir():
+                raise UsageError(
+                    f'{key}: data root not found: {root} (absolute: {folder.absolute()}). '
+                    'Put or link the data there, or name it: --cfg-options data_root=PATH'
+                )
+            _check_annotations(dataset, folder, key)
+
+
+def _is_remote(dataset: dict) -> bool:
+    backend = dataset.get('backend_args') or {}
+    return backend.get('backend', 'local') not in ('local', 'atomic_local')
+
+
+def _check_annotations(dataset: dict, root: Path, key: str) -> None:
+    annotations = dataset.get('ann_file')
+    if annotations and not (root / annotations).exists():
+        there = ', '.join(sorted(item.name for item in root.iterdir())[:10]) or 'nothing'
+        raise UsageError(
+            f'{key}: annotations not found: {root / annotations}. {root} holds: {there}. '
+            f'Set {key}.dataset.ann_file, or choose another data_root.'
+        )

@@ -1,0 +1,78 @@
+"""Several processes without a GPU: what mmengine's launchers leave out."""
+
+import os
+import subprocess
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from .errors import UsageError
+
+
+def _slurm_environment() -> None:
+    """Set torch's rendezvous variables from Slurm's, where they are not set yet.
+
+    Raises:
+        UsageError: outside a Slurm job step.
+    """
+    if 'SLURM_PROCID' not in os.environ:
+        raise UsageError(
+            '--launcher slurm, but SLURM_PROCID is not set. Start it with srun '
+            '(tools/slurm_train.sh, tools/slurm_test.sh).'
+        )
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        nodes = subprocess.run(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
+            check=True, capture_output=True, text=True,
+        ).stdout.split()
+        os.environ['MASTER_ADDR'] = nodes[0]
+
+
+def setup_cpu_processes(cfg: Config) -> None:
+    """Make ``--launcher`` work without a GPU; with one, nothing is changed.
+
+    mmengine's launchers call ``torch.cuda.set_device``, and its default wrapper asks for a device
+    id. The gloo group is therefore started here, which mmengine then finds and uses, and the
+    wrapper is configured for host memory. Must be called before the Runner is built.
+
+    Args:
+        cfg: ``launcher`` is read; ``model_wrapper_cfg`` and ``env_cfg`` are changed.
+
+    Raises:
+        UsageError: if the launcher's environment variables are missing, or for ``mpi``.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    if launcher == 'slurm':
+        _slurm_environment()
+    elif launcher == 'mpi':
+        raise UsageError('--launcher mpi needs GPUs; without them use --launcher pytorch')
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
+               if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f'--launcher {launcher}, but {", ".join(missing)} not set in the environment. '
+            'Start it with torchrun (tools/dist_train.sh, tools/dist_test.sh).'
+        )
+    if not dist.is_initialized():
+        dist.init_process_group(backend='gloo')
+    env = cfg.get('env_cfg') or {}
+    cfg.env_cfg = dict(env, dist_cfg=dict(backend='gloo'))
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    # Each process would otherwise take all cores.
+    if 'OMP_NUM_THREADS' not in os.environ:
+        local = int(os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE']))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))

@@ -1,0 +1,123 @@
+"""Every config parses, holds what it says, and builds its model."""
+
+import copy
+import functools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.registry import DATASETS, METRICS, MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+import mmclarity.detection  # noqa: F401  (registers the heads)
+from mmclarity.detection.roi_heads import RegionAttentionBBoxHead, RegionAttentionRoIHead
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+EXPERIMENTS = {
+    'frcnn': None,
+    'sa_frcnn_t32': ('RegionSelfAttention', 32.0),
+    'sa_frcnn_t032': ('RegionSelfAttention', 0.32),
+    'sta_frcnn_t32': ('RegionSourceTargetAttention', 32.0),
+    'sta_frcnn_t032': ('RegionSourceTargetAttention', 0.32),
+    'lambda_frcnn': ('RegionLambda', None),
+}
+DETECTION = [f'{name}_{data}' for name in EXPERIMENTS
+             for data in ('bdd100k', 'bdd100k_small', 'murky')]
+
+
+@functools.cache
+def _parsed(path):
+    return Config.fromfile(path)
+
+
+def load(name):
+    return copy.deepcopy(_parsed(ROOT / 'configs' / f'{name}.py'))
+
+
+def strings(node):
+    """All strings in a config, keys aside."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from strings(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from strings(value)
+    elif isinstance(node, str):
+        yield node
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_parses(path):
+    assert load(path.stem).model.type
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_detection_configs_do_not_touch_mmagic(name):
+    """Naming it once would import all of it, for seconds."""
+    cfg = load(name)
+    assert not [s for s in strings(cfg.to_dict()) if 'mmagic' in s]
+    assert 'mmclarity.detection' in cfg.custom_imports.imports
+    assert cfg.default_scope == 'mmdet'
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_builds_the_model_it_is_named_after(name):
+    cfg = load(name)
+    if 'pretrained' in cfg.model.backbone:
+        cfg.model.backbone.pretrained = False
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmdet'), \
+            torch.device('meta' if name.endswith('bdd100k') else 'cpu'):
+        roi_head = MODELS.build(cfg.model).roi_head
+    assert roi_head.bbox_head.num_classes == 10
+    expected = EXPERIMENTS[re.sub(r'_(bdd100k|bdd100k_small|murky)$', '', name)]
+    if expected is None:
+        assert type(roi_head) is StandardRoIHead
+        return
+    assert type(roi_head) is RegionAttentionRoIHead
+    assert type(roi_head.bbox_head) is RegionAttentionBBoxHead
+    assert list(roi_head.bbox_head.attention) == ['fc2']
+    attention = roi_head.bbox_head.attention['fc2']
+    assert type(attention).__name__ == expected[0]
+    assert attention.embed_dims == cfg.model.roi_head.bbox_head.fc_out_channels
+    if expected[1] is not None:
+        assert attention.temperature == expected[1]
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_data_and_metrics_are_registered(name):
+    cfg = load(name)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert DATASETS.get(loader.dataset.type) is not None
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert METRICS.get(evaluator.type) is not None
+
+
+def test_the_big_ones_follow_the_public_bdd100k_recipe():
+    """Batch 32 as 8x4, SGD 0.04, 12 epochs with steps at 8 and 11, 500 iterations of warm-up."""
+    cfg = load('lambda_frcnn_bdd100k')
+    assert cfg.train_dataloader.batch_size == 4 and cfg.auto_scale_lr.base_batch_size == 32
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr) == ('SGD', 0.04)
+    warm_up, steps = cfg.param_scheduler
+    assert warm_up.type == 'LinearLR' and warm_up.end == 500 and not warm_up.by_epoch
+    assert steps.milestones == [8, 11] and cfg.train_cfg.max_epochs == 12
+    scales = [t.scale for t in cfg.train_pipeline if t.type == 'Resize']
+    assert scales == [(1280, 720)]
+
+
+@pytest.mark.parametrize('data', ['bdd100k', 'bdd100k_small', 'murky'])
+def test_the_six_differ_in_the_head_only(data):
+    """So that a difference in accuracy is the head's."""
+    plain = load(f'frcnn_{data}').to_dict()
+    for name in EXPERIMENTS:
+        other = load(f'{name}_{data}').to_dict()
+        head = other['model']['roi_head']
+        head['type'] = plain['model']['roi_head']['type']
+        head['bbox_head']['type'] = plain['model']['roi_head']['bbox_head']['type']
+        head['bbox_head'].pop('attention', None)
+        assert other == plain, name

@@ -1,0 +1,194 @@
+"""Whole detectors of mmdet with the heads put in by overriding a few lines of their configs."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+
+import mmclarity.detection  # noqa: F401  (registers the heads)
+
+SIZE = 128
+ATTENTIONS = {
+    'SA': dict(type='RegionSelfAttention', temperature=0.32),
+    'STA': dict(type='RegionSourceTargetAttention', temperature=0.32, num_sources=16),
+    'lambda': dict(type='RegionLambda', num_heads=2, key_dims=8),
+    'lambda-position': dict(type='RegionLambda', num_heads=2, key_dims=8, position=True),
+}
+every_attention = pytest.mark.parametrize('name', ATTENTIONS)
+# A small model out of the published config: thin ResNet-18 and FPN, few proposals.
+SMALL = """
+model = dict(
+    backbone=dict(depth=18, base_channels=8, frozen_stages=-1, init_cfg=None),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=8),
+    rpn_head=dict(in_channels=8, feat_channels=8),
+    roi_head=dict({roi_head}),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=60)),
+    test_cfg=dict(rpn=dict(max_per_img=40), rcnn=dict(score_thr=0.0, max_per_img=10)))
+"""
+FRCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+MASK = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+CASCADE = 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'
+SMALL_BOX = 'in_channels=8, fc_out_channels=32'
+
+
+def build(tmp_path, base, roi_head, prologue=''):
+    path = tmp_path / 'config.py'
+    path.write_text(f'_base_ = [{base!r}]\n{prologue}\n{SMALL.format(roi_head=roi_head)}')
+    torch.manual_seed(0)
+    return MODELS.build(Config.fromfile(path).model)
+
+
+def faster_rcnn(tmp_path, attention=None, **kwargs):
+    heads = 'type="StandardRoIHead", bbox_head=dict(type="Shared2FCBBoxHead", '
+    if attention is not None:
+        heads = ('type="RegionAttentionRoIHead", bbox_head=dict(type="RegionAttentionBBoxHead", '
+                 f'attention={attention!r}, **{kwargs!r}, ')
+    return build(tmp_path, FRCNN, heads + SMALL_BOX + '), '
+                 'bbox_roi_extractor=dict(out_channels=8)')
+
+
+def mask_rcnn(tmp_path, attention):
+    return build(
+        tmp_path, MASK, 'type="RegionAttentionRoIHead", '
+        f'bbox_head=dict(type="RegionAttentionBBoxHead", attention={attention!r}, {SMALL_BOX}), '
+        'bbox_roi_extractor=dict(out_channels=8), mask_roi_extractor=dict(out_channels=8), '
+        'mask_head=dict(in_channels=8, conv_out_channels=8, num_convs=1)')
+
+
+def cascade_rcnn(tmp_path, attentions):
+    """The three stages are a list, which a child config changes in Python."""
+    prologue = (f'attentions = {attentions!r}\n'
+                'stages = _base_.model.roi_head.bbox_head\n'
+                'for i in range(3):\n'
+                '    stages[i].update(type="RegionAttentionBBoxHead", in_channels=8,\n'
+                '                     fc_out_channels=32, attention=attentions[i])\n')
+    return build(tmp_path, CASCADE, 'type="CascadeRegionAttentionRoIHead", bbox_head=stages, '
+                 'bbox_roi_extractor=dict(out_channels=8)', prologue)
+
+
+def data(model, with_mask=False, training=True):
+    batch = demo_mm_inputs(2, [[3, SIZE, SIZE], [3, SIZE, 96]], num_items=[3, 2], num_classes=80,
+                           with_mask=with_mask)
+    return model.data_preprocessor(batch, training)
+
+
+def losses_of(model, batch):
+    torch.manual_seed(1)  # mmdet's sampler draws at random
+    losses = model.train()(**batch, mode='loss')
+    return {k: (sum(v) if isinstance(v, list) else v) for k, v in losses.items()}
+
+
+def predictions_of(model, batch):
+    with torch.no_grad():
+        return [s.pred_instances for s in model.eval()(**batch, mode='predict')]
+
+
+@every_attention
+@pytest.mark.parametrize('after', ['fc2', 'both'])
+def test_a_plain_checkpoint_gives_the_same_losses_and_detections(tmp_path, name, after):
+    plain = faster_rcnn(tmp_path)
+    with torch.no_grad():  # confident enough for boxes of several classes
+        plain.roi_head.bbox_head.fc_cls.weight.normal_(0, 1)
+        plain.roi_head.bbox_head.fc_reg.weight.normal_(0, 0.2)
+    model = faster_rcnn(tmp_path, ATTENTIONS[name], attention_after=after,
+                        intra_attention=dict(type='IntraRegionAttention'))
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert missing and all(k.startswith(('roi_head.bbox_head.attention.',
+                                         'roi_head.bbox_head.intra_attention.')) for k in missing)
+    batch = data(plain)
+    expected, got = losses_of(plain, batch), losses_of(model, batch)
+    assert expected.keys() == got.keys()
+    for key in expected:
+        torch.testing.assert_close(got[key], expected[key], rtol=0, atol=1e-6)
+    batch = data(plain, training=False)
+    for a, b in zip(predictions_of(plain, batch), predictions_of(model, batch)):
+        assert len(a) == len(b) == 10 and torch.equal(a.labels, b.labels)
+        torch.testing.assert_close(b.scores, a.scores, rtol=0, atol=1e-6)
+        # Pixels: 1e-6 of the image's size.
+        torch.testing.assert_close(b.bboxes, a.bboxes, rtol=0, atol=1e-6 * SIZE)
+
+
+def check_loss_and_predict(model, with_mask):
+    """Finite losses, gradients everywhere in the box heads, then detections."""
+    for key, p in model.named_parameters():
+        if 'out_proj' in key:
+            torch.nn.init.normal_(p, std=0.1)
+    losses = losses_of(model, data(model, with_mask))
+    assert all(v.isfinite().all() for v in losses.values())
+    sum(v.sum() for k, v in losses.items() if 'loss' in k).backward()
+    for key, p in model.roi_head.bbox_head.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all(), key
+    results = predictions_of(model, data(model, with_mask, training=False))
+    assert [len(r) for r in results] == [10, 10]
+    assert all(('masks' in r) == with_mask for r in results)
+    return losses
+
+
+@every_attention
+def test_mask_rcnn(tmp_path, name):
+    losses = check_loss_and_predict(mask_rcnn(tmp_path, ATTENTIONS[name]), with_mask=True)
+    assert 'loss_mask' in losses
+
+
+@every_attention
+def test_cascade_rcnn(tmp_path, name):
+    model = cascade_rcnn(tmp_path, [ATTENTIONS[name]] * 3)
+    losses = check_loss_and_predict(model, with_mask=False)
+    assert {'s0.loss_cls', 's1.loss_cls', 's2.loss_cls'} <= losses.keys()
+
+
+def test_cascade_rcnn_with_different_stages(tmp_path):
+    """A stage without attention gets no sources; one with fewer gets the most certain of them."""
+    few = ATTENTIONS['STA'] | dict(num_sources=4)
+    model = cascade_rcnn(tmp_path, [None, few, ATTENTIONS['STA']])
+    seen = {}
+    for stage in (1, 2):
+        model.roi_head.bbox_head[stage].attention['fc2'].register_forward_pre_hook(
+            lambda module, args, stage=stage: seen.update({stage: args[3]}))
+    check_loss_and_predict(model, with_mask=False)
+    assert seen[1].counts == [4, 4] and seen[2].counts == [16, 16]
+    for image in range(2):
+        few, many = (seen[s].boxes[seen[s].image_index == image] for s in (1, 2))
+        assert torch.equal(few, many[:4])
+
+
+def test_cascade_of_a_plain_checkpoint_gives_the_same_detections(tmp_path):
+    plain = cascade_rcnn(tmp_path, [None] * 3)
+    model = cascade_rcnn(tmp_path, [ATTENTIONS['STA'], ATTENTIONS['SA'], ATTENTIONS['lambda']])
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    assert missing and not unexpected
+    batch = data(plain, training=False)
+    for a, b in zip(predictions_of(plain, batch), predictions_of(model, batch)):
+        torch.testing.assert_close(b.scores, a.scores, rtol=0, atol=1e-6)
+        torch.testing.assert_close(b.bboxes, a.bboxes, rtol=0, atol=1e-6 * SIZE)
+
+
+@every_attention
+def test_detections_do_not_depend_on_the_rest_of_the_batch(tmp_path, name):
+    model = faster_rcnn(tmp_path, ATTENTIONS[name])
+    with torch.no_grad():
+        for key, p in model.roi_head.bbox_head.named_parameters():
+            if 'attention' in key or key.startswith('fc_'):
+                p.normal_(0, 0.2)
+    batch = demo_mm_inputs(2, [[3, SIZE, SIZE]] * 2, num_items=[3, 2], num_classes=80)
+    together = predictions_of(model, model.data_preprocessor(batch, False))
+    for i in range(2):
+        one = {k: v[i:i + 1] for k, v in batch.items()}
+        alone = predictions_of(model, model.data_preprocessor(one, False))[0]
+        torch.testing.assert_close(together[i].scores, alone.scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together[i].bboxes, alone.bboxes, rtol=1e-4, atol=1e-2)
+
+
+@every_attention
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_training_under_autocast_is_finite(tmp_path, name, dtype):
+    model = faster_rcnn(tmp_path, ATTENTIONS[name])
+    with torch.autocast('cpu', dtype):
+        losses = losses_of(model, data(model))
+    sum(v.sum() for k, v in losses.items() if 'loss' in k).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    with torch.autocast('cpu', dtype):
+        results = predictions_of(model, data(model, training=False))
+    assert all(r.scores.isfinite().all() for r in results)

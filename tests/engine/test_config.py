@@ -1,0 +1,120 @@
+import pytest
+from mmengine.config import Config, ConfigDict
+
+from mmclarity.engine import cli
+from mmclarity.engine.config import REPO, load_config, resolve_data_roots
+from mmclarity.engine.distributed import setup_cpu_processes
+from mmclarity.engine.errors import UsageError
+
+CONFIG = """
+data_root = 'data/set/'
+train_dataloader = dict(batch_size=2, dataset=dict(
+    type='Repeat', dataset=dict(type='A', data_root=data_root, ann_file='train.json')))
+val_dataloader = dict(dataset=dict(type='Concat', datasets=[
+    dict(type='A', data_root=data_root, ann_file='val.json'),
+    dict(type='A', data_root='data/settled/', ann_file='val.json')]))
+val_evaluator = dict(type='M', ann_file=data_root + 'val.json')
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0))
+val_cfg = dict()
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / 'a.py').write_text(CONFIG)
+    return str(tmp_path / 'a.py')
+
+
+def test_data_root_reaches_every_dataset(config):
+    cfg = load_config(config, {'data_root': '/new', 'train_dataloader.batch_size': 7})
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/new'
+    assert cfg.val_dataloader.dataset.datasets[0].data_root == '/new'
+    # Another folder whose name begins alike is left alone.
+    assert cfg.val_dataloader.dataset.datasets[1].data_root == 'data/settled/'
+    assert cfg.val_evaluator.ann_file == '/new/val.json'
+    assert cfg.train_dataloader.batch_size == 7
+
+
+def test_a_root_given_for_one_loader_wins(config):
+    cfg = load_config(config, {'data_root': '/new', 'train_dataloader.dataset.dataset.data_root':
+                               '/mine'})
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/mine'
+    assert cfg.val_dataloader.dataset.datasets[0].data_root == '/new'
+
+
+def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from mmclarity.engine.config import find_config
+    assert find_config('configs/frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
+    assert find_config('frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
+    with pytest.raises(UsageError, match='lambda_frcnn_murky.py'):
+        find_config('frcnn_milky.py')
+
+
+def test_missing_data_is_named(config, tmp_path):
+    with pytest.raises(UsageError, match='train_dataloader: data root not found: data/set'):
+        resolve_data_roots(load_config(config), ('train_dataloader',))
+    (tmp_path / 'labels').mkdir()
+    cfg = load_config(config, {'data_root': str(tmp_path)})
+    with pytest.raises(UsageError, match='annotations not found: .*train.json.*holds: a.py, labels'):
+        resolve_data_roots(cfg, ('train_dataloader',))
+    (tmp_path / 'train.json').write_text('[]')
+    resolve_data_roots(cfg, ('train_dataloader',))
+
+
+def test_remote_data_is_not_looked_for(config):
+    cfg = load_config(config, {'data_root': 's3://bucket/set/'})
+    resolve_data_roots(cfg, ('train_dataloader',))
+
+
+def parse(*args):
+    return cli.train_parser().parse_args(args)
+
+
+def test_flags_of_mmdet_and_mmagic():
+    args = parse('a.py', '--resume', '--amp', '--auto-scale-lr', '--cfg-options', 'a.b=1',
+                 'c=[1,2]', '--launcher', 'pytorch', '--local-rank', '1')
+    assert args.resume == 'auto' and args.cfg_options == {'a.b': 1, 'c': [1, 2]}
+    assert args.local_rank == parse('a.py', '--local_rank', '1').local_rank == 1
+    assert parse('a.py', '--resume', 'b.pth').resume == 'b.pth'
+    assert parse('a.py').resume is None
+    args = cli.test_parser().parse_args(['a.py', 'b.pth', '--tta', '--show-dir', 'x', '--out',
+                                         'o.pkl', '--show', '--wait-time', '0.5'])
+    assert (args.checkpoint, args.tta, args.wait_time) == ('b.pth', True, 0.5)
+
+
+def test_amp_on_each_device(config, monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
+    cfg = load_config(config)
+    cli.enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and 'fp16' not in cfg.val_cfg
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    cfg = load_config(config)
+    cli.enable_amp(cfg)
+    cli.enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper' and cfg.val_cfg.fp16
+    assert cfg.custom_hooks == [dict(type='MixedPrecisionHook')]
+
+
+def test_amp_reaches_each_network_of_a_gan(monkeypatch):
+    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    cfg = Config(dict(optim_wrapper=dict(
+        constructor='MultiOptimWrapperConstructor',
+        generator=dict(optimizer=dict(type='Adam')),
+        discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam')))))
+    cli.enable_amp(cfg)
+    assert cfg.optim_wrapper.generator.type == 'AutocastOptimWrapper'
+    assert cfg.optim_wrapper.discriminator.type == 'AutocastOptimWrapper'
+    cfg.optim_wrapper = ConfigDict(type='DeepSpeedOptimWrapper', optimizer=dict(type='Adam'))
+    with pytest.raises(UsageError, match='DeepSpeedOptimWrapper'):
+        cli.enable_amp(cfg)
+
+
+def test_launcher_without_its_environment(monkeypatch):
+    monkeypatch.setattr('mmclarity.engine.distributed.get_device', lambda: 'cpu')
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    setup_cpu_processes(Config(dict(launcher='none')))
+    for launcher, remedy in (('pytorch', 'dist_train.sh'), ('slurm', 'slurm_train.sh')):
+        with pytest.raises(UsageError, match=remedy):
+            setup_cpu_processes(Config(dict(launcher=launcher)))

@@ -1,0 +1,312 @@
+"""Every fault that check_env.py knows, simulated, and the repair of a real environment."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / 'tools/check_env.py'
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location('check_env_under_test', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+check_env = load_script()
+REQUIREMENTS = check_env.read_requirements()
+GOOD = {check_env.normal(item.name): item.pin for item in REQUIREMENTS}
+
+
+@pytest.mark.parametrize(
+    ('version', 'bounds', 'holds'),
+    [
+        ('1.26.4', '>=1.24,<2', True),
+        ('2.0.0', '>=1.24,<2', False),
+        ('2', '<2.0.0', False),
+        ('2.14.1+cpu', '>=2.4', True),
+        ('2.3.1', '>=2.4', False),
+        ('2.10', '>=2.4', True),
+        ('80.9.0', '<81', True),
+        ('81.0', '<81', False),
+        ('2.0', '==2.0.0', True),
+        ('2.0.1', '!=2.0.1', False),
+        ('3.0', '<=3', True),
+        ('3.1', '>3', True),
+        ('0.1.dev3', '', True),
+    ],
+)
+def test_in_range(version, bounds, holds):
+    assert check_env.in_range(version, bounds) is holds
+
+
+def test_bounds_that_are_not_understood_are_refused():
+    with pytest.raises(ValueError, match='~=1.2'):
+        check_env.in_range('1.2', '~=1.2')
+
+
+def test_pins_lie_in_the_ranges_of_setup():
+    problems, causes = check_env.check_versions(REQUIREMENTS, GOOD)
+    assert problems == [] and causes == []
+    names = {item.name for item in REQUIREMENTS if item.range}
+    assert {'torch', 'mmengine', 'mmdet', 'mmcv-lite', 'numpy', 'setuptools'} <= names
+    assert all(item.pin for item in REQUIREMENTS), 'each requirement of setup.py has a tested pin'
+
+
+@pytest.mark.parametrize(
+    ('fault', 'what', 'remedy'),
+    [
+        ({'torch': None}, 'torch is not installed', 'torch=='),
+        ({'numpy': '2.1.0'}, 'numpy 2.1.0 is not in >=1.24,<2', 'numpy==1.26'),
+        ({'setuptools': '82.0'}, 'setuptools 82.0 is not in <81', 'setuptools==80'),
+        ({'mmengine': '0.8.0'}, 'mmengine 0.8.0', 'mmengine==0.10'),
+        ({'huggingface-hub': '0.30.0'}, 'huggingface_hub 0.30.0', 'huggingface_hub==0.25'),
+        ({'mmcv-lite': None}, 'mmcv-lite is not installed', 'mmcv-lite=='),
+        ({'mmcv-lite': None, 'mmcv': '1.7.0'}, 'mmcv-lite 1.7.0', 'mmcv-lite=='),
+    ],
+)
+def test_wrong_version_has_one_command(fault, what, remedy):
+    installed = {key: value for key, value in {**GOOD, **fault}.items() if value is not None}
+    problems, _ = check_env.check_versions(REQUIREMENTS, installed)
+    (problem,) = problems
+    assert what in problem.what
+    assert problem.command.startswith(f'{sys.executable} -m pip install')
+    assert remedy in problem.command and '\n' not in problem.command
+
+
+def test_compiled_mmcv_takes_the_place_of_lite():
+    installed = {**GOOD, 'mmcv': '2.1.0'}
+    del installed['mmcv-lite']
+    assert check_env.check_versions(REQUIREMENTS, installed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ('version', 'good'), [((3, 9), 0), ((3, 10), 1), ((3, 12), 1), ((3, 13), 0)]
+)
+def test_python_version(version, good):
+    assert (check_env.check_python(version) == []) == bool(good)
+
+
+@pytest.mark.parametrize(
+    ('step', 'text', 'remedy'),
+    [
+        ('torch', 'OSError: libtorch.so: file too short', 'torch=='),
+        ('cv2', 'ImportError: libGL.so.1: cannot open', 'opencv-python-headless==4.11'),
+        ('pkg_resources', "ModuleNotFoundError: 'pkg_resources'", 'setuptools==80'),
+        ('operators', 'ImportError: mmcv/_ext.so: undefined symbol', 'uninstall -y mmcv && '),
+        ('nms', 'RuntimeError: operator torchvision::nms does not exist', 'make env'),
+    ],
+)
+def test_failed_import_has_one_command(step, text, remedy):
+    steps = {'numpy': (True, ''), step: (False, text), 'mmdet': (False, 'a consequence')}
+    (problem,) = check_env.probe_problems(steps, REQUIREMENTS)
+    assert text in problem.what and remedy in problem.command
+
+
+def test_probe_blames_the_import_that_kills_the_interpreter(monkeypatch):
+    died = "print('try numpy'); print('ok numpy '); print('try torch', flush=True)\n"
+    monkeypatch.setattr(check_env, 'PROBE', died + 'import os; os._exit(139)')
+    steps = check_env.probe()
+    assert steps['numpy'][0] and not steps['torch'][0]
+    assert 'status 139' in steps['torch'][1]
+    (problem,) = check_env.probe_problems(steps, REQUIREMENTS)
+    assert problem.what.startswith('torch does not work') and 'torch==' in problem.command
+
+
+def test_probe_gives_up_on_an_import_that_hangs(monkeypatch):
+    hangs = "import time; print('try torch', flush=True); time.sleep(30)"
+    monkeypatch.setattr(check_env, 'PROBE', hangs)
+    assert check_env.probe(timeout=1)['torch'] == (False, 'not finished after 1 s')
+
+
+def make_package(site: Path, name: str, size: int | None = None) -> Path:
+    """A small installed package; its list of files states the size (default: the true one)."""
+    module = site / f'{name}.py'
+    module.write_text('VALUE = 1\n')
+    info = site / f'{name}-1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
+    size = module.stat().st_size if size is None else size
+    (info / 'RECORD').write_text(f'{name}.py,,{size}\n{info.name}/RECORD,,\n')
+    return module
+
+
+def test_damaged_files_are_found(tmp_path, monkeypatch):
+    make_package(tmp_path, 'whole')
+    make_package(tmp_path, 'cut', size=4000)
+    make_package(tmp_path, 'gone').unlink()
+    make_package(tmp_path, 'unlisted')
+    (tmp_path / 'unlisted-1.0.dist-info/RECORD').unlink()
+    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
+    damaged = check_env.damaged_packages()
+    assert damaged == {'cut': 'cut==1.0', 'gone': 'gone==1.0', 'unlisted': 'unlisted==1.0'}
+
+
+def test_file_that_two_packages_share_may_have_either_size(tmp_path, monkeypatch):
+    make_package(tmp_path, 'first')
+    make_package(tmp_path, 'second')
+    (tmp_path / 'second-1.0.dist-info/RECORD').write_text('first.py,,77\nsecond.py,,10\n')
+    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
+    assert check_env.damaged_packages() == {}
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+
+
+def test_report_works_where_nothing_can_be_imported():
+    """-S leaves out site-packages: no torch, no mmengine, no numpy."""
+    done = run_script('-S', str(SCRIPT))
+    assert done.returncode == 1, done.stderr
+    assert 'torch is not installed' in done.stdout and 'Traceback' not in done.stderr
+    wrong = done.stdout.count('WRONG:')
+    assert wrong == done.stdout.count('mend it with:') >= len(REQUIREMENTS)
+
+
+def test_report_of_this_environment():
+    done = run_script(str(SCRIPT))
+    assert done.returncode == 0, done.stdout
+    assert 'All is well.' in done.stdout
+    operators = [line for line in done.stdout.splitlines() if line.startswith('Operators')]
+    assert operators and operators[0].split(': ')[1] in ('torchvision', 'compiled mmcv')
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone whose requirements are a package made here; a stand-in for pip installs it."""
+    if shutil.which('make') is None:
+        pytest.skip('make is not installed')
+    (tmp_path / 'tools').mkdir()
+    for name in ('Makefile', 'tools/make_env.sh', 'tools/check_env.py'):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / 'setup.py').write_text("INSTALL_REQUIRES = ['tiny>=1']\n")
+    (tmp_path / 'requirements.txt').write_text('tiny==1.0\n')
+    (tmp_path / 'requirements-dev.txt').write_text('-r requirements.txt\n')
+    # `python -m pip` in the environment is this file: it notes its call, then installs.
+    (tmp_path / 'fake_pip.py').write_text(
+        textwrap.dedent("""
+        import pathlib, sys, sysconfig
+        site = pathlib.Path(sysconfig.get_paths()['purelib'])
+        with open('calls', 'a') as calls:
+            print(*sys.argv[1:], file=calls)
+        if __name__ == '__main__' and not pathlib.Path('no-network').exists():
+            (site / 'tiny.py').write_text('VALUE = 1\\n')
+            info = site / 'tiny-1.0.dist-info'
+            info.mkdir(exist_ok=True)
+            head = 'Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n'
+            (info / 'METADATA').write_text(head)
+            (info / 'RECORD').write_text('tiny.py,,10\\ntiny-1.0.dist-info/RECORD,,\\n')
+        elif __name__ == '__main__':
+            sys.exit('no network')
+    """)
+    )
+    wrapper = tmp_path / 'python-of-this-test'
+    wrapper.write_text(
+        textwrap.dedent(f"""\
+        #!/bin/sh
+        # `-m venv DIR` makes an environment without pip (fast) and puts the stand-in there.
+        if [ "$1 $2" = "-m venv" ]; then
+            "{sys.executable}" -m venv --without-pip "$3" || exit 1
+            site=$("$3/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+            cp fake_pip.py "$site/pip.py"
+            exit 0
+        fi
+        exec "{sys.executable}" "$@"
+    """)
+    )
+    wrapper.chmod(0o755)
+    return tmp_path
+
+
+def make_env(clone: Path) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """Run ``make env``; returns the process and the calls of pip."""
+    calls = clone / 'calls'
+    calls.unlink(missing_ok=True)
+    env = {**os.environ, 'PYTHON': str(clone / 'python-of-this-test')}
+    env.pop('MAKEFLAGS', None)
+    done = subprocess.run(
+        ['make', '-s', 'env'], cwd=clone, env=env, capture_output=True, text=True, timeout=60
+    )
+    lines = calls.read_text().splitlines() if calls.exists() else []
+    return done, [line for line in lines if line.startswith('install')]
+
+
+def site_packages(clone: Path) -> Path:
+    return next((clone / '.venv/lib').glob('python3*/site-packages'))
+
+
+def test_make_env_is_idempotent_and_follows_the_requirements(clone):
+    done, calls = make_env(clone)
+    assert done.returncode == 0, done.stderr
+    assert len(calls) == 1 and '-r requirements-dev.txt' in calls[0]
+    assert make_env(clone)[1] == [], 'nothing to do the second time'
+    with (clone / 'requirements.txt').open('a') as file:
+        file.write('# newer\n')
+    assert len(make_env(clone)[1]) == 1
+    assert make_env(clone)[1] == []
+
+
+@pytest.mark.parametrize('fault', ['cut', 'deleted', 'no stamp', 'no pip', 'no python', 'empty'])
+def test_make_env_mends_what_is_broken(clone, fault):
+    assert make_env(clone)[0].returncode == 0
+    site = site_packages(clone)
+    if fault == 'cut':
+        (site / 'tiny.py').write_text('V')
+    elif fault == 'deleted':
+        (site / 'tiny.py').unlink()
+    elif fault == 'no stamp':  # the installation was interrupted
+        (clone / '.venv/.requirements-installed').unlink()
+        shutil.rmtree(site / 'tiny-1.0.dist-info')
+    elif fault == 'no pip':
+        (site / 'pip.py').unlink()
+    elif fault == 'no python':
+        for path in (clone / '.venv/bin').glob('python*'):
+            path.unlink()
+        (clone / '.venv/bin/python').symlink_to('/nonexistent/python3')
+    else:
+        shutil.rmtree(clone / '.venv')
+        (clone / '.venv').mkdir()
+    done, calls = make_env(clone)
+    assert done.returncode == 0, done.stderr
+    assert calls, 'pip was asked to install'
+    assert (site / 'tiny.py').read_text() == 'VALUE = 1\n'
+    assert make_env(clone)[1] == []
+
+
+def test_make_env_fails_and_leaves_no_stamp_when_the_installation_fails(clone):
+    (clone / 'no-network').touch()
+    done, _ = make_env(clone)
+    assert done.returncode != 0 and 'no network' in done.stderr
+    assert not (clone / '.venv/.requirements-installed').exists()
+    (clone / 'no-network').unlink()
+    assert make_env(clone)[0].returncode == 0
+
+
+def test_make_env_says_so_when_there_is_no_python(clone):
+    tools = clone / 'bin'
+    tools.mkdir()
+    for name in ('sh', 'cmp', 'cat', 'dirname', 'rm'):
+        (tools / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        ['/bin/sh', 'tools/make_env.sh'],
+        cwd=clone,
+        env={'PATH': str(tools)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert 'no usable Python' in done.stderr and 'apt-get install' in done.stderr

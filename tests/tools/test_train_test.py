@@ -1,0 +1,120 @@
+"""tools/train.py and tools/test.py as they are called: in processes of their own."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.engine.toy_parts import write_config
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def run(folder, script, *args, **environment):
+    """Start a tool from ``folder`` with no installed mmclarity in sight; returns the process."""
+    env = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='',
+               PYTHON=sys.executable, **environment)
+    start = ['bash'] if script.endswith('.sh') else [sys.executable]
+    return subprocess.run([*start, str(REPO / 'tools' / script), *map(str, args)], cwd=folder,
+                          env=env, capture_output=True, text=True, timeout=300)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_killed_training_resumes_to_the_same_weights(tmp_path):
+    config = write_config(tmp_path)
+    whole = run(tmp_path, 'train.py', config, '--work-dir', 'whole', '--amp', '--seed', 5)
+    assert whole.returncode == 0, whole.stderr
+    killed = run(tmp_path, 'train.py', config, '--work-dir', 'killed', '--amp', '--seed', 5,
+                 TOY_KILL_AT='8')
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(file.name for file in (tmp_path / 'killed').glob('*.pth')) == [
+        'epoch_1.pth', 'epoch_2.pth']
+    # The seed comes from the checkpoint: the config has another.
+    resumed = run(tmp_path, 'train.py', config, '--work-dir', 'killed', '--amp', '--resume')
+    assert resumed.returncode == 0, resumed.stderr
+    expected = torch.load(tmp_path / 'whole' / 'epoch_4.pth', weights_only=True)
+    got = torch.load(tmp_path / 'killed' / 'epoch_4.pth', weights_only=True)
+    assert same(expected['state_dict'], got['state_dict'])
+    assert expected['meta']['seed'] == got['meta']['seed'] == 5
+    other = run(tmp_path, 'train.py', config, '--work-dir', 'killed', '--resume', '--seed', 6)
+    assert other.returncode == 2 and 'trained with seed 5' in other.stderr
+
+
+@pytest.mark.slow
+def test_trained_model_is_tested_from_another_directory(tmp_path):
+    config = write_config(tmp_path)
+    trained = run(tmp_path, 'train.py', config, '--cfg-options', 'train_cfg.max_epochs=1',
+                  'train_cfg.val_interval=9')
+    assert trained.returncode == 0, trained.stderr
+    checkpoint = tmp_path / 'work_dirs' / 'toy' / 'epoch_1.pth'
+    assert 'random_state' in torch.load(checkpoint, weights_only=True)
+    (tmp_path / 'elsewhere').mkdir()
+    tested = run(tmp_path / 'elsewhere', 'test.py', config, checkpoint, '--out', 'out.pkl')
+    assert tested.returncode == 0, tested.stderr
+    with open(tmp_path / 'elsewhere' / 'out.pkl', 'rb') as file:
+        assert len(pickle.load(file)) == 12
+    other = run(tmp_path, 'test.py', config, checkpoint, '--cfg-options', 'model.noise=False')
+    assert other.returncode == 2
+    assert 'of another model' in other.stderr and 'norm.weight' in other.stderr
+    assert 'Traceback' not in other.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_gradients_of_one_with_the_doubled_batch(tmp_path):
+    # One step of plain SGD: equal weights afterwards mean equal gradients.
+    config = write_config(tmp_path, """
+model = dict(type='ToyModel', noise=False)
+train_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='ToyImages', length=8, augment=False, data_root=data_root))
+val_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='ToyImages', length=9, augment=False, data_root=data_root))
+train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0))
+param_scheduler = []
+log_level = 'INFO'
+""")
+    one = run(tmp_path, 'train.py', config, '--work-dir', 'one',
+              '--cfg-options', 'train_dataloader.batch_size=8')
+    assert one.returncode == 0, one.stderr
+    port = str(29600 + os.getpid() % 300)
+    two = run(tmp_path, 'dist_train.sh', config, 2, '--work-dir', 'two', PORT=port)
+    assert two.returncode == 0, two.stderr
+    expected = weights(tmp_path / 'one' / 'epoch_1.pth')
+    got = weights(tmp_path / 'two' / 'epoch_1.pth')
+    assert list(got) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-5, atol=1e-6)
+    assert 'toy/count: 9.0000' in two.stdout + two.stderr
+    states = torch.load(tmp_path / 'two' / 'epoch_1.pth', weights_only=True)['random_state']
+    assert len(states) == 2
+    tested = run(tmp_path, 'dist_test.sh', config, 'two/epoch_1.pth', 2, PORT=port)
+    assert tested.returncode == 0, tested.stderr
+    assert 'toy/count: 9.0000' in tested.stdout + tested.stderr
+
+
+def test_missing_things_are_named_without_a_traceback(tmp_path):
+    config = write_config(tmp_path)
+    no_config = run(tmp_path, 'train.py', 'nowhere.py')
+    assert no_config.returncode == 2 and 'config not found: nowhere.py' in no_config.stderr
+    no_data = run(tmp_path, 'train.py', config, '--cfg-options', 'data_root=/no/such/place')
+    assert no_data.returncode == 2
+    assert '/no/such/place' in no_data.stderr and '--cfg-options data_root=' in no_data.stderr
+    no_weights = run(tmp_path, 'test.py', config, 'nothing.pth')
+    assert no_weights.returncode == 2 and 'nothing.pth' in no_weights.stderr
+    for process in (no_config, no_data, no_weights):
+        assert 'Traceback' not in process.stderr

@@ -1,0 +1,113 @@
+"""Train configs with several seeds and tabulate the mean and standard deviation of their metrics.
+
+    python tools/analysis_tools/repeat.py configs/*_murky.py --seeds 5 --jobs 2 \
+        --cfg-options data_root=data/murky/
+
+Each training has its own folder WORK_DIR/CONFIG/seed_N. Broken-off trainings go on where they
+stopped, finished ones are not repeated; with --report nothing is trained.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='+', type=Path)
+    parser.add_argument('--seeds', type=int, default=3, help='seeds 0 .. N-1 (default 3)')
+    parser.add_argument('--jobs', type=int, default=1,
+                        help='trainings at a time, with the cores divided among them')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/repeat'))
+    parser.add_argument('--prefix', default='bdd/', help="the metrics' prefix (default bdd/)")
+    parser.add_argument('--metrics', nargs='+', default=list(METRICS),
+                        help='metrics to tabulate; those a config does not report are left out')
+    parser.add_argument('--report', action='store_true', help='tabulate what is there')
+    parser.add_argument('--json', type=Path, help='write the metrics of every training here')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='handed to tools/train.py')
+    args = parser.parse_args(argv)
+    missing = [str(c) for c in args.configs if not c.is_file()]
+    if missing:
+        parser.error(f'no such config: {", ".join(missing)}')
+    return args
+
+
+def last_metrics(folder: Path, prefix: str) -> dict[str, float] | None:
+    """The last validation a training wrote, or None if it has not got there."""
+    result = None
+    for log in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            scalars = json.loads(line)
+            if f'{prefix}mAP' in scalars:
+                result = {k.removeprefix(prefix): v for k, v in scalars.items()
+                          if k.startswith(prefix)}
+    return result
+
+
+def train(config: Path, seed: int, args: argparse.Namespace) -> None:
+    """Run one training to its end; its output goes to train.log in its folder."""
+    folder = args.work_dir / config.stem / f'seed_{seed}'
+    if last_metrics(folder, args.prefix):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(REPO / 'tools' / 'train.py'), str(config), '--work-dir',
+               str(folder), '--seed', str(seed), '--resume', 'auto']
+    if args.cfg_options:
+        command += ['--cfg-options', *args.cfg_options]
+    threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    print(f'{config.stem} seed {seed}: started', flush=True)
+    with open(folder / 'train.log', 'a') as log:
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT,
+                              env=dict(os.environ, OMP_NUM_THREADS=threads)).returncode
+    outcome = 'done' if code == 0 else f'FAILED with status {code}: see {folder / "train.log"}'
+    print(f'{config.stem} seed {seed}: {outcome}', flush=True)
+
+
+def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
+    """Markdown, one row a config: mean and standard deviation over seeds, times 100."""
+    present = [m for m in metrics if any(m in r for rs in results.values() for r in rs)]
+    lines = ['| model | seeds | ' + ' | '.join(present) + ' |',
+             '|---' * (len(present) + 2) + '|']
+    for name, runs in results.items():
+        cells = []
+        for metric in present:
+            values = [100 * r[metric] for r in runs if r.get(metric) is not None]
+            spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+            cells.append(f'{statistics.mean(values):.1f}{spread}' if values else '')
+        lines.append(f'| {name} | {len(runs)} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if not args.report:
+        # Seed by seed, so that a broken-off series has every config equally often.
+        tasks = [(config, seed) for seed in range(args.seeds) for config in args.configs]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda task: train(*task, args), tasks))
+    results, complete = {}, True
+    for config in args.configs:
+        found = [last_metrics(args.work_dir / config.stem / f'seed_{s}', args.prefix)
+                 for s in range(args.seeds)]
+        complete &= all(found)
+        results[config.stem] = [metrics for metrics in found if metrics]
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1))
+    print(table(results, args.metrics))
+    if not complete:
+        print(f'some of the {args.seeds} seeds have no result yet', file=sys.stderr)
+    return 0 if complete else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

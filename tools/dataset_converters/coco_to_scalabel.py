@@ -1,0 +1,151 @@
+"""Converts COCO detections to Scalabel, for BDD100K's official evaluation.
+
+The detections are a COCO result list, e.g. the ``*.bbox.json`` that BDD100KMetric or
+mmdet's CocoMetric writes; the images and category names come from a COCO data set, e.g.
+the ``*.gt.json`` beside it or the output of bdd100k_to_coco.py. Every image gets a frame,
+those without detections too. Scalabel boxes include their last pixel: x2 = x + width - 1.
+
+Example:
+    python tools/dataset_converters/coco_to_scalabel.py val.bbox.json val.gt.json val_pred.json
+    python -m bdd100k.eval.run -t det -g det_val.json -r val_pred.json
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
+
+from mmclarity.detection.datasets.scalabel import ScalabelError, read_json, write_json
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('detections', help='COCO result list: image_id, category_id, bbox, score')
+    parser.add_argument('images', help='COCO data set with "images" and "categories"')
+    parser.add_argument('output', help='Scalabel list to write')
+    parser.add_argument(
+        '--min-score',
+        type=float,
+        default=0.0,
+        help='leave out detections below this score (default: keep all)',
+    )
+    return parser.parse_args(argv)
+
+
+def to_scalabel(
+    detections: Sequence[dict],
+    images: Sequence[dict],
+    categories: Sequence[dict],
+    min_score: float = 0.0,
+    source: str = 'detections',
+) -> list[dict[str, Any]]:
+    """Builds the list of Scalabel frames.
+
+    Args:
+        detections: COCO results; ``bbox`` is x, y, width, height in pixels.
+        images: COCO images.
+        categories: COCO categories.
+        min_score: Leave out detections below.
+        source: Name of the detections, for messages.
+
+    Returns:
+        One frame for each image, labels ordered by falling score.
+
+    Raises:
+        ScalabelError: If a detection lacks a field, names an unknown image or
+            category, or has a box that is no box.
+    """
+    names = {item['id']: item['name'] for item in categories}
+    frames = {item['id']: _frame(item) for item in images}
+    for index, item in enumerate(detections):
+        place = f'{source}: detection {index}'
+        _check(item, place, frames, names)
+        if item['score'] < min_score:
+            continue
+        x, y, width, height = item['bbox']
+        frames[item['image_id']]['labels'].append(
+            {
+                'id': str(index),
+                'category': names[item['category_id']],
+                'score': item['score'],
+                'box2d': {'x1': x, 'y1': y, 'x2': x + width - 1, 'y2': y + height - 1},
+            }
+        )
+    for frame in frames.values():
+        frame['labels'].sort(key=lambda label: -label['score'])
+    return list(frames.values())
+
+
+def _frame(image: dict) -> dict[str, Any]:
+    """A frame without labels; the evaluation compares file names only."""
+    frame: dict[str, Any] = {'name': PurePosixPath(image['file_name']).name, 'labels': []}
+    if image.get('attributes'):
+        frame['attributes'] = image['attributes']
+    return frame
+
+
+def _check(item: Any, place: str, frames: dict[Any, dict], names: dict[Any, str]) -> None:
+    """Refuses a detection that cannot be converted."""
+    lacking = [
+        key
+        for key in ('image_id', 'category_id', 'bbox', 'score')
+        if not isinstance(item, dict) or key not in item
+    ]
+    if lacking:
+        raise ScalabelError(f'{place}: lacks {lacking}; is this a COCO result list?')
+    if item['image_id'] not in frames:
+        raise ScalabelError(
+            f'{place}: image_id {item["image_id"]!r} is not among the images; give '
+            'the COCO file that belongs to these detections'
+        )
+    if item['category_id'] not in names:
+        raise ScalabelError(
+            f'{place}: category_id {item["category_id"]!r} is not among the '
+            f'categories {names}; give the COCO file that belongs to these detections'
+        )
+    box = item['bbox']
+    numbers = [*box, item['score']] if isinstance(box, list) and len(box) == 4 else [None]
+    if (
+        not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+        or min(box[2:]) < 0
+    ):
+        raise ScalabelError(
+            f'{place}: bbox must be [x, y, width, height], finite and not negative in '
+            f'size, and score finite; got {box!r} and {item["score"]!r}'
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the conversion; returns the exit status."""
+    args = parse_args(argv)
+    try:
+        detections, coco = read_json(args.detections), read_json(args.images)
+        if not isinstance(detections, list):
+            raise ScalabelError(f'{args.detections}: expected a list of detections')
+        if not isinstance(coco, dict) or not {'images', 'categories'} <= set(coco):
+            raise ScalabelError(
+                f'{args.images}: expected a COCO data set with "images" and ' '"categories"'
+            )
+        frames = to_scalabel(
+            detections, coco['images'], coco['categories'], args.min_score, args.detections
+        )
+        write_json(args.output, frames)
+    except (OSError, ScalabelError) as err:
+        print(f'error: {err}', file=sys.stderr)
+        return 1
+    print(
+        f'{args.output}: {len(frames)} frames, '
+        f'{sum(len(frame["labels"]) for frame in frames)} detections'
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
