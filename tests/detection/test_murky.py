@@ -284,7 +284,7 @@ class TestControlledExperiment:
 
     @pytest.fixture(scope='class')
     def report(self, tmp_path_factory):
-        # A fifth of the scenes of the full set, on which the shares are 0.99, 0.33 and 0.98.
+        # The full set has 600 and 150 scenes; there the shares are 0.99, 0.33 and 0.98.
         root = make(tmp_path_factory.mktemp('classify') / 'data', train=160, val=60)
         return murky_crop_classifier.classify(root)
 

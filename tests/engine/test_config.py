@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 from mmclarity.engine import cli
-from mmclarity.engine.config import REPO, load_config, resolve_data_roots
+from mmclarity.engine.config import REPO, find_config, load_config, resolve_data_roots
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.engine.errors import UsageError
 
@@ -44,7 +44,6 @@ def test_a_root_given_for_one_loader_wins(config):
 
 def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from mmclarity.engine.config import find_config
     assert find_config('configs/frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
     assert find_config('frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
     with pytest.raises(UsageError, match='lambda_frcnn_murky.py'):
@@ -56,7 +55,8 @@ def test_missing_data_is_named(config, tmp_path):
         resolve_data_roots(load_config(config), ('train_dataloader',))
     (tmp_path / 'labels').mkdir()
     cfg = load_config(config, {'data_root': str(tmp_path)})
-    with pytest.raises(UsageError, match='annotations not found: .*train.json.*holds: a.py, labels'):
+    message = 'annotations not found: .*train.json.*holds: a.py, labels'
+    with pytest.raises(UsageError, match=message):
         resolve_data_roots(cfg, ('train_dataloader',))
     (tmp_path / 'train.json').write_text('[]')
     resolve_data_roots(cfg, ('train_dataloader',))

@@ -124,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if check_target(args.out, settings, args.overwrite):
         print(f'{args.out} is already made with these settings')
         return
+    # Loaded before the processes are forked: they share it instead of loading it again each.
+    from mmclarity.detection.datasets.murky import handwriting
+    handwriting()
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / MARKER).touch()
     (args.out / MANIFEST).unlink(missing_ok=True)
