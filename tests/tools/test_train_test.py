@@ -55,10 +55,14 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path):
 
 @pytest.mark.slow
 def test_trained_model_is_tested_from_another_directory(tmp_path):
-    config = write_config(tmp_path)
+    config = write_config(tmp_path, """
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+""")
     trained = run(tmp_path, 'train.py', config, '--cfg-options', 'train_cfg.max_epochs=1',
-                  'train_cfg.val_interval=9')
+                  'train_cfg.val_interval=9',
+                  'visualizer.vis_backends.0.type=TensorboardVisBackend')
     assert trained.returncode == 0, trained.stderr
+    assert list((tmp_path / 'work_dirs').rglob('events.out.tfevents.*'))
     checkpoint = tmp_path / 'work_dirs' / 'toy' / 'epoch_1.pth'
     assert 'random_state' in torch.load(checkpoint, weights_only=True)
     (tmp_path / 'elsewhere').mkdir()
@@ -104,7 +108,26 @@ log_level = 'INFO'
     assert len(states) == 2
     tested = run(tmp_path, 'dist_test.sh', config, 'two/epoch_1.pth', 2, PORT=port)
     assert tested.returncode == 0, tested.stderr
-    assert 'toy/count: 9 ' in tested.stdout + tested.stderr
+    assert 'toy/count: 12 ' in tested.stdout + tested.stderr
+
+
+@pytest.mark.slow
+def test_resumed_detector_ends_with_the_same_weights(tmp_path):
+    made = run(tmp_path, 'dataset_converters/make_murky.py', 'scenes', '--train', 6, '--val', 2)
+    assert made.returncode == 0, made.stderr
+    train = ('train.py', 'lambda_frcnn_murky.py', '--seed', 1)
+    options = ('--cfg-options', 'data_root=scenes/', 'train_cfg.max_epochs=2',
+               'train_cfg.val_interval=1', 'train_dataloader.batch_size=2')
+    whole = run(tmp_path, *train, '--work-dir', 'whole', *options)
+    assert whole.returncode == 0, whole.stderr
+    (tmp_path / 'part').mkdir()
+    os.rename(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'part' / 'epoch_1.pth')
+    resumed = run(tmp_path, *train, '--work-dir', 'part', '--resume', *options)
+    assert resumed.returncode == 0, resumed.stderr
+    assert same(weights(tmp_path / 'whole' / 'epoch_2.pth'),
+                weights(tmp_path / 'part' / 'epoch_2.pth'))
+    assert not same(weights(tmp_path / 'whole' / 'epoch_2.pth'),
+                    weights(tmp_path / 'part' / 'epoch_1.pth'))
 
 
 def test_missing_things_are_named_without_a_traceback(tmp_path):

@@ -18,7 +18,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from . import checkpoint as ckpt  # noqa: E402
 from .config import load_config, resolve_data_roots  # noqa: E402
-from .distributed import setup_cpu_processes  # noqa: E402
+from .distributed import close_cpu_processes, setup_cpu_processes  # noqa: E402
 from .errors import UsageError  # noqa: E402
 from .show import set_up_dump, set_up_show, set_up_tta  # noqa: E402
 
@@ -222,6 +222,7 @@ def run(command: Callable[[argparse.Namespace], None], parser: argparse.Argument
     args = parser.parse_args(argv)
     try:
         command(args)
+        close_cpu_processes()
     except UsageError as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         return 2

@@ -76,3 +76,10 @@ def setup_cpu_processes(cfg: Config) -> None:
     if 'OMP_NUM_THREADS' not in os.environ:
         local = int(os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE']))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+
+
+def close_cpu_processes() -> None:
+    """End the gloo group in step: a process that exits first makes the others abort at exit."""
+    if dist.is_initialized() and dist.get_backend() == 'gloo':
+        dist.barrier()
+        dist.destroy_process_group()
