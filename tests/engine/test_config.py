@@ -5,6 +5,7 @@ from mmclarity.engine import cli
 from mmclarity.engine.config import REPO, find_config, load_config, resolve_data_roots
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.engine.errors import UsageError
+from mmclarity.engine.show import set_up_show, set_up_tta
 
 CONFIG = """
 data_root = 'data/set/'
@@ -118,3 +119,27 @@ def test_launcher_without_its_environment(monkeypatch):
     for launcher, remedy in (('pytorch', 'dist_train.sh'), ('slurm', 'slurm_train.sh')):
         with pytest.raises(UsageError, match=remedy):
             setup_cpu_processes(Config(dict(launcher=launcher)))
+
+
+def test_test_time_augmentation_flips_before_packing():
+    pipeline = [dict(type='LoadImageFromFile'),
+                dict(type='PackDetInputs', meta_keys=('img_id', 'weather'))]
+    cfg = Config(dict(default_scope='mmdet', model=dict(type='FasterRCNN'),
+                      test_dataloader=dict(dataset=dict(type='A', pipeline=pipeline))))
+    set_up_tta(cfg)
+    assert cfg.model.type == 'DetTTAModel' and cfg.model.module.type == 'FasterRCNN'
+    load, augment = cfg.test_dataloader.dataset.pipeline
+    flips, (pack,) = augment.transforms
+    assert load.type == 'LoadImageFromFile' and [flip.prob for flip in flips] == [1.0, 0.0]
+    assert tuple(pack.meta_keys) == ('img_id', 'weather', 'flip', 'flip_direction')
+    with pytest.raises(UsageError, match='tta_model'):
+        set_up_tta(Config(dict(default_scope='mmagic')))
+
+
+def test_show_needs_a_hook():
+    cfg = Config(dict(default_hooks=dict(visualization=dict(type='DetVisualizationHook'))))
+    set_up_show(cfg, show=False, show_dir='painted', wait_time=1)
+    assert cfg.default_hooks.visualization == dict(
+        type='DetVisualizationHook', draw=True, test_out_dir='painted')
+    with pytest.raises(UsageError, match='default_hooks.visualization'):
+        set_up_show(Config(dict(default_hooks=dict())), True, None, 1)

@@ -141,3 +141,32 @@ def test_missing_things_are_named_without_a_traceback(tmp_path):
     assert no_weights.returncode == 2 and 'nothing.pth' in no_weights.stderr
     for process in (no_config, no_data, no_weights):
         assert 'Traceback' not in process.stderr
+
+
+@pytest.mark.parametrize('script, fourth, tail', [
+    ('slurm_train.sh', 'work', ['--work-dir', 'work', '--launcher', 'slurm', '--amp']),
+    ('slurm_test.sh', 'a.pth', ['a.pth', '--launcher', 'slurm', '--amp']),
+])
+def test_slurm_scripts_pass_everything_on(tmp_path, script, fourth, tail):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    started = run(tmp_path, script, 'gpu', 'a name', 'c.py', fourth, '--amp', PATH=path, GPUS='4',
+                  SRUN_ARGS='--time 10')
+    words = started.stdout.splitlines()
+    tool = str(REPO / 'tools' / script.replace('slurm_', '').replace('.sh', '.py'))
+    assert words[words.index(tool):][1:] == ['c.py', *tail]
+    assert {'--job-name=a name', '--gres=gpu:4', '--ntasks-per-node=4', '--ntasks=4',
+            '--time', '10'} <= set(words)
+    on_cpu = run(tmp_path, script, 'cpu', 'n', 'c.py', fourth, PATH=path, GPUS='2',
+                 GPUS_PER_NODE='0').stdout
+    assert '--gres' not in on_cpu and '--ntasks=2' in on_cpu
+    assert run(tmp_path, script, 'gpu').returncode == 2
+
+
+def test_the_tools_import_neither_mmdet_nor_mmagic():
+    code = ('import sys; sys.path.insert(0, "projects"); import mmclarity.engine.cli; '
+            'print([name for name in ("mmdet", "mmagic") if name in sys.modules])')
+    found = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True)
+    assert found.stdout.strip() == '[]', found.stderr

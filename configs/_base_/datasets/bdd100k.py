@@ -3,6 +3,11 @@ data_root = 'data/bdd100k/'
 dataset_type = 'BDD100KDataset'
 backend_args = None
 
+# What BDD100KMetric reads, beside what mmdet needs.
+pack_test = dict(
+    type='PackDetInputs',
+    meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'weather',
+               'timeofday', 'scene', 'instances'))
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -14,10 +19,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='Resize', scale=(1280, 720), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'weather',
-                   'timeofday', 'scene', 'instances')),
+    pack_test,
 ]
 train_dataloader = dict(
     batch_size=4,
