@@ -395,3 +395,22 @@ def test_two_processes_give_what_one_gives(tmp_path):
     assert first['bdd/mAP'] == pytest.approx(2 / 3 * 67 / 101)
     assert first['bdd/weather/foggy/mAP'] == pytest.approx(1)
     assert first == pytest.approx(second, nan_ok=True)
+
+
+def test_a_wrong_name_counts_against_the_part_it_lies_on():
+    # the clear car is found; the degraded one is called a bus, with the higher score, and a
+    # second clear object is a bus that is found, too
+    bus = CLASSES.index('bus')
+    far = [300.0, 10.0, 360.0, 50.0]
+    instances = [gt(A, degraded=False), gt(B, degraded=True), gt(far, bus, degraded=False)]
+    detections = [(A, CAR, 0.8), (B, bus, 0.9), (far, bus, 0.7)]
+    found = evaluate([make_sample(1, instances, detections)], instance_attribute='degraded')
+    assert found['bdd/mAP_clear'] == pytest.approx(1)
+    assert found['bdd/mAP_degraded'] == 0
+    # over all, the wrong name costs the buses half
+    assert found['bdd/mAP'] == pytest.approx((0.5 + 51 / 101) / 2, abs=0.01)
+    # a false alarm on nothing counts against both
+    nothing = [200.0, 100.0, 240.0, 140.0]
+    detections[1] = (nothing, bus, 0.9)
+    found = evaluate([make_sample(1, instances, detections)], instance_attribute='degraded')
+    assert found['bdd/mAP_clear'] == pytest.approx((1 + 0.5) / 2)

@@ -30,9 +30,10 @@ class BDD100KMetric(BaseMetric):
     written ``-`` or ``_``); with ``classwise`` the same below e.g. ``class/car/``.
 
     AP by an instance attribute ignores the other instances: a detection that
-    matches one of them is neither right nor wrong. A detection that matches
-    nothing, or names the wrong class, cannot be ascribed to either part and
-    counts against both.
+    lies on one of them (overlaps it more than any other, by the IoU asked for)
+    is neither right nor wrong, whatever class it names. A wrong name thus counts
+    against the part whose instance it lies on; a detection that lies on nothing
+    cannot be ascribed to either part and counts against both.
 
     Args:
         eval_classes: Evaluate these classes only, e.g. those that are labelled;

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from pycocotools import mask as mask_utils
 from pycocotools.cocoeval import COCOeval
 
 #: Names of the numbers and where they stand: IoU threshold (None: mean over
@@ -61,13 +62,38 @@ class BoxEval(COCOeval):
                     )
         pairs = set(self._gts) | set(self._dts)
         self.ious = {pair: self.computeIoU(*pair) for pair in pairs}
+        self._nearest = self._find_nearest()
+
+    def _find_nearest(self) -> dict[int, tuple[dict, float]]:
+        """The ground truth of any category a detection overlaps most, and the IoU, by its id."""
+        gts, dts, nearest = defaultdict(list), defaultdict(list), {}
+        for store, by_image in ((self._gts, gts), (self._dts, dts)):
+            for (image, _), items in store.items():
+                by_image[image].extend(items)
+        for image in gts.keys() & dts.keys():
+            boxes = [[item['bbox'] for item in items[image]] for items in (dts, gts)]
+            overlaps = np.asarray(mask_utils.iou(*boxes, [0] * len(boxes[1])))
+            for item, row in zip(dts[image], overlaps):
+                nearest[item['id']] = gts[image][int(row.argmax())], float(row.max())
+        return nearest
+
+    def _forgive(self, result: dict | None) -> dict | None:
+        """Ignore unmatched detections that lie on a ground truth asked to be ignored."""
+        for column, number in enumerate(result['dtIds'] if result else ()):
+            gt, overlap = self._nearest.get(number, (None, 0.0))
+            if gt is not None and gt['ignore'] and not gt['iscrowd']:
+                unmatched = result['dtMatches'][:, column] == 0
+                result['dtIgnore'][unmatched & (overlap >= self.params.iouThrs), column] = True
+        return result
 
     def match(self, ignore: Callable[[dict], bool] | None = None) -> list[dict | None]:
         """Matches detections to ground truth.
 
         Args:
             ignore: Says of a ground truth whether it is to be neither right nor
-                wrong to find it, nor wrong to miss it. Crowds always are.
+                wrong to find it, nor wrong to miss it. Crowds always are. A detection that
+                lies on such an object (more than on any other) by the IoU asked for is
+                ignored whatever its name: a wrong name there says nothing of the others.
 
         Returns:
             COCO's per-image results, ordered by category, area range, image.
@@ -77,8 +103,9 @@ class BoxEval(COCOeval):
                 item['ignore'] = bool(item['iscrowd'] or (ignore is not None and ignore(item)))
         params = self.params
         pairs = set(self.ious)  # most pairs of image and category hold nothing
+        finish = self._forgive if ignore is not None else lambda result: result
         return [
-            self.evaluateImg(image, category, area, params.maxDets[-1])
+            finish(self.evaluateImg(image, category, area, params.maxDets[-1]))
             if (image, category) in pairs
             else None
             for category in params.catIds
