@@ -26,6 +26,7 @@ import platform
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ import torch  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -216,7 +218,6 @@ def benchmark_modules(args: argparse.Namespace, device: torch.device) -> list[di
 
 
 def inference(module: nn.Module, call: Callable, x: Tensor) -> None:
-    """Forward only."""
     with torch.no_grad():
         call(module, x)
 
@@ -390,6 +391,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
+    MMLogger.get_current_instance().setLevel('WARNING')  # init_weights logs each parameter
+    warnings.filterwarnings('ignore', message='.*(pkg_resources|torch.meshgrid)')
     device = torch.device(args.device)
     machine = (torch.cuda.get_device_name(device) if device.type == 'cuda' else
                f'{platform.machine()} CPU, {torch.get_num_threads()} thread(s) of '
