@@ -92,7 +92,7 @@ def test_frozen_stages(frozen_stages, blocks):
         assert any(p.grad is not None for p in rest.parameters())
 
 
-def test_depthwise_convolutions_stay_in_float32_under_cpu_autocast(scratch):
+def test_depthwise_convolutions_train_in_float32_under_cpu_autocast(scratch):
     depthwise = [m for m in scratch.modules() if isinstance(m, DepthwiseConv2d)]
     assert len(depthwise) == 16 and all(m.groups == m.in_channels > 1 for m in depthwise)
     assert not any(m.groups > 1 for m in scratch.modules()
@@ -102,10 +102,15 @@ def test_depthwise_convolutions_stay_in_float32_under_cpu_autocast(scratch):
     dtypes = []
     handle = depthwise[0].register_forward_hook(lambda m, args, out: dtypes.append(out.dtype))
     with torch.autocast('cpu', torch.bfloat16):
-        got = scratch(x)[-1]
+        got = [scratch(x)[-1]]
+        with torch.no_grad():
+            got.append(scratch(x)[-1])
+        scratch.requires_grad_(False)
+        got.append(scratch(x)[-1])
     handle.remove()
-    assert dtypes == [torch.float32]
-    assert (got.float() - expected).abs().max() < 0.1 * expected.abs().max()
+    assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16]
+    for g in got:
+        assert (g.float() - expected).abs().max() < 0.1 * expected.abs().max()
 
 
 @needs_weights

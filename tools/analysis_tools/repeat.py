@@ -64,7 +64,7 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
                str(folder), '--seed', str(seed), '--resume', 'auto']
     if args.cfg_options:
         command += ['--cfg-options', *args.cfg_options]
-    threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    threads = str(max(1, len(os.sched_getaffinity(0)) // args.jobs))
     print(f'{config.stem} seed {seed}: started', flush=True)
     with open(folder / 'train.log', 'a') as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT,

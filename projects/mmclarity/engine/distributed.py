@@ -75,7 +75,7 @@ def setup_cpu_processes(cfg: Config) -> None:
     # Each process would otherwise take all cores.
     if 'OMP_NUM_THREADS' not in os.environ:
         local = int(os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE']))
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
 
 
 def close_cpu_processes() -> None:
