@@ -79,6 +79,19 @@ def hidden_geometry(encoder, query, key):
     return [max(0.0, h) for h in linear(encoder.hidden, row)]
 
 
+def located(module, row, box):
+    """The row plus sines and cosines of its box (x1, y1, x2, y2), mapped linearly."""
+    if module.box_embedding is None:
+        return row
+    embedding = module.box_embedding
+    phases = [c * f for c in ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+              for f in embedding.centre_frequency.tolist()]
+    phases += [math.log2(s) * f for s in (box[2] - box[0], box[3] - box[1])
+               for f in embedding.size_frequency.tolist()]
+    waves = [math.sin(p) for p in phases] + [math.cos(p) for p in phases]
+    return [a + b for a, b in zip(row, linear(module.box_embedding.proj, waves))]
+
+
 def finish(module, x_row, update):
     if not module.residual:
         return update
@@ -90,7 +103,7 @@ def reference_attention(module, x, rois, src_x, src_rois, src_valid):
     size = module.embed_dims // module.num_heads
     outputs, all_weights = [], []
     for row, roi in zip(x.tolist(), rois.tolist()):
-        q = linear(module.q_proj, layer_norm(module.norm, row))
+        q = linear(module.q_proj, located(module, layer_norm(module.norm, row), roi[1:]))
         keys = [(r, b) for r, b, ok in zip(src_x.tolist(), src_rois.tolist(), src_valid)
                 if ok and b[0] == roi[0]]
         update = []
@@ -99,7 +112,8 @@ def reference_attention(module, x, rois, src_x, src_rois, src_valid):
             logits, values = [], []
             for key_row, box in keys:
                 key_row = layer_norm(module.norm, key_row)
-                logit = sum(a * b for a, b in zip(q[part], linear(module.k_proj, key_row)[part]))
+                key = linear(module.k_proj, located(module, key_row, box[1:]))
+                logit = sum(a * b for a, b in zip(q[part], key[part]))
                 logit /= module.temperature
                 if module.geometry is not None:
                     hidden = hidden_geometry(module.geometry, roi[1:], box[1:])
@@ -142,8 +156,9 @@ def reference_lambda(module, x, rois, valid):
     depth, kdim, heads = module.intra_depth, module.key_dims, module.num_heads
     vdim = module.embed_dims // heads
     rows = [layer_norm(module.norm, row) for row in x.tolist()]
-    queries = norm_rows(module.q_norm, [linear(module.q_proj, r) for r in rows], module.training)
-    keys = [linear(module.k_proj, r) for r in rows]
+    placed = [located(module, row, roi[1:]) for row, roi in zip(rows, rois.tolist())]
+    queries = norm_rows(module.q_norm, [linear(module.q_proj, r) for r in placed], module.training)
+    keys = [linear(module.k_proj, r) for r in placed]
     values = norm_rows(module.v_norm, [linear(module.v_proj, r) for r in rows], module.training)
     boxes, outputs = rois.tolist(), []
     for n, roi in enumerate(boxes):
@@ -177,9 +192,11 @@ def test_self_attention_equals_its_equation(heads, temperature, geometry, masked
     torch.testing.assert_close(module(x, regions), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize('pre_norm,residual', [(True, True), (False, False), (True, False)])
-def test_self_attention_options_equal_the_equation(pre_norm, residual):
-    module = randomise(RegionSelfAttention(DIMS, 2, pre_norm=pre_norm, residual=residual))
+@pytest.mark.parametrize('pre_norm,residual,box_embedding', [
+    (True, True, False), (False, False, False), (True, False, True), (False, True, True)])
+def test_self_attention_options_equal_the_equation(pre_norm, residual, box_embedding):
+    module = randomise(RegionSelfAttention(DIMS, 2, pre_norm=pre_norm, residual=residual,
+                                           box_embedding=box_embedding))
     assert residual == hasattr(module, 'out_proj')
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     expected, _ = reference_attention(module, x, rois, x, rois, [True] * len(IMAGES))
@@ -192,7 +209,7 @@ def test_self_attention_options_equal_the_equation(pre_norm, residual):
 def test_source_target_attention_equals_its_equation(source_images, geometry):
     """Also for images without any source: they get a zero update."""
     module = randomise(RegionSourceTargetAttention(DIMS, 2, 0.7, geometry_bias=geometry,
-                                                   pre_norm=True))
+                                                   pre_norm=True, box_embedding=geometry))
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     src_x, src_rois = features(len(source_images), 5), make_rois(source_images, 5)
     got = module(x, RegionBatch(rois, 3), src_x, RegionBatch(src_rois, 3))
@@ -215,8 +232,10 @@ def test_lambda_equals_its_equation(norm, position, depth, heads, training, mask
     torch.testing.assert_close(module(x, regions), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_lambda_options_equal_the_equation():
-    module = randomise(RegionLambda(DIMS, 2, key_dims=3, pre_norm=True, residual=False)).eval()
+@pytest.mark.parametrize('box_embedding', [False, True])
+def test_lambda_options_equal_the_equation(box_embedding):
+    module = randomise(RegionLambda(DIMS, 2, key_dims=3, pre_norm=True, residual=False,
+                                    box_embedding=box_embedding)).eval()
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     expected = reference_lambda(module, x, rois, [True] * len(IMAGES))
     torch.testing.assert_close(module(x, RegionBatch(rois, 3)), expected, rtol=1e-9, atol=1e-9)
@@ -225,7 +244,8 @@ def test_lambda_options_equal_the_equation():
 @pytest.mark.parametrize('geometry', [False, True])
 def test_attention_weights_equal_the_equation(geometry):
     """`explain` gives one (heads, Nq, Nk) tensor an image, in the flat order of its regions."""
-    module = randomise(RegionSelfAttention(DIMS, 2, geometry_bias=geometry))
+    module = randomise(RegionSelfAttention(DIMS, 2, geometry_bias=geometry,
+                                           box_embedding=geometry))
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     got = module.explain(x, RegionBatch(rois, 3))
     assert [tuple(w.shape) for w in got] == [(2, 4, 4), (2, 0, 0), (2, 3, 3)]

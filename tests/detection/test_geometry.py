@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmclarity.detection.attention import PairGeometryEncoder, relative_geometry
+from mmclarity.detection.attention import BoxEmbedding, PairGeometryEncoder, relative_geometry
 
 
 def boxes(n, seed=0):
@@ -80,3 +80,24 @@ def test_contract_without_keys_or_queries():
     some, none = torch.rand(2, 3, 4), torch.rand(2, 0, 4)
     assert encoder.contract(some, none, lambda h: h.sum(2)).shape == (2, 3, 32)
     assert encoder.contract(none, some, lambda h: h.sum(2)).shape == (2, 0, 32)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_box_embedding_tells_boxes_apart_and_is_finite(dtype):
+    torch.manual_seed(0)
+    embed = BoxEmbedding(16)
+    left, right = [[c, 8, c + 8, 40] for c in (0, 16)]
+    out = embed(torch.tensor([left, right, [5, 5, 5, 5], [0, 0, 8192, 4096], [9, 2, 3, 1], left],
+                             dtype=dtype))
+    assert out.isfinite().all() and out.dtype == torch.float32
+    assert torch.equal(out[0], out[5]) and (out[0] - out[1]).abs().max() > 0.1
+    assert embed(torch.zeros(0, 4)).shape == (0, 16)
+
+
+def test_wavelengths_of_the_box_embedding():
+    """From 32 to 4096 pixels for the centre, from half an octave to 16 for the size."""
+    embed = BoxEmbedding(4)
+    torch.testing.assert_close(2 * math.pi / embed.centre_frequency,
+                               torch.tensor([32.0, 64, 128, 256, 512, 1024, 2048, 4096]))
+    torch.testing.assert_close(2 * math.pi / embed.size_frequency,
+                               torch.tensor([0.5, 1, 2, 4, 8, 16]))

@@ -21,6 +21,9 @@ MODULES = {
     'lambda-BN': lambda d=DIMS: RegionLambda(d, 2, 4, intra_depth=2),
     'lambda-LN': lambda d=DIMS: RegionLambda(d, 2, 4, norm='LN', pre_norm=True),
     'lambda-position': lambda d=DIMS: RegionLambda(d, 2, 4, position=True, norm='LN'),
+    'SA-box': lambda d=DIMS: RegionSelfAttention(d, 2, box_embedding=True),
+    'STA-box': lambda d=DIMS: RegionSourceTargetAttention(d, 2, box_embedding=True),
+    'lambda-box': lambda d=DIMS: RegionLambda(d, 2, 4, box_embedding=True, norm='LN'),
 }
 every_module = pytest.mark.parametrize('name', MODULES)
 # Images of unequal numbers, of none at all, none anywhere but one, equal ones in a mixed order.
@@ -170,6 +173,9 @@ def test_mixed_precision_is_finite_at_published_size(name, device, dtype):
         'lambda-BN': lambda: RegionLambda(dims),
         'lambda-LN': lambda: RegionLambda(dims, norm='LN'),
         'lambda-position': lambda: RegionLambda(dims, position=True),
+        'SA-box': lambda: RegionSelfAttention(dims, 1, 0.32, box_embedding=True),
+        'STA-box': lambda: RegionSourceTargetAttention(dims, 1, 0.32, box_embedding=True),
+        'lambda-box': lambda: RegionLambda(dims, box_embedding=True),
     }
     module = kinds[name]().to(device)
     torch.nn.init.normal_(module.out_proj.weight, std=0.02)

@@ -22,6 +22,6 @@ model = dict(
         bbox_head=dict(in_channels=96, fc_out_channels=512, num_classes=10)),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=256)),
-        rpn_proposal=dict(nms_pre=1000, max_per_img=500),
+        rpn_proposal=dict(nms_pre=500, max_per_img=500),
         rcnn=dict(sampler=dict(num=128, pos_fraction=0.25))),
-    test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=300)))
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))

@@ -17,6 +17,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from . import checkpoint as ckpt  # noqa: E402
+from .allocator import keep_freed_memory  # noqa: E402
 from .config import load_config, resolve_data_roots  # noqa: E402
 from .distributed import close_cpu_processes, setup_cpu_processes  # noqa: E402
 from .errors import UsageError  # noqa: E402
@@ -67,6 +68,8 @@ def test_parser() -> argparse.ArgumentParser:
 
 def _prepare(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if get_device() == 'cpu':
+        keep_freed_memory()
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .geometry import BoxEmbedding
 from .regions import RegionBatch
 
 
@@ -21,6 +22,8 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
         residual (bool): False gives the pure transform ``f(x)``, without W_o. Defaults to True.
         pre_norm (bool): Layer-normalise the features that enter the transform (not the residual
             path). Defaults to False.
+        box_embedding (bool): Add an embedding of each region's box to what queries and keys are
+            made from, so that they can tell where in the image a region lies. Defaults to False.
         init_cfg (dict, optional): mmengine initialisation. Defaults to None.
     """
 
@@ -28,11 +31,12 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
     uses_sources = False
 
     def __init__(self, embed_dims: int, residual: bool = True, pre_norm: bool = False,
-                 init_cfg: dict | None = None) -> None:
+                 box_embedding: bool = False, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.embed_dims = embed_dims
         self.residual = residual
         self.norm = nn.LayerNorm(embed_dims) if pre_norm else nn.Identity()
+        self.box_embedding = BoxEmbedding(embed_dims) if box_embedding else None
         if residual:
             self.out_proj = nn.Linear(embed_dims, embed_dims)
             nn.init.zeros_(self.out_proj.weight)
@@ -74,6 +78,12 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
         source_x, sources = self._context(x, regions, source_x, sources)
         with torch.no_grad():
             return self.weights(self.norm(x), regions, self.norm(source_x), sources)
+
+    def _located(self, x: Tensor, regions: RegionBatch) -> Tensor:
+        """Features (N, d) that know where their regions lie, if that is wanted."""
+        if self.box_embedding is None:
+            return x
+        return x + self.box_embedding(regions.boxes).to(x.dtype)
 
     def _context(self, x: Tensor, regions: RegionBatch, source_x: Tensor | None,
                  sources: RegionBatch | None) -> tuple[Tensor, RegionBatch]:

@@ -41,6 +41,36 @@ def relative_geometry(queries: Tensor, keys: Tensor, eps: float = 1e-3) -> Tenso
     return torch.cat([offset.sign() * offset.abs().log1p(), (k_size / q_size).log()], dim=-1)
 
 
+class BoxEmbedding(nn.Module):
+    """Where a box lies and how large it is, as a vector to be added to its features.
+
+    Sines and cosines of the centre (wavelengths of 32 to 4096 pixels) and of the logarithm of
+    width and height (wavelengths of 1/2 to 16 octaves), and a linear map: the position
+    encoding of "Attention Is All You Need" (Sec. 3.5), of boxes instead of words. Unlike
+    :func:`relative_geometry` it tells left from right of the road, and costs O(N).
+
+    Args:
+        embed_dims (int): Length of the vector.
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__()
+        centre = torch.logspace(5, 12, 8, base=2)
+        size = torch.logspace(-1, 4, 6, base=2)
+        self.register_buffer('centre_frequency', 2 * math.pi / centre, persistent=False)
+        self.register_buffer('size_frequency', 2 * math.pi / size, persistent=False)
+        self.proj = nn.Linear(4 * (len(centre) + len(size)), embed_dims)
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """Boxes (N, 4) as x1, y1, x2, y2 in pixels to vectors (N, embed_dims)."""
+        boxes = boxes.to(self.centre_frequency.dtype)
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).log2()
+        phase = torch.cat([(centre[..., None] * self.centre_frequency).flatten(1),
+                           (size[..., None] * self.size_frequency).flatten(1)], dim=1)
+        return self.proj(torch.cat([phase.sin(), phase.cos()], dim=1))
+
+
 class PairGeometryEncoder(nn.Module):
     """Sin/cos embedding of :func:`relative_geometry` and a one-hidden-layer network.
 

@@ -74,6 +74,7 @@ class RegionLambda(BaseRegionAttention):
         norm (str): Normalisation of Q and V: 'BN' or 'LN'. Defaults to 'BN'.
         residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
         pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to False.
+        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to False.
         init_cfg (dict, optional): mmengine initialisation. Defaults to None.
 
     Raises:
@@ -82,9 +83,9 @@ class RegionLambda(BaseRegionAttention):
 
     def __init__(self, embed_dims: int = 1024, num_heads: int = 4, key_dims: int = 16,
                  intra_depth: int = 1, position: bool = False, norm: str = 'BN',
-                 residual: bool = True, pre_norm: bool = False,
+                 residual: bool = True, pre_norm: bool = False, box_embedding: bool = False,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(embed_dims, residual, pre_norm, init_cfg)
+        super().__init__(embed_dims, residual, pre_norm, box_embedding, init_cfg)
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims ({embed_dims}) must be divisible by num_heads '
                              f'({num_heads})')
@@ -108,8 +109,9 @@ class RegionLambda(BaseRegionAttention):
     def _project(self, queries: Tensor, regions: RegionBatch, context: Tensor,
                  sources: RegionBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, N, h, k), K softmaxed (B, M, k, u) and V (B, M, v, u), padding zero."""
-        q = regions.pad(self.q_norm(self.q_proj(queries)))
-        k = sources.pad(self.k_proj(context)).unflatten(-1, (self.key_dims, self.intra_depth))
+        q = regions.pad(self.q_norm(self.q_proj(self._located(queries, regions))))
+        k = sources.pad(self.k_proj(self._located(context, sources)))
+        k = k.unflatten(-1, (self.key_dims, self.intra_depth))
         v = sources.pad(self.v_norm(self.v_proj(context)))
         k = masked_softmax(k, sources.key_mask)
         return (q.unflatten(-1, (self.num_heads, self.key_dims)), k,

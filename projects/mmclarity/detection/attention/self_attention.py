@@ -47,6 +47,7 @@ class RegionSelfAttention(BaseRegionAttention):
             Defaults to False.
         residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
         pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to False.
+        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to False.
         init_cfg (dict, optional): mmengine initialisation. Defaults to None.
 
     Raises:
@@ -55,9 +56,9 @@ class RegionSelfAttention(BaseRegionAttention):
 
     def __init__(self, embed_dims: int = 1024, num_heads: int = 1,
                  temperature: float | None = None, geometry_bias: bool = False,
-                 residual: bool = True, pre_norm: bool = False,
+                 residual: bool = True, pre_norm: bool = False, box_embedding: bool = False,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(embed_dims, residual, pre_norm, init_cfg)
+        super().__init__(embed_dims, residual, pre_norm, box_embedding, init_cfg)
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims ({embed_dims}) must be divisible by num_heads '
                              f'({num_heads})')
@@ -108,8 +109,8 @@ class RegionSelfAttention(BaseRegionAttention):
             return torch.zeros_like(queries) + sum(p.sum() for p in self.parameters()) * 0
         bias, has_key = self._bias(regions, sources)
         out = attention(
-            self._heads(self.q_proj(queries), regions),
-            self._heads(self.k_proj(context), sources),
+            self._heads(self.q_proj(self._located(queries, regions)), regions),
+            self._heads(self.k_proj(self._located(context, sources)), sources),
             self._heads(self.v_proj(context), sources), self.temperature, bias)
         if has_key is not None:
             out = out.where(has_key[:, None, None, None], 0)
@@ -118,8 +119,8 @@ class RegionSelfAttention(BaseRegionAttention):
     def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
                 sources: RegionBatch) -> list[Tensor]:
         bias, has_key = self._bias(regions, sources)
-        q = self._heads(self.q_proj(queries), regions)
-        k = self._heads(self.k_proj(context), sources)
+        q = self._heads(self.q_proj(self._located(queries, regions)), regions)
+        k = self._heads(self.k_proj(self._located(context, sources)), sources)
         dtype = torch.promote_types(q.dtype, torch.float32)
         with torch.autocast(q.device.type, enabled=False):
             logits = q.to(dtype) @ k.to(dtype).transpose(-1, -2) / self.temperature
