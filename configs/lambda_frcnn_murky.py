@@ -5,4 +5,4 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionLambda', position=True))))
+            attention=dict(type='RegionLambda'))))

@@ -5,5 +5,4 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSelfAttention', temperature=0.32,
-                           geometry_bias=True))))
+            attention=dict(type='RegionSelfAttention', temperature=0.32))))

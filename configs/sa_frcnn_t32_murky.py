@@ -5,5 +5,4 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSelfAttention', temperature=32.0,
-                           geometry_bias=True))))
+            attention=dict(type='RegionSelfAttention', temperature=32.0))))

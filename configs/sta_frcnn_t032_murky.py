@@ -6,4 +6,4 @@ model = dict(
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
             attention=dict(type='RegionSourceTargetAttention', temperature=0.32,
-                           geometry_bias=True))))
+                           num_sources=64))))

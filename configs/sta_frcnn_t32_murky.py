@@ -6,4 +6,4 @@ model = dict(
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
             attention=dict(type='RegionSourceTargetAttention', temperature=32.0,
-                           geometry_bias=True))))
+                           num_sources=64))))

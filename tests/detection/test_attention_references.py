@@ -275,10 +275,10 @@ def test_explained_weights_reproduce_the_output(masked):
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     regions = RegionBatch(rois, 3, torch.tensor(VALID) if masked else None)
     attention = randomise(RegionSelfAttention(DIMS, 2, residual=False, geometry_bias=True))
-    values = attention.v_proj(x).view(len(x), 2, -1)
+    values = attention.v_proj(attention.norm(x)).view(len(x), 2, -1)
     torch.testing.assert_close(
         rebuild(attention.explain(x, regions), values, IMAGES), attention(x, regions))
 
     lam = randomise(RegionLambda(DIMS, 2, 3, position=True, residual=False)).eval()
-    values = lam.v_norm(lam.v_proj(x))[:, None].expand(-1, 2, -1)
+    values = lam.v_norm(lam.v_proj(lam.norm(x)))[:, None].expand(-1, 2, -1)
     torch.testing.assert_close(rebuild(lam.explain(x, regions), values, IMAGES), lam(x, regions))

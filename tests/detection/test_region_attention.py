@@ -252,7 +252,7 @@ def test_region_batch_norm_ignores_padding():
     x, rois = regions_of([5, 1, 0])
     before = module.v_norm.running_mean.clone()
     call(module, x, rois, 3)
-    expected = 0.9 * before + 0.1 * module.v_proj(x).mean(0)
+    expected = 0.9 * before + 0.1 * module.v_proj(module.norm(x)).mean(0)
     torch.testing.assert_close(module.v_norm.running_mean, expected)
 
 

@@ -21,17 +21,18 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
         embed_dims (int): Length d of a region's feature.
         residual (bool): False gives the pure transform ``f(x)``, without W_o. Defaults to True.
         pre_norm (bool): Layer-normalise the features that enter the transform (not the residual
-            path). Defaults to False.
+            path). Trained features of a box head have a standard deviation of about five, at
+            which a softmax over regions hardly learns. Defaults to True.
         box_embedding (bool): Add an embedding of each region's box to what queries and keys are
-            made from, so that they can tell where in the image a region lies. Defaults to False.
+            made from, so that they can tell where in the image a region lies. Defaults to True.
         init_cfg (dict, optional): mmengine initialisation. Defaults to None.
     """
 
     # Whether the module reads its context from separate source regions.
     uses_sources = False
 
-    def __init__(self, embed_dims: int, residual: bool = True, pre_norm: bool = False,
-                 box_embedding: bool = False, init_cfg: dict | None = None) -> None:
+    def __init__(self, embed_dims: int, residual: bool = True, pre_norm: bool = True,
+                 box_embedding: bool = True, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.embed_dims = embed_dims
         self.residual = residual

@@ -73,8 +73,8 @@ class RegionLambda(BaseRegionAttention):
         position (bool): Add the position lambdas. Defaults to False.
         norm (str): Normalisation of Q and V: 'BN' or 'LN'. Defaults to 'BN'.
         residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
-        pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to False.
-        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to False.
+        pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to True.
+        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to True.
         init_cfg (dict, optional): mmengine initialisation. Defaults to None.
 
     Raises:
@@ -83,7 +83,7 @@ class RegionLambda(BaseRegionAttention):
 
     def __init__(self, embed_dims: int = 1024, num_heads: int = 4, key_dims: int = 16,
                  intra_depth: int = 1, position: bool = False, norm: str = 'BN',
-                 residual: bool = True, pre_norm: bool = False, box_embedding: bool = False,
+                 residual: bool = True, pre_norm: bool = True, box_embedding: bool = True,
                  init_cfg: dict | None = None) -> None:
         super().__init__(embed_dims, residual, pre_norm, box_embedding, init_cfg)
         if embed_dims % num_heads:

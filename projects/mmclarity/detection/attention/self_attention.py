@@ -46,8 +46,8 @@ class RegionSelfAttention(BaseRegionAttention):
             geometry to the logits (Relation Networks, Hu et al. 2018, Eq. 3 and 5).
             Defaults to False.
         residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
-        pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to False.
-        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to False.
+        pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to True.
+        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to True.
         init_cfg (dict, optional): mmengine initialisation. Defaults to None.
 
     Raises:
@@ -56,7 +56,7 @@ class RegionSelfAttention(BaseRegionAttention):
 
     def __init__(self, embed_dims: int = 1024, num_heads: int = 1,
                  temperature: float | None = None, geometry_bias: bool = False,
-                 residual: bool = True, pre_norm: bool = False, box_embedding: bool = False,
+                 residual: bool = True, pre_norm: bool = True, box_embedding: bool = True,
                  init_cfg: dict | None = None) -> None:
         super().__init__(embed_dims, residual, pre_norm, box_embedding, init_cfg)
         if embed_dims % num_heads:
