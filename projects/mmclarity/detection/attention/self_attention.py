@@ -69,8 +69,11 @@ class RegionSelfAttention(BaseRegionAttention):
         self.q_proj = nn.Linear(embed_dims, embed_dims)
         self.k_proj = nn.Linear(embed_dims, embed_dims)
         self.v_proj = nn.Linear(embed_dims, embed_dims)
-        for proj in (self.q_proj, self.k_proj, self.v_proj):
-            nn.init.xavier_uniform_(proj.weight)
+        # Logits start at unit scale or below whatever the temperature: at t = 0.32 they would
+        # else be so large that the softmax picks one region at random and passes no gradient.
+        gain = min(1.0, math.sqrt(self.temperature / math.sqrt(embed_dims // num_heads)))
+        for proj, scale in ((self.q_proj, gain), (self.k_proj, gain), (self.v_proj, 1.0)):
+            nn.init.xavier_uniform_(proj.weight, scale)
             nn.init.zeros_(proj.bias)
         if geometry_bias:
             self.geometry = PairGeometryEncoder()
