@@ -1,0 +1,6 @@
+"""Losses that compare structure."""
+from .composite import CompositeLoss, EdgeLoss
+from .ssim import mean_ssim, ssim_map
+from .ssim_loss import MSSSIMLoss, SSIMLoss
+
+__all__ = ['CompositeLoss', 'EdgeLoss', 'MSSSIMLoss', 'SSIMLoss', 'mean_ssim', 'ssim_map']

@@ -1,0 +1,85 @@
+"""Several losses as one."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class CompositeLoss(nn.Module):
+    """A weighted sum of losses that are called with (pred, target).
+
+    Weights are those of the losses themselves (``loss_weight``), so a mix is one line of a
+    config::
+
+        dict(type='CompositeLoss', losses=dict(
+            ssim=dict(type='SSIMLoss', data_range=1.0),
+            l1=dict(type='L1Loss', loss_weight=0.2)))
+
+    Args:
+        losses (Mapping[str, dict]): Configs by name.
+
+    Raises:
+        ValueError: If there is no loss.
+        TypeError: If a loss is not a config.
+    """
+
+    def __init__(self, losses: Mapping[str, dict]) -> None:
+        super().__init__()
+        if not losses:
+            raise ValueError('losses is empty: name at least one, e.g. '
+                             "losses=dict(ssim=dict(type='SSIMLoss', data_range=1.0))")
+        for name, cfg in losses.items():
+            if not isinstance(cfg, Mapping) or 'type' not in cfg:
+                raise TypeError(f'losses[{name!r}] must be dict(type=..., ...), got {cfg!r}')
+        self.losses = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in losses.items()})
+
+    def parts(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Every loss by its name, weighted."""
+        return {name: loss(pred, target) for name, loss in self.losses.items()}
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The sum."""
+        return sum(self.parts(pred, target).values())
+
+
+@MODELS.register_module()
+class EdgeLoss(nn.Module):
+    r"""Mean absolute difference of image gradients, :math:`|\nabla pred - \nabla target|`.
+
+    Central differences on the 3 x 3 Sobel stencil, divided by eight, so that a slope of one per
+    pixel counts as one. It rewards edges that are as steep as the target's and punishes structure
+    that the target does not have.
+
+    Args:
+        reduction (str): 'mean' or 'sum'. Defaults to 'mean'.
+        loss_weight (float): Factor. Defaults to 1.0.
+
+    Raises:
+        ValueError: If the reduction is unknown, or shapes differ or are too small.
+    """
+
+    def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if reduction not in ('mean', 'sum'):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.reduction, self.loss_weight = reduction, loss_weight
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Loss of two batches (N, C, H, W) of at least 3 x 3 pixels."""
+        if pred.shape != target.shape or pred.dim() != 4 or min(pred.shape[2:]) < 3:
+            raise ValueError('pred and target must have one shape (N, C, H >= 3, W >= 3), got '
+                             f'{tuple(pred.shape)} and {tuple(target.shape)}')
+        # The stencil is linear and separable: differences of the difference image.
+        d = (pred - target).float() if pred.dtype in (torch.half, torch.bfloat16) else pred - target
+        smooth_rows = (d[..., :-2, :] + 2 * d[..., 1:-1, :] + d[..., 2:, :]) / 8
+        smooth_columns = (d[..., :-2] + 2 * d[..., 1:-1] + d[..., 2:]) / 8
+        across = smooth_rows[..., 2:] - smooth_rows[..., :-2]
+        down = smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :]
+        both = torch.stack([across, down])
+        loss = F.l1_loss(both, torch.zeros_like(both), reduction=self.reduction)
+        return loss * self.loss_weight
