@@ -16,14 +16,9 @@ Linux' CPU, of the process (VmHWM, reset through /proc/self/clear_refs); elsewhe
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import importlib.util
 import json
 import math
-import os
-import platform
-import statistics
 import sys
 import time
 import warnings
@@ -32,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'projects'))
+sys.path[:0] = [str(ROOT / 'projects'), str(ROOT)]
 
 import torch  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
@@ -51,6 +46,14 @@ from mmclarity.detection.attention import (  # noqa: E402
     RegionSelfAttention,
     RegionSourceTargetAttention,
 )
+from tools.benchmarks.timing import (  # noqa: E402
+    machine_line,
+    measure,
+    megabytes,
+    milliseconds,
+    quartiles,
+    table,
+)
 
 DIMS, SOURCES = 1024, 128
 CONTENT = 'RegionLambda, content'
@@ -65,70 +68,6 @@ HEADS = {
     'intra-region attention': dict(intra_attention=dict(type='IntraRegionAttention')),
     'intra-region lambda': dict(intra_attention=dict(type='IntraRegionAttention', kind='lambda')),
 }
-
-
-class PeakMemory:
-    """Highest memory use since :meth:`start`, in MB, or None where it cannot be read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    @staticmethod
-    def _status(field: str) -> float:
-        for line in Path('/proc/self/status').read_text().splitlines():
-            if line.startswith(field + ':'):
-                return int(line.split()[1]) / 1024
-        raise OSError(f'no {field} in /proc/self/status')
-
-    def start(self) -> None:
-        gc.collect()
-        if self.device.type == 'cuda':
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self.before = torch.cuda.memory_allocated(self.device) / 2**20
-            return
-        try:
-            # Freed memory that the C library keeps would hide what the run takes.
-            ctypes.CDLL(None).malloc_trim(0)
-            Path('/proc/self/clear_refs').write_text('5')
-            self.before = self._status('VmRSS')
-        except (OSError, AttributeError):
-            self.before = None
-
-    def stop(self) -> float | None:
-        if self.before is None:
-            return None
-        if self.device.type == 'cuda':
-            return torch.cuda.max_memory_allocated(self.device) / 2**20 - self.before
-        return self._status('VmHWM') - self.before
-
-
-def measure(contenders: dict[str, Callable[[], object]], repeats: int,
-            device: torch.device) -> dict[str, dict]:
-    """Seconds of each round and peak memory of every contender, run in turn."""
-    results, memory = {name: dict(seconds=[]) for name in contenders}, PeakMemory(device)
-    for name, run in contenders.items():  # also the warm-up
-        run()
-        memory.start()
-        run()
-        results[name]['peak_mb'] = memory.stop()
-    for _ in range(repeats):
-        for name, run in contenders.items():
-            if device.type == 'cuda':
-                torch.cuda.synchronize(device)
-            start = time.perf_counter()
-            run()
-            if device.type == 'cuda':
-                torch.cuda.synchronize(device)
-            results[name]['seconds'].append(time.perf_counter() - start)
-    return results
-
-
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, _, high = statistics.quantiles(values, n=4, method='inclusive')
-    return low, statistics.median(values), high
 
 
 def random_rois(count: int, device: torch.device) -> Tensor:
@@ -319,22 +258,6 @@ def progress(text: str) -> None:
     print(f'{time.strftime("%H:%M:%S")} done: {text}', file=sys.stderr, flush=True)
 
 
-def megabytes(value: float | None) -> str:
-    return 'n/a' if value is None else f'{value:,.0f}'
-
-
-def milliseconds(seconds: list[float]) -> str:
-    low, median, high = (1000 * q for q in quartiles(seconds))
-    digits = 0 if median >= 100 else 1 if median >= 1 else 3
-    return f'{median:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})'
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column left, the others right."""
-    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
-    return '\n'.join('| ' + ' | '.join(str(c) for c in line) + ' |' for line in lines)
-
-
 def module_table(rows: list[dict]) -> str:
     return table(
         ['module', 'regions', 'forward, ms', 'forward + backward, ms', 'peak forward, MB',
@@ -394,9 +317,7 @@ def main(argv: list[str] | None = None) -> None:
     MMLogger.get_current_instance().setLevel('WARNING')  # init_weights logs each parameter
     warnings.filterwarnings('ignore', message='.*(pkg_resources|torch.meshgrid)')
     device = torch.device(args.device)
-    machine = (torch.cuda.get_device_name(device) if device.type == 'cuda' else
-               f'{platform.machine()} CPU, {torch.get_num_threads()} thread(s) of '
-               f'{os.cpu_count()}')
+    machine = machine_line(device)
     results = dict(machine=machine, torch=torch.__version__, arguments=vars(args))
     print(f'{machine}; torch {torch.__version__}; float32; median (quartiles) of {args.repeats} '
           'rounds\n')

@@ -1,0 +1,103 @@
+"""What the benchmarks share: rounds of contenders in turn, peak memory, and tables."""
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+class PeakMemory:
+    """Highest memory use since :meth:`start`, in MB, or None where it cannot be read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @staticmethod
+    def _status(field: str) -> float:
+        for line in Path('/proc/self/status').read_text().splitlines():
+            if line.startswith(field + ':'):
+                return int(line.split()[1]) / 1024
+        raise OSError(f'no {field} in /proc/self/status')
+
+    def start(self) -> None:
+        gc.collect()
+        if self.device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device) / 2**20
+            return
+        try:
+            # Freed memory that the C library keeps would hide what the run takes.
+            ctypes.CDLL(None).malloc_trim(0)
+            Path('/proc/self/clear_refs').write_text('5')
+            self.before = self._status('VmRSS')
+        except (OSError, AttributeError):
+            self.before = None
+
+    def stop(self) -> float | None:
+        if self.before is None:
+            return None
+        if self.device.type == 'cuda':
+            return torch.cuda.max_memory_allocated(self.device) / 2**20 - self.before
+        return self._status('VmHWM') - self.before
+
+
+def measure(contenders: dict[str, Callable[[], object]], repeats: int,
+            device: torch.device) -> dict[str, dict]:
+    """Seconds of each round and peak memory of every contender, run in turn."""
+    results, memory = {name: dict(seconds=[]) for name in contenders}, PeakMemory(device)
+    for name, run in contenders.items():  # also the warm-up
+        run()
+        memory.start()
+        run()
+        results[name]['peak_mb'] = memory.stop()
+    for _ in range(repeats):
+        for name, run in contenders.items():
+            if device.type == 'cuda':
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            run()
+            if device.type == 'cuda':
+                torch.cuda.synchronize(device)
+            results[name]['seconds'].append(time.perf_counter() - start)
+    return results
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method='inclusive')
+    return low, statistics.median(values), high
+
+
+def milliseconds(seconds: list[float]) -> str:
+    """Median and quartiles."""
+    low, median, high = (1000 * q for q in quartiles(seconds))
+    digits = 0 if median >= 100 else 1 if median >= 1 else 3
+    return f'{median:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})'
+
+
+def megabytes(value: float | None) -> str:
+    """Of :class:`PeakMemory`."""
+    return 'n/a' if value is None else f'{value:,.0f}'
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column left, the others right."""
+    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+    return '\n'.join('| ' + ' | '.join(str(c) for c in line) + ' |' for line in lines)
+
+
+def machine_line(device: torch.device) -> str:
+    """The processor and the threads in use."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    return (f'{platform.machine()} CPU, {torch.get_num_threads()} thread(s) of '
+            f'{os.cpu_count()}')
