@@ -1,0 +1,169 @@
+"""How alike two dissimilarity matrices are."""
+from __future__ import annotations
+
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .kendall import tau_a
+from .validation import as_condensed, num_stimuli
+
+METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
+# Those that compare ranks.
+RANKED = ('spearman', 'kendall', 'rho-a')
+# Length from which rows are ranked on several threads.
+THREADED = 20_000
+
+
+def check_method(method: str) -> None:
+    """Raise a ValueError unless the method is one of :data:`METHODS`."""
+    if method not in METHODS:
+        raise ValueError(f'method {method!r} is unknown; choose one of {", ".join(METHODS)}')
+
+
+def rank_transform(stack: np.ndarray) -> np.ndarray:
+    """Ranks 1 .. P of each row, ties sharing their mean; NaN keeps its place and has no rank."""
+    if not _all_finite(stack):
+        return rankdata(stack, axis=1, nan_policy='omit')
+    ranks = np.empty(stack.shape)
+    workers = min(len(stack), len(os.sched_getaffinity(0))) if stack.shape[1] > THREADED else 1
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:  # sorting lets other threads run
+            list(pool.map(_rank_row, stack, ranks))
+    else:
+        for row, out in zip(stack, ranks):
+            _rank_row(row, out)
+    return ranks
+
+
+def _rank_row(row: np.ndarray, out: np.ndarray) -> None:
+    order = np.argsort(row)
+    ordered = row[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        out[:] = rankdata(row)
+    else:
+        out[order] = np.arange(1, len(row) + 1)
+
+
+def _all_finite(stack: np.ndarray) -> bool:
+    """Whether there is no NaN: one sum, but where it overflows."""
+    return bool(np.isfinite(stack.sum())) or not np.isnan(stack).any()
+
+
+def prepare(stack: np.ndarray, method: str) -> np.ndarray:
+    """Rows whose inner products are the comparison: ``prepare(a) @ prepare(b).T``.
+
+    For every method but kendall. Rows of which the comparison is undefined (constant; for cosine
+    zero) become NaN.
+
+    Args:
+        stack (np.ndarray): (S, P) without NaN.
+        method (str): 'pearson', 'spearman', 'rho-a' or 'cosine'.
+
+    Returns:
+        np.ndarray: (S, P).
+    """
+    check_method(method)
+    if method == 'kendall':
+        raise ValueError('kendall is no inner product; use compare_rdms')
+    rows = rank_transform(stack) if method in RANKED else stack
+    if method != 'cosine':
+        rows = rows - rows.mean(1, keepdims=True)
+    constant = (stack == stack[:, :1]).all(1) if method != 'cosine' else ~stack.any(1)
+    if method == 'rho-a':
+        # The expectation of Spearman's rho over random orders of tied entries.
+        size = stack.shape[1]
+        scale = np.full(len(rows), np.sqrt(12 / (size**3 - size)))
+    else:
+        with np.errstate(divide='ignore'):
+            scale = 1 / np.sqrt(np.einsum('ij,ij->i', rows, rows))
+    scale[constant] = np.nan
+    with np.errstate(invalid='ignore'):
+        return rows * scale[:, None]
+
+
+def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
+    """Similarity of every RDM of one set with every RDM of another.
+
+    Args:
+        a: RDMs as :func:`as_condensed` takes them: condensed or square, one or many.
+        b: RDMs of the same stimuli.
+        method (str): 'pearson' or 'spearman' correlation; 'kendall', tau-a; 'rho-a', Spearman's
+            rho expected when ties are broken at random (Schuett et al., eLife 2023); 'cosine'.
+            Defaults to 'spearman'.
+
+    Returns:
+        np.ndarray: (A, B), float64. NaN, with a warning, where an RDM is constant.
+
+    Pairs that are NaN in any RDM of either set are left out on both sides, with a warning that
+    says how many.
+
+    Raises:
+        ValueError: If the method is unknown, sizes differ, or fewer than 3 pairs are left.
+    """
+    check_method(method)
+    a, b = as_condensed(a, 'a'), as_condensed(b, 'b')
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
+                         'RDMs are compared over the same stimuli')
+    a, b = drop_unknown(a, b)
+    if method == 'kendall':
+        result = tau_a(a, b)
+        result[(a == a[:, :1]).all(1)] = np.nan
+        result[:, (b == b[:, :1]).all(1)] = np.nan
+    else:
+        result = _products(a, b, method)
+        np.clip(result, -1, 1, out=result)
+    if np.isnan(result).any():
+        _warn_undefined(result, method)
+    return result
+
+
+def _products(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
+    """``prepare(a) @ prepare(b).T`` from raw sums, where that costs no digits."""
+    if method in RANKED:
+        a, b = rank_transform(a), rank_transform(b)
+    size = a.shape[1]
+    centred, lengths = [], []
+    for stack in (a, b):
+        squares = np.einsum('ij,ij->i', stack, stack)
+        means = np.zeros(len(stack)) if method == 'cosine' else stack.sum(1) / size
+        variances = squares - size * means**2
+        if (variances <= 1e-6 * squares).any():  # nearly constant, or zero: the slow, exact way
+            return prepare(a, method) @ prepare(b, method).T
+        centred.append(means)
+        lengths.append(np.sqrt(variances))
+    products = a @ b.T - size * centred[0][:, None] * centred[1]
+    if method == 'rho-a':
+        return products * (12 / (size**3 - size))
+    return products / lengths[0][:, None] / lengths[1]
+
+
+def _warn_undefined(result: np.ndarray, method: str) -> None:
+    for name, undefined in (('a', np.isnan(result).all(1)), ('b', np.isnan(result).all(0))):
+        if undefined.any() and not np.isnan(result).all():
+            warnings.warn(f'RDM(s) {np.flatnonzero(undefined).tolist()} of {name} are constant: '
+                          f'their {method} similarity is undefined (NaN)', stacklevel=3)
+    if np.isnan(result).all():
+        warnings.warn(f'all RDMs of a or all of b are constant: their {method} similarity is '
+                      'undefined (NaN)', stacklevel=3)
+
+
+def drop_unknown(*stacks: np.ndarray) -> list[np.ndarray]:
+    """Stacks (S, P) without the pairs that are NaN in any row of any of them."""
+    if all(map(_all_finite, stacks)):
+        return list(stacks)
+    unknown = np.zeros(stacks[0].shape[1], bool)
+    for stack in stacks:
+        unknown |= np.isnan(stack).any(0)
+    left = int((~unknown).sum())
+    if left < 3:
+        raise ValueError(f'{left} of {len(unknown)} pairs are known in all RDMs; at least 3 are '
+                         'needed. Leave out the RDM or the stimuli that are NaN')
+    warnings.warn(f'{int(unknown.sum())} of {len(unknown)} pairs are NaN in some RDM and left out '
+                  'of all', stacklevel=3)
+    return [stack[:, ~unknown] for stack in stacks]

