@@ -55,3 +55,12 @@ def test_report_names_what_is_missing(tmp_path, capsys):
 def test_missing_config_is_an_error(tmp_path):
     with pytest.raises(SystemExit):
         repeat.parse_args([str(tmp_path / 'absent.py')])
+
+
+def test_metrics_of_what_is_not_there_are_left_out():
+    """Without large objects their AP is NaN, in one seed or in all."""
+    nan = float('nan')
+    text = repeat.table({'a': [{'mAP': 0.5, 'mAP_l': nan, 'mAP_s': nan},
+                               {'mAP': 0.7, 'mAP_l': nan, 'mAP_s': 0.2}]},
+                        ['mAP', 'mAP_s', 'mAP_l'])
+    assert 'mAP_l' not in text and '| a | 2 | 60.0 ± 14.1 | 20.0 |' in text

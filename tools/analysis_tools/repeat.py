@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -75,13 +76,15 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
 
 def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
     """Markdown, one row a config: mean and standard deviation over seeds, times 100."""
-    present = [m for m in metrics if any(m in r for rs in results.values() for r in rs)]
+    # NaN: there is nothing to find (no large object, say).
+    present = [m for m in metrics
+               if any(not math.isnan(r.get(m, math.nan)) for rs in results.values() for r in rs)]
     lines = ['| model | seeds | ' + ' | '.join(present) + ' |',
              '|---' * (len(present) + 2) + '|']
     for name, runs in results.items():
         cells = []
         for metric in present:
-            values = [100 * r[metric] for r in runs if r.get(metric) is not None]
+            values = [100 * r[metric] for r in runs if not math.isnan(r.get(metric, math.nan))]
             spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
             cells.append(f'{statistics.mean(values):.1f}{spread}' if values else '')
         lines.append(f'| {name} | {len(runs)} | ' + ' | '.join(cells) + ' |')
