@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmagic.registry import MODELS
+from mmengine.registry import DefaultScope
 
 from mmclarity.restoration.losses import CompositeLoss, EdgeLoss, MSSSIMLoss, SSIMLoss
 from mmclarity.restoration.losses.window import gaussian_window
@@ -134,9 +135,11 @@ def test_minimising_the_loss_restores_the_image():
 
 def test_composite_is_the_sum_of_its_registered_parts():
     x, y = pair((2, 1, 40, 40), torch.float32)
-    loss = MODELS.build(dict(type='CompositeLoss', losses=dict(
-        ssim=dict(type='SSIMLoss', data_range=1.0, loss_weight=0.8),
-        l1=dict(type='L1Loss', loss_weight=0.2), edge=dict(type='EdgeLoss', loss_weight=3.0))))
+    # Other tests leave mmdet's scope behind, which has an L1Loss of its own.
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        loss = MODELS.build(dict(type='CompositeLoss', losses=dict(
+            ssim=dict(type='SSIMLoss', data_range=1.0, loss_weight=0.8),
+            l1=dict(type='L1Loss', loss_weight=0.2), edge=dict(type='EdgeLoss', loss_weight=3.0))))
     expected = (0.8 * SSIMLoss(1.0)(x, y) + 0.2 * (x - y).abs().mean() + 3 * EdgeLoss()(x, y))
     torch.testing.assert_close(loss(x, y), expected)
     assert list(loss.parts(x, y)) == ['ssim', 'l1', 'edge']

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,14 @@ def test_the_same_seed_gives_the_same_files(tmp_path):
         assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes()
     with np.load(tmp_path / 'a' / 'v1.npz') as found:
         assert found['simple'].shape[0] == found['complex'].shape[0] == len(found['ids']) == 16
+
+
+@pytest.mark.parametrize('name', ['alexnet_imagenet_rsa', 'alexnet_surfaces_rsa'])
+def test_layers_of_the_configs_exist(name):
+    from mmengine.config import Config
+
+    from mmclarity.rsa.recorder import resolve_layers
+
+    cfg = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs' / f'{name}.py')
+    model = MODELS.build(cfg.model)
+    assert len(resolve_layers(model, cfg.custom_hooks[1].layers)) == 7

@@ -54,6 +54,25 @@ def test_macaque_and_human_it():
     assert compare_rdms(data['mIT'], data['hIT'])[0, 0] == pytest.approx(0.439, abs=5e-4)
 
 
+@pytest.mark.parametrize('kind', ['random', 'negative', 'nearly equal', 'tied', 'runs', 'zeros'])
+@pytest.mark.parametrize('length', [1, 2, 3, 50, 3000])
+def test_ranks_equal_scipys(kind, length):
+    from scipy.stats import rankdata
+
+    rows = RNG.normal(size=(3, length))
+    if kind == 'nearly equal':  # apart in the last bits only
+        rows = 1 + 1e-15 * RNG.integers(0, 9, (3, length)) + np.round(rows)
+    elif kind == 'tied':
+        rows = np.round(rows)
+    elif kind == 'runs':
+        rows[:, ::2] = rows[:, :1]
+    elif kind == 'zeros':
+        rows = np.where(rows > 0, 0.0, -0.0) + (rows > 1)
+    elif kind == 'negative':
+        rows = -np.abs(rows) * 1e300
+    np.testing.assert_array_equal(rank_transform(rows), rankdata(rows, axis=1))
+
+
 @pytest.mark.parametrize('length', [2, 3, 8, 9, 64, 100, 1000])
 def test_inversions_equal_counting_all_pairs(length):
     rows = np.stack([RNG.permutation(length) for _ in range(4)]
