@@ -107,6 +107,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--part', choices=['all', *PARTS], default='all')
+    parser.add_argument('--stimuli', type=int, nargs='+', default=[92, 500, 2000],
+                        help='numbers of stimuli of the RDMs (at 2000 rsatoolbox takes a minute)')
     parser.add_argument('--repeats', type=int, default=5, help='rounds that are timed')
     parser.add_argument('--json', type=Path, metavar='OUT', help='also write every timing there')
     parser.add_argument('--quick', action='store_true', help='small sizes, in seconds')
@@ -131,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
           f'(quartiles) of {args.repeats} rounds\n')
     rows: list[dict] = []
     if args.part in ('all', 'rdm'):
-        rows += benchmark_rdm([30] if args.quick else [92, 500, 2000], args.repeats)
+        rows += benchmark_rdm([30] if args.quick else args.stimuli, args.repeats)
     if args.part in ('all', 'compare'):
         rows += benchmark_compare([30] if args.quick else [92, 500], args.repeats)
     if args.part in ('all', 'bootstrap'):
