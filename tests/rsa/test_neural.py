@@ -72,6 +72,60 @@ def test_square_responses_are_told_from_rdms(tmp_path):
     load_neural('V1', tmp_path / 'x.npy', kind='responses')
 
 
+@pytest.mark.parametrize('metric', ['correlation', 'euclidean'])
+@pytest.mark.parametrize('kind', ['auto', 'rdm'])
+@pytest.mark.parametrize('subjects', [1, 3, 6])
+def test_subjects_may_come_last(tmp_path, metric, kind, subjects):
+    rows = RNG.random((subjects, 15))
+    np.save(tmp_path / 'it.npy', np.stack([squareform(row) for row in rows], -1))
+    area = load_neural('IT', tmp_path / 'it.npy', metric, kind=kind)
+    np.testing.assert_allclose(area.rdms, rows)
+
+
+def test_as_many_subjects_as_stimuli_first(tmp_path):
+    rows = RNG.random((6, 15))
+    np.save(tmp_path / 'it.npy', np.stack([squareform(row) for row in rows]))
+    np.testing.assert_allclose(load_neural('IT', tmp_path / 'it.npy').rdms, rows)
+
+
+def test_a_noisy_rdm_is_not_taken_for_responses(tmp_path):
+    np.save(tmp_path / 'x.npy', SQUARES[0] + 1e-3 * RNG.random((6, 6)))
+    with pytest.raises(ValueError, match='x.npy.*not symmetric and its diagonal is not zero.*Say'):
+        load_neural('V1', tmp_path / 'x.npy', 'euclidean')
+
+
+def test_a_stack_of_condensed_rdms(tmp_path):
+    np.savez(tmp_path / 'x.npz', rdms=ROWS, ids=IDS)
+    with pytest.raises(ValueError, match='6 ids for 3 stimuli; if its rows.*kind="rdm"'):
+        load_neural('V1', tmp_path / 'x.npz')
+    np.testing.assert_array_equal(load_neural('V1', tmp_path / 'x.npz', kind='rdm').rdms, ROWS)
+
+
+def test_ids_in_a_cell_array_of_matlab_7_3(tmp_path):
+    path = tmp_path / 'it.mat'
+    with h5py.File(path, 'w', userblock_size=512) as file:
+        file['rdm'] = SQUARES[0]
+        for name in IDS:
+            file[f'#refs#/{name}'] = np.array([[ord(c)] for c in f'im_{name}'], np.uint16)
+        file['ids'] = np.array([[file[f'#refs#/{name}'].ref for name in IDS]], h5py.ref_dtype)
+    with open(path, 'r+b') as file:
+        file.write(b'MATLAB 7.3 MAT-file'.ljust(116) + bytes(8) + b'\x00\x02IM')
+    assert load_neural('IT', path).ids == [f'im_{name}' for name in IDS]
+
+
+def test_numbers_as_ids(tmp_path):
+    savemat(tmp_path / 'x.mat', dict(rdm=SQUARES[0], ids=np.arange(1.0, 7.0)))
+    assert load_neural('IT', tmp_path / 'x.mat').ids == list('123456')
+
+
+def test_ids_beside_the_array_in_its_group(tmp_path):
+    with h5py.File(tmp_path / 'x.h5', 'w') as file:
+        file['V1/rdm'], file['V1/ids'], file['V4/rdm'] = SQUARES, IDS, SQUARES
+        file['ids'] = sorted(IDS)
+    assert load_neural('V1', f'{tmp_path}/x.h5:V1/rdm').ids == IDS
+    assert load_neural('V4', f'{tmp_path}/x.h5:V4/rdm').ids == sorted(IDS)
+
+
 def test_several_candidates_are_listed(tmp_path):
     np.savez(tmp_path / 'all.npz', V1=SQUARES, V4=SQUARES[:2], n=6)
     with pytest.raises(KeyError, match=r'V1 \(3, 6, 6\), V4 \(2, 6, 6\); write .*all.npz:KEY'):
@@ -144,6 +198,9 @@ def test_align_takes_a_subset():
 def test_align_refuses_what_it_cannot_match():
     with pytest.raises(ValueError, match=r'it.npz:rdm.*lacks 2 of 3 stimuli \(x, y\); it has c, f'):
         align(area(IDS), ['a', 'x', 'y'])
+    for known in (IDS, None):
+        with pytest.raises(ValueError, match="stimulus_ids has 'a' several times"):
+            align(area(known), ['a', 'b', 'a', 'c', 'd', 'e'], assume_order=True)
     with pytest.raises(ValueError, match='does not say which stimulus is which'):
         align(area(), IDS)
     with pytest.raises(ValueError, match='6 stimuli, the images are 5'):

@@ -95,6 +95,30 @@ def test_dropout_is_off_and_no_graph_is_kept(net):
     assert torch.equal(first, second) and not first.requires_grad
 
 
+def test_whoever_takes_the_answers_keeps_gradients(net):
+    weight = torch.ones(1, requires_grad=True)
+    for answers in FeatureRecorder(net, ['stem.0']).record(net, [torch.zeros(1, 3, 8, 8)] * 2):
+        assert not answers['stem.0'].requires_grad
+        (weight * answers['stem.0'].sum()).backward()
+    assert torch.is_grad_enabled() and weight.grad is not None
+
+
+def test_tokens_are_pooled_over_their_number():
+    model = nn.Sequential(nn.Linear(3, 7))
+    tokens = torch.randn(2, 16, 3)
+    got = FeatureRecorder(model, ['0'], pool='mean').record_images(tokens)['0']
+    torch.testing.assert_close(got, model(tokens).mean(1))
+
+
+def test_tensors_of_different_rows_are_refused():
+    class Mixed(nn.Module):
+        def forward(self, x):
+            return x, x.mean(0, keepdim=True)
+
+    with pytest.raises(RuntimeError, match=r"'0' returns tensors of \[1, 2\] rows"):
+        FeatureRecorder(nn.Sequential(Mixed()), ['0']).record_images(torch.zeros(2, 3))
+
+
 def test_wrapped_models():
     model = nn.DataParallel(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
     assert FeatureRecorder(model, ['0']).names == ['0']

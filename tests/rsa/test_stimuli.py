@@ -75,6 +75,28 @@ def test_transparent_pixels_show_the_background(tmp_path):
     assert StimulusSet.from_folder(tmp_path).image(0).mean() == pytest.approx(0.5, abs=2e-3)
 
 
+def test_photographs_are_shown_upright(tmp_path):
+    picture = Image.new('RGB', (6, 4))
+    picture.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[274] = 6  # turn by 90 degrees clockwise: top left comes to the top right
+    picture.save(tmp_path / 'x.png', exif=exif)
+    image = StimulusSet.from_folder(tmp_path).image(0)
+    assert image.shape == (3, 6, 4) and image[0, 0, 3] == 1 and image.sum() == 3
+
+
+def test_each_stimulus_has_an_id_and_a_file():
+    for ids, paths in ((['a', 'a'], ['x.png', 'y.png']), (['a'], ['x.png', 'y.png'])):
+        with pytest.raises(ValueError, match='an id of its own'):
+            StimulusSet(ids, paths)
+
+
+def test_an_enormous_image_is_named(folder, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 4)
+    with pytest.raises(ValueError, match="a.png: stimulus 'a' cannot be read"):
+        StimulusSet.from_folder(folder).image(0)
+
+
 def test_files_at_fault_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         StimulusSet.from_folder(tmp_path / 'nowhere')
@@ -96,6 +118,7 @@ def test_files_at_fault_are_named(folder, tmp_path):
     ('m.json', '{"a": ', 'no JSON'),
     ('m.json', '{"a": 3}', 'entry 0'),
     ('m.json', '3', 'object of files'),
+    ('m.json', '{"x": "a.png", "y": "b.png", "x": "c.png"}', "'x' comes twice"),
 ])
 def test_bad_manifests(folder, name, content, match):
     (folder / name).write_text(content)

@@ -1,9 +1,11 @@
 """Recordings of brain areas: RDMs or responses, one or many subjects, from common files."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -13,6 +15,8 @@ from .validation import as_condensed, num_stimuli
 
 KINDS = ('auto', 'rdm', 'responses')
 ID_KEYS = ('ids', 'stimulus_ids', 'names')
+# Parts of the largest value: below EXACT is rounding; below NEAR may be an RDM with noise.
+EXACT, NEAR = 1e-6, 0.1
 SUFFIXES = ('.npz', '.npy', '.mat', '.h5', '.hdf5')
 
 
@@ -43,10 +47,11 @@ def load_neural(name: str, spec: str | Path, metric: str = 'correlation',
         metric (str): Dissimilarity of raw responses, see :func:`compute_rdm`.
         ids (Sequence[str], optional): Of the stimuli. Defaults to what the file holds under
             ``ids``, ``stimulus_ids`` or ``names``, if anything.
-        kind (str): 'rdm': (n, n), (P,) or a stack of them, with subjects first; (subjects,
-            sessions, n, n) is averaged over sessions. 'responses': (n, units) or (subjects, n,
-            units). 'auto': RDMs if they are square, symmetric and zero on the diagonal, else
-            responses; a vector is a condensed RDM. Defaults to 'auto'.
+        kind (str): 'rdm': (n, n), (P,) or a stack of them, with subjects first, or last as
+            MATLAB has it, (n, n, subjects); (subjects, sessions, n, n) is averaged over sessions.
+            'responses': (n, units) or (subjects, n, units). 'auto': RDMs if they are square,
+            symmetric and zero on the diagonal, refused if they are nearly so, else responses; a
+            vector is a condensed RDM. Defaults to 'auto'.
 
     Returns:
         NeuralArea: See there.
@@ -68,7 +73,10 @@ def load_neural(name: str, spec: str | Path, metric: str = 'correlation',
     known = own_ids if ids is None else [str(i) for i in ids]
     if known is not None:
         if len(known) != stimuli:
-            raise ValueError(f'{source}: {len(known)} ids for {stimuli} stimuli')
+            remedy = '; if its rows are condensed RDMs, say kind="rdm"' if (
+                kind == 'auto' and values.ndim == 2
+                and values.shape[1] == len(known) * (len(known) - 1) // 2) else ''
+            raise ValueError(f'{source}: {len(known)} ids for {stimuli} stimuli{remedy}')
         if len(set(known)) != len(known):
             twice = next(i for i in known if known.count(i) > 1)
             raise ValueError(f'{source}: the id {twice!r} comes twice')
@@ -86,23 +94,12 @@ def split_spec(spec: str | Path) -> tuple[Path, str | None]:
 
 def _as_rdms(values: np.ndarray, source: str, kind: str, metric: str) -> np.ndarray:
     """(S, P) of whatever the file holds."""
+    if kind != 'responses' and _subjects_last(values):
+        values, kind = np.moveaxis(values, -1, 0), 'rdm'
     square = values.ndim >= 2 and values.shape[-1] == values.shape[-2]
     if kind == 'auto':
-        if values.ndim == 1:
-            kind = 'rdm'
-        elif square:
-            plain = np.nan_to_num(values)
-            scale = np.abs(plain).max()
-            symmetric = np.abs(plain - np.swapaxes(plain, -1, -2)).max() <= 1e-6 * scale
-            zero = np.abs(np.diagonal(plain, axis1=-2, axis2=-1)).max() <= 1e-6 * scale
-            if symmetric != zero:
-                raise ValueError(
-                    f'{source} has shape {values.shape} and is '
-                    f'{"symmetric, but its diagonal is not zero" if symmetric else "not symmetric"}'
-                    ': RDMs or responses? Say kind="rdm" or kind="responses"')
-            kind = 'rdm' if symmetric else 'responses'
-        else:
-            kind = 'responses'
+        kind = 'rdm' if values.ndim == 1 else _told_apart(values, source) if square \
+            else 'responses'
     if kind == 'rdm':
         if values.ndim == 4:
             values = values.mean(1)
@@ -115,6 +112,38 @@ def _as_rdms(values: np.ndarray, source: str, kind: str, metric: str) -> np.ndar
                          for one in (values if values.ndim == 3 else values[None])])
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from error
+
+
+def _flaws(squares: np.ndarray) -> tuple[float, float]:
+    """Asymmetry and diagonal of (..., n, n), as parts of the largest value."""
+    plain = np.nan_to_num(squares)
+    scale = np.abs(plain).max(initial=0) or 1.0
+    diagonal = np.diagonal(plain, axis1=-2, axis2=-1)
+    return (np.abs(plain - np.swapaxes(plain, -1, -2)).max(initial=0) / scale,
+            np.abs(diagonal).max(initial=0) / scale)
+
+
+def _subjects_last(values: np.ndarray) -> bool:
+    """Whether these are RDMs (n, n, subjects) and not (subjects, n, n)."""
+    if values.ndim != 3 or values.shape[0] != values.shape[1]:
+        return False
+    if values.shape[1] == values.shape[2] and max(_flaws(values)) <= EXACT:
+        return False
+    return max(_flaws(np.moveaxis(values, -1, 0))) <= EXACT
+
+
+def _told_apart(values: np.ndarray, source: str) -> str:
+    """'rdm' or 'responses', of square matrices that might be either."""
+    asymmetry, diagonal = _flaws(values)
+    if max(asymmetry, diagonal) <= EXACT:
+        return 'rdm'
+    # Responses of as many units as stimuli are far from both; RDMs with noise are not.
+    if min(asymmetry, diagonal) > NEAR:
+        return 'responses'
+    flaws = [text for text, flaw in (('is not symmetric', asymmetry),
+                                     ('its diagonal is not zero', diagonal)) if flaw > EXACT]
+    raise ValueError(f'{source} has shape {values.shape}, and {" and ".join(flaws)}: RDMs or '
+                     'responses? Say kind="rdm" or kind="responses"')
 
 
 def _read(path: Path, key: str | None) -> tuple[np.ndarray, list[str] | None, str | None]:
@@ -132,16 +161,21 @@ def _read(path: Path, key: str | None) -> tuple[np.ndarray, list[str] | None, st
     # scipy meets a broken .mat with whatever error its reader runs into.
     except (OSError, ValueError, EOFError, IndexError, TypeError, BadZipFile) as error:
         raise ValueError(f'{path} cannot be read as {suffix}: {error}') from error
-    ids = next((_strings(content[k]) for k in ID_KEYS if k in content and k != key), None)
     if key is None:
         candidates = [k for k, v in content.items()
-                      if k not in ID_KEYS and v.dtype.kind in 'fiu' and v.ndim >= 1 and v.size > 1]
+                      if k.rsplit('/', 1)[-1] not in ID_KEYS and v.dtype.kind in 'fiu'
+                      and v.ndim >= 1 and v.size > 1]
         if len(candidates) != 1:
             found = ', '.join(f'{k} {content[k].shape}' for k in candidates) or 'none'
             raise KeyError(f'{path}: which array is meant? It holds {found}; write {path}:KEY')
         key = candidates[0]
     if key not in content:
         raise KeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
+    # Ids stand beside the array, in its group of an HDF5 file, or at the top for all.
+    beside = key.rpartition('/')[0]
+    places = [f'{group}/{k}' if group else k for group in dict.fromkeys((beside, ''))
+              for k in ID_KEYS]
+    ids = next((_strings(content[k]) for k in places if k in content and k != key), None)
     return content[key], ids, key
 
 
@@ -176,15 +210,25 @@ def _hdf5(path: Path) -> dict[str, np.ndarray]:
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind in 'fiuSUO' and \
                 not name.startswith('#'):
-            found[name] = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
+            found[name] = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else \
+                _texts(file, item) if item.dtype == h5py.ref_dtype else item[()]
 
     with h5py.File(path) as file:
         file.visititems(visit)
     return {k: np.asarray(v) for k, v in found.items()}
 
 
+def _texts(file: Any, item: Any) -> np.ndarray:
+    """Texts of a MATLAB 7.3 cell array: references to arrays of character codes."""
+    return np.array([''.join(map(chr, np.ravel(file[reference][()]))) if
+                     file[reference].dtype.kind == 'u' else str(np.squeeze(file[reference][()]))
+                     for reference in np.ravel(item[()])])
+
+
 def _strings(values: np.ndarray) -> list[str]:
-    return [v.decode() if isinstance(v, bytes) else str(v).strip() for v in values.ravel()]
+    if values.dtype.kind == 'f' and (values == np.round(values)).all():
+        values = values.astype(np.int64)  # MATLAB keeps whole numbers as floats: 1, not '1.0'
+    return [(v.decode() if isinstance(v, bytes) else str(v)).strip() for v in values.ravel()]
 
 
 def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = False) -> NeuralArea:
@@ -202,11 +246,14 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
         NeuralArea: With these ids.
 
     Raises:
-        ValueError: If an id is not among the area's, or it has none and the order may not be
-            assumed.
+        ValueError: If an id comes twice or is not among the area's, or it has none and
+            the order may not be assumed.
     """
     wanted = [str(i) for i in stimulus_ids]
     stimuli = num_stimuli(area.rdms.shape[1])
+    twice = [i for i, count in Counter(wanted).items() if count > 1]
+    if twice:
+        raise ValueError(f'stimulus_ids has {twice[0]!r} several times; give each stimulus one id')
     if area.ids is None:
         if stimuli != len(wanted):
             raise ValueError(f'{area.source}: area {area.name!r} has {stimuli} stimuli, the images '

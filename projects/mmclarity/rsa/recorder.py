@@ -5,7 +5,7 @@ import difflib
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,15 +64,14 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; modes and random states are as before afterwards."""
+    """Evaluation mode; modes and random states are as before afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     # Only if CUDA is in use: reading its states would start it.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
@@ -94,6 +93,13 @@ def tensors_of(output: Any) -> list[Tensor]:
     return []
 
 
+def _pooled(values: Tensor) -> Tensor:
+    """Mean over positions (b, channels) of a map, or of tokens (b, tokens, channels)."""
+    if values.dim() < 3:
+        return values
+    return values.mean(1) if values.dim() == 3 else values.flatten(2).mean(2)
+
+
 class FeatureRecorder:
     """Records chosen layers of any network, and leaves it as it was.
 
@@ -104,8 +110,9 @@ class FeatureRecorder:
     Args:
         model (nn.Module): The network; wrappers for several devices are looked through.
         layers (Sequence[str]): See :func:`resolve_layers`.
-        pool (str, optional): 'mean' takes the mean over positions, one unit a channel. None keeps
-            every position. Defaults to None.
+        pool (str, optional): 'mean' takes the mean over positions, one unit a channel: over all
+            axes behind the second, or over the second of three, which are a transformer's
+            (b, tokens, channels). None keeps every position. Defaults to None.
 
     Raises:
         KeyError, ValueError, TypeError: See :func:`resolve_layers`.
@@ -141,7 +148,9 @@ class FeatureRecorder:
             try:
                 for images in batches:
                     found.clear()
-                    forward(images)
+                    # Not around the loop: whoever takes the answers may need gradients.
+                    with torch.no_grad():
+                        forward(images)
                     missing = [name for name in self.names if name not in found]
                     if missing:
                         raise RuntimeError(f'the images did not pass through {missing[0]!r}; '
@@ -158,7 +167,8 @@ class FeatureRecorder:
 
     def record_images(self, images: Tensor) -> dict[str, Tensor]:
         """Answers (b, units) of the whole network to one batch."""
-        return next(self.record(self.model, [images]))
+        with closing(self.record(self.model, [images])) as answers:
+            return next(answers)
 
     def _hook(self, name: str, found: dict[str, Tensor]) -> Callable:
 
@@ -171,7 +181,11 @@ class FeatureRecorder:
                 raise RuntimeError(f'layer {name!r} is run several times for one batch; its '
                                    'answers cannot be told apart. Choose a layer that is run once')
             if self.pool == 'mean':
-                tensors = [t.flatten(2).mean(2) if t.dim() > 2 else t for t in tensors]
+                tensors = [_pooled(t) for t in tensors]
+            counts = sorted({len(t) for t in tensors})
+            if len(counts) > 1:
+                raise RuntimeError(f'layer {name!r} returns tensors of {counts} rows; choose a '
+                                   'layer with one answer an image')
             # A copy: the next layer may work in place.
             found[name] = torch.cat([t.detach().float().reshape(len(t), -1) for t in tensors],
                                     1).clone()

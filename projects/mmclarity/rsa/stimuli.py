@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -38,6 +38,9 @@ class StimulusSet:
             raise ValueError('mean and std need a value for red, green and blue, std above zero; '
                              f'got {mean} and {std}')
         self.ids, self.paths = [str(i) for i in ids], [Path(p) for p in paths]
+        if len(self.ids) != len(self.paths) or len(set(self.ids)) != len(self.ids):
+            raise ValueError(f'each stimulus needs an id of its own and a file; got {len(ids)} ids,'
+                             f' {len(set(self.ids))} of them different, and {len(paths)} files')
         self.size, self.background = size, background
         self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
@@ -94,8 +97,10 @@ class StimulusSet:
         path = self.paths[index]
         try:
             with Image.open(path) as file:
-                picture = self._rgb(file)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+                # Photographs are shown upright, as their camera says.
+                picture = self._rgb(ImageOps.exif_transpose(file))
+        except (UnidentifiedImageError, OSError, SyntaxError,
+                Image.DecompressionBombError) as error:
             raise ValueError(f'{path}: stimulus {self.ids[index]!r} cannot be read as an image '
                              f'({error}); replace the file') from error
         if self.size is not None:
@@ -180,14 +185,14 @@ def read_manifest(path: str | Path) -> list[tuple[str, str]]:
 
 def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
     try:
-        content = json.loads(text)
+        # Pairs, not a dict: that would keep the last of several equal ids and say nothing.
+        content = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise ValueError(f'{path} is no JSON: {error}') from error
-    items = list(content.items()) if isinstance(content, dict) else content
-    if not isinstance(items, list):
+    if not isinstance(content, list):
         raise ValueError(f'{path} must hold an object of files by id, or a list of files')
     pairs = []
-    for number, item in enumerate(items):
+    for number, item in enumerate(content):
         if isinstance(item, str):
             item = (Path(item).stem, item)
         if not isinstance(item, list | tuple) or len(item) != 2 or \
