@@ -3,6 +3,10 @@ from .. import compat
 
 compat.install()
 
-from . import losses  # noqa: E402
+from . import datasets, degradation, evaluation, losses, models  # noqa: E402
+from .inferencer import Restorer  # noqa: E402
+from .io import SEMImage, list_images, read_sem, write_sem  # noqa: E402
+from .registration import register  # noqa: E402
 
-__all__ = ['losses']
+__all__ = ['Restorer', 'SEMImage', 'datasets', 'degradation', 'evaluation', 'list_images',
+           'losses', 'models', 'read_sem', 'register', 'write_sem']

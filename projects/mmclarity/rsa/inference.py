@@ -146,14 +146,26 @@ def _counts(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:
     return np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size).astype(float)
 
 
+def _mean_of_drawn(lower: np.ndarray, upper: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """(B, 2), means of (B, S) bounds over the subjects that were drawn."""
+    with np.errstate(invalid='ignore'):
+        return np.stack([np.where(drawn, bound, 0).sum(1) / drawn.sum(1)
+                         for bound in (lower, upper)], 1)
+
+
 class _Resampler:
     """Scores of all models under weights of the pairs."""
 
     def __init__(self, models: np.ndarray, subjects: np.ndarray, method: str,
                  ceiling: bool) -> None:
+        if method == 'pearson':  # sums of squares then keep their digits; nothing else changes
+            models, subjects = (rows - rows.mean(1, keepdims=True) for rows in (models, subjects))
         self.models, self.subjects, self.method, self.ceiling = models, subjects, method, ceiling
         self.stack = np.concatenate([models, subjects])
         self.ranked = method in ('spearman', 'rho-a')
+        if ceiling and method in ('cosine', 'pearson'):
+            self.upper = np.triu_indices(len(subjects))
+            self.products = (subjects[self.upper[0]] * subjects[self.upper[1]]).T
         if self.ranked:
             self.orders = [_Order(row) for row in self.stack]
 
@@ -170,9 +182,12 @@ class _Resampler:
             each = rows[:, :split] @ (rows[:, split:] * weights[:, None]).transpose(0, 2, 1)
         else:
             each = self._moments(weights)
-            ranks = rows = None
         scores = np.einsum('bms,bs->bm', each, people) / people.sum(1)[:, None]
-        return scores, self._ceilings(weights, people, rows, ranks) if self.ceiling else None
+        if not self.ceiling:
+            return scores, None
+        if self.ranked:
+            return scores, self._ceilings(weights, people, rows, ranks)
+        return scores, self._gram_ceilings(weights, people)
 
     def _moments(self, weights: np.ndarray) -> np.ndarray:
         """(B, M, S) weighted pearson or cosine from weighted sums, as matrix products."""
@@ -190,30 +205,44 @@ class _Resampler:
             scale = 1 / np.sqrt(squares)
         return cross * scale[:, :len(m), None] * scale[:, None, len(m):]
 
-    def _ceilings(self, weights: np.ndarray, people: np.ndarray, rows: np.ndarray | None,
-                  ranks: np.ndarray | None) -> np.ndarray:
+    def _gram_ceilings(self, weights: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """(B, 2) of pearson and cosine: pools are sums of subjects scaled to unit length.
+
+        Their products with subjects and with themselves follow from those between subjects, one
+        matrix product for all resamplings.
+        """
+        gram = np.empty((len(weights), len(self.subjects), len(self.subjects)))
+        gram[:, self.upper[0], self.upper[1]] = weights @ self.products
+        gram[:, self.upper[1], self.upper[0]] = gram[:, self.upper[0], self.upper[1]]
+        if self.method == 'pearson':
+            sums = weights @ self.subjects.T
+            gram -= sums[:, :, None] * sums[:, None] / weights.sum(1)[:, None, None]
+        with np.errstate(invalid='ignore', divide='ignore'):
+            scale = 1 / np.sqrt(np.einsum('bss->bs', gram))
+            gram *= scale[:, :, None] * scale[:, None]
+            each = np.einsum('bst,bt->bs', gram, people)  # pool of all times each subject
+            length = np.einsum('bs,bs->b', each, people)[:, None]
+            upper = each / np.sqrt(length)
+            lower = (each - people) / np.sqrt(length - 2 * people * each + people**2)
+        return _mean_of_drawn(lower, upper, people > 0)
+
+    def _ceilings(self, weights: np.ndarray, people: np.ndarray, rows: np.ndarray,
+                  ranks: np.ndarray) -> np.ndarray:
         """(B, 2): subjects drawn several times are left out together, and count once."""
-        split, drawn = len(self.models), people > 0
-        if rows is None:
-            rows = _standardised(np.broadcast_to(self.stack, (len(weights), *self.stack.shape)),
-                                 weights, self.method)
+        split = len(self.models)
         subjects = rows[:, split:]
         # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
-        parts = subjects if ranks is None else ranks[:, split:]
+        parts = ranks[:, split:]
         total = np.einsum('bs,bsp->bp', people, parts)
         pools = total[:, None] - people[:, :, None] * parts
         pools = np.concatenate([pools, total[:, None]], 1)
-        if self.ranked:
-            pools = np.stack([[_Order(pool).ranks(w[None])[0] for pool in group]
-                              for group, w in zip(pools, weights)])
+        pools = np.stack([[_Order(pool).ranks(w[None])[0] for pool in group]
+                          for group, w in zip(pools, weights)])
         pools = _standardised(pools, weights, self.method)
         weighted = subjects * weights[:, None]
         lower = np.einsum('bsp,bsp->bs', pools[:, :-1], weighted)
         upper = np.einsum('bp,bsp->bs', pools[:, -1], weighted)
-        count = drawn.sum(1)
-        with np.errstate(invalid='ignore'):
-            return np.stack([np.where(drawn, bound, 0).sum(1) / count
-                             for bound in (lower, upper)], 1)
+        return _mean_of_drawn(lower, upper, people > 0)
 
     def _expanded(self, weights: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Kendall has no weighted form in matrix products: the resampling is written out."""

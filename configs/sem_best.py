@@ -1,0 +1,13 @@
+# Sharp and honest: SSIM for structure, L1 for grey levels, an edge term for steep edges, and a
+# price on particles that the reference does not have.
+_base_ = ['./mse_unet_sem.py']
+model = dict(
+    generator=dict(base_channels=32),
+    pixel_loss=dict(
+        _delete_=True,
+        type='CompositeLoss',
+        losses=dict(
+            ssim=dict(type='SSIMLoss', data_range=1.0),
+            l1=dict(type='L1Loss', loss_weight=1.0),
+            edge=dict(type='EdgeLoss', loss_weight=2.0),
+            honesty=dict(type='ExcessStructureLoss', loss_weight=2.0))))

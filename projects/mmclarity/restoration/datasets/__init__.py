@@ -1,0 +1,6 @@
+"""Folders of SEM images."""
+
+from .sem_folder import SEMFolderDataset
+from .transforms import RandomSEMCrop
+
+__all__ = ['RandomSEMCrop', 'SEMFolderDataset']

@@ -1,0 +1,151 @@
+"""Folders of SEM images, clean ones alone or low and high ones of the same fields."""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmagic.registry import DATASETS
+from mmengine.dataset import BaseDataset
+
+from ..io import SEMImage, list_images, read_sem
+from ..registration import MIN_CONFIDENCE, move, register, valid_region
+
+SOURCE_KEYS = {'gt', 'img', 'include'}
+
+
+@DATASETS.register_module()
+class SEMFolderDataset(BaseDataset):
+    """SEM images for training (clean ones only) or evaluation (pairs).
+
+    Data bar and border are cropped, one channel is kept, and grey levels are brought to 0..255 as
+    float32, whatever the depth of the file. Of a pair the *high* image is moved onto the low one
+    to a fraction of a pixel, drift included: interpolating the noisy one would smooth its noise
+    and make the task easier than it is. Both are then cropped to what they share.
+
+    A sample has ``gt`` (H, W, 1) and, for a pair, ``img``; ``gt_path``, ``img_path``,
+    ``pixel_size`` (metres or None), and for a pair ``shift``, ``drift`` and ``confidence``.
+
+    Args:
+        sources (Sequence[dict]): Folders below ``data_root``: ``dict(gt='high')`` for clean images,
+            ``dict(gt='high', img='low')`` for pairs of equal file stems; ``include`` is a regular
+            expression that the whole stem has to match.
+        data_root (str): Folder they lie in. Defaults to ''.
+        pipeline (Sequence): Transforms.
+        register_pairs (bool): Defaults to True.
+        margin (int): Pixels taken off all around a registered pair. Defaults to 4.
+        data_range (float, optional): Of images of floating point, see :func:`read_sem`.
+        crop (str): 'auto' or 'none', see :func:`read_sem`.
+        channel (int, optional): Of colour images with unequal channels.
+        cache (bool): Keep decoded images in memory. Defaults to True.
+        test_mode, **kwargs: Of mmengine's BaseDataset.
+
+    Raises:
+        FileNotFoundError: If a folder is missing or holds no image (that is included).
+        ValueError: If a source is malformed, pairs do not match in number, size or field of view.
+    """
+
+    METAINFO = dict(dataset_type='sem', task_name='restoration')
+
+    def __init__(self, sources: Sequence[Mapping[str, Any]], data_root: str = '',
+                 pipeline: Sequence[dict | Callable] = (), register_pairs: bool = True,
+                 margin: int = 4, data_range: float | None = None, crop: str = 'auto',
+                 channel: int | None = None, cache: bool = True, test_mode: bool = False,
+                 **kwargs: Any) -> None:
+        if isinstance(sources, Mapping) or not sources:
+            raise ValueError("sources must be a list such as [dict(gt='high', img='low')], got "
+                             f'{sources!r}')
+        self.sources = [dict(source) for source in sources]
+        self.register_pairs, self.margin = register_pairs, margin
+        self.reading = dict(data_range=data_range, crop=crop, channel=channel)
+        self.cache: dict[int, dict] | None = {} if cache else None
+        # Decoded images stay outside of what mmengine serialises and copies for every sample.
+        super().__init__(ann_file='', data_root=data_root, pipeline=list(pipeline),
+                         test_mode=test_mode, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Paths of all images; see the class for what is refused."""
+        samples: list[dict] = []
+        for source in self.sources:
+            samples += self._list_source(source)
+        return samples
+
+    def _list_source(self, source: dict) -> list[dict]:
+        unknown = set(source) - SOURCE_KEYS
+        if unknown or 'gt' not in source:
+            raise ValueError(f'a source has the keys gt, img and include, got {sorted(source)}')
+        root, include = Path(self.data_root or '.'), source.get('include')
+        found = {key: self._stems(root / source[key], include)
+                 for key in ('gt', 'img') if key in source}
+        if 'img' in found and set(found['img']) != set(found['gt']):
+            alone = sorted(set(found['img']) ^ set(found['gt']))
+            raise ValueError(
+                f'{root / source["img"]} and {root / source["gt"]} do not pair up: '
+                f'{len(found["img"])} and {len(found["gt"])} images, without a partner: '
+                f'{", ".join(alone[:5])}{" ..." if len(alone) > 5 else ""}; equal names make a '
+                'pair')
+        return [{f'{key}_path': str(paths[stem]) for key, paths in found.items()}
+                for stem in sorted(found['gt'])]
+
+    @staticmethod
+    def _stems(folder: Path, include: str | None) -> dict[str, Path]:
+        paths = list_images(folder)
+        if include is not None:
+            paths = [path for path in paths if re.fullmatch(include, path.stem)]
+            if not paths:
+                raise FileNotFoundError(f'no image of {folder} matches include={include!r}')
+        stems = {path.stem: path for path in paths}
+        if len(stems) < len(paths):
+            twice = next(path for path in paths if stems[path.stem] != path)
+            raise ValueError(f'{folder}: two files are called {twice.stem}; names without ending '
+                             'must differ')
+        return stems
+
+    def get_data_info(self, idx: int) -> dict:
+        """Paths and pixels of one sample."""
+        info = super().get_data_info(idx)
+        if self.cache is None:
+            return {**info, **self._load(info)}
+        if idx not in self.cache:
+            self.cache[idx] = self._load(info)
+        # Copies: a transform may write into its input.
+        return {**info, **{key: value.copy() if isinstance(value, np.ndarray) else value
+                           for key, value in self.cache[idx].items()}}
+
+    def _load(self, info: dict) -> dict:
+        high = read_sem(info['gt_path'], **self.reading)
+        if 'img_path' not in info:
+            return dict(gt=_levels(high)[..., None], pixel_size=high.pixel_size)
+        low = read_sem(info['img_path'], **self.reading)
+        return dict(**self._pair(low, high), pixel_size=low.pixel_size)
+
+    def _pair(self, low: SEMImage, high: SEMImage) -> dict:
+        img, gt = _levels(low), _levels(high)
+        if img.shape != gt.shape:
+            raise ValueError(f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '
+                             f'{high.path} {gt.shape[1]} x {gt.shape[0]}: a pair has one size')
+        if low.pixel_size and high.pixel_size and \
+                abs(low.pixel_size / high.pixel_size - 1) > 0.01:
+            raise ValueError(f'{low.path} has pixels of {low.pixel_size:.3g} m, {high.path} of '
+                             f'{high.pixel_size:.3g} m: not one field of view')
+        if not self.register_pairs:
+            return dict(img=img[..., None], gt=gt[..., None])
+        found = register(img, gt)
+        if found.confidence < MIN_CONFIDENCE:
+            raise ValueError(
+                f'{low.path} and {high.path} do not show one field of view: best correlation '
+                f'{found.confidence:.2f} at a shift of {found.shift[0]:.1f}, {found.shift[1]:.1f} '
+                f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or register it by hand and '
+                'pass register_pairs=False')
+        part = valid_region(img.shape, found.shift, found.drift, self.margin)
+        gt = np.clip(move(gt, found.shift, found.drift), 0, 255)
+        return dict(img=np.ascontiguousarray(img[part])[..., None],
+                    gt=np.ascontiguousarray(gt[part])[..., None], shift=found.shift,
+                    drift=found.drift, confidence=found.confidence)
+
+
+def _levels(image: SEMImage) -> np.ndarray:
+    """Grey levels 0..255, float32, of the picture itself."""
+    return image.unit * np.float32(255)

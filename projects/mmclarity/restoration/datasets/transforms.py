@@ -1,0 +1,47 @@
+"""What mmagic's transforms lack for SEM images."""
+from __future__ import annotations
+
+import numpy as np
+from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+
+@TRANSFORMS.register_module()
+class RandomSEMCrop(BaseTransform):
+    """A square of an image, mirrored and turned at random: clean images have no scan direction.
+
+    An image smaller than the square is mirrored outwards first.
+
+    Args:
+        size (int): Side of the square in pixels.
+        key (str): Of the (H, W, 1) image. Defaults to 'gt'.
+        gain (tuple[float, float]): Range of a factor on the grey levels, for other contrasts than
+            those of the training images. Defaults to (1, 1).
+
+    Raises:
+        ValueError: If the size is below 1.
+    """
+
+    def __init__(self, size: int, key: str = 'gt',
+                 gain: tuple[float, float] = (1.0, 1.0)) -> None:
+        if size < 1:
+            raise ValueError(f'size must be at least 1, got {size}')
+        self.size, self.key, self.gain = size, key, tuple(gain)
+
+    def transform(self, results: dict) -> dict:
+        """Cut the square out, in place of the image."""
+        image = results[self.key]
+        missing = [max(0, self.size - length) for length in image.shape[:2]]
+        if any(missing):
+            image = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode='symmetric')
+        top, left = (np.random.randint(length - self.size + 1) for length in image.shape[:2])
+        square = image[top:top + self.size, left:left + self.size]
+        square = np.rot90(square, np.random.randint(4))
+        if np.random.randint(2):
+            square = square[:, ::-1]
+        factor = np.float32(np.random.uniform(*self.gain)) if self.gain != (1.0, 1.0) else 1
+        results[self.key] = np.ascontiguousarray(np.clip(square * factor, 0, 255))
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size}, key={self.key!r}, gain={self.gain})'

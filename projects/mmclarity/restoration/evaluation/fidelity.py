@@ -1,0 +1,69 @@
+"""How near a restored image is to its reference, pixel by pixel and in structure."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmagic.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+
+def to_grey(image: Any) -> np.ndarray:
+    """An (H, W) float64 array of an image tensor (1, H, W) or array (H, W[, 1])."""
+    image = image.detach().cpu().numpy() if hasattr(image, 'detach') else np.asarray(image)
+    if image.ndim == 3 and 1 in (image.shape[0], image.shape[-1]):
+        image = image[0] if image.shape[0] == 1 else image[..., 0]
+    if image.ndim != 2:
+        raise ValueError(f'an image of one channel is wanted, got the shape {image.shape}')
+    return image.astype(np.float64)
+
+
+def fidelity(restored: np.ndarray, reference: np.ndarray,
+             data_range: float = 1.0) -> dict[str, float]:
+    """PSNR (dB) and SSIM (Wang et al. 2004: Gaussian window, population covariance).
+
+    Args:
+        restored, reference (np.ndarray): (H, W), at least 11 x 11.
+        data_range (float): Value of white less that of black. Defaults to 1.
+
+    Returns:
+        dict[str, float]: 'psnr' (infinite for equal images) and 'ssim'.
+
+    Raises:
+        ValueError: If shapes differ or are too small.
+    """
+    if restored.shape != reference.shape or min(restored.shape) < 11:
+        raise ValueError('restored and reference must be of one shape of at least 11 x 11, got '
+                         f'{restored.shape} and {reference.shape}')
+    with np.errstate(divide='ignore'):
+        psnr = peak_signal_noise_ratio(reference, restored, data_range=data_range)
+    ssim = structural_similarity(reference, restored, data_range=data_range, gaussian_weights=True,
+                                 sigma=1.5, use_sample_covariance=False)
+    return dict(psnr=float(psnr), ssim=float(ssim))
+
+
+@METRICS.register_module()
+class FidelityMetric(BaseMetric):
+    """PSNR and SSIM, means over the images; see :func:`fidelity`. Images are 0..255.
+
+    Args:
+        collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
+        prefix (str, optional): Of the names. Defaults to None: 'sem'.
+    """
+
+    default_prefix = 'sem'
+
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device, prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Take in ``output.pred_img`` and ``gt_img`` of every sample."""
+        for sample in data_samples:
+            self.results.append(fidelity(to_grey(sample['output']['pred_img']),
+                                         to_grey(sample['gt_img']), 255.0))
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Means."""
+        return {key: float(np.mean([result[key] for result in results])) for key in results[0]}

@@ -1,0 +1,115 @@
+"""tools/restore.py and tools/export_onnx.py as their users run them."""
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from tests.restoration.test_inferencer import UNET, micrograph, save
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def run(tool: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a tool from another directory than the repository."""
+    return subprocess.run([sys.executable, str(REPO / 'tools' / tool), *map(str, arguments)],
+                          cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def main(monkeypatch, tmp_path):
+    """The tool's main function, in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(REPO / 'tools'), *sys.path])
+    import restore
+    return restore.main
+
+
+@pytest.fixture
+def model(tmp_path) -> list[str]:
+    (tmp_path / 'net.py').write_text(f'model = {UNET!r}\nrestoration = dict(bit_depth=8)\n')
+    save(tmp_path / 'net.pth')
+    return ['--config', str(tmp_path / 'net.py'), '--checkpoint', str(tmp_path / 'net.pth')]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    tifffile.imwrite(folder / 'a.tif', micrograph((70, 90)))
+    tifffile.imwrite(folder / 'b.tif', micrograph((40, 50), 'uint16'))
+    return folder
+
+
+def test_a_folder_from_any_directory(tmp_path, model, folder):
+    (folder / 'c.tif').write_bytes(b'II*\0')
+    done = run('restore.py', 'images', 'out', *model, '--tile', 64, '--overlap', 16, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert 'failed: images/c.tif' in done.stderr and 'Traceback' not in done.stderr
+    assert 'warning: images/b.tif: has 16 bits' in done.stderr
+    assert '2 files written to out, 1 images failed' in done.stderr
+    assert 'a.tif: 100%' in done.stderr  # the progress bar
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['a.tif', 'b.tif']
+    assert tifffile.imread(tmp_path / 'out/b.tif').dtype == np.uint16
+
+
+def test_a_file_its_options_and_what_is_kept(main, model, folder, tmp_path, capsys):
+    source = folder / 'a.tif'
+    assert main([str(source), 'new/r.tif', *model]) == 0
+    assert 'written: new/r.tif' in capsys.readouterr().err
+    first = (tmp_path / 'new/r.tif').read_bytes()
+    assert main([str(source), 'new/r.tif', *model]) == 1
+    assert 'exists already' in capsys.readouterr().err
+    assert main([str(source), 'new/r.tif', *model, '--overwrite', '--dtype', 'bfloat16']) == 0
+    assert (tmp_path / 'new/r.tif').read_bytes() != first
+    assert main([str(source), 'new', *model]) == 0  # a folder that is there: the same name in it
+    assert (tmp_path / 'new/a.tif').read_bytes() == first
+    assert main([str(folder / 'b.tif'), 'b.tif', *model, '--data-range', '9']) == 1
+    assert 'outside 0 to data_range=9' in capsys.readouterr().err
+
+
+def test_uncertainty_of_an_ensemble(main, model, folder, tmp_path):
+    pytest.importorskip('mmclarity.restoration.evaluation.particles')
+    save(tmp_path / 'second.pth', seed=1)
+    assert main([str(folder / 'a.tif'), 'r.tif', *model, str(tmp_path / 'second.pth'),
+                 '--uncertainty']) == 0
+    spread = tifffile.imread(tmp_path / 'r_uncertainty.tif')
+    assert spread.shape == (70, 90) and 0 < spread.max() < 1
+    assert (tmp_path / 'r_doubtful.png').read_bytes()[:4] == b'\x89PNG'
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (['--checkpoint', 'no.pth'], 'checkpoint not found: no.pth'),
+    (['--config', 'no.py'], 'config not found: no.py'),
+    (['--tile', '64', '--overlap', '60'], 'half a tile'),
+    (['--device', 'nonsense'], 'nonsense')])
+def test_wrong_options_are_told_before_any_work(main, model, folder, tmp_path, capsys, change,
+                                                message):
+    assert main([str(folder), 'out', *model, *change]) == 2
+    told = capsys.readouterr().err
+    assert message in told and 'Traceback' not in told
+    assert not (tmp_path / 'out').exists()
+
+
+def test_nothing_to_restore(main, model, tmp_path, capsys):
+    assert main(['nowhere', 'out', *model]) == 2
+    assert 'nowhere: no such file or folder' in capsys.readouterr().err
+    (tmp_path / 'empty').mkdir()
+    assert main(['empty', 'out', *model]) == 2
+    assert 'empty: holds no .tif' in capsys.readouterr().err
+
+
+def test_export(tmp_path, model):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    done = run('export_onnx.py', model[1], model[3], 'net.onnx', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'written: net.onnx' in done.stdout
+    session = onnxruntime.InferenceSession(str(tmp_path / 'net.onnx'))
+    image = torch.rand(2, 1, 19, 45).numpy()
+    assert session.run(None, {'image': image})[0].shape == image.shape
