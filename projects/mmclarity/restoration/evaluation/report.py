@@ -1,0 +1,129 @@
+"""Several restorers side by side: one table, and one figure each."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .fabrication import THRESHOLDS, count_fabrications, summarise
+from .fidelity import fidelity
+from .sharpness import find_edges, sharpness
+
+Restore = Callable[[np.ndarray], np.ndarray]
+# Always together: no fabrications is easy for a blurred image, and sharpness for a noisy one.
+COLUMNS = (('psnr', 'PSNR dB', 2), ('ssim', 'SSIM', 3), ('fabricated', 'fabricated', 1),
+           ('missed', 'missed', 1), ('blur', 'blur px', 2), ('edge_width', 'edge width px', 2),
+           ('frc', 'FRC px', 2))
+
+
+@dataclass
+class Entry:
+    """One row: a restorer, trained with one seed or several."""
+
+    name: str
+    seeds: list[dict[str, float]] = field(default_factory=list)
+
+
+class RestorationReport:
+    """Judges restorers on images whose truth is known.
+
+    Args:
+        pairs (Iterable[tuple]): (low, reference) images (H, W) in [0, 1], registered; or (low,
+            reference, particles) with the exact list of y, x, radius.
+        thresholds (Sequence[float]): Of :func:`count_fabrications`.
+    """
+
+    def __init__(self, pairs: Iterable[tuple], thresholds: Sequence[float] = THRESHOLDS) -> None:
+        self.pairs = [(p[0], p[1], p[2] if len(p) > 2 else p[1]) for p in pairs]
+        if not self.pairs:
+            raise ValueError('no pair of images to judge on')
+        self.thresholds = tuple(thresholds)
+        self.edges = [find_edges(reference) for _, reference, _ in self.pairs]
+        self.entries: dict[str, Entry] = {}
+        self.shown: dict[str, tuple[np.ndarray, dict]] = {}
+
+    def add(self, name: str, restore: Restore, picture: int = 0) -> dict[str, float]:
+        """Judge a restorer; the same name again is another seed of it.
+
+        Args:
+            name (str): Row of the table.
+            restore (Callable): (H, W) in [0, 1] to the same.
+            picture (int): Which pair the figure shows. Defaults to 0.
+
+        Returns:
+            dict[str, float]: Means over the images, see :func:`fidelity`, :func:`sharpness` and
+            :func:`summarise`; ``blur`` is the edge width beyond the reference's.
+        """
+        rows, counts = [], []
+        for index, (low, reference, truth) in enumerate(self.pairs):
+            restored = np.asarray(restore(low), np.float64)
+            count = count_fabrications(restored, truth, self.thresholds)
+            row = {**fidelity(restored, reference),
+                   **sharpness(restored, reference, self.edges[index])}
+            row['blur'] = row['edge_width'] - row['edge_width_reference']
+            rows.append(row)
+            counts.append(count)
+            if index == picture and name not in self.shown:
+                self.shown[name] = (restored, count[len(count) // 2])
+        means = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
+        means.update(summarise(counts))
+        self.entries.setdefault(name, Entry(name)).seeds.append(means)
+        return means
+
+    def markdown(self, columns: Sequence[tuple[str, str, int]] = COLUMNS) -> str:
+        """The table: means, and standard deviations over seeds where there are several."""
+        head = ['', *(title for _, title, _ in columns)]
+        lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+        for entry in self.entries.values():
+            cells = [entry.name]
+            for key, _, digits in columns:
+                values = np.array([seed[key] for seed in entry.seeds])
+                text = f'{values.mean():.{digits}f}'
+                if len(values) > 1:
+                    text += f' ± {values.std(ddof=1):.{digits}f}'
+                cells.append(text)
+            lines.append('| ' + ' | '.join(cells) + ' |')
+        return '\n'.join(lines)
+
+    def figure(self, path: str | Path, names: Sequence[str] | None = None, picture: int = 0,
+               window: tuple[slice, slice] | None = None) -> None:
+        """low | restored | reference, and false (red) and missed (blue) particles circled.
+
+        Args:
+            path (str | Path): PNG, PDF or SVG.
+            names (Sequence[str], optional): Rows to show. Defaults to None: all.
+            picture (int): The pair that was named to :meth:`add`. Defaults to 0.
+            window (tuple[slice, slice], optional): Part of the image. Defaults to None: all.
+        """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        names = list(names or self.shown)
+        low, reference, _ = self.pairs[picture]
+        window = window or (slice(0, low.shape[0]), slice(0, low.shape[1]))
+        height, width = low[window].shape
+        figure = Figure(figsize=(4 * 3.2, len(names) * 3.2 * height / width + 0.3), dpi=110,
+                        layout='constrained')
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(len(names), 4, squeeze=False)
+        for row, name in zip(axes, names):
+            restored, count = self.shown[name]
+            for axis, image, title in zip(row, (low, restored, reference, restored), (
+                    'low', name, 'reference', f'{count["fabricated"]} false, '
+                    f'{count["missed"]} missed (strength {count["threshold"]:g})')):
+                axis.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
+                axis.set(xticks=[], yticks=[], xlim=(window[1].start - 0.5, window[1].stop - 0.5),
+                         ylim=(window[0].stop - 0.5, window[0].start - 0.5))
+                axis.set_title(title, fontsize=9)
+            _circle(row[3], count['fabricated_particles'], '#FF3B30')
+            _circle(row[3], count['missed_particles'], '#30A0FF')
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+
+
+def _circle(axis: Any, particles: np.ndarray, colour: str) -> None:
+    from matplotlib.patches import Circle
+    for y, x, radius in particles[:, :3]:
+        axis.add_patch(Circle((x, y), max(radius + 2, 4), fill=False, ec=colour, lw=1.2))
