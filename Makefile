@@ -4,11 +4,12 @@
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-rsa test test-slow lint check
+.PHONY: help env demo demo-rsa demo-sem test test-slow lint check
 
 help:
 	@echo 'make demo       train and test Lambda-FRCNN on the embedded data set (about ten minutes)'
 	@echo 'make demo-rsa   a small AlexNet beside a model of V1 while it trains (minutes)'
+	@echo 'make demo-sem   a U-net restores noisy electron micrographs (minutes)'
 	@echo 'make test       the tests that take seconds each'
 	@echo 'make test-slow  the tests that train or start several processes'
 	@echo 'make lint       the style checks'
@@ -23,6 +24,9 @@ demo: env
 
 demo-rsa: env
 	$(PY) tools/demo_rsa.py $(DEMO_ARGS)
+
+demo-sem: env
+	$(PY) tools/demo_sem.py $(DEMO_ARGS)
 
 test: env
 	$(PY) -m pytest -q $(PYTEST_ARGS)

@@ -33,8 +33,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and merge ``--cfg-options`` into it.
 
     Python has already put the value of ``data_root`` into the datasets when options are merged,
-    so ``data_root=...`` among the options is carried to every dataset and evaluator that took the
-    old value.
+    so ``data_root=...`` among the options is carried to every dataset, evaluator and hook that took
+    the old value.
 
     Raises:
         UsageError: if the file is missing.
@@ -45,7 +45,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     cfg.merge_from_dict(options)
     if 'data_root' in options and old is not None:
         new = str(options['data_root'])
-        for key in (*LOADERS, 'val_evaluator', 'test_evaluator'):
+        for key in (*LOADERS, 'val_evaluator', 'test_evaluator', 'custom_hooks'):
             if cfg.get(key) is not None:
                 cfg[key] = _replace_root(cfg[key], str(old), new)
         cfg.merge_from_dict({k: v for k, v in options.items() if k != 'data_root'})

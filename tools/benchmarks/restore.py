@@ -1,0 +1,110 @@
+"""Speed and memory of restoration: tiled and whole, beside mmagic's own inference.
+
+    python tools/benchmarks/restore.py --sides 512 1024 2048 --repeats 5
+    python tools/benchmarks/restore.py --tiled-only 16384
+
+One U-net with random weights (configs/ssim_unet_sem.py) on a random image. `mmagic` is
+BaseEditModel.test_step on the packed sample, what its inferencers and test loop call. All run in
+turn; medians and quartiles of the rounds. Memory is the highest use of the process during a run
+above that at its start (VmHWM).
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / 'projects'), str(ROOT)]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from mmengine.registry import DefaultScope  # noqa: E402
+
+from mmclarity.engine.config import load_config  # noqa: E402
+from mmclarity.restoration import Restorer  # noqa: E402
+from tools.benchmarks.timing import machine_line, measure, quartiles, table  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', type=Path, default=ROOT / 'configs/ssim_unet_sem.py')
+    parser.add_argument('--sides', type=int, nargs='+', default=[512, 1024, 2048],
+                        help='of square images, all contenders')
+    parser.add_argument('--tiled-only', type=int, nargs='*', default=[],
+                        help='sides of images that are restored in tiles alone')
+    parser.add_argument('--tile', type=int, default=512)
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
+    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--threads', type=int)
+    parser.add_argument('--json', type=Path)
+    return parser.parse_args()
+
+
+def build(args: argparse.Namespace) -> tuple[Restorer, Restorer]:
+    """The same random network, in tiles and whole."""
+    import tempfile
+
+    from mmagic.registry import MODELS
+    config = load_config(args.config)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        model = MODELS.build(config.model)
+    model.init_weights()
+    dtype = None if args.dtype == 'float32' else args.dtype
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'random.pth'
+        torch.save(dict(state_dict=model.state_dict()), path)
+        return tuple(Restorer(config, path, tile=tile, dtype=dtype)
+                     for tile in (args.tile, 10**6))
+
+
+def mmagic_inference(restorer: Restorer, image: np.ndarray) -> Callable[[], object]:
+    """BaseEditModel's own path: packed sample in, data samples out."""
+    from mmagic.datasets.transforms import PackInputs
+    model = restorer.models[0]
+    sample = PackInputs(keys=['img'])(dict(img=image[..., None] * 255, gt=image[..., None] * 255))
+
+    def run() -> object:
+        # A fresh copy: the preprocessor writes into the sample.
+        data = dict(inputs=[sample['inputs'].clone()], data_samples=[sample['data_samples'].clone()])
+        with torch.no_grad():
+            return model.test_step(data)
+    return run
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device('cpu')
+    tiled, whole = build(args)
+    print(f'{machine_line(device)}; torch {torch.__version__}; {args.dtype}; tile {args.tile}, '
+          f'overlap {tiled.tiling["overlap"]}; median (quartiles) of {args.repeats} rounds\n', flush=True)
+    rows, everything = [], {}
+    for side in [*args.sides, *args.tiled_only]:
+        image = np.random.default_rng(0).random((side, side), np.float32)
+        runs = {'tiled': lambda i=image: tiled(i, data_range=1.0)}
+        if side in args.sides:
+            runs |= {'whole': lambda i=image: whole(i, data_range=1.0),
+                     'mmagic': mmagic_inference(whole, image)}
+        found = measure(runs, args.repeats if side in args.sides else 1, device)
+        everything[side] = found
+        for name, result in found.items():
+            speed = [side**2 / 1e6 / s for s in result['seconds']]
+            low, median, high = quartiles(speed)
+            rows.append([f'{side} x {side}', name, f'{median:.2f} ({low:.2f}-{high:.2f})',
+                         f'{result["peak_mb"]:,.0f}'])
+        print(f'done: {side}', flush=True)
+    print(table(['image', 'restored', 'megapixels/s', 'peak memory, MB'], rows))
+    if args.json:
+        args.json.write_text(json.dumps(everything))
+
+
+if __name__ == '__main__':
+    main()
