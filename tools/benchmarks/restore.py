@@ -71,7 +71,8 @@ def mmagic_inference(restorer: Restorer, image: np.ndarray) -> Callable[[], obje
 
     def run() -> object:
         # A fresh copy: the preprocessor writes into the sample.
-        data = dict(inputs=[sample['inputs'].clone()], data_samples=[sample['data_samples'].clone()])
+        data = dict(inputs=[sample['inputs'].clone()],
+                    data_samples=[sample['data_samples'].clone()])
         with torch.no_grad():
             return model.test_step(data)
     return run
@@ -85,7 +86,8 @@ def main() -> None:
     device = torch.device('cpu')
     tiled, whole = build(args)
     print(f'{machine_line(device)}; torch {torch.__version__}; {args.dtype}; tile {args.tile}, '
-          f'overlap {tiled.tiling["overlap"]}; median (quartiles) of {args.repeats} rounds\n', flush=True)
+          f'overlap {tiled.tiling["overlap"]}; '
+          f'median (quartiles) of {args.repeats} rounds\n', flush=True)
     rows, everything = [], {}
     for side in [*args.sides, *args.tiled_only]:
         image = np.random.default_rng(0).random((side, side), np.float32)

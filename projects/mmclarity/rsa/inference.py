@@ -13,7 +13,8 @@ from .validation import as_condensed, num_stimuli, to_square
 
 RESAMPLED = ('stimuli', 'subjects', 'both')
 # Resamplings worked on together: their weights of 4186 pairs stay in the cache.
-CHUNK = 32
+# Ranks take a row of pairs for every RDM of every resampling: fewer fit.
+CHUNK, RANKED_CHUNK = 32, 6
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ def bootstrap(models: Any, subjects: Any, method: str = 'spearman', over: str = 
     samples = np.empty((num_samples, len(models)))
     ceilings = np.empty((num_samples, 2)) if scorer.ceiling else None
     rows, columns = (index[known] for index in np.triu_indices(n, 1))
-    for start in range(0, num_samples, CHUNK):
-        part = slice(start, start + CHUNK)
+    chunk = RANKED_CHUNK if scorer.ranked else CHUNK
+    for start in range(0, num_samples, chunk):
+        part = slice(start, start + chunk)
         weights = stimuli[part][:, rows] * stimuli[part][:, columns]
         samples[part], bounds = scorer(weights, people[part])
         if ceilings is not None:
@@ -236,7 +238,8 @@ class _Resampler:
         total = np.einsum('bs,bsp->bp', people, parts)
         pools = total[:, None] - people[:, :, None] * parts
         pools = np.concatenate([pools, total[:, None]], 1)
-        pools = _weighted_ranks(pools, weights)
+        # One resampling at a time: its pools stay in the cache.
+        pools = np.stack([_weighted_ranks(group, w) for group, w in zip(pools, weights)])
         weighted = subjects * weights[:, None]
         lower = np.einsum('bsp,bsp->bs', pools[:, :-1], weighted)
         upper = np.einsum('bp,bsp->bs', pools[:, -1], weighted)
@@ -294,7 +297,7 @@ class _Order:
 
 
 def _weighted_ranks(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean ranks of the copies of each entry: rows (B, R, P) of multiples of 1/2, weights (B, P).
+    """Mean ranks of the copies of each entry: rows (R, P) of multiples of 1/2, weights (P,).
 
     Value and place are packed into one integer: numpy sorts integers an order of magnitude faster
     than it finds the sorting order of floats.
@@ -306,7 +309,7 @@ def _weighted_ranks(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     keys.sort(axis=-1)
     place = keys & ((1 << bits) - 1)
     keys >>= bits
-    mine = np.take_along_axis(np.broadcast_to(weights[:, None], rows.shape), place, -1)
+    mine = weights[place]
     after = np.cumsum(mine, -1)
     before = after - mine
     # Equal values share the mean of their ranks, from the start of the first to the end of the
