@@ -1,5 +1,11 @@
 # Lambda-FRCNN on the embedded scenes, its backbone compared with the model V1 of the embedded
 # surfaces (tools/dataset_converters/make_surfaces.py) after every epoch.
+#
+# Other images and recordings (the variable `surfaces` cannot be set on the command line):
+#   python tools/train.py configs/lambda_frcnn_murky_rsa.py --cfg-options \
+#       custom_hooks.2.stimuli=FOLDER custom_hooks.2.manifest=FOLDER/manifest.csv \
+#       custom_hooks.2.neural.V1_simple=recordings.npz:V1 \
+#       custom_hooks.2.neural.V1_complex=recordings.npz:V4
 _base_ = './lambda_frcnn_murky.py'
 surfaces = 'data/surfaces/'
 custom_imports = dict(

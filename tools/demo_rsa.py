@@ -4,12 +4,14 @@
 
 Makes the data set from photographs that scikit-image ships, trains with the hook on, prints which
 layer is most like which area before and after, and says where the figures are. A run that was
-broken off goes on where it stopped.
+broken off goes on where it stopped; one of other settings starts anew.
 """
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / 'projects')]
 
 from mmclarity.rsa import report  # noqa: E402
-from tools.demo import DemoError, run_step  # noqa: E402
+from tools.demo import STATE, DemoError, read_state, run_step  # noqa: E402
 
 CONFIG = 'configs/alexnet_surfaces_rsa.py'
 # Seconds of work, for the tests: it shows that every step runs, not what is learned.
@@ -38,6 +40,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, help='instead of the number in the config')
     parser.add_argument('--quick', action='store_true',
                         help='a few crops and 1 epoch: shows that everything runs')
+    parser.add_argument('--restart', action='store_true',
+                        help='train anew instead of going on with what is in --work-dir')
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error('--epochs must be at least 1')
@@ -48,6 +52,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.epochs is None and args.quick:
         args.epochs = 1
     return args
+
+
+def prepare(args: argparse.Namespace) -> Path:
+    """The folder to train in; what another run left there is removed.
+
+    Going on from it would mix analyses of different stimuli in one curve.
+    """
+    folder, state = args.work_dir / 'train', args.work_dir / STATE
+    wanted = dict(data_root=str(args.data_root), epochs=args.epochs, quick=args.quick)
+    if folder.exists() and (args.restart or read_state(state) != wanted):
+        print(f'\n{folder} is of another run or to be replaced: training starts anew')
+        shutil.rmtree(folder)
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    state.write_text(json.dumps(wanted))
+    return folder
 
 
 def options(args: argparse.Namespace) -> list[str]:
@@ -92,12 +111,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             command += [f'--{name}', str(count)]
         run_step('1/2 The data set: crops of eight surfaces, answers of a model V1', command,
                  'To use another folder: --data-root DIR')
+        folder = prepare(args)
         run_step('2/2 Training, with an analysis after every epoch',
-                 ['tools/train.py', CONFIG, '--work-dir', str(args.work_dir), '--resume',
+                 ['tools/train.py', CONFIG, '--work-dir', str(folder), '--resume',
                   '--cfg-options', *options(args)],
-                 'Run the same command again to go on from the last checkpoint')
+                 'Run the same command again to go on from the last checkpoint, or add --restart')
         print(f'\n== How alike layers and model areas are ({CONFIG})')
-        summarise(args.work_dir / 'rsa')
+        summarise(folder / 'rsa')
     except DemoError as error:
         print(f'\ndemo: {error}', file=sys.stderr)
         return 1

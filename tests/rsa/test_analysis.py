@@ -257,6 +257,12 @@ class TestRandomTwin:
             assert not torch.equal(twins[0][name], twins[2][name])
             assert not torch.equal(twins[0][name], before[name])
 
+    def test_layout_in_memory_does_not_matter(self):
+        model = torch.nn.Conv2d(3, 8, 3)
+        plain = random_twin(model, 1).weight
+        model.to(memory_format=torch.channels_last)
+        assert torch.equal(plain, random_twin(model, 1).weight)
+
     def test_statistics_are_forgotten(self):
         from torchvision.ops import FrozenBatchNorm2d
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def config(data, work_dir, hooks=(), epochs=2):
         model=dict(network=dict(width=0.1, hidden=16)), train_dataloader=dict(
             batch_size=8, dataset=dict(data_root=str(data))),
         val_dataloader=dict(dataset=dict(data_root=str(data))),
-        experiment_name=f'{work_dir.name}_{np.random.randint(1 << 30)}'))
+        # Not numpy's random numbers: a runner seeds them, and names would repeat.
+        experiment_name=f'{work_dir.name}_{uuid.uuid4().hex}'))
     # mmengine keeps one visualiser a name in a process.
     cfg.visualizer.name = cfg.experiment_name
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
@@ -139,7 +141,8 @@ def test_bad_options(data, kwargs, error):
         RSAHook(**options)
 
 
-def test_a_layer_that_falls_silent_does_not_end_the_training(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize('error', [ValueError, RuntimeError, OSError])
+def test_a_failed_measurement_does_not_end_the_training(data, tmp_path, monkeypatch, error):
     cfg = config(data, tmp_path, [hook(data)])
     runner = Runner.from_cfg(cfg)
     warned = []
@@ -148,7 +151,7 @@ def test_a_layer_that_falls_silent_does_not_end_the_training(data, tmp_path, mon
 
     def analyse(self, runner, step):
         if step == 1:
-            raise ValueError("layer 'network.features.1': the response is constant")
+            raise error("layer 'network.features.1' fails")
         original(self, runner, step)
 
     monkeypatch.setattr(RSAHook, '_analyse', analyse)
@@ -165,6 +168,77 @@ def test_by_iteration_and_resumed(data, tmp_path):
     runner = train(config(data, tmp_path, [options], epochs=2), resume=True)
     hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
     assert sorted(hooked.results) == [0, 3, 6]
+
+
+@pytest.mark.parametrize('change,what', [
+    ('stimuli', 'stimuli, areas'), ('layers', 'layers'), ('metric', 'metric'),
+    ('method', 'method'), ('recordings', 'recordings')])
+def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, caplog, change, what):
+    """Left out with a warning; the training and its figures go on."""
+    with np.load(data / 'v1.npz') as file:
+        responses, ids = file['complex'], file['ids']
+    other = tmp_path / 'other'
+    make_surfaces(other, train=1, val=1, stimuli=2)
+    np.savez(tmp_path / 'noise.npz', v1=np.random.default_rng(0).random(responses.shape), ids=ids)
+    new = dict(
+        stimuli=dict(stimuli=str(other / 'stimuli'), manifest=str(other / 'stimuli/manifest.csv'),
+                     neural=dict(other=f'{other}/v1.npz:complex')),
+        layers=dict(layers=LAYERS[:1]), metric=dict(metric='euclidean'),
+        method=dict(method='pearson'),
+        recordings=dict(neural=dict(V1=f'{tmp_path}/noise.npz:v1')))[change]
+    work_dir = tmp_path / 'run'
+    train(config(data, work_dir, [hook(data)], epochs=1))
+    cfg = config(data, work_dir, [hook(data, figures='end', **new)], epochs=2)
+    cfg.resume = True
+    runner = Runner.from_cfg(cfg)
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
+    assert sorted(hooked.results) == [2]
+    for step in (0, 1):
+        assert f'epoch_{step}.npz was made with other {what};' in caplog.text
+    with open(work_dir / 'rsa' / 'scores.csv') as file:
+        assert {row['epoch'] for row in csv.DictReader(file)} == {'2'}
+    assert (work_dir / 'rsa' / 'epoch_curves.png').is_file()
+
+
+@pytest.mark.slow
+def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
+    """Images reach the backbone as its data preprocessor gives them: the twin's RDM is redone."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    from mmclarity.rsa import StimulusSet, compute_rdm, random_twin
+
+    scenes, config = tmp_path / 'murky', REPO / 'configs' / 'lambda_frcnn_murky_rsa.py'
+    env = dict(os.environ, OMP_NUM_THREADS='1')
+    for command in (
+            ['tools/dataset_converters/make_murky.py', scenes, '--train', '8', '--val', '2'],
+            ['tools/train.py', config, '--work-dir', tmp_path, '--cfg-options',
+             f'data_root={scenes}/', 'train_cfg.max_epochs=1',
+             f'custom_hooks.2.stimuli={data}/stimuli',
+             f'custom_hooks.2.manifest={data}/stimuli/manifest.csv',
+             f'custom_hooks.2.neural.V1_simple={data}/v1.npz:simple',
+             f'custom_hooks.2.neural.V1_complex={data}/v1.npz:complex']):
+        done = subprocess.run([sys.executable, *map(str, command)], cwd=REPO, env=env, text=True,
+                              capture_output=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+    result = report.load_npz(tmp_path / 'rsa' / 'epoch_1.npz')
+    assert result.layers == ['backbone.relu'] + [f'backbone.layer{i}' for i in (1, 2, 3)]
+    assert result.areas == ['V1_simple', 'V1_complex'] and np.isfinite(result.scores).all()
+    before = report.load_npz(tmp_path / 'rsa' / 'epoch_0.npz')
+    assert (before.scores != result.scores).all()
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(config).model)
+    model = random_twin(model, 0)
+    preprocessor = model.data_preprocessor
+    images = torch.cat([batch for _, batch in StimulusSet.from_folder(
+        data / 'stimuli', manifest=data / 'stimuli' / 'manifest.csv', mean=(0, ) * 3,
+        std=(1 / 255, ) * 3).batches(8)])
+    with torch.no_grad():
+        # Grey images: the order of the channels is only in the mean and the deviation.
+        shown = (images - preprocessor.mean) / preprocessor.std
+        found = model.backbone(shown)[-1]
+    np.testing.assert_allclose(before.baseline_rdms[-1], compute_rdm(found), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

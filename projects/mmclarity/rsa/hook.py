@@ -11,6 +11,7 @@ from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from numpy import allclose
 
 from . import plots, report
 from .analysis import RSAResult, RSASettings, analyse, network_rdms
@@ -30,7 +31,8 @@ class RSAHook(Hook):
     Training with the hook gives the same losses as without: it runs in evaluation mode, without
     gradients, and leaves modes, statistics and random states as they were. With several processes
     the first works and the others wait for its word. A failure before training ends it; one
-    during training (a layer that no longer answers, say) is logged, and training goes on.
+    during training (ValueError, RuntimeError or OSError: constant answers, a layer that is not
+    run, a full disk) is logged, and training goes on.
 
     Written to ``WORK_DIR/rsa``: ``epoch_N.npz`` (or ``iter_N.npz``; all RDMs, ids, settings),
     ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
@@ -133,7 +135,7 @@ class RSAHook(Hook):
     def _set_up(self, runner: Runner) -> None:
         self.folder = Path(self.out_dir or Path(runner.work_dir) / 'rsa')
         model = unwrapped(runner.model)
-        resolve_layers(model, self.layers)
+        self._names = resolve_layers(model, self.layers)
         part = self.module
         if part is None:
             part = next((name for name in (*MODULES, 'network') if hasattr(model, name)), '')
@@ -149,9 +151,33 @@ class RSAHook(Hook):
         for path in sorted(self.folder.glob(f'{self._unit}_*.npz')) if runner.iter else []:
             step = int(path.stem.rpartition('_')[2])
             if step <= (runner.epoch if self.by_epoch else runner.iter):
-                self.results[step] = report.load_npz(path)
+                self._take_over(runner, step, path)
         if self.baseline:
             self._baseline_rdms = self._rdms(random_twin(model, self.settings.seed))
+
+    def _take_over(self, runner: Runner, step: int, path: Path) -> None:
+        """Put an earlier analysis on the curve, unless it was made of something else."""
+        result = report.load_npz(path)
+        other = self._differences(result)
+        if other:
+            runner.logger.warning(f'RSA: {path} was made with other {", ".join(other)}; it is '
+                                  'left out of the curves and of scores.csv')
+        else:
+            self.results[step] = result
+
+    def _differences(self, result: RSAResult) -> list[str]:
+        """What an analysis does not share with this hook's: scores cannot be compared then."""
+        mine, theirs = self.settings, result.settings
+        same = dict(
+            stimuli=result.ids == self.stimuli.ids, layers=result.layers == self._names,
+            areas=result.areas == [area.name for area in self.areas],
+            metric=theirs.metric == mine.metric, method=theirs.method == mine.method)
+        if same['stimuli'] and same['areas'] and same['metric']:
+            same['recordings'] = all(
+                result.area_rdms[area.name].shape == area.rdms.shape
+                and allclose(result.area_rdms[area.name], area.rdms, rtol=1e-5, equal_nan=True)
+                for area in self.areas)
+        return [what for what, is_same in same.items() if not is_same]
 
     @property
     def _unit(self) -> str:
@@ -175,7 +201,9 @@ class RSAHook(Hook):
     def _go_on(self, runner: Runner, step: int) -> None:
         try:
             self._analyse(runner, step)
-        except ValueError as error:
+        except (ValueError, RuntimeError, OSError) as error:
+            # Constant answers; a layer that is not run, or no memory; a full disk. Days of
+            # training are worth more than one measurement; errors of programming are not caught.
             runner.logger.warning(f'RSA at {self._unit} {step} left out: {error}')
 
     def _analyse(self, runner: Runner, step: int) -> None:

@@ -128,6 +128,9 @@ class FeatureRecorder:
                batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
         """Answers to batches of images.
 
+        The network stays in evaluation mode, with hooks on it, until the last batch has been taken
+        or the iterator is closed: whoever may stop early puts it into ``contextlib.closing``.
+
         Args:
             forward (Callable): What runs the network on a batch: the model itself, or a part.
             batches (Iterable[Tensor]): Images (b, ...).

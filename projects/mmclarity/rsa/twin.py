@@ -35,7 +35,9 @@ def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
 def _randomise(module: nn.Module) -> None:
     """New values for what the module itself owns."""
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-        nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+        # Drawn in the order of the indices, whatever the order in memory (channels last).
+        weight = torch.empty(module.weight.shape, dtype=module.weight.dtype)
+        module.weight.copy_(nn.init.kaiming_normal_(weight, nonlinearity='relu'))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
         return
