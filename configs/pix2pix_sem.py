@@ -1,4 +1,4 @@
-# The baseline that fabricates: mmagic's Pix2Pix on one channel, trained on the same data for as long.
+# The baseline that fabricates: mmagic's Pix2Pix on one channel, on the same data for as long.
 _base_ = [
     './_base_/models/sem_pix2pix.py', './_base_/datasets/sem_pairs.py',
     './_base_/restoration_runtime.py'

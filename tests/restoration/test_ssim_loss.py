@@ -173,3 +173,19 @@ def test_edge_loss_measures_slopes_and_not_levels():
 def test_bad_options_are_named(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+def test_shortfall_is_what_is_missing_along_the_edge():
+    y = torch.zeros(1, 1, 12, 12)
+    y[..., 6:] = 1
+    plain, dear = EdgeLoss(), EdgeLoss(shortfall=3.0)
+    # Half the step: half of every gradient is missing, and all of it along the target's.
+    assert dear(0.5 * y, y) == pytest.approx(plain(0.5 * y, y).item() * (1 + 3 * 2), rel=1e-5)
+    # Too steep an edge, or one where the target has none, misses nothing.
+    assert dear(1.5 * y, y) == pytest.approx(plain(1.5 * y, y).item())
+    assert dear(y, 0 * y) == pytest.approx(plain(y, 0 * y).item())
+    x = torch.rand(1, 1, 12, 12, requires_grad=True)
+    dear(x, 0 * y).backward()
+    assert torch.isfinite(x.grad).all()
+    with pytest.raises(ValueError, match='shortfall'):
+        EdgeLoss(shortfall=-1)

@@ -154,3 +154,35 @@ def test_blocks_of_different_units_and_repeated_metrics_are_refused():
         accumulator.update(np.ones((2, 6)))
     with pytest.raises(ValueError, match='compute_rdm'):
         RDMAccumulator('crossnobis')
+
+
+class TestWhatIsTakenForWhat:
+
+    def test_lists_of_blocks_are_stimuli_one_after_another(self):
+        x = np.random.default_rng(0).normal(size=(12, 10))
+        expected = compute_rdm(x)
+        for blocks in ([x[:5], x[5:9], x[9:]], tuple(torch.tensor(p) for p in (x[:7], x[7:])),
+                       list(x)):
+            assert compute_rdm(blocks) == pytest.approx(expected, abs=1e-12)
+        assert compute_rdm(iter(x.reshape(3, 4, 10))) == pytest.approx(expected, abs=1e-5)
+        # A list of equal items holds one stimulus each.
+        assert compute_rdm(list(x.reshape(3, 4, 10))).shape == (3,)
+        with pytest.raises(ValueError, match='one size'):
+            compute_rdm([x[:7], x[7:, :9]])
+        with pytest.raises(TypeError, match='array, a tensor or blocks'):
+            compute_rdm(None)
+
+    def test_bfloat16_blocks(self):
+        x = torch.randn(6, 20, generator=torch.Generator().manual_seed(0)).bfloat16()
+        with RDMAccumulator() as accumulator:
+            accumulator.update(x)
+            assert accumulator.result() == pytest.approx(compute_rdm(x.float()), abs=1e-6)
+        with pytest.raises(ValueError, match='names for responses'):
+            compute_rdm(x.float(), names=['a'])
+
+    def test_a_closed_accumulator_says_so(self):
+        accumulator = RDMAccumulator()
+        accumulator.update(np.eye(4))
+        accumulator.close()
+        with pytest.raises(ValueError, match='closed'):
+            accumulator.result()

@@ -75,3 +75,19 @@ def changed(row, column, value):
 def test_what_is_no_rdm_is_refused(rdm, error, match):
     with pytest.raises(error, match=match):
         as_condensed(rdm, 'area V1')
+
+
+def test_one_matrix_of_91_stimuli_is_not_91_rdms_of_14():
+    # 91 = 14 * 13 / 2: the shape alone does not tell.
+    rng = np.random.default_rng(0)
+    square = to_square(rng.random(91 * 90 // 2))
+    square = square.reshape(91, 91)
+    noisy = square + 1e-9 * rng.random((91, 91))
+    assert as_condensed(noisy).shape == (1, 91 * 90 // 2)
+    assert as_condensed(rng.random((91, 91)) + 0.1).shape == (91, 91)
+
+
+def test_float32_rows_have_ranks():
+    from mmclarity.rsa.compare import rank_transform
+    rows = np.random.default_rng(0).random((2, 45)).astype(np.float32)
+    assert np.array_equal(rank_transform(rows), rank_transform(rows.astype(float)))

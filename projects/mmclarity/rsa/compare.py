@@ -1,7 +1,6 @@
 """How alike two dissimilarity matrices are."""
 from __future__ import annotations
 
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from .kendall import tau_a
-from .validation import as_condensed, num_stimuli
+from .validation import as_condensed, available_cpus, num_stimuli
 
 METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
 # Those that compare ranks.
@@ -27,10 +26,11 @@ def check_method(method: str) -> None:
 
 def rank_transform(stack: np.ndarray) -> np.ndarray:
     """Ranks 1 .. P of each row, ties sharing their mean; NaN keeps its place and has no rank."""
+    stack = np.asarray(stack, np.float64)
     if not _all_finite(stack):
         return rankdata(stack, axis=1, nan_policy='omit')
     ranks = np.empty(stack.shape)
-    workers = min(len(stack), len(os.sched_getaffinity(0))) if stack.shape[1] > THREADED else 1
+    workers = min(len(stack), available_cpus()) if stack.shape[1] > THREADED else 1
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:  # sorting lets other threads run
             list(pool.map(_rank_rows, stack[:, None], ranks[:, None]))

@@ -1,11 +1,12 @@
 """Kendall's tau-a of many long vectors at once."""
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+
+from .validation import available_cpus
 
 # Length from which permutations are counted on several threads.
 THREADED = 20_000
@@ -28,7 +29,7 @@ def inversions(permutations: np.ndarray) -> np.ndarray:
     length = permutations.shape[1]
     width = max(8, int(np.sqrt(length / 2)))
     blocks = -(-length // width)
-    workers = min(len(permutations), len(os.sched_getaffinity(0))) if length > THREADED else 1
+    workers = min(len(permutations), available_cpus()) if length > THREADED else 1
     count = partial(_count, width=width, blocks=blocks)
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:  # numpy's loops let other threads run

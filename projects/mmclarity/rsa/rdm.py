@@ -37,8 +37,9 @@ def compute_rdm(responses: Any, metric: str = 'correlation', *,
 
     Args:
         responses: (n, units, ...) array, tensor or memory map of n >= 3 stimuli; (repetitions, n,
-            units) for mahalanobis and crossnobis; or an iterable of blocks (b, units, ...) of
-            consecutive stimuli.
+            units) for mahalanobis and crossnobis; or an iterator of blocks (b, units, ...) of
+            consecutive stimuli. A list whose items have one shape holds one stimulus each, one of
+            different shapes holds blocks.
         metric (str): One of :data:`METRICS`. Defaults to 'correlation'.
         precision (np.ndarray, optional): Inverse noise covariance (units, units) of the last two.
             Defaults to the estimate of :func:`noise_precision` from the repetitions.
@@ -60,13 +61,20 @@ def compute_rdm(responses: Any, metric: str = 'correlation', *,
         return _noise_normalised(responses, metric, precision, shrinkage, names)
     if precision is not None:
         raise ValueError(f'precision is for {" and ".join(REPEATED)}, not for {metric}')
-    if not hasattr(responses, 'shape') and not isinstance(responses, list | tuple):
+    if isinstance(responses, list | tuple) and len(
+            {np.shape(item) for item in responses if hasattr(item, 'shape')}) > 1:
+        # No stack of single stimuli: blocks, as from an iterator, that are in memory already.
+        responses = _joined(responses)
+    if not hasattr(responses, '__iter__'):
+        raise TypeError('responses must be an array, a tensor or blocks of them, got '
+                        f'{type(responses).__name__}')
+    if not hasattr(responses, 'shape') and not isinstance(responses, list | tuple | str):
         with RDMAccumulator(metric, device=device) as accumulator:
             for block in responses:
                 accumulator.update(block)
             return accumulator.result(names)
     matrix = _matrix(responses)
-    _check_count(len(matrix))
+    _check_count(len(matrix), names)
     device = torch.device(device or (matrix.device if isinstance(matrix, Tensor) else 'cpu'))
     gram, flat = _gram(matrix, metric, device, block_units, names)
     return _condensed(_dissimilarity(gram, flat, metric, matrix.shape[1], names))
@@ -82,9 +90,20 @@ def _name(index: int, names: Sequence[str] | None) -> str:
     return f'stimulus {index}' if names is None else f'stimulus {names[index]!r}'
 
 
-def _check_count(count: int) -> None:
+def _check_count(count: int, names: Sequence[str] | None = None) -> None:
     if count < 3:
         raise ValueError(f'responses to {count} stimuli; an RDM needs at least 3')
+    if names is not None and len(names) != count:
+        raise ValueError(f'{len(names)} names for responses to {count} stimuli; give one each')
+
+
+def _joined(blocks: Sequence[Any]) -> np.ndarray:
+    """Blocks (b, units, ...) one after another."""
+    parts = [_numpy(_matrix(block)) for block in blocks]
+    units = {part.shape[1] for part in parts}
+    if len(units) > 1:
+        raise ValueError(f'blocks of {sorted(units)} units; all stimuli must be shown in one size')
+    return np.concatenate(parts)
 
 
 def _matrix(responses: Any) -> np.ndarray | Tensor:
@@ -147,7 +166,10 @@ def _gram(matrix: np.ndarray | Tensor, metric: str, device: torch.device, block_
 
 
 def _numpy(values: np.ndarray | Tensor) -> np.ndarray:
-    return values.cpu().numpy() if isinstance(values, Tensor) else values
+    if not isinstance(values, Tensor):
+        return values
+    # numpy has no bfloat16.
+    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
 
 
 def _dissimilarity(gram: np.ndarray, constant: np.ndarray, metric: str, units: int,
@@ -183,7 +205,7 @@ def _noise_normalised(responses: Any, metric: str, precision: np.ndarray | None,
                          f'shape {data.shape}')
     data = data.astype(np.float64)
     repetitions, count, units = data.shape
-    _check_count(count)
+    _check_count(count, names)
     if not np.isfinite(data).all():
         bad = int(np.argwhere(~np.isfinite(data))[0][1])
         raise ValueError(f'the response to {_name(bad, names)} holds NaN or infinite values; leave '
@@ -256,7 +278,9 @@ class RDMAccumulator:
 
     def result(self, names: Sequence[str] | None = None) -> np.ndarray:
         """The condensed RDM of all stimuli so far; see :func:`compute_rdm`."""
-        _check_count(self._count)
+        _check_count(self._count, names)
+        if self._file is None and not self._blocks:
+            raise ValueError('the accumulator is closed; ask for the result before')
         if self._file is None:
             responses = self._blocks = [np.concatenate(self._blocks)]
             responses = responses[0]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,9 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
 
     Args:
         rdm: Array or tensor: condensed (P,) or (S, P), or square (n, n) or (S, n, n). Where S = P
-            an array could be either: it is a stack if its diagonal has no zero and most entries
-            differ from their mirror image, and else one matrix, which must then be a proper one.
+            an array could be either: one matrix if it is symmetric with a diagonal of zeros,
+            within the tolerance; a stack if its diagonal has no zero and most entries differ from
+            their mirror image; and else one matrix, which must then be a proper one.
         name (str): What messages call it.
         tolerance (float): Largest asymmetry and diagonal, relative to the largest entry.
 
@@ -59,7 +61,7 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
     """
     array = as_array(rdm, name)
     if array.ndim == 2 and array.shape[0] == array.shape[1] and array.shape[0] >= 3 and \
-            not _is_stack(array):
+            not _is_stack(array, tolerance):
         array = array[None]
     if array.ndim == 3:
         rows = _square_rows(array, name, tolerance)
@@ -83,11 +85,21 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
     return np.ascontiguousarray(rows)
 
 
-def _is_stack(array: np.ndarray) -> bool:
+def available_cpus() -> int:
+    """Processors this process may run on; all of the machine where the system cannot say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else \
+        os.cpu_count() or 1
+
+
+def _is_stack(array: np.ndarray, tolerance: float) -> bool:
     """Whether a (k, k) array is k condensed RDMs rather than a matrix."""
     k = len(array)
     n = (1 + math.isqrt(1 + 8 * k)) // 2
     if n * (n - 1) // 2 != k:
+        return False
+    finite = np.nan_to_num(array, nan=0, posinf=0, neginf=0)
+    limit = tolerance * np.abs(finite).max()
+    if np.abs(finite.diagonal()).max() <= limit and np.abs(finite - finite.T).max() <= limit:
         return False
     mirrored = (array == array.T).sum() - k
     return bool(array.diagonal().all()) and mirrored < k * (k - 1) / 2

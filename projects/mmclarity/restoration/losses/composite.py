@@ -55,7 +55,17 @@ class EdgeLoss(nn.Module):
     pixel counts as one. It rewards edges that are as steep as the target's and punishes structure
     that the target does not have.
 
+    Where noise hides an edge's place by a pixel, the most likely gradient is too weak a one: edges
+    come out wide. ``shortfall`` prices what is missing along the target's gradient once more,
+
+    .. math:: \max(0,\; |\nabla target| - \nabla pred \cdot
+        \nabla target / |\nabla target|),
+
+    so that the gradient aims at a higher quantile of what is possible. It acts only where the
+    target has an edge: nothing is invented for it.
+
     Args:
+        shortfall (float): Weight of that part. Defaults to 0: none.
         reduction (str): 'mean' or 'sum'. Defaults to 'mean'.
         loss_weight (float): Factor. Defaults to 1.0.
 
@@ -63,23 +73,37 @@ class EdgeLoss(nn.Module):
         ValueError: If the reduction is unknown, or shapes differ or are too small.
     """
 
-    def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0) -> None:
+    def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0,
+                 shortfall: float = 0.0) -> None:
         super().__init__()
         if reduction not in ('mean', 'sum'):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        self.reduction, self.loss_weight = reduction, loss_weight
+        if shortfall < 0:
+            raise ValueError(f'shortfall must be at least 0, got {shortfall}')
+        self.reduction, self.loss_weight, self.shortfall = reduction, loss_weight, shortfall
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of two batches (N, C, H, W) of at least 3 x 3 pixels."""
         if pred.shape != target.shape or pred.dim() != 4 or min(pred.shape[2:]) < 3:
             raise ValueError('pred and target must have one shape (N, C, H >= 3, W >= 3), got '
                              f'{tuple(pred.shape)} and {tuple(target.shape)}')
-        # The stencil is linear and separable: differences of the difference image.
-        d = (pred - target).float() if pred.dtype in (torch.half, torch.bfloat16) else pred - target
-        smooth_rows = (d[..., :-2, :] + 2 * d[..., 1:-1, :] + d[..., 2:, :]) / 8
-        smooth_columns = (d[..., :-2] + 2 * d[..., 1:-1] + d[..., 2:]) / 8
-        across = smooth_rows[..., 2:] - smooth_rows[..., :-2]
-        down = smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :]
-        both = torch.stack([across, down])
+        if pred.dtype in (torch.half, torch.bfloat16):
+            pred, target = pred.float(), target.float()
+        # The stencil is linear: differences of the difference image.
+        both = _gradient(pred - target)
         loss = F.l1_loss(both, torch.zeros_like(both), reduction=self.reduction)
+        if self.shortfall:
+            real = _gradient(target)
+            length = real.square().sum(0).sqrt()
+            # What is missing, along the target: minus (pred - target) . target / |target|.
+            missing = F.relu(-(both * real).sum(0) / length.clamp(min=1e-6))
+            loss = loss + self.shortfall * getattr(missing, self.reduction)()
         return loss * self.loss_weight
+
+
+def _gradient(image: Tensor) -> Tensor:
+    """(2, N, C, H - 2, W - 2): across and down, by separable Sobel stencils."""
+    smooth_rows = (image[..., :-2, :] + 2 * image[..., 1:-1, :] + image[..., 2:, :]) / 8
+    smooth_columns = (image[..., :-2] + 2 * image[..., 1:-1] + image[..., 2:]) / 8
+    return torch.stack([smooth_rows[..., 2:] - smooth_rows[..., :-2],
+                        smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :]])
