@@ -12,7 +12,7 @@ from mmclarity.restoration.phantom import PhantomSettings, make_phantom
 
 REPO = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (REPO / 'configs').glob('*_sem.py')) + sorted(
-    path.stem for path in (REPO / 'configs').glob('*_phantom.py')) + ['sem_best']
+    path.stem for path in (REPO / 'configs').glob('*_phantom.py'))
 
 
 @pytest.fixture(scope='module')
@@ -31,8 +31,8 @@ def data(tmp_path_factory):
 
 def test_the_four_networks_have_a_config_of_each_kind():
     for kind in ('sem', 'phantom'):
-        assert {f'{name}_{kind}' for name in ('mse_unet', 'ssim_unet', 'pix2pix')} <= set(NAMES)
-    assert {'sem_best', 'sem_best_phantom'} <= set(NAMES)
+        assert {f'{name}_{kind}' for name in (
+            'mse_unet', 'ssim_unet', 'pix2pix', 'composite_unet')} <= set(NAMES)
 
 
 @pytest.mark.parametrize('name', NAMES)

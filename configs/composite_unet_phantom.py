@@ -1,4 +1,4 @@
-# sem_best.py in minutes on two cores, on simulated spheres.
+# composite_unet_sem.py in minutes on two cores, on simulated spheres.
 _base_ = ['./mse_unet_phantom.py']
 model = dict(pixel_loss=dict(
     _delete_=True,
