@@ -1,7 +1,7 @@
 # The baseline that fabricates: mmagic's Pix2Pix on one channel, on the same data for as long.
 _base_ = [
     './_base_/models/sem_pix2pix.py', './_base_/datasets/sem_pairs.py',
-    './_base_/restoration_runtime.py'
+    './_base_/schedules/pix2pix_iters.py', './_base_/restoration_runtime.py'
 ]
 train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='RandomSEMCrop', size={{_base_.crop_size}}, key='gt', gain=(0.7, 1.2)),
@@ -9,11 +9,3 @@ train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='CopyValues', src_keys=['gt', 'img'], dst_keys=['img_high', 'img_low']),
     dict(type='PackInputs', keys=['img_low', 'img_high']),
 ]))
-max_iters = 2000
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1.0, end_factor=0.01, by_epoch=False,
-         begin=max_iters // 2, end=max_iters),
-]

@@ -1,26 +1,8 @@
+_base_ = './runtime.py'
 default_scope = 'mmdet'
 custom_imports = dict(
     imports=['mmclarity.detection', 'mmclarity.engine'], allow_failed_imports=False)
-
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'))
+default_hooks = dict(visualization=dict(type='DetVisualizationHook'))
 custom_hooks = [dict(type='RandomStateHook')]
-randomness = dict(seed=0)
-
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
-
-# TensorBoard: --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
-log_level = 'INFO'
-load_from = None
-resume = False
+env_cfg = dict(cudnn_benchmark=False)  # images differ in size
+visualizer = dict(type='DetLocalVisualizer')

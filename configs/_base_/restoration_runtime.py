@@ -1,23 +1,8 @@
+_base_ = './runtime.py'
 default_scope = 'mmagic'
 custom_imports = dict(
     imports=['mmclarity.restoration', 'mmclarity.engine'], allow_failed_imports=False)
-
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=100),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='AtomicCheckpointHook', interval=500, by_epoch=False, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
-randomness = dict(seed=0)
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
-
-# TensorBoard: --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(type='LogProcessor', window_size=100, by_epoch=False)
-log_level = 'INFO'
-load_from = None
-resume = False
+    logger=dict(interval=100),
+    checkpoint=dict(interval=500, by_epoch=False))
+log_processor = dict(window_size=100, by_epoch=False)

@@ -1,4 +1,5 @@
-# Training sees clean images only, degraded as they are drawn. Real pairs judge the result.
+# Real images; the quick ones of a pair are for judging only.
+_base_ = './sem_folder.py'
 data_root = 'data/'
 train_sources = [
     dict(gt='sem_pairs/high', include=r'0([0-2]\d|3[0-5])'),
@@ -22,23 +23,7 @@ train_pipeline = [
     degradation,
     dict(type='PackInputs', keys=['img']),
 ]
-test_pipeline = [dict(type='PackInputs', keys=['img'])]
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type='SEMFolderDataset', data_root=data_root, sources=train_sources,
-                 pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='SEMFolderDataset', data_root=data_root, sources=test_sources,
-                 pipeline=test_pipeline, test_mode=True))
+    dataset=dict(data_root=data_root, sources=train_sources, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(data_root=data_root, sources=test_sources))
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(type='FidelityMetric'),
-    dict(type='FabricationMetric'),
-    dict(type='SharpnessMetric'),
-]
-test_evaluator = val_evaluator

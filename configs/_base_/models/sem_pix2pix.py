@@ -13,10 +13,3 @@ model = dict(
     reachable_domains=['high'],
     related_domains=['high', 'low'],
     loss_config=dict(pixel_loss_weight=100.0))
-# Generator and discriminator have an optimiser each; the published rate and momentum.
-adam = dict(type='Adam', lr=2e-4, betas=(0.5, 0.999))
-optim_wrapper = dict(
-    constructor='MultiOptimWrapperConstructor',
-    generators=dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=adam),
-    discriminators=dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=adam))
-custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook', float32=[])]
