@@ -98,14 +98,8 @@ def train(args: argparse.Namespace) -> Path:
     Raises:
         DemoError: If the training fails or leaves no checkpoint.
     """
-    folder, state = args.work_dir / 'train', args.work_dir / STATE
-    wanted = dict(config=str(args.config), data_root=str(args.data_root), epochs=args.epochs,
-                  quick=args.quick)
-    if folder.exists() and (args.restart or read_state(state) != wanted):
-        print(f'\n{folder} is of another run or to be replaced: training starts anew')
-        shutil.rmtree(folder)
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    state.write_text(json.dumps(wanted))
+    folder = training_folder(args.work_dir, args.restart, config=str(args.config),
+                             data_root=str(args.data_root), epochs=args.epochs, quick=args.quick)
     options = [f'data_root={args.data_root}/']
     if args.epochs is not None:
         options += [f'train_cfg.max_epochs={args.epochs}',
@@ -114,6 +108,26 @@ def train(args: argparse.Namespace) -> Path:
              ['tools/train.py', args.config, '--work-dir', str(folder), '--resume',
               '--cfg-options', *options],
              'Run the same command again to go on from the last checkpoint, or add --restart')
+    return last_checkpoint(folder)
+
+
+def training_folder(work_dir: Path, restart: bool, **wanted: object) -> Path:
+    """The folder to train in; what a run of other settings left there is removed."""
+    folder, state = work_dir / 'train', work_dir / STATE
+    if folder.exists() and (restart or read_state(state) != wanted):
+        print(f'\n{folder} is of another run or to be replaced: training starts anew')
+        shutil.rmtree(folder)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    state.write_text(json.dumps(wanted))
+    return folder
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """What a training left.
+
+    Raises:
+        DemoError: If that is nothing.
+    """
     pointer = folder / 'last_checkpoint'
     checkpoint = Path(pointer.read_text().strip()) if pointer.is_file() else None
     if checkpoint is None or not checkpoint.is_file():

@@ -9,9 +9,7 @@ broken off goes on where it stopped; one of other settings starts anew.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / 'projects')]
 
 from mmclarity.rsa import report  # noqa: E402
-from tools.demo import STATE, DemoError, read_state, run_step  # noqa: E402
+from tools.demo import DemoError, run_step, training_folder  # noqa: E402
 
 CONFIG = 'configs/alexnet_surfaces_rsa.py'
 # Seconds of work, for the tests: it shows that every step runs, not what is learned.
@@ -55,18 +53,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def prepare(args: argparse.Namespace) -> Path:
-    """The folder to train in; what another run left there is removed.
-
-    Going on from it would mix analyses of different stimuli in one curve.
-    """
-    folder, state = args.work_dir / 'train', args.work_dir / STATE
-    wanted = dict(data_root=str(args.data_root), epochs=args.epochs, quick=args.quick)
-    if folder.exists() and (args.restart or read_state(state) != wanted):
-        print(f'\n{folder} is of another run or to be replaced: training starts anew')
-        shutil.rmtree(folder)
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    state.write_text(json.dumps(wanted))
-    return folder
+    """The folder to train in: going on from a run of other stimuli would mix them in one curve."""
+    return training_folder(args.work_dir, args.restart, data_root=str(args.data_root),
+                           epochs=args.epochs, quick=args.quick)
 
 
 def options(args: argparse.Namespace) -> list[str]:

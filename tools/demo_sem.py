@@ -10,24 +10,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / 'projects'))
+sys.path[:0] = [str(REPO), str(REPO / 'projects')]
+
+from tools.demo import DemoError, last_checkpoint, run_step, training_folder  # noqa: E402
 
 CONFIG = 'configs/ssim_unet_phantom.py'
 QUICK = dict(train=3, val=2, size=128, iters=10)
-STATE = 'demo.json'
-
-
-class DemoError(RuntimeError):
-    """A step failed; the message says which and what to do."""
+REMEDY = 'Run the same command again to go on from the last checkpoint, or add --restart'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -53,42 +47,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def run_step(title: str, command: Sequence[str]) -> None:
-    """Runs a Python tool of the repository, its output passed through.
-
-    Raises:
-        DemoError: If it fails.
-    """
-    print(f'\n== {title}\n   python {" ".join(command)}\n', flush=True)
-    start = time.monotonic()
-    code = subprocess.run([sys.executable, *command], cwd=REPO, check=False).returncode
-    if code:
-        raise DemoError(f'{title}: failed with exit status {code} (its message is above). Run the '
-                        'same command again to go on, or add --restart')
-    print(f'   done in {time.monotonic() - start:.0f} s', flush=True)
-
-
 def train(args: argparse.Namespace) -> Path:
     """Trains, or goes on; returns the checkpoint."""
-    folder, state = args.work_dir / 'train', args.work_dir / STATE
-    wanted = dict(config=str(args.config), data_root=str(args.data_root), iters=args.iters)
-    there = json.loads(state.read_text()) if state.is_file() else None
-    if folder.exists() and (args.restart or there != wanted):
-        print(f'\n{folder} is of another run or to be replaced: training starts anew')
-        shutil.rmtree(folder)
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    state.write_text(json.dumps(wanted))
+    folder = training_folder(args.work_dir, args.restart, config=str(args.config),
+                             data_root=str(args.data_root), iters=args.iters)
     options = [f'data_root={args.data_root}/']
     if args.iters is not None:
         options += [f'train_cfg.max_iters={args.iters}', f'train_cfg.val_interval={args.iters}']
     run_step('2/4 Training (loss and ETA below)',
              ['tools/train.py', args.config, '--work-dir', str(folder), '--resume',
-              '--cfg-options', *options])
-    pointer = folder / 'last_checkpoint'
-    checkpoint = Path(pointer.read_text().strip()) if pointer.is_file() else None
-    if checkpoint is None or not checkpoint.is_file():
-        raise DemoError(f'the training left no checkpoint in {folder}; add --restart')
-    return checkpoint
+              '--cfg-options', *options], REMEDY)
+    return last_checkpoint(folder)
 
 
 def judge(args: argparse.Namespace, restored: Path) -> None:
@@ -127,11 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         make += [f'--{key}={QUICK[key]}' for key in ('train', 'val', 'size')]
     restored = args.work_dir / 'restored'
     try:
-        run_step('1/4 The phantom: spheres on a dark substrate', make)
+        run_step('1/4 The phantom: spheres on a dark substrate', make,
+                 'To use another folder: --data-root DIR')
         checkpoint = train(args)
         run_step('3/4 Restoring the noisy validation images as files',
                  ['tools/restore.py', str(args.data_root / 'val/low'), str(restored), '--config',
-                  args.config, '--checkpoint', str(checkpoint), '--overwrite'])
+                  args.config, '--checkpoint', str(checkpoint), '--overwrite'], REMEDY)
         print('\n== 4/4 What was won, invented and lost', flush=True)
         judge(args, restored)
     except DemoError as error:

@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config, DictAction
 
 from mmclarity.rsa import report
-from tools import demo_rsa
+from tools import demo, demo_rsa
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,7 @@ def test_only_the_same_run_goes_on(tmp_path, capsys):
     assert prepare()
     assert not prepare('--epochs', '3')
     assert not prepare('--epochs', '3', '--restart')
-    (tmp_path / demo_rsa.STATE).write_text('{')
+    (tmp_path / demo.STATE).write_text('{')
     assert not prepare('--epochs', '3')
 
 

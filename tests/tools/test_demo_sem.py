@@ -1,5 +1,4 @@
 """The SEM demo from end to end, in its smallest form."""
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,4 +34,3 @@ def test_a_failing_step_is_named(tmp_path):
     done = run('--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data')
     assert done.returncode == 1
     assert '1/4 The phantom' in done.stderr and 'exit status 1' in done.stderr
-    shutil.rmtree(tmp_path / 'data')

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..cpus import available_cpus
 from .errors import UsageError
 
 
@@ -75,7 +76,7 @@ def setup_cpu_processes(cfg: Config) -> None:
     # Each process would otherwise take all cores.
     if 'OMP_NUM_THREADS' not in os.environ:
         local = int(os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE']))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+        torch.set_num_threads(max(1, available_cpus() // local))
 
 
 def close_cpu_processes() -> None:

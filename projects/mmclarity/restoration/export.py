@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .inferencer import network_stride
 from .io import replacing
 from .models import restore_batch
-from .models.restorers import generator_of
+from .models.restorers import generator_of, network_stride, normalisation
 
 PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 _EXAMPLE = (2, 1, 3, 5)  # batch, channels, rows and columns in strides: all different
@@ -38,10 +37,7 @@ class ExportableRestorer(nn.Module):
         super().__init__()
         self.generator = _without_keywords(generator_of(model))
         self.stride = network_stride(model)
-        preprocessor = model.data_preprocessor
-        normalise = preprocessor._enable_normalize
-        for name, neutral in (('mean', 0.0), ('std', 1.0)):
-            value = getattr(preprocessor, name) if normalise else torch.tensor(neutral)
+        for name, value in zip(('mean', 'std'), normalisation(model)):
             self.register_buffer(name, value.detach().clone().float().reshape(1, -1, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from .io import (
     write_sem,
 )
 from .models import restore_batch
-from .models.restorers import generator_of
+from .models.restorers import generator_of, network_stride
 from .tiling import restore_tiled, tile_weights
 
 Progress = Callable[[int, int], None]
@@ -290,16 +290,6 @@ class Restorer:
                 text = str(error) or type(error).__name__
                 report.failed[path] = text if str(path) in text else f'{path}: {text}'
         return report
-
-
-def network_stride(model: nn.Module) -> int:
-    """Pixels of the image per pixel of the network's coarsest level."""
-    generator = generator_of(model)
-    stride = getattr(generator, 'stride', None)
-    if isinstance(stride, int):
-        return stride
-    # mmagic's U-net halves the image once in each of its nested blocks
-    return 2 ** sum(type(m).__name__ == 'UnetSkipConnectionBlock' for m in generator.modules())
 
 
 def default_overlap(model: nn.Module, tile: int) -> int:

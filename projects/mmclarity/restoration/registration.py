@@ -163,16 +163,18 @@ def valid_region(shape: tuple[int, int], shift: tuple[float, float],
 
 
 def move(image: np.ndarray, shift: tuple[float, float],
-         drift: tuple[float, float] = (0.0, 0.0), order: int = 5) -> np.ndarray:
+         drift: tuple[float, float] = (0.0, 0.0), order: int = 5,
+         mode: str = 'reflect') -> np.ndarray:
     """An image moved by a fraction of pixels, its rows by as much more as the drift says.
 
     Interpolation by a spline of fifth order, which damps next to nothing below three quarters of
-    the Nyquist frequency. What comes from outside is mirrored: a guess, see :func:`valid_region`.
+    the Nyquist frequency. What comes from outside is a guess, see :func:`valid_region`.
 
     Args:
         image (np.ndarray): (H, W).
         shift, drift (tuple[float, float]): See :class:`Registration`.
         order (int): Of the spline, 0 to 5. Defaults to 5.
+        mode (str): Of scipy's map_coordinates, for the outside. Defaults to 'reflect': mirrored.
 
     Returns:
         np.ndarray: (H, W) float32.
@@ -186,4 +188,4 @@ def move(image: np.ndarray, shift: tuple[float, float],
     columns = np.arange(width) - shift[1] - (drift[1] * time)[:, None]
     rows = np.broadcast_to(rows[:, None], (height, width))
     return map_coordinates(image, [rows, columns], order=order,
-                           mode='reflect').astype(np.float32)
+                           mode=mode).astype(np.float32)

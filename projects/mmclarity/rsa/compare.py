@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from ..cpus import available_cpus
 from .kendall import tau_a
-from .validation import as_condensed, available_cpus, num_stimuli
+from .validation import as_condensed, num_stimuli
 
 METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
 # Those that compare ranks.

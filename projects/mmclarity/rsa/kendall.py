@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from .validation import available_cpus
+from ..cpus import available_cpus
 
 # Length from which permutations are counted on several threads.
 THREADED = 20_000

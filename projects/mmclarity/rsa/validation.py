@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import numpy as np
@@ -83,12 +82,6 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
         raise ValueError(f'{name} holds infinite entries, the first in RDM {row} at pair {pair}; '
                          'mark unknown pairs by NaN')
     return np.ascontiguousarray(rows)
-
-
-def available_cpus() -> int:
-    """Processors this process may run on; all of the machine where the system cannot say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else \
-        os.cpu_count() or 1
 
 
 def _is_stack(array: np.ndarray, tolerance: float) -> bool:

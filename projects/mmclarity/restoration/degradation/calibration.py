@@ -1,7 +1,6 @@
 """From folders of images to a config of the degradation, with uncertainties and a figure."""
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..io import list_images, read_sem
+from ..io import list_images, read_sem, replacing
 from ..registration import MIN_CONFIDENCE
 from .measure import NoiseSample, PairSample, fit_blur, fit_noise, measure_noise, measure_pair
 
@@ -223,12 +222,9 @@ def write_config(path: str | Path, found: Calibration, linear: bool | None = Non
         FileExistsError: If the file exists and is not to be overwritten.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f'{path} exists; remove it or ask for overwriting')
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(config_text(found, linear), encoding='utf-8')
-    os.replace(temporary, path)
+    with replacing(path, overwrite) as part:
+        part.write_text(config_text(found, linear), encoding='utf-8')
 
 
 def plot(found: Calibration, path: str | Path) -> None:

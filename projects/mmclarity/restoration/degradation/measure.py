@@ -92,11 +92,11 @@ def measure_noise(image: np.ndarray) -> NoiseSample:
         raise ValueError('the image has NaN or infinite pixels')
     if np.ptp(image) == 0:
         raise ValueError('the image is constant: it has no noise to measure')
-    signal = gaussian_filter(image, SMOOTH)
+    smooth = gaussian_filter(image, SMOOTH)
     residual = (STENCIL[0] * image[:-2] + STENCIL[1] * image[1:-1] + STENCIL[2] * image[2:])
-    signal, inner = signal[1:-1], gaussian_filter(image, SMOOTH)
-    slope = np.hypot(*np.gradient(inner))[1:-1]
-    bend = np.abs(inner[:-2] - 2 * inner[1:-1] + inner[2:])
+    signal = smooth[1:-1]
+    slope = np.hypot(*np.gradient(smooth))[1:-1]
+    bend = np.abs(smooth[:-2] - 2 * signal + smooth[2:])
     rough = slope / (np.median(slope) + 1e-9) + bend / (np.median(bend) + 1e-9)
     edges = np.quantile(signal, np.linspace(0, 1, LEVELS + 1))
     bins = np.clip(np.searchsorted(edges, signal, side='right') - 1, 0, LEVELS - 1)

@@ -7,6 +7,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.signal import oaconvolve
 
+from ..registration import move
+
 # Samples of the power spectrum from which the taps of a line filter are made.
 SPECTRUM = 512
 
@@ -121,10 +123,4 @@ def displace_lines(image: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 
 def stretch_lines(image: np.ndarray, drift_y: float, drift_x: float) -> np.ndarray:
     """The sample moves while the lines are written: ``drift`` pixels in each direction a frame."""
-    if not (drift_x or drift_y):
-        return image.copy()
-    height, width = image.shape
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    time = (rows + 0.5) / height - 0.5
-    return map_coordinates(image, [rows - drift_y * time, columns - drift_x * time], order=3,
-                           mode='nearest').astype(image.dtype)
+    return move(image, (0.0, 0.0), (drift_y, drift_x), order=3, mode='nearest')

@@ -10,6 +10,7 @@ import numpy as np
 
 from .fabrication import THRESHOLDS, count_fabrications, summarise
 from .fidelity import fidelity
+from .particles import detect_particles
 from .sharpness import find_edges, sharpness
 
 Restore = Callable[[np.ndarray], np.ndarray]
@@ -37,7 +38,8 @@ class RestorationReport:
     """
 
     def __init__(self, pairs: Iterable[tuple], thresholds: Sequence[float] = THRESHOLDS) -> None:
-        self.pairs = [(p[0], p[1], p[2] if len(p) > 2 else p[1]) for p in pairs]
+        # Of a reference without a list, particles are looked for once, not for every restorer.
+        self.pairs = [(p[0], p[1], p[2] if len(p) > 2 else detect_particles(p[1])) for p in pairs]
         if not self.pairs:
             raise ValueError('no pair of images to judge on')
         self.thresholds = tuple(thresholds)

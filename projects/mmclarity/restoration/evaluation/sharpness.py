@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class Edges:
         y, x (np.ndarray): (E, T) coordinates along the normal of every edge, inside to outside,
             from -REACH to REACH around the edge in steps of STEP.
         particle (np.ndarray): (E,) which particle an edge belongs to.
+        width (float): Their median width in the reference itself, NaN without edges.
     """
 
     y: np.ndarray
     x: np.ndarray
     particle: np.ndarray
+    width: float = float('nan')
 
 
 def find_edges(reference: np.ndarray, particles: np.ndarray | None = None) -> Edges:
@@ -81,7 +83,8 @@ def find_edges(reference: np.ndarray, particles: np.ndarray | None = None) -> Ed
     if not ys:
         empty = np.zeros((0, len(offset)))
         return Edges(empty, empty, np.zeros(0, int))
-    return Edges(np.concatenate(ys), np.concatenate(xs), np.concatenate(owner))
+    edges = Edges(np.concatenate(ys), np.concatenate(xs), np.concatenate(owner))
+    return replace(edges, width=edge_width(reference, edges)[0])
 
 
 def _sample(coefficients: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -187,7 +190,7 @@ def sharpness(restored: np.ndarray, reference: np.ndarray,
     """
     edges = edges or find_edges(reference)
     width, count = edge_width(restored, edges)
-    return dict(edge_width=width, edge_width_reference=edge_width(reference, edges)[0],
+    return dict(edge_width=width, edge_width_reference=edges.width,
                 edges=count, frc=frc_resolution(restored, reference))
 
 

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from .window import gaussian_window
+
 # Ratio of the two widths at which a difference of Gaussians is nearest to a Laplacian (Marr and
 # Hildreth 1980).
 RATIO = 1.6
@@ -71,10 +73,7 @@ class ExcessStructureLoss(nn.Module):
 
 
 def _taps(sigma: float) -> Tensor:
-    radius = max(1, math.ceil(3 * sigma))
-    offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    window = torch.exp(-offset.square() / (2 * sigma**2))
-    return (window / window.sum()).float()
+    return gaussian_window(2 * max(1, math.ceil(3 * sigma)) + 1, sigma).float()
 
 
 def _smooth(image: Tensor, taps: Tensor) -> Tensor:

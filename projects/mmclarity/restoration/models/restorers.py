@@ -63,14 +63,29 @@ def generator_of(model: nn.Module) -> nn.Module:
                     'a Pix2Pix is wanted')
 
 
+def network_stride(model: nn.Module) -> int:
+    """Pixels of the image per pixel of the network's coarsest level."""
+    generator = generator_of(model)
+    stride = getattr(generator, 'stride', None)
+    if isinstance(stride, int):
+        return stride
+    # A U-net of mmagic halves the image once in each of its nested blocks.
+    return 2 ** sum(type(m).__name__ == 'UnetSkipConnectionBlock' for m in generator.modules())
+
+
+def normalisation(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that the model takes off grey levels 0..255."""
+    preprocessor = model.data_preprocessor
+    if not preprocessor._enable_normalize:
+        return torch.tensor(0.0), torch.tensor(1.0)
+    return preprocessor.mean, preprocessor.std
+
+
 def run_generator(model: nn.Module, images: Tensor) -> Tensor:
     """The generator on normalised images of any size."""
-    generator, (height, width) = generator_of(model), images.shape[2:]
-    if isinstance(model, Pix2Pix):
-        # A U-net of mmagic halves the image once for each of its nested blocks.
-        downs = sum(type(m).__name__ == 'UnetSkipConnectionBlock' for m in generator.modules())
-        images = pad_to_multiple(images, 2**downs)
-    return generator(images)[..., :height, :width]
+    height, width = images.shape[2:]
+    padded = pad_to_multiple(images, network_stride(model))
+    return generator_of(model)(padded)[..., :height, :width]
 
 
 @torch.no_grad()
@@ -90,7 +105,6 @@ def restore_batch(model: nn.Module, images: Tensor) -> Tensor:
     """
     if images.dim() != 4 or images.shape[1] != 1:
         raise ValueError(f'images must be (N, 1, H, W), got {tuple(images.shape)}')
-    preprocessor = model.data_preprocessor
-    mean, std = (preprocessor.mean, preprocessor.std) if preprocessor._enable_normalize else (0, 1)
+    mean, std = normalisation(model)
     restored = run_generator(model, (images * 255 - mean) / std).float()
     return ((restored * std + mean) / 255).clamp(0, 1)
