@@ -66,10 +66,10 @@ def reference(module, x):
 
 @pytest.mark.parametrize('kind', ['attention', 'lambda'])
 @pytest.mark.parametrize('heads,temperature', [(1, None), (2, None), (2, 0.32)])
-@pytest.mark.parametrize('residual', [True, False])
-def test_equals_its_equation(kind, heads, temperature, residual):
+@pytest.mark.parametrize('residual,value_dims', [(True, None), (True, 6), (False, None)])
+def test_equals_its_equation(kind, heads, temperature, residual, value_dims):
     module = randomised(in_channels=4, roi_feat_size=3, kind=kind, num_heads=heads, key_dims=3,
-                        temperature=temperature, residual=residual)
+                        value_dims=value_dims, temperature=temperature, residual=residual)
     x = torch.randn(2, 4, 3, 3, dtype=torch.float64)
     torch.testing.assert_close(module(x), reference(module, x), rtol=1e-9, atol=1e-9)
 
@@ -119,7 +119,10 @@ def test_autocast_is_finite_at_a_low_temperature(kind, dtype):
 
 @pytest.mark.parametrize('kwargs,match', [
     (dict(kind='conv'), "'attention' or 'lambda'"),
-    (dict(in_channels=10, num_heads=4), 'divisible'),
+    (dict(in_channels=10, num_heads=4, residual=False), 'divisible'),
+    (dict(in_channels=8, value_dims=6), 'divisible'),
+    (dict(in_channels=8, value_dims=0), 'divisible'),
+    (dict(in_channels=8, value_dims=4, residual=False), 'must be in_channels'),
     (dict(temperature=0.0), 'temperature must be positive'),
     (dict(temperature=-1.0), 'temperature must be positive'),
     (dict(temperature=float('nan')), 'temperature must be positive'),
