@@ -108,5 +108,5 @@ class IntraRegionAttention(BaseModule):
         return *qk.split([len(self.q_proj.weight), len(self.k_proj.weight)], -1), v
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(N, cells, d) to (N, heads, cells, d / heads), in one piece: the kernel is much faster."""
+        """(N, cells, d) to (N, heads, cells, d / heads), in one piece, for the kernel's speed."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).contiguous()
