@@ -68,7 +68,7 @@ def test_embedding_of_a_pair_is_sines_then_cosines_of_each_value():
     row = torch.tensor([math.sin(p) for p in phases] + [math.cos(p) for p in phases],
                        dtype=torch.float64)
     expected = (encoder.hidden.weight @ row + encoder.hidden.bias).clamp(min=0)
-    torch.testing.assert_close(encoder.embed(q, k)[1, 0, 2], expected)
+    torch.testing.assert_close(encoder.embed(q, k)[1, 0, :, 2], expected)
 
 
 def test_the_frequencies_are_not_in_checkpoints():
@@ -78,8 +78,8 @@ def test_the_frequencies_are_not_in_checkpoints():
 def test_contract_without_keys_or_queries():
     encoder = PairGeometryEncoder()
     some, none = torch.rand(2, 3, 4), torch.rand(2, 0, 4)
-    assert encoder.contract(some, none, lambda h: h.sum(2)).shape == (2, 3, 32)
-    assert encoder.contract(none, some, lambda h: h.sum(2)).shape == (2, 0, 32)
+    assert encoder.contract(some, none, lambda h: h.sum(3)).shape == (2, 3, 32)
+    assert encoder.contract(none, some, lambda h: h.sum(3)).shape == (2, 0, 32)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])

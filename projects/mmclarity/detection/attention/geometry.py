@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-# A quarter of a megapair at a time: the embedded pairs of one chunk stay near 50 MB in float32.
-PAIRS_PER_CHUNK = 1 << 18
+# Pairs at a time: what a chunk holds (8 MB in float32) stays in the processor's cache.
+PAIRS_PER_CHUNK = 1 << 16
 
 
 def relative_geometry(queries: Tensor, keys: Tensor, eps: float = 1e-3) -> Tensor:
@@ -31,14 +31,17 @@ def relative_geometry(queries: Tensor, keys: Tensor, eps: float = 1e-3) -> Tenso
     Returns:
         Tensor: (..., Nq, Nk, 4), float32 or wider.
     """
-    dtype = torch.promote_types(queries.dtype, torch.float32)
-    queries, keys = queries.to(dtype), keys.to(dtype)
-    q_size = (queries[..., 2:] - queries[..., :2]).clamp(min=eps)[..., :, None, :]
-    k_size = (keys[..., 2:] - keys[..., :2]).clamp(min=eps)[..., None, :, :]
-    q_centre = (queries[..., 2:] + queries[..., :2])[..., :, None, :] / 2
-    k_centre = (keys[..., 2:] + keys[..., :2])[..., None, :, :] / 2
-    offset = (k_centre - q_centre) / q_size
-    return torch.cat([offset.sign() * offset.abs().log1p(), (k_size / q_size).log()], dim=-1)
+    (q_centre, q_size), (k_centre, k_size) = (_centre_and_size(b, eps) for b in (queries, keys))
+    offset = (k_centre[..., None, :, :] - q_centre[..., :, None, :]) / q_size[..., :, None, :]
+    ratio = k_size[..., None, :, :] / q_size[..., :, None, :]
+    return torch.cat([offset.sign() * offset.abs().log1p(), ratio.log()], dim=-1)
+
+
+def _centre_and_size(boxes: Tensor, eps: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """Boxes (..., 4) to two (..., 2), float32 or wider; no size below eps pixels."""
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return (low + high) / 2, (high - low).clamp(min=eps)
 
 
 class BoxEmbedding(nn.Module):
@@ -91,10 +94,37 @@ class PairGeometryEncoder(nn.Module):
         self.hidden = nn.Linear(8 * num_frequencies, hidden_dims)
 
     def embed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Hidden features of all pairs: (B, Nq, Nk, hidden_dims)."""
-        geometry = relative_geometry(queries, keys).to(self.frequency.dtype)
-        phase = (geometry[..., None] * self.frequency).flatten(-2)
-        return self.hidden(torch.cat([phase.sin(), phase.cos()], dim=-1)).relu()
+        """Hidden features of all pairs: boxes (B, Nq, 4), (B, Nk, 4) to (B, Nq, hidden_dims, Nk).
+
+        They come from the sines and cosines of :func:`relative_geometry` times the frequencies,
+        in another order of work. Keys lie along the last axis, so that every step runs over long
+        rows. And sizes only enter as differences b - a of logarithms: sin(f(b - a)) and
+        cos(f(b - a)) are sums of products of a's waves and b's, so that one product with O(Nk)
+        waves of the keys replaces waves of all pairs.
+        """
+        dtype = self.frequency.dtype
+        q_centre, q_size = _centre_and_size(queries)
+        k_centre, k_size = (part.mT for part in _centre_and_size(keys))
+        offset = (k_centre[:, None] - q_centre[..., None]) / q_size[..., None]
+        offset = (offset.sign() * offset.abs().log1p()).to(dtype)
+        # Columns of the weight: sine and cosine; of x, y, width and height; frequencies.
+        weight = self.hidden.weight.unflatten(1, (2, 4, len(self.frequency)))
+        phase = (offset[:, :, :, None] * self.frequency[:, None]).flatten(2, 3)
+        waves = torch.cat([phase.sin(), phase.cos()], dim=2).flatten(0, 1)
+        hidden = weight[:, :, :2].flatten(1).expand(len(waves), -1, -1).bmm(waves)
+
+        sin_weight, cos_weight = weight[:, :, 2:].flatten(2).unbind(1)
+        q_phase = (q_size.log().to(dtype)[..., None] * self.frequency).flatten(2)[:, :, None]
+        k_phase = (k_size.log().to(dtype)[:, :, None] * self.frequency[:, None]).flatten(1, 2)
+        bias = self.hidden.bias[:, None].expand(*queries.shape[:2], -1, -1)
+        per_query = torch.cat([sin_weight * q_phase.cos() + cos_weight * q_phase.sin(),
+                               cos_weight * q_phase.cos() - sin_weight * q_phase.sin(), bias],
+                              dim=3).flatten(0, 1)
+        per_key = torch.cat([k_phase.sin(), k_phase.cos(), torch.ones_like(k_phase[:, :1])], dim=1)
+        per_key = per_key[:, None].expand(-1, queries.size(1), -1, -1).flatten(0, 1)
+        # In place: a further pass over all pairs would cost as much as the product itself.
+        hidden = hidden.baddbmm_(per_query.to(hidden.dtype), per_key.to(hidden.dtype)).relu_()
+        return hidden.unflatten(0, queries.shape[:2])
 
     def contract(self, queries: Tensor, keys: Tensor, combine: Callable[..., Tensor],
                  *per_query: Tensor) -> Tensor:
@@ -103,7 +133,7 @@ class PairGeometryEncoder(nn.Module):
         Args:
             queries (Tensor): Boxes (B, Nq, 4).
             keys (Tensor): Boxes (B, Nk, 4).
-            combine (Callable): Takes hidden features (B, n, Nk, hidden_dims) and a slice of n
+            combine (Callable): Takes hidden features (B, n, hidden_dims, Nk) and a slice of n
                 queries of each of ``per_query``; returns a tensor with n in dim 1.
             per_query (Tensor): Tensors with Nq in dim 1.
         """
@@ -119,7 +149,8 @@ class PairGeometryEncoder(nn.Module):
         for start in range(0, num_queries, chunk):
             parts = [t[:, start:start + chunk] for t in (queries, *per_query)]
             if torch.is_grad_enabled():
-                outputs.append(checkpoint(step, *parts, use_reentrant=False))
+                outputs.append(checkpoint(step, *parts, use_reentrant=False,
+                                          preserve_rng_state=False))
             else:
                 outputs.append(step(*parts))
         return torch.cat(outputs, dim=1)

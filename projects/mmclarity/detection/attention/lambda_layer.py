@@ -1,6 +1,8 @@
 """Lambda layer among the regions of an image."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
@@ -117,32 +119,37 @@ class RegionLambda(BaseRegionAttention):
         return (q.unflatten(-1, (self.num_heads, self.key_dims)), k,
                 v.unflatten(-1, (-1, self.intra_depth)))
 
-    def _position_weights(self, q: Tensor, regions: RegionBatch, sources: RegionBatch) -> Tensor:
-        """(q_n^T E_nmu) / M: shape (B, N, h, u, M)."""
+    def _pair_weights(self, hidden: Tensor, q: Tensor) -> Tensor:
+        """q_n^T E_nmu, from hidden features (B, N, j, M) of pairs: (B, N, h, u, M)."""
+        # Fold the last layer into the queries: the pairs only ever carry the hidden width.
+        weight = self.geometry_key.weight.view(self.key_dims, self.intra_depth, -1).to(q.dtype)
+        bias = self.geometry_key.bias.view(self.key_dims, self.intra_depth).to(q.dtype)
+        folded = torch.einsum('bnhk,kuj->bnhuj', q, weight).flatten(2, 3)
+        offset = torch.einsum('bnhk,ku->bnhu', q, bias).flatten(2)[..., None]
+        return (folded @ hidden.to(q.dtype) + offset).unflatten(2, (-1, self.intra_depth))
 
-        def combine(hidden: Tensor, q: Tensor) -> Tensor:
-            # Fold the last layer into the queries: the pairs only ever carry the hidden width.
-            weight = self.geometry_key.weight.view(self.key_dims, self.intra_depth, -1).to(q.dtype)
-            bias = self.geometry_key.bias.view(self.key_dims, self.intra_depth).to(q.dtype)
-            folded = torch.einsum('bnhk,kuj->bnhuj', q, weight)
-            offset = torch.einsum('bnhk,ku->bnhu', q, bias)
-            return torch.einsum('bnhuj,bnmj->bnhum', folded, hidden.to(q.dtype)) + offset[..., None]
+    def _over_pairs(self, q: Tensor, regions: RegionBatch, sources: RegionBatch,
+                    combine: Callable[[Tensor], Tensor]) -> Tensor:
+        """``combine`` of chunks of the position weights (B, n, h, u, M), divided by M; joined.
 
-        weights = self.geometry.contract(regions.pad(regions.boxes), sources.pad(sources.boxes),
-                                         combine, q)
-        mask = sources.key_mask
-        if mask is None:
-            return weights / weights.size(-1)
-        count = mask.sum(1).clamp(min=1).to(weights.dtype)
-        return weights * (mask.to(weights.dtype) / count[:, None])[:, None, None, None, :]
+        Keys that may not be looked at have weights too: the caller leaves them out.
+        """
+        boxes, mask = sources.pad(sources.boxes), sources.key_mask
+        count = boxes.new_full(q.shape[:1], boxes.size(1)) if mask is None else mask.sum(1)
+        q = q / count.clamp(min=1).to(q.dtype)[:, None, None, None]
+        return self.geometry.contract(
+            regions.pad(regions.boxes), boxes,
+            lambda hidden, part: combine(self._pair_weights(hidden, part)), q)
 
     def attend(self, queries: Tensor, regions: RegionBatch, context: Tensor,
                sources: RegionBatch) -> Tensor:
         q, k, v = self._project(queries, regions, context, sources)
         out = torch.einsum('bnhk,bkv->bnhv', q, content_lambda(k, v))
         if self.geometry is not None:
-            weights = self._position_weights(q, regions, sources)
-            out = out + torch.einsum('bnhum,bmvu->bnhv', weights, v)
+            if sources.key_mask is not None:
+                v = v * sources.key_mask[:, :, None, None].to(v.dtype)
+            out = out + self._over_pairs(q, regions, sources, lambda weights: torch.einsum(
+                'bnhum,bmvu->bnhv', weights, v))
         return regions.unpad(out.flatten(2))
 
     def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
@@ -154,5 +161,8 @@ class RegionLambda(BaseRegionAttention):
         q, k, _ = self._project(queries, regions, context, sources)
         weights = torch.einsum('bnhk,bmku->bnhum', q, k)
         if self.geometry is not None:
-            weights = weights + self._position_weights(q, regions, sources)
+            pairs = self._over_pairs(q, regions, sources, lambda part: part)
+            if sources.key_mask is not None:
+                pairs = pairs * sources.key_mask[:, None, None, None].to(pairs.dtype)
+            weights = weights + pairs
         return regions.split(weights.sum(3).transpose(1, 2), sources)

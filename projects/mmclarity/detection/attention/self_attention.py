@@ -100,7 +100,9 @@ class RegionSelfAttention(BaseRegionAttention):
             return mask, has_key
         bias = self.geometry.contract(
             regions.pad(regions.boxes), sources.pad(sources.boxes),
-            lambda hidden: self.geometry_weight(hidden).clamp(min=1e-6).log()).permute(0, 3, 1, 2)
+            lambda hidden: (self.geometry_weight.weight.to(hidden.dtype) @ hidden
+                            + self.geometry_weight.bias[:, None]).clamp(min=1e-6).log()
+        ).transpose(1, 2)
         if mask is not None:
             bias = bias.masked_fill(~mask, float('-inf'))
         return bias, has_key
