@@ -98,6 +98,30 @@ def test_crop_mirrors_small_images_and_keeps_levels():
         RandomSEMCrop(0)
 
 
+def test_crop_scales_particles_and_their_edges():
+    """At half the size a disc has half the radius, the same grey levels, and edges half as wide."""
+    y, x = np.mgrid[:200, :200]
+    disc = 200 / (1 + np.exp((np.hypot(y - 99.5, x - 99.5) - 40) / 4))
+    for scale in (0.5, 1.25):
+        size = round(200 * scale)
+        out = RandomSEMCrop(size, scale=(scale, scale)).transform(
+            dict(gt=disc[..., None].astype(np.float32)))['gt']
+        assert out.shape == (size, size, 1)
+        y, x = (np.mgrid[:size, :size] + 0.5) / scale - 0.5
+        expected = 200 / (1 + np.exp((np.hypot(y - 99.5, x - 99.5) - 40) / 4))
+        assert np.abs(out[..., 0] - expected).max() < 1.5
+    np.random.seed(0)
+    crop = RandomSEMCrop(32, scale=(0.6, 1.3))
+    assert {crop.transform(dict(gt=disc[:20, :, None]))['gt'].shape for _ in range(20)} == {
+        (32, 32, 1)}
+
+
+@pytest.mark.parametrize('scale', [(0, 1), (1.2, 0.8), (0.5, float('inf'))])
+def test_crop_refuses_scales(scale):
+    with pytest.raises(ValueError, match='scale must be'):
+        RandomSEMCrop(32, scale=scale)
+
+
 def test_report(tmp_path):
     pairs = [(scene(0) / 255, scene(0) / 255)]
     report = RestorationReport(pairs)

@@ -1,6 +1,7 @@
 """What mmagic's transforms lack for SEM images."""
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
@@ -17,25 +18,37 @@ class RandomSEMCrop(BaseTransform):
         key (str): Of the (H, W, 1) image. Defaults to 'gt'.
         gain (tuple[float, float]): Range of a factor on the grey levels, for other contrasts than
             those of the training images. Defaults to (1, 1).
+        scale (tuple[float, float]): Range of a factor on the size, below 1 for smaller particles
+            with steeper edges (averaged over areas), above 1 for larger and softer ones. A
+            network trained on references of one sharpness draws every edge as steep as those.
+            Defaults to (1, 1).
 
     Raises:
-        ValueError: If the size is below 1.
+        ValueError: If the size is below 1 or scale is not a range of positive numbers.
     """
 
-    def __init__(self, size: int, key: str = 'gt',
-                 gain: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(self, size: int, key: str = 'gt', gain: tuple[float, float] = (1.0, 1.0),
+                 scale: tuple[float, float] = (1.0, 1.0)) -> None:
         if size < 1:
             raise ValueError(f'size must be at least 1, got {size}')
-        self.size, self.key, self.gain = size, key, tuple(gain)
+        if not 0 < scale[0] <= scale[1] < np.inf:
+            raise ValueError(f'scale must be a range of positive numbers, got {scale}')
+        self.size, self.key, self.gain, self.scale = size, key, tuple(gain), tuple(scale)
 
     def transform(self, results: dict) -> dict:
         """Cut the square out, in place of the image."""
         image = results[self.key]
-        missing = [max(0, self.size - length) for length in image.shape[:2]]
+        scale = np.random.uniform(*self.scale) if self.scale != (1.0, 1.0) else 1.0
+        side = max(1, round(self.size / scale))
+        missing = [max(0, side - length) for length in image.shape[:2]]
         if any(missing):
             image = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode='symmetric')
-        top, left = (np.random.randint(length - self.size + 1) for length in image.shape[:2])
-        square = image[top:top + self.size, left:left + self.size]
+        top, left = (np.random.randint(length - side + 1) for length in image.shape[:2])
+        square = image[top:top + side, left:left + side]
+        if side != self.size:
+            interpolation = cv2.INTER_AREA if side > self.size else cv2.INTER_CUBIC
+            square = cv2.resize(square.astype(np.float32), (self.size, self.size),
+                                interpolation=interpolation).reshape(self.size, self.size, -1)
         square = np.rot90(square, np.random.randint(4))
         if np.random.randint(2):
             square = square[:, ::-1]
@@ -44,4 +57,5 @@ class RandomSEMCrop(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size}, key={self.key!r}, gain={self.gain})'
+        return (f'{type(self).__name__}(size={self.size}, key={self.key!r}, gain={self.gain}, '
+                f'scale={self.scale})')
