@@ -13,6 +13,7 @@ from mmclarity.restoration.models import restore_batch
 from tests.restoration.test_inferencer import PIX2PIX, UNET, save
 
 MISSING = export.missing_packages()
+SHARP = {**UNET, 'generator': {**UNET['generator'], 'sharpen': 0.5}}
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f'not installed: {", ".join(MISSING)}')
 
 
@@ -23,6 +24,7 @@ def unet(tmp_path) -> torch.nn.Module:
 
 @pytest.mark.parametrize(('model', 'shape'), [
     (UNET, (1, 1)), (UNET, (3, 5)), (UNET, (16, 16)), (UNET, (17, 33)), (UNET, (40, 23)),
+    (SHARP, (3, 5)), (SHARP, (40, 23)),
     # its instance norm needs more than one pixel at the coarsest level, 32 of the image
     (PIX2PIX, (64, 64)), (PIX2PIX, (33, 70))])
 def test_the_graph_without_branches_is_the_model(tmp_path, model, shape):
@@ -45,6 +47,16 @@ def test_export_agrees_with_torch_at_several_sizes(tmp_path, unet):
     other = build_restorer(Config(dict(model=UNET)), save(tmp_path / 'o.pth', seed=5))
     with pytest.raises(RuntimeError, match='differs from torch'):
         export.check_onnx(other, path)
+
+
+@needs_onnx
+def test_the_sharpening_is_exported(tmp_path):
+    built = build_restorer(Config(dict(model=SHARP)), save(tmp_path / 's.pth'))
+    export.export_onnx(built, tmp_path / 's.onnx')
+    assert export.check_onnx(built, tmp_path / 's.onnx', ((1, 32, 48), (2, 37, 71))) < 1e-5
+    plain = build_restorer(Config(dict(model=UNET)), tmp_path / 's.pth')
+    with pytest.raises(RuntimeError, match='differs from torch'):
+        export.check_onnx(plain, tmp_path / 's.onnx')
 
 
 @needs_onnx

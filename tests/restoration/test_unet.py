@@ -3,8 +3,10 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from mmengine.registry import DefaultScope
+from scipy.ndimage import gaussian_filter
 
 from mmclarity.restoration.models import SEMUNet, generator_of, restore_batch
+from mmclarity.restoration.models.unet import pad_to_multiple
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +65,23 @@ def test_output_is_float32_under_autocast():
         assert net(torch.rand(1, 1, 16, 16)).dtype == torch.float32
 
 
+@pytest.mark.parametrize('size', [(1, 1), (5, 3), (40, 33)])
+def test_sharpens_as_scipy_in_evaluation_only(size):
+    """The network starts as the identity: what comes out is the unsharp mask of the image."""
+    x = torch.rand(2, 1, *size)
+    net = tiny(sharpen=0.7)
+    assert torch.equal(net.train()(x), x)
+    mirrored = pad_to_multiple(x, 4).numpy()
+    blurred = gaussian_filter(mirrored, (0, 0, 1, 1), truncate=3.0, mode='nearest')
+    expected = (x + 0.7 * (x - torch.from_numpy(blurred)[..., :size[0], :size[1]]))
+    torch.testing.assert_close(net.eval()(x), expected)
+    assert net.receptive_radius == tiny().receptive_radius + 3
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(net(x), expected)
+
+
 @pytest.mark.parametrize('options, message', [
+    (dict(sharpen=-0.1), 'sharpen'), (dict(sharpen=float('nan')), 'sharpen'),
     (dict(upsampling='cubic'), 'upsampling'), (dict(in_channels=2), 'residual'),
     (dict(base_channels=0), 'at least 1'), (dict(depth=-1), 'depth')])
 def test_refuses_options(options, message):
