@@ -118,6 +118,23 @@ def test_nearly_constant_rdms_keep_their_digits(method):
                                atol=1e-5)
 
 
+@pytest.mark.parametrize('method', ['pearson', 'cosine'])
+@pytest.mark.parametrize('scale', [1e-300, 1e-160, 1e160, 1e300])
+def test_huge_and_tiny_values_have_squares_too(method, scale):
+    a, b = RNG.random((2, 45)), RNG.random((3, 45))
+    np.testing.assert_allclose(compare_rdms(a * scale, b, method), compare_rdms(a, b, method),
+                               atol=1e-12)
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('method', METHODS)
+def test_infinite_entries_are_named_without_other_warnings(method):
+    b = RNG.random((2, 45))
+    b[1, 7] = math.inf
+    with pytest.raises(ValueError, match='b holds infinite entries, the first in RDM 1 at pair 7'):
+        compare_rdms(RNG.random(45), b, method)
+
+
 @pytest.mark.parametrize('a,b,method,match', [
     (np.ones(3), np.ones(6), 'spearman', 'a has 3 stimuli, b 4'),
     (np.ones(3), np.ones(3), 'tau', "'tau' is unknown"),

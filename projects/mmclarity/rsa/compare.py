@@ -15,6 +15,8 @@ from .validation import as_condensed, num_stimuli
 METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
 # Those that compare ranks.
 RANKED = ('spearman', 'kendall', 'rho-a')
+# Pairs that are summed together: some dozens of rows of them stay in the cache.
+STRETCH = 6144
 # Length from which rows are ranked on several threads.
 THREADED = 20_000
 
@@ -86,7 +88,9 @@ def prepare(stack: np.ndarray, method: str) -> np.ndarray:
     check_method(method)
     if method == 'kendall':
         raise ValueError('kendall is no inner product; use compare_rdms')
-    rows = rank_transform(stack) if method in RANKED else stack
+    # Powers of two cost no digits, and the squares of 1e200 or 1e-200 have a place.
+    rows = rank_transform(stack) if method in RANKED else np.ldexp(
+        stack, -np.frexp(np.abs(stack).max(1, initial=0, keepdims=True))[1])
     if method != 'cosine':
         rows = rows - rows.mean(1, keepdims=True)
     constant = (stack == stack[:, :1]).all(1) if method != 'cosine' else ~stack.any(1)
@@ -122,41 +126,70 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
         ValueError: If the method is unknown, sizes differ, or fewer than 3 pairs are left.
     """
     check_method(method)
-    a, b = as_condensed(a, 'a'), as_condensed(b, 'b')
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
-                         'RDMs are compared over the same stimuli')
-    a, b = drop_unknown(a, b)
-    if method == 'kendall':
-        result = tau_a(a, b)
-        result[(a == a[:, :1]).all(1)] = np.nan
-        result[:, (b == b[:, :1]).all(1)] = np.nan
-    else:
+    result = None
+    if method in ('pearson', 'cosine'):
+        # Sums that come out finite were of finite numbers: nobody need look at each before.
+        a, b = (as_condensed(x, name, check_infinite=False) for x, name in ((a, 'a'), (b, 'b')))
+        _check_pairs(a, b)
+        result = _from_sums(a, b, method)
+    if result is None:
+        a, b = as_condensed(a, 'a'), as_condensed(b, 'b')
+        _check_pairs(a, b)
+        a, b = drop_unknown(a, b)
         result = _products(a, b, method)
-        np.clip(result, -1, 1, out=result)
+    np.clip(result, -1, 1, out=result)
     if np.isnan(result).any():
         _warn_undefined(result, method)
     return result
 
 
+def _check_pairs(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
+                         'RDMs are compared over the same stimuli')
+
+
 def _products(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
-    """``prepare(a) @ prepare(b).T`` from raw sums, where that costs no digits."""
+    """Comparison of finite rows with finite rows."""
+    if method == 'kendall':
+        result = tau_a(a, b)
+        result[(a == a[:, :1]).all(1)] = np.nan
+        result[:, (b == b[:, :1]).all(1)] = np.nan
+        return result
     if method in RANKED:
         a, b = rank_transform(a), rank_transform(b)
+    result = _from_sums(a, b, method)
+    return prepare(a, method) @ prepare(b, method).T if result is None else result
+
+
+def _from_sums(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
+    """``prepare(a) @ prepare(b).T`` of values (of ranks, for ranks) from raw sums.
+
+    Returns:
+        np.ndarray | None: None where sums cost digits or are not finite.
+    """
     size = a.shape[1]
-    centred, lengths = [], []
-    for stack in (a, b):
-        squares = np.einsum('ij,ij->i', stack, stack)
-        means = np.zeros(len(stack)) if method == 'cosine' else stack.sum(1) / size
-        variances = squares - size * means**2
-        if (variances <= 1e-6 * squares).any():  # nearly constant, or zero: the slow, exact way
-            return prepare(a, method) @ prepare(b, method).T
-        centred.append(means)
-        lengths.append(np.sqrt(variances))
-    products = a @ b.T - size * centred[0][:, None] * centred[1]
+    products = np.zeros((len(a), len(b)))
+    squares, sums = ([np.zeros(len(rows)) for rows in (a, b)] for _ in range(2))
+    # A stretch at a time: it is read from memory once, and from the cache for the other sums.
+    with np.errstate(invalid='ignore', over='ignore'):
+        for start in range(0, size, STRETCH):
+            parts = [rows[:, start:start + STRETCH] for rows in (a, b)]
+            products += parts[0] @ parts[1].T
+            for part, square, total in zip(parts, squares, sums):
+                square += np.einsum('ij,ij->i', part, part)
+                if method != 'cosine':
+                    total += part.sum(1)
+        variances = squares
+        if method != 'cosine':
+            variances = [square - total**2 / size for square, total in zip(squares, sums)]
+            products -= sums[0][:, None] * (sums[1] / size)
+    # Nearly constant, tiny, zero, infinite or unknown: no comparison with those is true.
+    if not all((v > 1e-6 * s + 1e-290).all() for v, s in zip(variances, squares)):
+        return None
     if method == 'rho-a':
         return products * (12 / (size**3 - size))
-    return products / lengths[0][:, None] / lengths[1]
+    return products / np.sqrt(variances[0])[:, None] / np.sqrt(variances[1])
 
 
 def _warn_undefined(result: np.ndarray, method: str) -> None:

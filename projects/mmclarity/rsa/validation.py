@@ -39,7 +39,8 @@ def as_array(values: Any, name: str) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
-def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.ndarray:
+def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6,
+                 check_infinite: bool = True) -> np.ndarray:
     """One or several RDMs as condensed rows.
 
     Args:
@@ -49,6 +50,8 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
             their mirror image; and else one matrix, which must then be a proper one.
         name (str): What messages call it.
         tolerance (float): Largest asymmetry and diagonal, relative to the largest entry.
+        check_infinite (bool): Refuse infinite entries here; else the caller does. Defaults to
+            True.
 
     Returns:
         np.ndarray: (S, P), float64, P = n (n - 1) / 2. NaN (unknown pairs) is kept.
@@ -77,7 +80,7 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
     if n < 3:
         raise ValueError(f'{name} has {n} stimuli; RDMs of fewer than 3 cannot be compared')
     # One sum tells whether all is finite, in a third of the time of looking at each entry.
-    if not np.isfinite(rows.sum()) and np.isinf(rows).any():
+    if check_infinite and not np.isfinite(rows.sum()) and np.isinf(rows).any():
         row, pair = np.argwhere(np.isinf(rows))[0]
         raise ValueError(f'{name} holds infinite entries, the first in RDM {row} at pair {pair}; '
                          'mark unknown pairs by NaN')

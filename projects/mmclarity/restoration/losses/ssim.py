@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from .window import BLOCK, filter_strip, spread_strip
 
 # Pixels worked on at a time: the maps of one chunk stay in a CPU's cache, and fill a GPU.
-CHUNK_PIXELS = dict(cpu=1 << 16, cuda=1 << 22)
+CHUNK_PIXELS = dict(cpu=1 << 17, cuda=1 << 22)
 
 
 def check_images(x: Tensor, y: Tensor, data_range: float, size: int, sigma: float) -> None:
