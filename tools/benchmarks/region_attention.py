@@ -46,6 +46,7 @@ from mmclarity.detection.attention import (  # noqa: E402
     RegionSelfAttention,
     RegionSourceTargetAttention,
 )
+from mmclarity.engine.allocator import keep_freed_memory  # noqa: E402
 from tools.benchmarks.timing import (  # noqa: E402
     machine_line,
     measure,
@@ -291,6 +292,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--threads', type=int, help="CPU threads; default: torch's choice")
     parser.add_argument('--scale', type=float,
                         help='of the 1280x720 image; default 0.5 on the CPU, else 1')
+    parser.add_argument('--keep-memory', action='store_true',
+                        help='let the process keep freed memory, as tools/train.py does: without '
+                             'it clearing pages is a tenth of the time, and most of the spread')
     parser.add_argument('--json', metavar='OUT', help='also write every timing there')
     parser.add_argument('--quick', action='store_true',
                         help='a trial of all parts in a minute; its numbers mean little')
@@ -314,6 +318,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.keep_memory:
+        keep_freed_memory()
     MMLogger.get_current_instance().setLevel('WARNING')  # init_weights logs each parameter
     warnings.filterwarnings('ignore', message='.*(pkg_resources|torch.meshgrid)')
     device = torch.device(args.device)

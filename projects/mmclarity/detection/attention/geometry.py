@@ -102,20 +102,14 @@ class PairGeometryEncoder(nn.Module):
         cos(f(b - a)) are sums of products of a's waves and b's, so that one product with O(Nk)
         waves of the keys replaces waves of all pairs.
         """
-        dtype = self.frequency.dtype
-        q_centre, q_size = _centre_and_size(queries)
-        k_centre, k_size = (part.mT for part in _centre_and_size(keys))
-        offset = (k_centre[:, None] - q_centre[..., None]) / q_size[..., None]
-        offset = (offset.sign() * offset.abs().log1p()).to(dtype)
         # Columns of the weight: sine and cosine; of x, y, width and height; frequencies.
         weight = self.hidden.weight.unflatten(1, (2, 4, len(self.frequency)))
-        phase = (offset[:, :, :, None] * self.frequency[:, None]).flatten(2, 3)
-        waves = torch.cat([phase.sin(), phase.cos()], dim=2).flatten(0, 1)
+        waves, q_size, k_size = self._waves(queries, keys)
         hidden = weight[:, :, :2].flatten(1).expand(len(waves), -1, -1).bmm(waves)
 
         sin_weight, cos_weight = weight[:, :, 2:].flatten(2).unbind(1)
-        q_phase = (q_size.log().to(dtype)[..., None] * self.frequency).flatten(2)[:, :, None]
-        k_phase = (k_size.log().to(dtype)[:, :, None] * self.frequency[:, None]).flatten(1, 2)
+        q_phase = (q_size[..., None] * self.frequency).flatten(2)[:, :, None]
+        k_phase = (k_size[:, :, None] * self.frequency[:, None]).flatten(1, 2)
         bias = self.hidden.bias[:, None].expand(*queries.shape[:2], -1, -1)
         per_query = torch.cat([sin_weight * q_phase.cos() + cos_weight * q_phase.sin(),
                                cos_weight * q_phase.cos() - sin_weight * q_phase.sin(), bias],
@@ -125,6 +119,21 @@ class PairGeometryEncoder(nn.Module):
         # In place: a further pass over all pairs would cost as much as the product itself.
         hidden = hidden.baddbmm_(per_query.to(hidden.dtype), per_key.to(hidden.dtype)).relu_()
         return hidden.unflatten(0, queries.shape[:2])
+
+    @torch.no_grad()
+    def _waves(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the centres, (B Nq, 4 num_frequencies, Nk), and log sizes (B, Nq, 2), (B, 2, Nk)."""
+        dtype = self.frequency.dtype
+        q_centre, q_size = _centre_and_size(queries)
+        k_centre, k_size = (part.mT.contiguous() for part in _centre_and_size(keys))
+        offset = (k_centre[:, None] - q_centre[..., None]).div_(q_size[..., None])
+        offset = offset.abs().log1p_().copysign_(offset).to(dtype)
+        phase = offset[:, :, :, None] * self.frequency[:, None]
+        # Straight into place: fresh memory costs more than the sines.
+        waves = phase.new_empty(*phase.shape[:2], 2, *phase.shape[2:])
+        torch.sin(phase, out=waves[:, :, 0])
+        torch.cos(phase, out=waves[:, :, 1])
+        return (waves.flatten(0, 1).flatten(1, 3), q_size.log().to(dtype), k_size.log().to(dtype))
 
     def contract(self, queries: Tensor, keys: Tensor, combine: Callable[..., Tensor],
                  *per_query: Tensor) -> Tensor:
