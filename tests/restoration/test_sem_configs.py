@@ -33,6 +33,7 @@ def test_the_four_networks_have_a_config_of_each_kind():
     for kind in ('sem', 'phantom'):
         assert {f'{name}_{kind}' for name in (
             'mse_unet', 'ssim_unet', 'pix2pix', 'composite_unet')} <= set(NAMES)
+    assert 'sharp_unet_sem' in NAMES
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -1,6 +1,6 @@
 # As long as the U-nets of sem_iters.py. Generator and discriminator have an optimiser each, with
 # the published rate and momentum.
-max_iters = 2000
+max_iters = 4000
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,5 +1,5 @@
 # Iterations of one small machine: AdamW, bfloat16 with channels-last, averaged weights.
-max_iters = 2000
+max_iters = 4000
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -17,7 +17,7 @@ METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
 RANKED = ('spearman', 'kendall', 'rho-a')
 # Pairs that are summed together: some dozens of rows of them stay in the cache.
 STRETCH = 6144
-# Length from which rows are ranked on several threads.
+# Length from which rows are ranked on several threads: shorter ones wait for one another.
 THREADED = 20_000
 
 
@@ -36,35 +36,38 @@ def rank_transform(stack: np.ndarray) -> np.ndarray:
     workers = min(len(stack), available_cpus()) if stack.shape[1] > THREADED else 1
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:  # sorting lets other threads run
-            list(pool.map(_rank_rows, stack[:, None], ranks[:, None]))
+            list(pool.map(_rank_rows, np.array_split(stack, workers),
+                          np.array_split(ranks, workers)))
     else:
         _rank_rows(stack, ranks)
     return ranks
 
 
 def _rank_rows(rows: np.ndarray, out: np.ndarray) -> None:
-    """Ranks of finite rows into ``out``, by one sort of integers instead of a sort of indices.
+    """Ranks of finite rows into ``out``, by one sort of floats instead of a sort of indices.
 
-    The bits of a float, its sign bit turned (all bits if negative), order as the number does. The
-    lowest ones give way to the index, so that sorting the keys sorts the indices along; entries
-    that differ in those lowest bits only, or not at all, are put right afterwards.
+    The lowest bits of each number give way to its index, so that sorting the numbers sorts the
+    indices along; entries that differ in those lowest bits only, or not at all, are put right
+    afterwards. One row at a time: it stays in the cache.
     """
     size = rows.shape[1]
-    low = np.uint64((1 << max(1, (size - 1).bit_length())) - 1)
-    bits = (rows + 0.0).view(np.uint64)  # -0.0 and 0.0 are one number
-    keys = np.where(bits >> np.uint64(63), ~bits, bits | np.uint64(1 << 63)) & ~low
-    keys |= np.arange(size, dtype=np.uint64)
-    keys.sort(axis=1)
-    order = (keys & low).astype(np.intp)
-    np.put_along_axis(out, order, np.arange(1.0, size + 1)[None], 1)
-    keys &= ~low
-    close = keys[:, 1:] == keys[:, :-1]
-    for row in np.flatnonzero(close.any(1)):
-        among = np.concatenate([[False], close[row]]) | np.concatenate([close[row], [False]])
-        members, places = order[row][among], np.flatnonzero(among)
-        # Runs lie apart in rank: ranks among the members, then the places they share.
-        within = rankdata(rows[row][members])
-        out[row, members] = np.interp(within, np.arange(1, len(places) + 1), places + 1.0)
+    low = np.int64((1 << max(1, (size - 1).bit_length())) - 1)
+    index, places = np.arange(size), np.arange(1.0, size + 1)
+    for row, ranks in zip(rows, out):
+        keys = (row + 0.0).view(np.int64)  # -0.0 and 0.0 are one number
+        keys &= ~low
+        keys |= index
+        keys.view(np.float64).sort()
+        order = keys & low
+        ranks[order] = places
+        keys ^= order
+        close = keys[1:] == keys[:-1]
+        if close.any():
+            among = np.concatenate([[False], close]) | np.concatenate([close, [False]])
+            members, where = order[among], np.flatnonzero(among)
+            # Runs lie apart in rank: ranks among the members, then the places they share.
+            within = rankdata(row[members])
+            ranks[members] = np.interp(within, np.arange(1, len(where) + 1), where + 1.0)
 
 
 def _all_finite(stack: np.ndarray) -> bool:
