@@ -293,8 +293,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--scale', type=float,
                         help='of the 1280x720 image; default 0.5 on the CPU, else 1')
     parser.add_argument('--keep-memory', action='store_true',
-                        help='let the process keep freed memory, as tools/train.py does: without '
-                             'it clearing pages is a tenth of the time, and most of the spread')
+                        help='let the process keep freed memory, as tools/train.py does')
     parser.add_argument('--json', metavar='OUT', help='also write every timing there')
     parser.add_argument('--quick', action='store_true',
                         help='a trial of all parts in a minute; its numbers mean little')

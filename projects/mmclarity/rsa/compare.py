@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from ..cpus import available_cpus
 from .kendall import tau_a
-from .validation import as_condensed, num_stimuli
+from .validation import condensed_rows, num_stimuli, refuse_infinite
 
 METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
 # Those that compare ranks.
@@ -129,27 +129,20 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
         ValueError: If the method is unknown, sizes differ, or fewer than 3 pairs are left.
     """
     check_method(method)
-    result = None
-    if method in ('pearson', 'cosine'):
-        # Sums that come out finite were of finite numbers: nobody need look at each before.
-        a, b = (as_condensed(x, name, check_infinite=False) for x, name in ((a, 'a'), (b, 'b')))
-        _check_pairs(a, b)
-        result = _from_sums(a, b, method)
+    a, b = condensed_rows(a, 'a'), condensed_rows(b, 'b')
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
+                         'RDMs are compared over the same stimuli')
+    # Sums that come out finite were of finite numbers: nobody need look at each before.
+    result = None if method in RANKED else _from_sums(a, b, method)
     if result is None:
-        a, b = as_condensed(a, 'a'), as_condensed(b, 'b')
-        _check_pairs(a, b)
-        a, b = drop_unknown(a, b)
-        result = _products(a, b, method)
+        refuse_infinite(a, 'a')
+        refuse_infinite(b, 'b')
+        result = _products(*drop_unknown(a, b), method)
     np.clip(result, -1, 1, out=result)
     if np.isnan(result).any():
         _warn_undefined(result, method)
     return result
-
-
-def _check_pairs(a: np.ndarray, b: np.ndarray) -> None:
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
-                         'RDMs are compared over the same stimuli')
 
 
 def _products(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:

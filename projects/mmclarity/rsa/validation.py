@@ -39,8 +39,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
-def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6,
-                 check_infinite: bool = True) -> np.ndarray:
+def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.ndarray:
     """One or several RDMs as condensed rows.
 
     Args:
@@ -50,8 +49,6 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6,
             their mirror image; and else one matrix, which must then be a proper one.
         name (str): What messages call it.
         tolerance (float): Largest asymmetry and diagonal, relative to the largest entry.
-        check_infinite (bool): Refuse infinite entries here; else the caller does. Defaults to
-            True.
 
     Returns:
         np.ndarray: (S, P), float64, P = n (n - 1) / 2. NaN (unknown pairs) is kept.
@@ -61,6 +58,13 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6,
             an entry is infinite, or there are fewer than 3 stimuli.
         TypeError: If it does not hold real numbers.
     """
+    rows = condensed_rows(rdm, name, tolerance)
+    refuse_infinite(rows, name)
+    return rows
+
+
+def condensed_rows(rdm: Any, name: str, tolerance: float = 1e-6) -> np.ndarray:
+    """:func:`as_condensed` without the look for infinite entries."""
     array = as_array(rdm, name)
     if array.ndim == 2 and array.shape[0] == array.shape[1] and array.shape[0] >= 3 and \
             not _is_stack(array, tolerance):
@@ -79,12 +83,16 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6,
                          f'{error}') from None
     if n < 3:
         raise ValueError(f'{name} has {n} stimuli; RDMs of fewer than 3 cannot be compared')
+    return np.ascontiguousarray(rows)
+
+
+def refuse_infinite(rows: np.ndarray, name: str) -> None:
+    """Raise a ValueError that names the first infinite entry of (S, P), if there is one."""
     # One sum tells whether all is finite, in a third of the time of looking at each entry.
-    if check_infinite and not np.isfinite(rows.sum()) and np.isinf(rows).any():
+    if not np.isfinite(rows.sum()) and np.isinf(rows).any():
         row, pair = np.argwhere(np.isinf(rows))[0]
         raise ValueError(f'{name} holds infinite entries, the first in RDM {row} at pair {pair}; '
                          'mark unknown pairs by NaN')
-    return np.ascontiguousarray(rows)
 
 
 def _is_stack(array: np.ndarray, tolerance: float) -> bool:

@@ -34,7 +34,7 @@ def relative_geometry(queries: Tensor, keys: Tensor, eps: float = 1e-3) -> Tenso
     (q_centre, q_size), (k_centre, k_size) = (_centre_and_size(b, eps) for b in (queries, keys))
     offset = (k_centre[..., None, :, :] - q_centre[..., :, None, :]) / q_size[..., :, None, :]
     ratio = k_size[..., None, :, :] / q_size[..., :, None, :]
-    return torch.cat([offset.sign() * offset.abs().log1p(), ratio.log()], dim=-1)
+    return torch.cat([_signed_log1p(offset), ratio.log()], dim=-1)
 
 
 def _centre_and_size(boxes: Tensor, eps: float = 1e-3) -> tuple[Tensor, Tensor]:
@@ -42,6 +42,10 @@ def _centre_and_size(boxes: Tensor, eps: float = 1e-3) -> tuple[Tensor, Tensor]:
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
     low, high = boxes[..., :2], boxes[..., 2:]
     return (low + high) / 2, (high - low).clamp(min=eps)
+
+
+def _signed_log1p(offset: Tensor) -> Tensor:
+    return offset.abs().log1p_().copysign_(offset)
 
 
 class BoxEmbedding(nn.Module):
@@ -127,9 +131,8 @@ class PairGeometryEncoder(nn.Module):
         q_centre, q_size = _centre_and_size(queries)
         k_centre, k_size = (part.mT.contiguous() for part in _centre_and_size(keys))
         offset = (k_centre[:, None] - q_centre[..., None]).div_(q_size[..., None])
-        offset = offset.abs().log1p_().copysign_(offset).to(dtype)
-        phase = offset[:, :, :, None] * self.frequency[:, None]
-        # Straight into place: fresh memory costs more than the sines.
+        phase = _signed_log1p(offset).to(dtype)[:, :, :, None] * self.frequency[:, None]
+        # Straight into place: to join them afterwards would copy the waves of all pairs.
         waves = phase.new_empty(*phase.shape[:2], 2, *phase.shape[2:])
         torch.sin(phase, out=waves[:, :, 0])
         torch.cos(phase, out=waves[:, :, 1])

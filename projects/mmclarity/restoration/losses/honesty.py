@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from .window import gaussian_window
+from .window import gaussian_taps, smooth
 
 # Ratio of the two widths at which a difference of Gaussians is nearest to a Laplacian (Marr and
 # Hildreth 1980).
@@ -49,12 +49,12 @@ class ExcessStructureLoss(nn.Module):
         for index, radius in enumerate(self.radii):
             sigma = radius / math.sqrt(2)
             for name, width in (('fine', sigma), ('coarse', RATIO * sigma)):
-                self.register_buffer(f'{name}_{index}', _taps(width), persistent=False)
+                self.register_buffer(f'{name}_{index}', gaussian_taps(width), persistent=False)
 
     def blobs(self, image: Tensor, index: int) -> Tensor:
         """Difference of Gaussians of one scale, of the size of the image, (N, C, H, W)."""
         fine, coarse = (getattr(self, f'{name}_{index}') for name in ('fine', 'coarse'))
-        return _smooth(image, fine) - _smooth(image, coarse)
+        return smooth(image, fine) - smooth(image, coarse)
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of two batches (N, C, H, W), a scalar."""
@@ -70,15 +70,3 @@ class ExcessStructureLoss(nn.Module):
                 allowed = torch.where(mine * real > 0, real.abs(), torch.zeros_like(real))
                 loss = loss + F.relu(mine.abs() - allowed - self.margin).mean()
         return loss * (self.loss_weight / len(self.radii))
-
-
-def _taps(sigma: float) -> Tensor:
-    return gaussian_window(2 * max(1, math.ceil(3 * sigma)) + 1, sigma).float()
-
-
-def _smooth(image: Tensor, taps: Tensor) -> Tensor:
-    """Separable filter; the border repeats its last pixels."""
-    channels, half = image.shape[1], len(taps) // 2
-    image = F.pad(image, (half, half, half, half), mode='replicate')
-    image = F.conv2d(image, taps.expand(channels, 1, 1, -1), groups=channels)
-    return F.conv2d(image, taps.view(-1, 1).expand(channels, 1, -1, 1), groups=channels)

@@ -1,9 +1,11 @@
 """Gaussian windows as banded matrices: a separable filter at the speed of matrix products."""
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Outputs of one banded product. 64 outputs of an 11-tap window need 74 inputs, so a product does
@@ -17,6 +19,19 @@ def gaussian_window(size: int, sigma: float) -> Tensor:
     offset = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     window = torch.exp(-offset.square() / (2 * sigma**2))
     return window / window.sum()
+
+
+def gaussian_taps(sigma: float) -> Tensor:
+    """A Gaussian out to three standard deviations, at least one pixel: odd (size,), float32."""
+    return gaussian_window(2 * max(1, math.ceil(3 * sigma)) + 1, sigma).float()
+
+
+def smooth(image: Tensor, taps: Tensor) -> Tensor:
+    """Separable filter of (N, C, H, W) to the same; the border repeats its last pixels."""
+    channels, half = image.shape[1], len(taps) // 2
+    image = F.pad(image, (half, half, half, half), mode='replicate')
+    image = F.conv2d(image, taps.expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(image, taps.view(-1, 1).expand(channels, 1, -1, 1), groups=channels)
 
 
 @lru_cache(maxsize=64)

@@ -8,10 +8,8 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..losses.window import gaussian_window
+from ..losses.window import gaussian_taps, smooth
 
-# Of the Gaussian of an unsharp mask: three standard deviations.
-SHARPEN_RADIUS = 3
 UPSAMPLINGS = ('nearest', 'bilinear', 'deconv', 'pixelshuffle')
 
 
@@ -30,12 +28,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 def unsharp_mask(image: Tensor, amount: float) -> Tensor:
     """``image + amount * (image - blurred)``, (N, C, H, W), by a Gaussian of one pixel."""
-    window = gaussian_window(2 * SHARPEN_RADIUS + 1, 1.0).to(image)
-    blurred = image.flatten(0, 1)[:, None]
-    for kernel, pad in ((window[:, None], (0, 0, SHARPEN_RADIUS, SHARPEN_RADIUS)),
-                        (window[None], (SHARPEN_RADIUS, SHARPEN_RADIUS, 0, 0))):
-        blurred = F.conv2d(F.pad(blurred, pad, mode='replicate'), kernel[None, None])
-    return image + amount * (image - blurred.reshape(image.shape))
+    return image + amount * (image - smooth(image, gaussian_taps(1.0).to(image)))
 
 
 class ConvBlock(nn.Module):
@@ -163,7 +156,7 @@ class SEMUNet(BaseModule):
         """Pixels beyond which nothing changes an output pixel; an overlap of tiles this wide."""
         convs = len([m for m in self.encoder[0].modules() if isinstance(m, nn.Conv2d)])
         below = sum(2 * convs * 2**level for level in range(self.depth)) + convs * self.stride
-        return below + 2 * self.stride + (SHARPEN_RADIUS if self.sharpen else 0)
+        return below + 2 * self.stride + (len(gaussian_taps(1.0)) // 2 if self.sharpen else 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch.
