@@ -19,7 +19,6 @@ test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
-    dtype='bfloat16',
     optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))
 max_epochs = 20
 param_scheduler = [

@@ -22,4 +22,4 @@ val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
                       dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook')]
+custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook', evaluation=True)]

@@ -31,6 +31,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(by=('scene', ), instance_attribute='degraded')
 test_evaluator = val_evaluator
 
-custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook')]
+custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook', evaluation=True)]
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=8)

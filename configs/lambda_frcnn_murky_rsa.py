@@ -13,7 +13,7 @@ custom_imports = dict(
     allow_failed_imports=False)
 custom_hooks = [
     dict(type='RandomStateHook'),
-    dict(type='MixedPrecisionHook'),
+    dict(type='MixedPrecisionHook', evaluation=True),
     dict(
         type='RSAHook',
         stimuli=surfaces + 'stimuli',

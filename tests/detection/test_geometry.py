@@ -90,7 +90,9 @@ def test_box_embedding_tells_boxes_apart_and_is_finite(dtype):
     out = embed(torch.tensor([left, right, [5, 5, 5, 5], [0, 0, 8192, 4096], [9, 2, 3, 1], left],
                              dtype=dtype))
     assert out.isfinite().all() and out.dtype == torch.float32
-    assert torch.equal(out[0], out[5]) and (out[0] - out[1]).abs().max() > 0.1
+    # Matrix products of some processors round a row by where it stands.
+    torch.testing.assert_close(out[0], out[5])
+    assert (out[0] - out[1]).abs().max() > 0.1
     assert embed(torch.zeros(0, 4)).shape == (0, 16)
 
 

@@ -93,8 +93,8 @@ def test_amp_on_each_device(config, monkeypatch):
     cfg = load_config(config)
     cli.enable_amp(cfg)
     cli.enable_amp(cfg)
-    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper' and cfg.val_cfg.fp16
-    assert cfg.custom_hooks == [dict(type='MixedPrecisionHook')]
+    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+    assert cfg.custom_hooks == [dict(type='MixedPrecisionHook', evaluation=True)]
 
 
 def test_amp_reaches_each_network_of_a_gan(monkeypatch):

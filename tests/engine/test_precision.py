@@ -8,7 +8,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 
-from mmclarity.engine import AutocastOptimWrapper, keep_float32
+from mmclarity.engine import AutocastOptimWrapper, has_bfloat16_units, keep_float32
 from mmclarity.engine.cli import enable_amp
 from tests.engine.toy_parts import ToyModel, write_config
 
@@ -25,7 +25,7 @@ class Net(nn.Module):
 
 
 def wrapper(model, **kwargs):
-    kwargs.setdefault('device_type', 'cpu')
+    kwargs = {'device_type': 'cpu', 'dtype': 'bfloat16', **kwargs}
     return AutocastOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), **kwargs)
 
 
@@ -78,7 +78,7 @@ def test_built_from_a_config_and_wrong_arguments():
     model = Net()
     built = OPTIM_WRAPPERS.build(dict(type='AutocastOptimWrapper', device_type='cpu',
                                       optimizer=torch.optim.SGD(model.parameters(), lr=1)))
-    assert built.cast_dtype == torch.bfloat16
+    assert built.cast_dtype == (torch.bfloat16 if has_bfloat16_units() else torch.float32)
     with pytest.raises(ValueError, match='float16 needs CUDA'):
         wrapper(model, dtype='float16')
     with pytest.raises(ValueError, match="'int8'"):
@@ -127,8 +127,39 @@ def test_output_layers_stay_in_float32_also_in_copies():
     assert torch.equal(scores, expected)
 
 
-def test_amp_flag_covers_training_and_validation(tmp_path, monkeypatch):
+@pytest.mark.parametrize('line,expected', [
+    ('flags\t\t: fpu avx512f avx512_bf16 sse', True), ('flags : avx2 amx_tile amx_bf16', True),
+    ('Features\t: fp asimd i8mm bf16', True), ('flags\t: fpu avx2 avx512f avx512_vnni', False),
+    ('model name : bf16 maker', False), ('', False)])
+def test_bfloat16_units_are_read_from_the_processors_flags(tmp_path, line, expected):
+    cpuinfo = tmp_path / 'cpuinfo'
+    cpuinfo.write_text(f'processor : 0\n{line}\n\nprocessor : 1\n{line}\n')
+    assert has_bfloat16_units(str(cpuinfo)) is expected
+    assert has_bfloat16_units(str(tmp_path / 'missing')) is False
+
+
+@pytest.mark.parametrize('units', [True, False])
+def test_automatic_type_is_one_the_processor_computes_in(monkeypatch, units):
+    monkeypatch.setattr('mmclarity.engine.optim_wrapper.has_bfloat16_units', lambda: units)
+    model, images = Net(), torch.randn(4, 3, 16, 16)
+    gradients(wrapper(model, dtype='auto'), model, images)
+    assert model.features.dtype == (torch.bfloat16 if units else torch.float32)
+    gradients(wrapper(model), model, images)  # who names a type gets it
+    assert model.features.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('capability,dtype', [((7, 5), torch.float16), ((8, 0), torch.bfloat16),
+                                              ((9, 0), torch.bfloat16)])
+def test_automatic_type_on_a_gpu(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
+    assert wrapper(Net(), dtype='auto', device_type='cuda').cast_dtype == dtype
+
+
+@pytest.mark.parametrize('units', [True, False])
+def test_amp_flag_covers_training_and_validation(tmp_path, monkeypatch, units):
     monkeypatch.setattr('mmclarity.engine.cli.get_device', lambda: 'cpu')
+    for module in ('precision', 'optim_wrapper'):
+        monkeypatch.setattr(f'mmclarity.engine.{module}.has_bfloat16_units', lambda: units)
     cfg = Config.fromfile(write_config(tmp_path))
     enable_amp(cfg)
     cfg.train_cfg.max_epochs = 1
@@ -143,8 +174,8 @@ def test_amp_flag_covers_training_and_validation(tmp_path, monkeypatch):
     monkeypatch.setattr(ToyModel, 'forward', spy)
     runner = Runner.from_cfg(cfg)
     runner.train()
-    assert seen == dict(loss=(torch.bfloat16, torch.float32),
-                        predict=(torch.bfloat16, torch.float32))
+    low = torch.bfloat16 if units else torch.float32
+    assert seen == dict(loss=(low, torch.float32), predict=(low, torch.float32))
     assert all(value.isfinite().all() for value in runner.model.state_dict().values())
 
 

@@ -7,8 +7,8 @@ test_cfg = dict(type='TestLoop')
 adam = dict(type='Adam', lr=2e-4, betas=(0.5, 0.999))
 optim_wrapper = dict(
     constructor='MultiOptimWrapperConstructor',
-    generators=dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=adam),
-    discriminators=dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=adam))
+    generators=dict(type='AutocastOptimWrapper', optimizer=adam),
+    discriminators=dict(type='AutocastOptimWrapper', optimizer=adam))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1.0, end_factor=0.01, by_epoch=False,
          begin=max_iters // 2, end=max_iters),

@@ -5,7 +5,6 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
-    dtype='bfloat16',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0))
 param_scheduler = [

@@ -6,7 +6,7 @@ without a GPU, and the two command lines (:mod:`mmclarity.engine.cli`).
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .optim_wrapper import AutocastOptimWrapper
-from .precision import MixedPrecisionHook, keep_float32
+from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
 from .random_state import RandomStateHook
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     'AutocastOptimWrapper',
     'MixedPrecisionHook',
     'RandomStateHook',
+    'has_bfloat16_units',
     'keep_float32',
 ]

@@ -5,6 +5,7 @@ import os
 import os.path as osp
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .. import compat
 
@@ -30,7 +31,7 @@ def _common_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--work-dir', help='folder for logs and results '
                         '(default: work_dirs/NAME_OF_CONFIG)')
     parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: bfloat16 on the CPU, float16 on CUDA')
+                        help='mixed precision: float16 on CUDA, bfloat16 on a CPU that has it')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='settings that replace those of the config, e.g. data_root=PATH '
                         'train_cfg.max_epochs=3 key="[a,b]"')
@@ -90,7 +91,10 @@ def _wrappers(cfg: Config) -> list[dict]:
 
 
 def enable_amp(cfg: Config, train: bool = True) -> None:
-    """Mixed precision: mmengine's way on CUDA, ours on the CPU (there in validation too)."""
+    """Mixed precision: mmengine's way on CUDA, ours on the CPU (there in validation too).
+
+    On a CPU without bfloat16 units all stays in float32, which is faster there.
+    """
     cuda = get_device() != 'cpu'
     for wrapper in _wrappers(cfg) if train else ():
         kind = wrapper.get('type', 'OptimWrapper')
@@ -101,17 +105,16 @@ def enable_amp(cfg: Config, train: bool = True) -> None:
         wrapper.setdefault('loss_scale', 'dynamic')
     if cuda:
         return
-    for key, loop in (('val_cfg', 'ValLoop'), ('test_cfg', 'TestLoop')):
-        if cfg.get(key) is not None and cfg[key].get('type', loop) == loop:
-            cfg[key]['fp16'] = True  # mmengine's name; on the CPU it means bfloat16
-    add_hook(cfg, 'MixedPrecisionHook')
+    set_hook(cfg, 'MixedPrecisionHook', evaluation=True)
 
 
-def add_hook(cfg: Config, name: str) -> None:
-    """Append a hook to ``custom_hooks`` unless it is there."""
+def set_hook(cfg: Config, name: str, **options: Any) -> None:
+    """Give a hook of ``custom_hooks`` these options; it is appended if it is not there."""
     hooks = list(cfg.get('custom_hooks') or [])
-    if not any(hook.get('type') == name for hook in hooks if isinstance(hook, dict)):
-        cfg.custom_hooks = [*hooks, dict(type=name)]
+    mine = [hook for hook in hooks if isinstance(hook, dict) and hook.get('type') == name]
+    for hook in mine:
+        hook.update(options)
+    cfg.custom_hooks = hooks if mine else [*hooks, dict(type=name, **options)]
 
 
 def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:
@@ -173,7 +176,7 @@ def train(args: argparse.Namespace) -> None:
             raise UsageError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in '
                              'the config: N is the batch size its learning rate was chosen for')
         cfg.auto_scale_lr.enable = True
-    add_hook(cfg, 'RandomStateHook')
+    set_hook(cfg, 'RandomStateHook')
     saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     if saving and saving.get('type') == 'CheckpointHook':
         saving['type'] = 'AtomicCheckpointHook'

@@ -10,6 +10,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from .precision import has_bfloat16_units
+
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -23,8 +25,9 @@ class AutocastOptimWrapper(OptimWrapper):
     optimiser's state stay float32. See also :class:`mmclarity.engine.MixedPrecisionHook`.
 
     Args:
-        dtype: ``'bfloat16'``, ``'float16'``, or ``None`` for bfloat16 on the CPU and float16 on
-            CUDA.
+        dtype: ``'bfloat16'``, ``'float16'``, or ``'auto'`` for the fastest that the device itself
+            computes in: bfloat16, on an older GPU float16, and on a CPU that would have to emulate
+            bfloat16 (:func:`mmclarity.engine.has_bfloat16_units`) float32.
         loss_scale: ``'dynamic'``, a fixed scale, or the arguments of ``GradScaler``; it has an
             effect for float16 only.
         device_type: ``'cpu'`` or ``'cuda'``; ``None`` takes the device mmengine trains on.
@@ -37,23 +40,27 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def __init__(
         self,
-        dtype: str | None = None,
+        dtype: str = 'auto',
         loss_scale: str | float | dict = 'dynamic',
         device_type: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.device_type = device_type or get_device().split(':')[0]
-        if dtype is None:
-            dtype = 'bfloat16' if self.device_type == 'cpu' else 'float16'
-        if dtype not in _DTYPES:
-            raise ValueError(f'dtype must be one of {sorted(_DTYPES)} or None, got {dtype!r}')
-        self.cast_dtype = _DTYPES[dtype]
+        if dtype != 'auto' and dtype not in _DTYPES:
+            raise ValueError(f"dtype must be one of {sorted(_DTYPES)} or 'auto', got {dtype!r}")
+        self.cast_dtype = self._fastest() if dtype == 'auto' else _DTYPES[dtype]
         if self.device_type == 'cpu' and self.cast_dtype is torch.float16:
-            raise ValueError("float16 needs CUDA; on the CPU use dtype='bfloat16' (or None)")
+            raise ValueError("float16 needs CUDA; on the CPU use dtype='bfloat16' or 'auto'")
         self.loss_scaler = self._build_scaler(loss_scale)
         # A fixed scale is set again after each step; None lets the scaler adapt it.
         self._fixed_scale = float(loss_scale) if isinstance(loss_scale, int | float) else None
+
+    def _fastest(self) -> torch.dtype:
+        if self.device_type == 'cpu':
+            return torch.bfloat16 if has_bfloat16_units() else torch.float32
+        native = self.device_type != 'cuda' or torch.cuda.get_device_capability()[0] >= 8
+        return torch.bfloat16 if native else torch.float16
 
     def _build_scaler(self, loss_scale: str | float | dict) -> Any:
         if loss_scale == 'dynamic':
@@ -107,6 +114,7 @@ class AutocastOptimWrapper(OptimWrapper):
         """Autocast around the forward pass, inside mmengine's gradient-accumulation context."""
         with (
             super().optim_context(model),
-            torch.autocast(device_type=self.device_type, dtype=self.cast_dtype),
+            torch.autocast(device_type=self.device_type, dtype=self.cast_dtype,
+                           enabled=self.cast_dtype is not torch.float32),
         ):
             yield
