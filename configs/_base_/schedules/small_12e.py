@@ -1,5 +1,5 @@
-# 12 epochs on one small machine: AdamW, and bfloat16 with channels-last, on the CPU too where it has
-# the units (less than half the time of float32 a step).
+# 12 epochs on one small machine: AdamW, and bfloat16 with channels-last where the processor has
+# the units, on the CPU too (less than half the time of float32 a step).
 max_epochs = 12
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict(type='ValLoop')
