@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from mmclarity.rsa import compare_rdms
-from mmclarity.rsa.compare import METHODS, THREADED, prepare, rank_transform
+from mmclarity.rsa.compare import METHODS, prepare
 from mmclarity.rsa.kendall import inversions, tau_a
+from mmclarity.rsa.ranks import THREADED, rank_transform
 
 RNG = np.random.default_rng(0)
 TOOLBOX = dict(pearson='corr', spearman='spearman', kendall='tau-a', cosine='cosine')

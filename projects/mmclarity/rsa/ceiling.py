@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .compare import RANKED, check_method, compare_rdms, drop_unknown, rank_transform
+from .compare import RANKED, check_method, compare_rdms, drop_unknown
+from .ranks import rank_transform
 from .validation import as_condensed
 
 POOLINGS = ('rank', 'mean')

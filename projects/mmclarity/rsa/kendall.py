@@ -2,22 +2,26 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 
 from ..cpus import available_cpus
+from .ranks import THREADED, sorted_row
 
-# Length from which permutations are counted on several threads.
-THREADED = 20_000
+# Blocks that a row is cut into (int8 numbers them), and entries that are compared outright.
+BLOCKS, SHORT = 64, 80
+
+# Entries that are worked on together: each of many short steps then takes longer than to begin it.
+BATCH = 1 << 16
 
 
 def inversions(permutations: np.ndarray) -> np.ndarray:
     """Pairs i < j with p_i > p_j, of each row: exact, without a loop over elements.
 
-    Positions and values are cut into blocks of about sqrt(P / 2). Pairs that differ in both
-    blocks are counted from the table of how many elements each pair of blocks holds; those that
-    share one are compared outright.
+    Positions are cut into blocks. Pairs within a block are counted in the ranks that its entries
+    have there, outright where it is short, else the same way. Pairs of different blocks are
+    counted in the sequence of blocks by rising value: a table tells how many entries of each block
+    come before each stretch of it, and those within a stretch are compared outright.
 
     Args:
         permutations (np.ndarray): (K, P) rows of 0 .. P - 1 in any order.
@@ -26,47 +30,77 @@ def inversions(permutations: np.ndarray) -> np.ndarray:
         np.ndarray: (K,), int64.
     """
     rows, length = permutations.shape
-    length = permutations.shape[1]
-    width = max(8, int(np.sqrt(length / 2)))
-    blocks = -(-length // width)
-    workers = min(len(permutations), available_cpus()) if length > THREADED else 1
-    count = partial(_count, width=width, blocks=blocks)
+    groups = np.array_split(permutations, max(1, min(rows, permutations.size // BATCH)))
+    workers = min(len(groups), available_cpus()) if length > THREADED else 1
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:  # numpy's loops let other threads run
-            return np.fromiter(pool.map(count, permutations), np.int64)
-    return np.fromiter(map(count, permutations), np.int64)
+            return np.concatenate(list(pool.map(_count, groups)))
+    return np.concatenate(list(map(_count, groups)))
 
 
-def _count(permutation: np.ndarray, width: int, blocks: int) -> int:
-    # Values beyond the last, in rising order at the end: they take part in no inversion.
-    padded = np.arange(blocks * width, dtype=np.int32)
-    padded[:len(permutation)] = permutation
-    places = np.arange(blocks * width, dtype=np.int32) // width
-    position_block = np.empty_like(places)
-    position_block[padded] = places
-    # Elements by (block of positions, block of values), then those before and above each.
-    table = np.bincount(position_block * blocks + places, minlength=blocks**2)
-    table = table.astype(np.int32).reshape(blocks, blocks)
-    before = np.cumsum(table, axis=0, dtype=np.int32) - table
-    above = np.cumsum(before[:, ::-1], axis=1, dtype=np.int32)[:, ::-1] - before
-    total = int(np.einsum('ij,ij->', table, above, dtype=np.int64))
-    # Pairs in one block of positions; then those in one block of values but not of positions.
-    small = np.int16 if blocks < 2**15 else np.int32
-    return (total + _descents(padded.reshape(blocks, width))
-            + _descents(position_block.astype(small).reshape(blocks, width)))
+def _count(permutations: np.ndarray) -> np.ndarray:
+    """:func:`inversions` of a group of rows."""
+    rows, length = permutations.shape
+    if length <= SHORT:
+        return _descents(permutations.astype(np.int8).T)
+    width = -(-length // BLOCKS)
+    blocks = -(-length // width)
+    padded = blocks * width
+    # Values beyond the last, in rising order at the end, take part in no inversion.
+    label = np.repeat(np.arange(blocks, dtype=np.int8), width)
+    by_value = np.tile(label, (rows, 1))
+    for row, mine in zip(permutations, by_value):
+        mine[row] = label[:length]
+    total = _crossings(by_value, blocks)
+    if width <= SHORT and padded < 1 << 15:
+        values = np.tile(np.arange(padded, dtype=np.int16), (rows, 1))
+        values[:, :length] = permutations
+        inside = _descents(values.reshape(rows * blocks, width).T)
+    else:
+        # A block's entries in rising order of value: its ranks, at the places of those values.
+        local, rank = np.empty((rows, padded), np.int32), np.empty(padded, np.int32)
+        for row, mine, out in zip(permutations, by_value, local):
+            rank[np.argsort(mine, kind='stable')] = np.tile(np.arange(width), blocks)
+            out[:length], out[length:] = rank.take(row), rank[length:]
+        inside = _count(local.reshape(rows * blocks, width))
+    return total + inside.reshape(rows, blocks).sum(1)
 
 
-def _descents(blocks: np.ndarray) -> int:
-    """Pairs i < j with b_i > b_j within the rows."""
-    # One contiguous vector for each place in a block.
-    places = np.ascontiguousarray(blocks.T)
-    return sum(np.count_nonzero(places[:-shift] > places[shift:])
-               for shift in range(1, len(places)))
+def _crossings(labels: np.ndarray, kinds: int) -> np.ndarray:
+    """Pairs i < j with c_i > c_j, of each row of labels 0 .. kinds - 1: (K, P) int8."""
+    rows, length = labels.shape
+    stretches = -(-length // SHORT)
+    padded = np.full((rows, stretches * SHORT), kinds - 1, np.int8)  # the last label: no pairs
+    padded[:, :length] = labels
+    padded = padded.reshape(rows, stretches, SHORT)
+    first = np.arange(0, stretches * kinds, kinds)[:, None]
+    table = np.empty((rows, stretches, kinds), np.int32)
+    for row, mine in zip(padded, table):
+        mine.ravel()[:] = np.bincount((row + first).ravel(), minlength=stretches * kinds)
+    # Of each label in each stretch, those before the stretch with a greater label.
+    before = np.cumsum(table, axis=1, dtype=np.int32) - table
+    above = np.cumsum(before[:, :, ::-1], axis=2, dtype=np.int32)[:, :, ::-1] - before
+    between = np.einsum('ksc,ksc->k', table, above, dtype=np.int64)
+    inside = _descents(padded.reshape(rows * stretches, SHORT).T)
+    return between + inside.reshape(rows, stretches).sum(1)
 
 
-def _tied_pairs(values: np.ndarray) -> int:
-    """Pairs of equal entries."""
-    counts = np.unique(values, return_counts=True)[1]
+def _descents(columns: np.ndarray) -> np.ndarray:
+    """Pairs i < j with b_i > b_j in each column of (T, N) integers, T <= SHORT: (N,) int64."""
+    places = np.ascontiguousarray(columns)
+    count, falls = np.zeros(places.shape, np.uint8), np.empty(places.shape, bool)
+    for shift in range(1, len(places)):
+        fall = np.greater(places[:-shift], places[shift:], out=falls[shift:])
+        np.add(count[shift:], fall.view(np.uint8), out=count[shift:])
+    return count.sum(0, dtype=np.int64)
+
+
+def _tied_pairs(tied: np.ndarray) -> int:
+    """Pairs of equal entries of a vector in rising order, from the places that equal the next."""
+    if not len(tied):
+        return 0
+    last = np.flatnonzero(np.diff(tied, append=tied[-1] + 2) > 1)  # of each run of such places
+    counts = np.diff(last, prepend=-1) + 1
     return int((counts * (counts - 1) // 2).sum())
 
 
@@ -82,16 +116,15 @@ def tau_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     length = a.shape[1]
     pairs = length * (length - 1) // 2
-    order_b = np.argsort(b, axis=1, kind='stable')
-    rank_b = np.empty_like(order_b)
-    np.put_along_axis(rank_b, order_b, np.arange(length)[None], 1)
-    tied_b = np.array([_tied_pairs(row) for row in b])
+    rank_b, tied_b = np.empty(b.shape, np.intp), np.empty(len(b), np.int64)
+    for k, row in enumerate(b):
+        order, _, tied = sorted_row(row)
+        rank_b[k, order], tied_b[k] = np.arange(length), _tied_pairs(tied)
     result = np.empty((len(a), len(b)))
     for i, row in enumerate(a):
-        order = np.argsort(row, kind='stable')
-        ordered = row[order]
-        tied_a = _tied_pairs(row)
-        permutations = rank_b[:, order]
+        order, ordered, tied = sorted_row(row)
+        tied_a = _tied_pairs(tied)
+        permutations = np.take(rank_b, order, axis=1)
         tied_both = np.zeros(len(b), np.int64)
         if tied_a or tied_b.any():
             permutations, tied_both = _untie(ordered, b[:, order], permutations)
@@ -113,7 +146,5 @@ def _untie(ordered: np.ndarray, values: np.ndarray,
         order = np.lexsort((row, group))
         row = row[order]
         permutations[k, np.argsort(row, kind='stable')] = np.arange(len(row))
-        same = np.concatenate([[0], np.cumsum((row[1:] != row[:-1])
-                                              | (group[1:] != group[:-1]))])
-        both[k] = _tied_pairs(same)
+        both[k] = _tied_pairs(np.flatnonzero((row[1:] == row[:-1]) & (group[1:] == group[:-1])))
     return permutations, both
