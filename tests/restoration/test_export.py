@@ -13,7 +13,8 @@ from mmclarity.restoration.models import restore_batch
 from tests.restoration.test_inferencer import PIX2PIX, UNET, save
 
 MISSING = export.missing_packages()
-SHARP = {**UNET, 'generator': {**UNET['generator'], 'sharpen': 0.5}}
+SHARPEN = dict(amount=1.5, edge=0.01, damping=0.6, faint=0.04)
+SHARP = {**UNET, 'generator': {**UNET['generator'], 'sharpen': SHARPEN}}
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f'not installed: {", ".join(MISSING)}')
 
 

@@ -1,4 +1,5 @@
 """SEMUNet: any size, any option, one image at a time."""
+import numpy as np
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -6,6 +7,7 @@ from mmengine.registry import DefaultScope
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.restoration.models import SEMUNet, generator_of, restore_batch
+from mmclarity.restoration.models.sharpening import Sharpening
 from mmclarity.restoration.models.unet import pad_to_multiple
 
 
@@ -80,7 +82,56 @@ def test_sharpens_as_scipy_in_evaluation_only(size):
         torch.testing.assert_close(net(x), expected)
 
 
+def test_adaptive_sharpening_as_written_with_scipy():
+    rng = np.random.default_rng(0)
+    image = gaussian_filter(rng.random((50, 41)), 1.5)
+    net = tiny(sharpen=dict(amount=1.5, edge=0.01, damping=0.6, faint=0.04)).eval()
+
+    def detail(scale, level):
+        fine = image - gaussian_filter(image, scale, truncate=3.0, mode='nearest')
+        near = gaussian_filter(np.abs(fine), 2 * scale, truncate=3.0, mode='nearest')
+        return fine, near**2 / (near**2 + level**2)
+
+    (fine, edge), (coarse, clear) = detail(1.0, 0.01), detail(3.0, 0.04)
+    expected = image + 1.5 * edge * fine - 0.6 * (1 - clear) * coarse
+    x = torch.from_numpy(image).float()[None, None, :48, :40]
+    with torch.no_grad():
+        got = net(torch.from_numpy(image).float()[None, None])
+    # 50 x 41 is mirrored up to a multiple of four: the same away from that border.
+    np.testing.assert_allclose(got[0, 0, :20, :10], expected[:20, :10], atol=1e-5)
+    assert net(x).shape == x.shape
+
+
+def test_sharpening_reaches_as_far_as_it_says():
+    for options in (dict(amount=1), dict(amount=1, edge=0.1), dict(amount=0, damping=1),
+                    dict(amount=1, edge=0.1, damping=0.5), dict(amount=0)):
+        sharpen = Sharpening(**options)
+        x = (torch.rand(1, 1, 101, 101, generator=torch.Generator().manual_seed(0))
+             .double().requires_grad_())
+        sharpen(x)[0, 0, 50, 50].backward()
+        rows = x.grad[0, 0].abs().sum(1).nonzero().ravel()
+        assert max(50 - rows.min().item(), rows.max().item() - 50) == sharpen.radius
+
+
+def test_faint_structure_fades_and_strong_structure_stays():
+    """Discs of 2 % and 40 % contrast on flat ground, of eight pixels' radius."""
+    yy, xx = np.mgrid[0:80, 0:160]
+    disc = [gaussian_filter(1.0 * (np.hypot(yy - 40, xx - x) < 8), 1.0) for x in (40, 120)]
+    image = 0.3 + 0.02 * disc[0] + 0.4 * disc[1]
+    out = Sharpening(amount=1.5, edge=0.01, damping=0.6, faint=0.04)(
+        torch.from_numpy(image)[None, None])[0, 0].numpy()
+    slope = [np.abs(np.diff(x[40, column])).max() for x in (image, out)
+             for column in (slice(20, 60), slice(100, 140))]
+    assert slope[2] < slope[0] and slope[3] > 1.15 * slope[1]
+    assert out[40, 120] == pytest.approx(image[40, 120], abs=0.02)
+    flat = torch.full((1, 1, 30, 30), 0.37, dtype=torch.float64)
+    torch.testing.assert_close(Sharpening(1.5, 0.01, 0.8)(flat), flat)
+
+
 @pytest.mark.parametrize('options, message', [
+    (dict(sharpen=dict(amount=1, damping=1.1)), 'damping'),
+    (dict(sharpen=dict(amount=1, edge=-1)), 'edge'),
+    (dict(sharpen=dict(amount=1, faint=0)), 'faint'),
     (dict(sharpen=-0.1), 'sharpen'), (dict(sharpen=float('nan')), 'sharpen'),
     (dict(upsampling='cubic'), 'upsampling'), (dict(in_channels=2), 'residual'),
     (dict(base_channels=0), 'at least 1'), (dict(depth=-1), 'depth')])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,13 @@ from mmengine.registry import DefaultScope  # noqa: E402
 
 from mmclarity.engine.config import load_config  # noqa: E402
 from mmclarity.restoration import Restorer  # noqa: E402
-from tools.benchmarks.timing import machine_line, measure, quartiles, table  # noqa: E402
+from tools.benchmarks.timing import (  # noqa: E402
+    PeakMemory,
+    machine_line,
+    measure,
+    quartiles,
+    table,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,10 +40,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', type=Path, default=ROOT / 'configs/ssim_unet_sem.py')
-    parser.add_argument('--sides', type=int, nargs='+', default=[512, 1024, 2048],
+    parser.add_argument('--sides', type=int, nargs='*', default=[512, 1024, 2048],
                         help='of square images, all contenders')
     parser.add_argument('--tiled-only', type=int, nargs='*', default=[],
-                        help='sides of images that are restored in tiles alone')
+                        help='sides of images that are restored in tiles alone, once')
     parser.add_argument('--tile', type=int, default=512)
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     parser.add_argument('--repeats', type=int, default=5)
@@ -78,6 +85,15 @@ def mmagic_inference(restorer: Restorer, image: np.ndarray) -> Callable[[], obje
     return run
 
 
+def once(run: Callable[[], object], device: torch.device) -> dict[str, object]:
+    """Seconds and peak memory of a single run, without warming up: minutes of work."""
+    memory = PeakMemory(device)
+    memory.start()
+    start = time.perf_counter()
+    run()
+    return dict(seconds=[time.perf_counter() - start], peak_mb=memory.stop())
+
+
 def main() -> None:
     """Runs the benchmark."""
     args = parse_args()
@@ -95,7 +111,9 @@ def main() -> None:
         if side in args.sides:
             runs |= {'whole': lambda i=image: whole(i, data_range=1.0),
                      'mmagic': mmagic_inference(whole, image)}
-        found = measure(runs, args.repeats if side in args.sides else 1, device)
+            found = measure(runs, args.repeats, device)
+        else:
+            found = {'tiled': once(runs['tiled'], device)}
         everything[side] = found
         for name, result in found.items():
             speed = [side**2 / 1e6 / s for s in result['seconds']]

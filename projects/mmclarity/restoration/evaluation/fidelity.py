@@ -9,6 +9,8 @@ from mmagic.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from .perceptual import lpips_distance
+
 
 def to_grey(image: Any) -> np.ndarray:
     """An (H, W) float64 array of an image tensor (1, H, W) or array (H, W[, 1])."""
@@ -22,14 +24,15 @@ def to_grey(image: Any) -> np.ndarray:
 
 def fidelity(restored: np.ndarray, reference: np.ndarray,
              data_range: float = 1.0) -> dict[str, float]:
-    """PSNR (dB) and SSIM (Wang et al. 2004: Gaussian window, population covariance).
+    """PSNR (dB), SSIM (Wang et al. 2004: Gaussian window, population covariance), and LPIPS.
 
     Args:
         restored, reference (np.ndarray): (H, W), at least 11 x 11.
         data_range (float): Value of white less that of black. Defaults to 1.
 
     Returns:
-        dict[str, float]: 'psnr' (infinite for equal images) and 'ssim'.
+        dict[str, float]: 'psnr' (infinite for equal images), 'ssim', and 'lpips' where its weights
+        are at hand (:func:`lpips_distance`) and the images are 32 x 32 or more.
 
     Raises:
         ValueError: If shapes differ or are too small.
@@ -41,12 +44,16 @@ def fidelity(restored: np.ndarray, reference: np.ndarray,
         psnr = peak_signal_noise_ratio(reference, restored, data_range=data_range)
     ssim = structural_similarity(reference, restored, data_range=data_range, gaussian_weights=True,
                                  sigma=1.5, use_sample_covariance=False)
-    return dict(psnr=float(psnr), ssim=float(ssim))
+    found = dict(psnr=float(psnr), ssim=float(ssim))
+    if min(restored.shape) >= 32:
+        distance = lpips_distance(restored / data_range, reference / data_range)
+        found |= {} if distance is None else dict(lpips=distance)
+    return found
 
 
 @METRICS.register_module()
 class FidelityMetric(BaseMetric):
-    """PSNR and SSIM, means over the images; see :func:`fidelity`. Images are 0..255.
+    """PSNR, SSIM and LPIPS, means over the images; see :func:`fidelity`. Images are 0..255.
 
     Args:
         collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
@@ -66,4 +73,6 @@ class FidelityMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Means."""
-        return {key: float(np.mean([result[key] for result in results])) for key in results[0]}
+        keys = set.intersection(*map(set, results))
+        return {key: float(np.mean([result[key] for result in results]))
+                for key in results[0] if key in keys}

@@ -15,9 +15,9 @@ from .sharpness import find_edges, sharpness
 
 Restore = Callable[[np.ndarray], np.ndarray]
 # Always together: no fabrications is easy for a blurred image, and sharpness for a noisy one.
-COLUMNS = (('psnr', 'PSNR dB', 2), ('ssim', 'SSIM', 3), ('fabricated', 'fabricated', 1),
-           ('missed', 'missed', 1), ('blur', 'blur px', 2), ('edge_width', 'edge width px', 2),
-           ('frc', 'FRC px', 2))
+COLUMNS = (('psnr', 'PSNR dB', 2), ('ssim', 'SSIM', 3), ('lpips', 'LPIPS', 3),
+           ('fabricated', 'fabricated', 1), ('missed', 'missed', 1), ('blur', 'blur px', 2),
+           ('edge_width', 'edge width px', 2),           ('frc', 'FRC px', 2))
 
 
 @dataclass
@@ -76,7 +76,12 @@ class RestorationReport:
         return means
 
     def markdown(self, columns: Sequence[tuple[str, str, int]] = COLUMNS) -> str:
-        """The table: means, and standard deviations over seeds where there are several."""
+        """The table: means, and standard deviations over seeds where there are several.
+
+        A column that was not measured is left out: LPIPS, where its weights are not at hand.
+        """
+        columns = [column for column in columns if all(
+            column[0] in seed for entry in self.entries.values() for seed in entry.seeds)]
         head = ['', *(title for _, title, _ in columns)]
         lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
         for entry in self.entries.values():

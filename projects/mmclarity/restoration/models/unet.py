@@ -8,7 +8,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..losses.window import gaussian_taps, smooth
+from .sharpening import Sharpening
 
 UPSAMPLINGS = ('nearest', 'bilinear', 'deconv', 'pixelshuffle')
 
@@ -24,11 +24,6 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
         return image
     mode = 'reflect' if rows < height and columns < width else 'replicate'
     return F.pad(image, (0, columns, 0, rows), mode=mode)
-
-
-def unsharp_mask(image: Tensor, amount: float) -> Tensor:
-    """``image + amount * (image - blurred)``, (N, C, H, W), by a Gaussian of one pixel."""
-    return image + amount * (image - smooth(image, gaussian_taps(1.0).to(image)))
 
 
 class ConvBlock(nn.Module):
@@ -93,11 +88,9 @@ class SEMUNet(BaseModule):
         residual (bool): Predict what is to be added to the image; needs as many channels out as
             in. Training then starts from the identity. Defaults to True.
         slope (float): Of the rectifiers below zero. Defaults to 0.1.
-        sharpen (float): In evaluation, what is added of the difference between the restored image
-            and that image blurred by a Gaussian of one pixel (unsharp mask). A network gives the
-            middle of what may have been there, and where an edge may lie here or there the middle
-            is soft. Choose it on pairs: it steepens edges, and what was fabricated too. Defaults
-            to 0.
+        sharpen (float | dict): In evaluation, the arguments of :class:`Sharpening` for the restored
+            image, or only the first of them: a plain unsharp mask, which steepens edges and what
+            was fabricated alike. Choose it on pairs. Defaults to 0.
         init_cfg (dict, optional): Of mmengine. Defaults to None: Kaiming's (2015).
 
     Raises:
@@ -107,7 +100,7 @@ class SEMUNet(BaseModule):
     def __init__(self, in_channels: int = 1, out_channels: int = 1, base_channels: int = 32,
                  depth: int = 4, num_convs: int = 2, max_channels: int = 256,
                  norm_cfg: dict | None = None, upsampling: str = 'bilinear',
-                 residual: bool = True, slope: float = 0.1, sharpen: float = 0.0,
+                 residual: bool = True, slope: float = 0.1, sharpen: float | dict = 0.0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if upsampling not in UPSAMPLINGS:
@@ -118,10 +111,10 @@ class SEMUNet(BaseModule):
         if residual and in_channels != out_channels:
             raise ValueError(f'residual=True needs in_channels == out_channels, got {in_channels} '
                              f'and {out_channels}')
-        if not 0 <= sharpen < float('inf'):
-            raise ValueError(f'sharpen must be at least 0 and finite, got {sharpen}')
         self.in_channels, self.depth, self.residual = in_channels, depth, residual
-        self.slope, self.sharpen = slope, sharpen
+        self.slope = slope
+        options = sharpen if isinstance(sharpen, dict) else dict(amount=sharpen)
+        self.sharpen = Sharpening(**options)
         widths = [min(base_channels * 2**level, max_channels) for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
             ConvBlock(before, width, num_convs, norm_cfg, slope)
@@ -156,7 +149,7 @@ class SEMUNet(BaseModule):
         """Pixels beyond which nothing changes an output pixel; an overlap of tiles this wide."""
         convs = len([m for m in self.encoder[0].modules() if isinstance(m, nn.Conv2d)])
         below = sum(2 * convs * 2**level for level in range(self.depth)) + convs * self.stride
-        return below + 2 * self.stride + (len(gaussian_taps(1.0)) // 2 if self.sharpen else 0)
+        return below + 2 * self.stride + self.sharpen.radius
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch.
@@ -186,6 +179,6 @@ class SEMUNet(BaseModule):
             out = self.last(features.to(self.last.weight.dtype))
             if self.residual:
                 out = out + padded
-            if self.sharpen and not self.training:
-                out = unsharp_mask(out, self.sharpen)
+            if not self.training:
+                out = self.sharpen(out)
         return out[..., :height, :width]
