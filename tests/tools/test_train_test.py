@@ -5,23 +5,12 @@ import pickle
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from tests.engine.toy_parts import write_config
-
-REPO = Path(__file__).resolve().parents[2]
-
-
-def run(folder, script, *args, **environment):
-    """Start a tool from ``folder`` with no installed mmclarity in sight; returns the process."""
-    env = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='',
-               PYTHON=sys.executable, **environment)
-    start = ['bash'] if script.endswith('.sh') else [sys.executable]
-    return subprocess.run([*start, str(REPO / 'tools' / script), *map(str, args)], cwd=folder,
-                          env=env, capture_output=True, text=True, timeout=300)
+from tests.tools.running import REPO, run
 
 
 def weights(path):

@@ -9,6 +9,7 @@ optim_wrapper = dict(
     constructor='MultiOptimWrapperConstructor',
     generators=dict(type='AutocastOptimWrapper', optimizer=adam),
     discriminators=dict(type='AutocastOptimWrapper', optimizer=adam))
+model_wrapper_cfg = dict(type='AveragedGradients')
 param_scheduler = [
     dict(type='LinearLR', start_factor=1.0, end_factor=0.01, by_epoch=False,
          begin=max_iters // 2, end=max_iters),

@@ -5,6 +5,7 @@ without a GPU, and the two command lines (:mod:`mmclarity.engine.cli`).
 """
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from .model_wrapper import AveragedGradients
 from .optim_wrapper import AutocastOptimWrapper
 from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
 from .random_state import RandomStateHook
@@ -13,6 +14,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'AutocastOptimWrapper',
+    'AveragedGradients',
     'MixedPrecisionHook',
     'RandomStateHook',
     'has_bfloat16_units',

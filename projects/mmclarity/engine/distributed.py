@@ -72,7 +72,8 @@ def setup_cpu_processes(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
-    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    if wrapper['type'].endswith('DistributedDataParallel'):
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     # Each process would otherwise take all cores.
     if 'OMP_NUM_THREADS' not in os.environ:
         local = int(os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE']))

@@ -17,7 +17,7 @@ Restore = Callable[[np.ndarray], np.ndarray]
 # Always together: no fabrications is easy for a blurred image, and sharpness for a noisy one.
 COLUMNS = (('psnr', 'PSNR dB', 2), ('ssim', 'SSIM', 3), ('lpips', 'LPIPS', 3),
            ('fabricated', 'fabricated', 1), ('missed', 'missed', 1), ('blur', 'blur px', 2),
-           ('edge_width', 'edge width px', 2),           ('frc', 'FRC px', 2))
+           ('edge_width', 'edge width px', 2), ('frc', 'FRC px', 2))
 
 
 @dataclass

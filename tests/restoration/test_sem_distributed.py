@@ -1,0 +1,58 @@
+"""The restorers train and are tested in several processes, by the scripts of every config."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tools.running import REPO, run
+
+
+@pytest.mark.slow
+def test_pix2pix_of_two_processes_equals_one_with_the_doubled_batch(tmp_path):
+    env = dict(os.environ, PYTHONPATH=f'{REPO / "projects"}{os.pathsep}{REPO}',
+               OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    found = []
+    for processes in (1, 2):
+        port = 29000 + (os.getpid() + processes) % 500
+        process = subprocess.run(
+            [sys.executable, '-m', 'torch.distributed.run', f'--master_port={port}',
+             f'--nproc_per_node={processes}', str(Path(__file__).with_name('pix2pix_worker.py')),
+             str(tmp_path / 'out.pth')],
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        assert process.returncode == 0, process.stderr[-3000:]
+        found.append(torch.load(tmp_path / 'out.pth', weights_only=True))
+    assert found[1]['apart'] == 0
+    torch.testing.assert_close(found[1]['weights'], found[0]['weights'], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['ssim_unet_phantom', 'pix2pix_phantom'])
+def test_two_processes(tmp_path, name):
+    made = run(tmp_path, 'dataset_converters/make_sem_phantom.py', 'data', '--train', 4, '--val', 3,
+               '--size', 96)
+    assert made.returncode == 0, made.stderr
+    networks = ['model.generator.base_channels=4']
+    if 'pix2pix' in name:
+        networks.append('model.discriminator.base_channels=4')
+    options = ('--cfg-options', 'data_root=data/', 'train_dataloader.batch_size=1', *networks)
+    port = str(29600 + os.getpid() % 300)
+    trained = run(tmp_path, 'dist_train.sh', f'{name}.py', 2, '--work-dir', 'work', *options,
+                  'train_cfg.max_iters=3', 'train_cfg.val_interval=3', PORT=port)
+    assert trained.returncode == 0, trained.stderr
+    saved = torch.load(tmp_path / 'work' / 'iter_3.pth', weights_only=True)
+    assert len(saved['random_state']) == 2
+    tested = [run(tmp_path, *script, *options, PORT=port) for script in (
+        ('dist_test.sh', f'{name}.py', 'work/iter_3.pth', 2, '--work-dir', 'two'),
+        ('test.py', f'{name}.py', 'work/iter_3.pth', '--work-dir', 'one'))]
+    found = []
+    for process in tested:
+        assert process.returncode == 0, process.stderr
+        found.append(re.findall(r'sem/(ssim|fabricated|blur|frc): (\S+)',
+                                process.stdout + process.stderr))
+    # Three images on two processes: the one that fills up is not counted twice.
+    assert found[0] and found[0] == found[1]
