@@ -28,12 +28,15 @@ KINDS = {
 every_kind = pytest.mark.parametrize('kind', KINDS)
 
 
-@pytest.fixture(params=['short', 'long', 'one round', 'no rounds'])
+@pytest.fixture(params=['short', 'long', 'one round', 'no rounds', 'one by one'])
 def path(request, monkeypatch):
     """Each way a row may be put in order, whatever its length."""
     if request.param == 'long':
         monkeypatch.setattr(ranks, 'LONG', 1)
+    if request.param == 'one by one':
+        monkeypatch.setattr(ranks, 'FEW', 60)
     if 'round' in request.param:
+        monkeypatch.setattr(ranks, 'FEW', 0)
         monkeypatch.setattr(ranks, 'ROUNDS', int(request.param == 'one round'))
 
 

@@ -17,6 +17,9 @@ from ..cpus import available_cpus
 THREADED = 20_000
 # Length from which torch sorts integers by their digits too, and faster.
 LONG = 1 << 15
+# Places out of order up to which entries are put right one by one.
+FEW = 8
+NONE = np.zeros(0, np.intp)
 # Rounds of neighbours changing places, after which a row that is still not in order is sorted.
 ROUNDS = 12
 
@@ -38,9 +41,12 @@ def sorted_row(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     order = _digit_order(row)
     ordered = row.take(order)
     rising = ordered[1:] > ordered[:-1]
-    if rising.all():
-        return order, ordered, np.zeros(0, np.intp)
-    even = np.flatnonzero(~rising)
+    if np.count_nonzero(rising) == len(rising):
+        return order, ordered, NONE
+    even = (~rising).nonzero()[0]
+    if len(even) <= FEW:
+        _insert(even.tolist(), ordered, order)
+        return order, ordered, (ordered[1:] == ordered[:-1]).nonzero()[0]
     for _ in range(ROUNDS):
         falls = even[ordered.take(even + 1) < ordered.take(even)]
         if not len(falls):
@@ -56,6 +62,19 @@ def sorted_row(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         order = np.argsort(row, kind='stable')
         ordered = row.take(order)
     return order, ordered, np.flatnonzero(ordered[1:] == ordered[:-1])
+
+
+def _insert(even: list[int], ordered: np.ndarray, order: np.ndarray) -> None:
+    """Insertion sort of a row that rises but at the places ``even``."""
+    for end in even:
+        # What is put in before may leave a larger one here, so it goes on until the row rises.
+        while end + 1 < len(ordered) and ordered[end + 1] < ordered[end]:
+            place = end
+            while place >= 0 and ordered[place + 1] < ordered[place]:
+                for values in (ordered, order):
+                    values[place], values[place + 1] = values[place + 1], values[place]
+                place -= 1
+            end += 1
 
 
 def _digit_order(row: np.ndarray) -> np.ndarray:
