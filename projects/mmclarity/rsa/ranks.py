@@ -17,11 +17,10 @@ from ..cpus import available_cpus
 THREADED = 20_000
 # Length from which torch sorts integers by their digits too, and faster.
 LONG = 1 << 15
-# Places out of order up to which entries are put right one by one.
-FEW = 8
+# Moves by which entries may be put right one by one, and beyond which the row is sorted anew: two
+# long rising runs that share a step would take the square of their length.
+FEW = 64
 NONE = np.zeros(0, np.intp)
-# Rounds of neighbours changing places, after which a row that is still not in order is sorted.
-ROUNDS = 12
 
 
 def sorted_row(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,7 +28,7 @@ def sorted_row(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Integers of few bits are sorted by their digits, in linear time. Entries are sorted by where
     they lie between the least and the greatest, in 2^24 steps, or 2^31 where there are many; the
-    few that share a step change places with their neighbours until all is in order.
+    few that share a step are then put right.
 
     Args:
         row (np.ndarray): (P,), finite float64, P >= 1.
@@ -44,37 +43,29 @@ def sorted_row(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if np.count_nonzero(rising) == len(rising):
         return order, ordered, NONE
     even = (~rising).nonzero()[0]
-    if len(even) <= FEW:
-        _insert(even.tolist(), ordered, order)
-        return order, ordered, (ordered[1:] == ordered[:-1]).nonzero()[0]
-    for _ in range(ROUNDS):
-        falls = even[ordered.take(even + 1) < ordered.take(even)]
-        if not len(falls):
-            break
-        # Of falls that follow one another only the first: it moves the second.
-        first = np.diff(falls, prepend=-2) > 1
-        falls, later = falls[first], falls[~first]
-        for values in (ordered, order):
-            values[falls], values[falls + 1] = values[falls + 1], values[falls]
-        even = np.sort(np.concatenate([falls - 1, falls + 1, later]))
-        even = even[(even >= 0) & (even < len(row) - 1)]
-    else:
+    falls = even[ordered.take(even + 1) < ordered.take(even)]
+    if len(falls) and not _insert(falls.tolist(), ordered, order):
         order = np.argsort(row, kind='stable')
         ordered = row.take(order)
-    return order, ordered, np.flatnonzero(ordered[1:] == ordered[:-1])
+    return order, ordered, (ordered[1:] == ordered[:-1]).nonzero()[0]
 
 
-def _insert(even: list[int], ordered: np.ndarray, order: np.ndarray) -> None:
-    """Insertion sort of a row that rises but at the places ``even``."""
-    for end in even:
+def _insert(falls: list[int], ordered: np.ndarray, order: np.ndarray) -> bool:
+    """Insertion sort of a row that rises but at the places ``falls``; False if it takes long."""
+    moves = 0
+    for end in falls:
         # What is put in before may leave a larger one here, so it goes on until the row rises.
         while end + 1 < len(ordered) and ordered[end + 1] < ordered[end]:
             place = end
             while place >= 0 and ordered[place + 1] < ordered[place]:
+                moves += 1
+                if moves > FEW:
+                    return False
                 for values in (ordered, order):
                     values[place], values[place + 1] = values[place + 1], values[place]
                 place -= 1
             end += 1
+    return True
 
 
 def _digit_order(row: np.ndarray) -> np.ndarray:

@@ -137,6 +137,12 @@ class _Drawn:
         raise NotImplementedError
 
 
+def _pools(ranks: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """(S + 1, K) sums of ranks (S, K): without all copies of each subject, and of all."""
+    pooled = people @ ranks
+    return np.concatenate([pooled - people[:, None] * ranks, pooled[None]])
+
+
 class _Ranks(_Drawn):
     """Spearman and rho-a: ranks of the pairs that are left, each there as often as its weight."""
 
@@ -156,10 +162,8 @@ class _Ranks(_Drawn):
             return scores, np.full(2, np.nan)
         # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
         ranks = ranks[self.split:]
-        pooled = people @ ranks
-        pools = np.concatenate([pooled - people[:, None] * ranks, pooled[None]])
-        # Ranks are multiples of 1/2.
-        pools = weighted_ranks(np.rint(2 * pools).astype(np.int64), weights) - (total + 1) / 2
+        pools = np.rint(2 * _pools(ranks, people)).astype(np.int64)  # ranks are multiples of 1/2
+        pools = weighted_ranks(pools, weights) - (total + 1) / 2
         lengths = self._lengths(pools, weights, total)
         lower = np.einsum('sk,sk->s', pools[:-1], weighted) / lengths[:-1] / subject_lengths
         upper = weighted @ pools[-1] / lengths[-1] / subject_lengths
@@ -180,8 +184,5 @@ class _Kendall(_Drawn):
         scores = tau_a(models, subjects) @ people / people.sum()
         if not self.ceiling or len(people) < 2:
             return scores, np.full(2, np.nan)
-        ranks = normalise(subjects, self.method, 'rank')
-        pooled = people @ ranks
-        pools = np.concatenate([pooled - people[:, None] * ranks, pooled[None]])
-        table = tau_a(pools, subjects)
+        table = tau_a(_pools(normalise(subjects, self.method, 'rank'), people), subjects)
         return scores, np.array([np.diag(table).mean(), table[-1].mean()])
