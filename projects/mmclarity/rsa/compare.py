@@ -81,8 +81,8 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
     if a.shape[1] != b.shape[1]:
         raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
                          'RDMs are compared over the same stimuli')
-    # Sums that come out finite were of finite numbers: nobody need look at each before.
-    result = None if method in RANKED else _from_sums(a, b, method)
+    # Sums and extremes that come out finite were of finite numbers: nobody need look before.
+    result = None if method == 'kendall' else _inner(a, b, method)
     if result is None:
         with np.errstate(invalid='ignore', over='ignore'):
             finite = math.isfinite(a.sum()) and math.isfinite(b.sum())
@@ -104,16 +104,26 @@ def _products(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
         result[(a == a[:, :1]).all(1)] = np.nan
         result[:, (b == b[:, :1]).all(1)] = np.nan
         return result
-    if method in RANKED:
-        return _from_ranks(a, b, method)
-    result = _from_sums(a, b, method)
+    result = _inner(a, b, method)
     return prepare(a, method) @ prepare(b, method).T if result is None else result
 
 
-def _from_ranks(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
-    """Spearman's rho, or rho-a: the mean and the spread of ranks are known beforehand."""
+def _inner(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
+    """``prepare(a) @ prepare(b).T`` by the quick ways; None where they do not lead there."""
+    return (_from_ranks if method in RANKED else _from_sums)(a, b, method)
+
+
+def _from_ranks(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
+    """Spearman's rho, or rho-a: the mean and the spread of ranks are known beforehand.
+
+    Returns:
+        np.ndarray | None: None where an entry is not finite.
+    """
     size = float(a.shape[1])
-    (a, ties_a), (b, ties_b) = rank_finite(a), rank_finite(b)
+    ranked = rank_finite(a), rank_finite(b)
+    if None in ranked:
+        return None
+    (a, ties_a), (b, ties_b) = ranked
     products = (torch.from_numpy(a) @ torch.from_numpy(b).T).numpy()
     products -= size * ((size + 1) / 2)**2
     whole = size**3 - size

@@ -17,112 +17,101 @@ from ..cpus import available_cpus
 THREADED = 20_000
 # Length from which torch sorts integers by their digits too, and faster.
 LONG = 1 << 15
-# Moves by which entries may be put right one by one, and beyond which the row is sorted anew: two
-# long rising runs that share a step would take the square of their length.
-FEW = 64
 NONE = np.zeros(0, np.intp)
 
 
-def sorted_row(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sorted_row(row: np.ndarray, low: float | None = None,
+               high: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``order = argsort(row)`` and ``row[order]``, several times as fast.
 
     Integers of few bits are sorted by their digits, in linear time. Entries are sorted by where
-    they lie between the least and the greatest, in 2^24 steps, or 2^31 where there are many; the
-    few that share a step are then put right.
+    they lie between the least and the greatest, in 2^24 steps, or 2^31 where there are many. What
+    is left in disorder, the few that share a step, is sorted by merging runs that rise, which
+    takes little longer than looking at each.
 
     Args:
         row (np.ndarray): (P,), finite float64, P >= 1.
+        low, high (float, optional): Its least and its greatest entry, where they are known.
 
     Returns:
         tuple: (P,) places, intp, those of equal entries in any order; (P,) values, rising; (T,)
         places of values that equal the next one.
     """
-    order = _digit_order(row)
+    low, high = row.min() if low is None else low, row.max() if high is None else high
+    order = _digit_order(row, low, high)
     ordered = row.take(order)
     rising = ordered[1:] > ordered[:-1]
     if np.count_nonzero(rising) == len(rising):
         return order, ordered, NONE
     even = (~rising).nonzero()[0]
-    falls = even[ordered.take(even + 1) < ordered.take(even)]
-    if len(falls) and not _insert(falls.tolist(), ordered, order):
-        order = np.argsort(row, kind='stable')
-        ordered = row.take(order)
-    return order, ordered, (ordered[1:] == ordered[:-1]).nonzero()[0]
+    if (ordered.take(even + 1) < ordered.take(even)).any():
+        merged = ordered.argsort(kind='stable')
+        order, ordered = order.take(merged), ordered.take(merged)
+        even = (ordered[1:] == ordered[:-1]).nonzero()[0]
+    return order, ordered, even
 
 
-def _insert(falls: list[int], ordered: np.ndarray, order: np.ndarray) -> bool:
-    """Insertion sort of a row that rises but at the places ``falls``; False if it takes long."""
-    moves = 0
-    for end in falls:
-        # What is put in before may leave a larger one here, so it goes on until the row rises.
-        while end + 1 < len(ordered) and ordered[end + 1] < ordered[end]:
-            place = end
-            while place >= 0 and ordered[place + 1] < ordered[place]:
-                moves += 1
-                if moves > FEW:
-                    return False
-                for values in (ordered, order):
-                    values[place], values[place + 1] = values[place + 1], values[place]
-                place -= 1
-            end += 1
-    return True
-
-
-def _digit_order(row: np.ndarray) -> np.ndarray:
+def _digit_order(row: np.ndarray, low: float, high: float) -> np.ndarray:
     """Approximate order by digits."""
-    low, steps = float(row.min()), 2.0**31 - 1 if len(row) >= LONG else 2.0**24 - 1
-    span = float(row.max()) - low
-    # All equal, or nearer or further apart than numbers go.
+    steps = 2.0**31 - 1 if len(row) >= LONG else 2.0**24 - 1
+    span = float(high) - float(low)
+    # All equal, or nearer or further apart than numbers go: one step, all left to be merged.
     if not 1e-290 < span < math.inf:
-        return np.argsort(row, kind='stable')
+        return np.arange(len(row))
     keys = row - low
     keys *= steps / span
     keys = keys.astype(np.int32)
     if len(row) >= LONG:
         return torch.sort(torch.from_numpy(keys))[1].numpy()
-    return integer_order(keys, int(steps))
+    return integer_order(keys[None], int(steps))[0]
 
 
 def integer_order(keys: np.ndarray, most: int) -> np.ndarray:
-    """Stable ``argsort(keys)`` of integers 0 .. most, digit by digit of 16 bits."""
-    order = keys.astype(np.uint16).argsort(kind='stable')
-    for shift in range(16, int(most).bit_length(), 16):
-        digit = keys >> shift
-        digit = digit.astype(np.uint8 if most >> shift < 256 else np.uint16).take(order)
-        order = order.take(digit.argsort(kind='stable'))
+    """Stable ``argsort(keys)`` of rows (R, K) of integers 0 .. most, by digits of 16 bits."""
+    order, low = np.empty(keys.shape, np.intp), keys.astype(np.uint16)
+    higher = [(keys >> shift).astype(np.uint8 if most >> shift < 256 else np.uint16)
+              for shift in range(16, int(most).bit_length(), 16)]
+    for k, out in enumerate(order):
+        places = low[k].argsort(kind='stable')
+        for digits in higher:
+            places = places.take(digits[k].take(places).argsort(kind='stable'))
+        out[:] = places
     return order
 
 
 def rank_transform(stack: np.ndarray) -> np.ndarray:
     """Ranks 1 .. P of each row, ties sharing their mean; NaN keeps its place and has no rank."""
     stack = np.asarray(stack, np.float64)
-    if not all_finite(stack):
-        return rankdata(stack, axis=1, nan_policy='omit')
-    return rank_finite(stack)[0]
+    ranked = rank_finite(stack)
+    return rankdata(stack, axis=1, nan_policy='omit') if ranked is None else ranked[0]
 
 
-def rank_finite(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of finite rows (S, P), and the sums of t^3 - t over their runs of t equal entries.
+def rank_finite(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Ranks of rows (S, P), and the sums of t^3 - t over their runs of t equal entries.
 
     The squared distances of a row's ranks from their mean add up to (P^3 - P - that sum) / 12.
 
     Returns:
-        tuple: (S, P) and (S, 1), float64.
+        tuple | None: (S, P) and (S, 1), float64; None where an entry is not finite.
     """
-    places, ties = np.arange(1.0, stack.shape[1] + 1), np.zeros((len(stack), 1))
+    # Least and greatest are NaN or infinite where any entry is: nobody need look at each.
+    low, high = (find(axis=1) for find in (stack.min, stack.max))
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None
+    places, ties = np.arange(1.0, stack.shape[1] + 1), np.zeros(len(stack))
+    ranks = np.empty(stack.shape)
 
-    def work(row: np.ndarray, out: tuple[np.ndarray, np.ndarray]) -> None:
-        order, _, tied = sorted_row(row)
+    def work(row: np.ndarray, k: int) -> None:
+        order, _, tied = sorted_row(row, low[k], high[k])
         if not len(tied):
-            out[0][order] = places
+            ranks[k][order] = places
             return
         starts, sizes = _groups(len(row), tied)
-        out[0][order] = np.repeat(starts + (sizes + 1) / 2, sizes)
-        out[1][0] = (sizes.astype(float)**3 - sizes).sum()
+        ranks[k][order] = np.repeat(starts + (sizes + 1) / 2, sizes)
+        ties[k] = (sizes.astype(float)**3 - sizes).sum()
 
-    ranks = np.empty(stack.shape)
-    each_row(work, stack, list(zip(ranks, ties)))
-    return ranks, ties
+    each_row(work, stack, range(len(stack)))
+    return ranks, ties[:, None]
 
 
 def each_row(work: Callable[[np.ndarray, Any], None], rows: np.ndarray,
@@ -178,28 +167,25 @@ def weighted_ranks(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Returns:
         np.ndarray: (R, K) float64, from 1 to ``weights.sum()``.
     """
-    out, most = np.empty(keys.shape), int(keys.max())
-    for row, ranks in zip(keys, out):
-        order = integer_order(row, most)
-        mine, ordered = weights.take(order), row.take(order)
-        after = mine.cumsum()
-        tied = (ordered[1:] == ordered[:-1]).nonzero()[0]
-        if len(tied):
-            # Equal entries share the mean from the start of the first to the end of the last.
-            starts, sizes = _groups(len(row), tied)
-            last = after.take(starts + sizes - 1)
-            middle = np.empty_like(last)
-            np.add(last[:-1], last[1:], out=middle[1:])
-            middle[0] = last[0]
-            middle += 1
-            middle /= 2
-            ranks[order] = middle.repeat(sizes)
-        else:
-            mine -= 1
-            mine /= 2
-            after -= mine
-            ranks[order] = after
-    return out
+    rows, length = keys.shape
+    order = integer_order(keys, int(keys.max()))
+    mine = weights.take(order)
+    after = mine.cumsum(1).ravel()
+    mine, order = mine.ravel(), (order + np.arange(0, keys.size, length)[:, None]).ravel()
+    ordered = keys.ravel().take(order)
+    level = ordered[1:] == ordered[:-1]
+    level[length - 1::length] = False  # the next entry is another row's
+    ranks, tied = after - (mine - 1) / 2, level.nonzero()[0]
+    if len(tied):
+        # Equal entries share the mean from the start of the first to the end of the last.
+        gaps = (np.diff(tied) > 1).nonzero()[0]
+        first, last = tied[np.append(0, gaps + 1)], tied[np.append(gaps, -1)] + 1
+        sizes = last - first + 1
+        places = np.arange(sizes.sum()) + (first - sizes.cumsum() + sizes).repeat(sizes)
+        ranks[places] = ((after[first] - mine[first] + after[last] + 1) / 2).repeat(sizes)
+    out = np.empty(keys.size)
+    out[order] = ranks
+    return out.reshape(rows, length)
 
 
 def all_finite(stack: np.ndarray) -> bool:

@@ -163,6 +163,7 @@ class _Ranks(_Drawn):
         # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
         ranks = ranks[self.split:]
         pools = np.rint(2 * _pools(ranks, people)).astype(np.int64)  # ranks are multiples of 1/2
+        pools -= pools.min(1, keepdims=True)  # often a digit less to sort by
         pools = weighted_ranks(pools, weights) - (total + 1) / 2
         lengths = self._lengths(pools, weights, total)
         lower = np.einsum('sk,sk->s', pools[:-1], weighted) / lengths[:-1] / subject_lengths
