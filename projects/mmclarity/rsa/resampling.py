@@ -7,7 +7,7 @@ import numpy as np
 
 from .ceiling import normalise
 from .kendall import tau_a
-from .ranks import dense_ranks, weighted_ranks
+from .ranks import dense_ranks, ranks_of_kept, weighted_ranks
 
 # (B, n) how often each stimulus is drawn and (B, S) each subject, to (B, M) scores, means over the
 # subjects, and (B, 2) ceilings.
@@ -127,13 +127,13 @@ class _Drawn:
         weights = (counts[:, None] * counts).ravel().take(known)
         if len(kept) < 3 or not len(pairs):
             return np.full(self.split, np.nan), np.full(2, np.nan)
-        chosen = np.concatenate([np.arange(self.split), self.split + drawn])
+        rows = np.concatenate([np.arange(self.split), self.split + drawn])
         with np.errstate(invalid='ignore', divide='ignore'):
-            return self.compare(self.stack[chosen].take(pairs, axis=1), weights, people[drawn])
+            return self.compare(rows, pairs, weights, people[drawn])
 
-    def compare(self, stack: np.ndarray, weights: np.ndarray,
+    def compare(self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray,
                 people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the rows (M + S', K) of models and drawn subjects, with all counts > 0."""
+        """The same of the rows of models and drawn subjects and the pairs (K,) with counts > 0."""
         raise NotImplementedError
 
 
@@ -148,11 +148,12 @@ class _Ranks(_Drawn):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
-        self.stack = dense_ranks(self.stack)
+        self.order, self.dense, _ = dense_ranks(self.stack)
 
-    def compare(self, stack: np.ndarray, weights: np.ndarray,
+    def compare(self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray,
                 people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        total, ranks = weights.sum(), weighted_ranks(stack, weights)
+        total = weights.sum()
+        ranks = ranks_of_kept(self.order, self.dense, rows, pairs, weights)
         models, subjects = np.split(ranks - (total + 1) / 2, [self.split])
         subject_lengths = self._lengths(subjects, weights, total)
         weighted = subjects * weights
@@ -162,8 +163,7 @@ class _Ranks(_Drawn):
             return scores, np.full(2, np.nan)
         # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
         ranks = ranks[self.split:]
-        pools = np.rint(2 * _pools(ranks, people)).astype(np.int64)  # ranks are multiples of 1/2
-        pools -= pools.min(1, keepdims=True)  # often a digit less to sort by
+        pools = np.rint(2 * _pools(ranks, people)).astype(np.uint64)  # ranks are multiples of 1/2
         pools = weighted_ranks(pools, weights) - (total + 1) / 2
         lengths = self._lengths(pools, weights, total)
         lower = np.einsum('sk,sk->s', pools[:-1], weighted) / lengths[:-1] / subject_lengths
@@ -179,9 +179,10 @@ class _Ranks(_Drawn):
 class _Kendall(_Drawn):
     """Kendall has no weighted form: the resampling is written out."""
 
-    def compare(self, stack: np.ndarray, weights: np.ndarray,
+    def compare(self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray,
                 people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        models, subjects = np.split(np.repeat(stack, weights.astype(int), axis=1), [self.split])
+        copies = np.repeat(pairs, weights.astype(int))
+        models, subjects = np.split(self.stack[rows].take(copies, axis=1), [self.split])
         scores = tau_a(models, subjects) @ people / people.sum()
         if not self.ceiling or len(people) < 2:
             return scores, np.full(2, np.nan)
