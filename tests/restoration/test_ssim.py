@@ -7,9 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmclarity.restoration.losses import mean_ssim, ssim_map
+from mmclarity.restoration.losses import mean_ssim, ssim_cpu, ssim_map
 from mmclarity.restoration.losses import ssim as ssim_module
 from mmclarity.restoration.losses.window import filter_strip, gaussian_window, spread_strip
+
+
+@pytest.fixture(autouse=True, params=['compiled', 'matrix products'])
+def way(request, monkeypatch):
+    """The loops that processors run, and what GPUs do in their place."""
+    if request.param == 'matrix products':
+        monkeypatch.setattr(ssim_module, '_compiled', lambda x: False)
+    return request.param
 
 
 def golden_pair():
@@ -75,8 +83,10 @@ def test_results_do_not_depend_on_the_chunks(monkeypatch):
     x, y = (torch.rand(5, 2, 150, 40, dtype=torch.float64, requires_grad=True) for _ in range(2))
     expected = torch.autograd.grad(mean_ssim(x, y, 1.0).sum(), (x, y))
     whole = mean_ssim(x, y, 1.0)
-    for pixels in (1, 3 * 64 * 40, 1 << 30):
+    for pixels, rows, threads in ((1, 1, 64), (3 * 64 * 40, 20, 3), (1 << 30, 1 << 30, 1)):
         monkeypatch.setitem(ssim_module.CHUNK_PIXELS, 'cpu', pixels)
+        monkeypatch.setattr(ssim_cpu, 'ROWS', rows)
+        monkeypatch.setattr(torch, 'get_num_threads', lambda count=threads: count)
         torch.testing.assert_close(mean_ssim(x, y, 1.0), whole, rtol=1e-12, atol=0)
         for a, b in zip(torch.autograd.grad(mean_ssim(x, y, 1.0).sum(), (x, y)), expected):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-14)

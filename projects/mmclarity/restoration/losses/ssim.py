@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .ssim_cpu import means_on_cpu
 from .window import BLOCK, filter_strip, spread_strip
 
 # Pixels worked on at a time: the maps of one chunk stay in a CPU's cache, and fill a GPU.
@@ -98,32 +99,44 @@ def _strips(x: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
             yield slice(first, first + group), slice(top, min(top + BLOCK + size - 1, height))
 
 
+def _compiled(x: Tensor) -> bool:
+    """Whether compiled loops do the work; elsewhere torch's matrix products."""
+    return x.device.type == 'cpu'
+
+
+def _means(x: Tensor, y: Tensor, wants: Sequence[bool],
+           *options: object) -> tuple[Tensor, list[Tensor | None]]:
+    """:func:`means_on_cpu` on any device."""
+    planes, height, width = x.shape
+    margin = options[0] - 1
+    count = (height - margin) * (width - margin)
+    grads = [torch.zeros_like(x) if want else None for want in wants]
+    total = x.new_zeros(planes, dtype=torch.float64)
+    for part, rows in _strips(x, options[0]):
+        views = [g if g is None else g[part, rows] for g in grads]
+        value = _strip(x[part, rows], y[part, rows], views, *options)
+        total[part] += value.flatten(1).sum(1, dtype=torch.float64)
+    for grad in grads:
+        if grad is not None:
+            grad.div_(count)
+    return total / count, grads
+
+
 class _MeanSSIM(torch.autograd.Function):
     """Mean SSIM of every image and channel: (P, H, W) twice to (P,).
 
     As each output is a mean, the gradient of every pixel but for one factor an image is known in
-    the forward pass. It is made there, strip by strip, while the moments are in the cache; no map
-    but the gradient itself is kept.
+    the forward pass. It is made there, some rows at a time, while the moments are in the cache; no
+    map but the gradient itself is kept.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, size: int, sigma: float, c1: float, c2: float,
                 contrast_only: bool) -> Tensor:
-        wants = ctx.needs_input_grad[:2]
-        planes, height, width = x.shape
-        grads = [torch.zeros_like(x) if want else None for want in wants]
-        total = x.new_zeros(planes, dtype=torch.float64)
-        count = (height - size + 1) * (width - size + 1)
-        for part, rows in _strips(x, size):
-            views = [g if g is None else g[part, rows] for g in grads]
-            value = _strip(x[part, rows], y[part, rows], views, size, sigma, c1, c2,
-                           contrast_only)
-            total[part] += value.flatten(1).sum(1, dtype=torch.float64)
-        for grad in grads:
-            if grad is not None:
-                grad.div_(count)
+        means = means_on_cpu if _compiled(x) else _means
+        value, grads = means(x, y, ctx.needs_input_grad[:2], size, sigma, c1, c2, contrast_only)
         ctx.save_for_backward(*grads)
-        return (total / count).to(x.dtype)
+        return value.to(x.dtype)
 
     @staticmethod
     @once_differentiable
