@@ -14,6 +14,7 @@ from mmclarity.restoration.degradation.calibration import config_text, transform
 from mmclarity.restoration.degradation.measure import (
     fit_blur,
     fit_noise,
+    line_jitter,
     measure_noise,
     measure_pair,
 )
@@ -175,6 +176,22 @@ def test_calibration_finds_what_was_simulated():
     along, across = fit_blur(pairs)
     assert along == pytest.approx(np.hypot(0.5, 0.8), abs=0.15)
     assert across == pytest.approx(0.5, abs=0.2)
+
+
+@pytest.mark.parametrize('jitter', [0.0, 0.2, 0.6])
+def test_jitter_is_told_from_noise_blur_and_slow_motion(jitter):
+    found = []
+    for seed in range(6):
+        image = discs(seed)
+        wobble = 1.5 * np.sin(np.arange(300) / 40)
+        low = displace_lines(beam_blur(image, 0.6), wobble
+                             + jitter * np.random.default_rng(seed).standard_normal(300))
+        found.append(line_jitter(run(low, slope=2.0, correlation=(0.5, 0.09), seed=seed), image))
+    assert np.mean(found) == pytest.approx(jitter**2, abs=0.012 + 0.12 * jitter**2)
+
+
+def test_jitter_of_what_shows_none_is_zero():
+    assert line_jitter(np.ones((40, 64)), np.ones((40, 64))) == 0
 
 
 @pytest.mark.parametrize('image, message', [

@@ -57,6 +57,8 @@ def build(args: argparse.Namespace) -> tuple[Restorer, Restorer]:
     import tempfile
 
     from mmagic.registry import MODELS
+    from mmengine.logging import MMLogger
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # not a word on each weight
     config = load_config(args.config)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmagic'):

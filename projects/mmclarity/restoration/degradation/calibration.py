@@ -145,13 +145,14 @@ def _fit(noise: list[NoiseSample], pairs: list[PairSample],
         add(['gain', 'offset'], lambda some: np.mean([(s.gain, s.offset) for s in some], 0), pairs,
             True)
         add(['blur along', 'blur across'], fit_blur, pairs, False)
+        add(['jitter'], lambda some: np.sqrt(max(np.mean([s.jitter for s in some]), 0)), pairs,
+            False)
         add(['drift'], lambda some: np.mean([s.drift for s in some]), pairs, True)
         notes.append('drift between the two frames of a pair is reported, not simulated: from one '
                      'image nobody can undo it')
     else:
-        notes.append('blur, gain and offset cannot be told from low images alone; the defaults '
-                     'stand in (give --high for pairs)')
-    notes.append('jitter of single lines is not measured; the default stands in')
+        notes.append('blur, jitter, gain and offset cannot be told from low images alone; the '
+                     'defaults stand in (give --high for pairs)')
     curve = _curve(noise)
     line = estimates['slope'].value * curve[:, 0] + estimates['intercept'].value
     misfit = float(np.sqrt(np.mean(np.square(line / curve[:, 1] - 1))))
@@ -199,7 +200,8 @@ def transform_options(found: Calibration, linear: bool | None = None) -> dict[st
         wide = 2 * float(np.nan_to_num(max(along.error, across.error)))
         options.update(blur=(round(max(beam - wide, 0), 3), round(beam + wide, 3)),
                        line_blur=(round(max(line - wide, 0), 3), round(line + wide, 3)),
-                       gain=around('gain', 0), offset=around('offset'))
+                       jitter=around('jitter', 0), gain=around('gain', 0),
+                       offset=around('offset'))
     return options
 
 

@@ -1,7 +1,7 @@
 """The degradation's parameters, measured on a user's own images; units are grey levels of 8 bits.
 
-Noise is measured on low-quality images alone. Blur, gain and offset need pairs of one field of
-view, which need not be registered.
+Noise is measured on low-quality images alone. Blur, jitter, gain and offset need pairs of one
+field of view, which need not be registered.
 """
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from ..registration import move, register, valid_region
 
@@ -21,6 +21,10 @@ SMOOTH = 3.0
 LEVELS = 24
 # Grey levels whose noise the converter's range has cut.
 CLIPPED = 0.002
+# Jitter of lines: smoothing of slopes along the line, and width of the stripes, in pixels.
+JITTER_SMOOTH, STRIPE = 1.0, 16
+# Least share of its slopes that a blurred image is taken to have kept.
+LEAST_LEFT = 0.2
 # Spatial frequencies (cycles per pixel) over which the transfer function is fitted.
 FREQUENCIES = (0.03, 0.16)
 
@@ -54,6 +58,8 @@ class PairSample:
             one's, along the scan line and across it.
         weight_along, weight_across (np.ndarray): (F,) power the ratios rest on.
         drift (float): Pixels a frame.
+        jitter (float): Variance of the lines' own displacements in squared pixels, see
+            :func:`line_jitter`; around zero where there are none.
         confidence (float): Of the registration.
     """
 
@@ -65,6 +71,7 @@ class PairSample:
     weight_along: np.ndarray
     weight_across: np.ndarray
     drift: float
+    jitter: float
     confidence: float
 
 
@@ -156,7 +163,7 @@ def fit_noise(samples: Sequence[NoiseSample]) -> tuple[float, float]:
 
 
 def measure_pair(low: np.ndarray, high: np.ndarray) -> PairSample:
-    """Gain, offset, blur and drift of a low image against the high one of the same field.
+    """Gain, offset, blur, drift and jitter of a low image against the high one of the same field.
 
     The high image is registered onto the low one. Gain and offset are a regression of the
     smoothed images; the modulation transfer is the ratio of cross- to auto-spectrum (noise of the
@@ -188,7 +195,42 @@ def measure_pair(low: np.ndarray, high: np.ndarray) -> PairSample:
         out[name], out[f'weight_{name}'] = sums[0] / np.maximum(sums[1], 1e-12) / gain, sums[1]
     return PairSample(float(gain), float(offset), (edges[1:] + edges[:-1]) / 2, out['along'],
                       out['across'], out['weight_along'], out['weight_across'],
-                      float(np.hypot(*found.drift)), found.confidence)
+                      float(np.hypot(*found.drift)), line_jitter((low - offset) / gain, moved),
+                      found.confidence)
+
+
+def line_jitter(low: np.ndarray, high: np.ndarray) -> float:
+    """Variance of the lines' own displacements along themselves, in squared pixels.
+
+    A line that lies ``d`` pixels further right differs from the registered one by ``-d`` times its
+    slope: least squares. This is done on two halves of the line, stripes that take turns. Jitter is
+    common to both, noise is not: the mean product of the two is the variance of the displacements,
+    with nothing assumed of the noise but that it does not reach from one stripe to the next but
+    one. Second differences from line to line come first: slow motion has none, and of independent
+    displacements they have the variance 3/2.
+
+    Args:
+        low (np.ndarray): (H, W), with the gain and offset of ``high``.
+        high (np.ndarray): (H, W), registered. Its own jitter counts too.
+    """
+    slope = gaussian_filter1d(np.asarray(high, np.float64), JITTER_SMOOTH, axis=1, order=1)
+    residual = gaussian_filter1d(np.asarray(low, np.float64) - high, JITTER_SMOOTH, axis=1)
+    # What blur has left of the slopes of the low image: its noise averages out over the image.
+    left = gaussian_filter1d(np.asarray(low, np.float64), JITTER_SMOOTH, axis=1, order=1)
+    left = float((left * slope).sum() / max(np.square(slope).sum(), 1e-9))
+    stripe = np.arange(low.shape[1]) // STRIPE % 4
+    displacements, weights = [], []
+    for half in (0, 2):  # stripes 1 and 3 keep the halves apart
+        mine = stripe == half
+        power = np.square(slope[:, mine]).sum(1)
+        displacements.append(-(residual * slope)[:, mine].sum(1) / np.maximum(power, 1e-9))
+        weights.append(power)
+    # A line is worth what its neighbours and its poorer half can tell.
+    weight = np.minimum(*weights)
+    weight = np.min([weight[:-2], weight[1:-1], weight[2:]], axis=0)
+    first, second = (d[1:-1] - (d[:-2] + d[2:]) / 2 for d in displacements)
+    variance = (weight * first * second).sum() / max(weight.sum(), 1e-9) / 1.5
+    return float(variance / max(left, LEAST_LEFT)**2)
 
 
 def fit_blur(samples: Sequence[PairSample]) -> tuple[float, float]:

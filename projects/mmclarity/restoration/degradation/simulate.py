@@ -22,9 +22,10 @@ NOT_NEGATIVE = {'blur', 'astigmatism', 'line_blur', 'slope', 'intercept', 'jitte
 class SimulateLowCostSEM(BaseTransform):
     """Makes a clean SEM image look as if a cheap microscope had taken it in a hurry.
 
-    In the order of the instrument: drift and jitter of the lines, blur by an astigmatic beam and,
-    along the line only, by the detector's bandwidth, coarser sampling, gain and offset, shot and
-    electronic noise correlated along the line, and the analogue-digital converter.
+    In the order of the instrument: blur by an astigmatic beam, drift and jitter of the lines it
+    writes and, along the line only, blur by the detector's bandwidth, coarser sampling, gain and
+    offset, shot and electronic noise correlated along the line, and the analogue-digital
+    converter.
     ``tools/calibrate_degradation.py`` measures the ranges on images of a microscope at hand and
     writes them as a config. The defaults are those of an FEI Quanta at a dwell time of 100 ns.
 
@@ -116,15 +117,15 @@ class SimulateLowCostSEM(BaseTransform):
         """(H, W) grey levels 0..255 to the same, degraded, float32."""
         draw = {name: _draw(limits, rng) for name, limits in self.ranges.items()}
         out = np.asarray(image, np.float32)
+        if draw['blur']:
+            out = beam_blur(out, draw['blur'], draw['astigmatism'] or 0.0,
+                            rng.uniform(0, math.pi))
         if draw['drift']:
             angle = rng.uniform(0, 2 * math.pi)
             out = stretch_lines(out, draw['drift'] * math.sin(angle),
                                 draw['drift'] * math.cos(angle))
         if draw['jitter']:
             out = displace_lines(out, draw['jitter'] * rng.standard_normal(len(out)))
-        if draw['blur']:
-            out = beam_blur(out, draw['blur'], draw['astigmatism'] or 0.0,
-                            rng.uniform(0, math.pi))
         if draw['line_blur']:
             out = gaussian_filter1d(out, draw['line_blur'], axis=1, mode='reflect')
         size = out.shape
