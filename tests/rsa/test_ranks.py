@@ -109,3 +109,8 @@ def test_nan_has_no_rank():
     rows = RNG.normal(size=(2, 9))
     rows[0, 4] = np.nan
     np.testing.assert_array_equal(rank_transform(rows), rankdata(rows, axis=1, nan_policy='omit'))
+
+
+@pytest.mark.parametrize('shape', [(0, 5), (2, 0), (1, 1)])
+def test_next_to_nothing(shape):
+    np.testing.assert_array_equal(rank_transform(np.zeros(shape)), np.ones(shape))

@@ -169,7 +169,8 @@ def rank_known(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         tuple | None: (S, P) and (S, 1), float64; None where an entry is NaN or infinite.
     """
     ranks, ties = np.empty(stack.shape), np.zeros(len(stack))
-    each_block(_rank_rows, sortable(stack), ranks, ties)
+    if stack.size:
+        each_block(_rank_rows, sortable(stack), ranks, ties)
     return None if (ties < 0).any() else (ranks, ties[:, None])
 
 
