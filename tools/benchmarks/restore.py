@@ -123,7 +123,7 @@ def main() -> None:
             low, median, high = quartiles(speed)
             rows.append([f'{side} x {side}', name, f'{median:.2f} ({low:.2f}-{high:.2f})',
                          f'{result["peak_mb"]:,.0f}',
-                         f'{result["peak_mb"] - side**2 * 4 / 1e6:,.0f}'])
+                         f'{result["peak_mb"] - side**2 * 4 / 2**20:,.0f}'])
         print(f'done: {side}', flush=True)
     print(table(['image', 'restored', 'megapixels/s', 'peak memory, MB', 'beside the result, MB'],
                 rows))
