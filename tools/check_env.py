@@ -59,7 +59,8 @@ def gpu():
     if not torch.cuda.is_available():
         return 'none (everything runs on the CPU)'
     return f'{torch.cuda.get_device_name()} (CUDA {torch.version.cuda})'
-for module in ('numpy', 'torch', 'torchvision', 'cv2', 'pkg_resources', 'mmengine', 'mmcv'):
+for module in ('numpy', 'numba', 'torch', 'torchvision', 'cv2', 'pkg_resources', 'mmengine',
+               'mmcv'):
     step(module, lambda: load(module))
 step('gpu', gpu)
 step('operators', operators)
