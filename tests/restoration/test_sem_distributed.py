@@ -2,28 +2,20 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.tools.running import REPO, run
+from tests.tools.running import run, run_workers
 
 
 @pytest.mark.slow
 def test_pix2pix_of_two_processes_equals_one_with_the_doubled_batch(tmp_path):
-    env = dict(os.environ, PYTHONPATH=f'{REPO / "projects"}{os.pathsep}{REPO}',
-               OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     found = []
     for processes in (1, 2):
-        port = 29000 + (os.getpid() + processes) % 500
-        process = subprocess.run(
-            [sys.executable, '-m', 'torch.distributed.run', f'--master_port={port}',
-             f'--nproc_per_node={processes}', str(Path(__file__).with_name('pix2pix_worker.py')),
-             str(tmp_path / 'out.pth')],
-            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        process = run_workers(tmp_path, Path(__file__).with_name('pix2pix_worker.py'), processes,
+                              tmp_path / 'out.pth')
         assert process.returncode == 0, process.stderr[-3000:]
         found.append(torch.load(tmp_path / 'out.pth', weights_only=True))
     assert found[1]['apart'] == 0
