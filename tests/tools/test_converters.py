@@ -185,10 +185,10 @@ def test_detections_that_cannot_be_converted(change, message):
 
 
 def test_wrong_files_are_named(tmp_path, capsys):
-    write_json(tmp_path / 'dict.json', {})
+    write_json(tmp_path / 'dict.json', {'images': [], 'categories': []})
     write_json(tmp_path / 'list.json', [])
     args = [str(tmp_path / name) for name in ('dict.json', 'list.json', 'out.json')]
-    assert coco_to_scalabel.main(args) == 1
+    assert coco_to_scalabel.main([args[0], args[0], args[2]]) == 1
     assert 'dict.json: expected a list of detections' in capsys.readouterr().err
     assert coco_to_scalabel.main([args[1], args[1], args[2]]) == 1
     assert 'list.json: expected a COCO data set' in capsys.readouterr().err

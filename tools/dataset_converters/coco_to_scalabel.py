@@ -11,7 +11,6 @@ Example:
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from mmclarity.detection.datasets.scalabel import ScalabelError, read_json, write_json
+from mmclarity.detection.datasets.scalabel import ScalabelError, write_json
+from mmclarity.detection.evaluation.coco_files import (
+    check_detection,
+    read_coco,
+    read_detections,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -66,7 +70,7 @@ def to_scalabel(
     frames = {item['id']: _frame(item) for item in images}
     for index, item in enumerate(detections):
         place = f'{source}: detection {index}'
-        _check(item, place, frames, names)
+        check_detection(item, place, frames, names)
         if item['score'] < min_score:
             continue
         x, y, width, height = item['bbox']
@@ -91,48 +95,12 @@ def _frame(image: dict) -> dict[str, Any]:
     return frame
 
 
-def _check(item: Any, place: str, frames: dict[Any, dict], names: dict[Any, str]) -> None:
-    """Refuses a detection that cannot be converted."""
-    lacking = [
-        key
-        for key in ('image_id', 'category_id', 'bbox', 'score')
-        if not isinstance(item, dict) or key not in item
-    ]
-    if lacking:
-        raise ScalabelError(f'{place}: lacks {lacking}; is this a COCO result list?')
-    if item['image_id'] not in frames:
-        raise ScalabelError(
-            f'{place}: image_id {item["image_id"]!r} is not among the images; give '
-            'the COCO file that belongs to these detections'
-        )
-    if item['category_id'] not in names:
-        raise ScalabelError(
-            f'{place}: category_id {item["category_id"]!r} is not among the '
-            f'categories {names}; give the COCO file that belongs to these detections'
-        )
-    box = item['bbox']
-    numbers = [*box, item['score']] if isinstance(box, list) and len(box) == 4 else [None]
-    if (
-        not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
-        or min(box[2:]) < 0
-    ):
-        raise ScalabelError(
-            f'{place}: bbox must be [x, y, width, height], finite and not negative in '
-            f'size, and score finite; got {box!r} and {item["score"]!r}'
-        )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the conversion; returns the exit status."""
     args = parse_args(argv)
     try:
-        detections, coco = read_json(args.detections), read_json(args.images)
-        if not isinstance(detections, list):
-            raise ScalabelError(f'{args.detections}: expected a list of detections')
-        if not isinstance(coco, dict) or not {'images', 'categories'} <= set(coco):
-            raise ScalabelError(
-                f'{args.images}: expected a COCO data set with "images" and ' '"categories"'
-            )
+        coco = read_coco(args.images)
+        detections = read_detections(args.detections, coco)
         frames = to_scalabel(
             detections, coco['images'], coco['categories'], args.min_score, args.detections
         )
