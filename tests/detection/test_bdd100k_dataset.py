@@ -11,14 +11,13 @@ from PIL import Image
 
 from mmclarity.detection.datasets import BDD100KDataset
 from mmclarity.detection.datasets.image_files import ImageFileError, probe_image
+from mmclarity.detection.datasets.json_files import LabelFileError, write_json
 from mmclarity.detection.datasets.scalabel import (
     CLASSES,
     Label,
     ParseReport,
-    ScalabelError,
     fit_box,
     load_frames,
-    write_json,
 )
 
 SHARED = Path(__file__).resolve().parents[3] / 'shared' / 'data'
@@ -270,17 +269,17 @@ def test_missing_folders_name_what_is_there(tmp_path):
 def test_labels_that_cannot_be_used(tmp_path, content, message):
     path = tmp_path / 'labels.json'
     path.write_text(content)
-    with pytest.raises(ScalabelError, match=message) as error:
+    with pytest.raises(LabelFileError, match=message) as error:
         load_frames(path)
     assert str(path) in str(error.value)
 
 
 def test_binary_labels_and_empty_folder(tmp_path):
     (tmp_path / 'zip.json').write_bytes(b'PK\x03\x04\xff\xfe')
-    with pytest.raises(ScalabelError, match='byte 4 is not text'):
+    with pytest.raises(LabelFileError, match='byte 4 is not text'):
         load_frames(tmp_path / 'zip.json')
     (tmp_path / 'none').mkdir()
-    with pytest.raises(ScalabelError, match='holds no'):
+    with pytest.raises(LabelFileError, match='holds no'):
         load_frames(tmp_path / 'none')
     with pytest.raises(FileNotFoundError, match='absent'):
         load_frames(tmp_path / 'absent')
@@ -289,7 +288,7 @@ def test_binary_labels_and_empty_folder(tmp_path):
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), None, '12', True])
 def test_coordinate_that_is_no_number(tmp_path, value):
     frames = [make_frame('a.jpg'), make_frame('b.jpg', make_label('car', (1, 2, value, 9), 'x9'))]
-    with pytest.raises(ScalabelError) as error:
+    with pytest.raises(LabelFileError) as error:
         BDD100KDataset(**make_root(tmp_path, frames))
     for part in ('det_train.json', 'frame 1', "'b.jpg'", 'label 0', "id 'x9'", '"x2"', 'delete'):
         assert part in str(error.value)
@@ -298,7 +297,7 @@ def test_coordinate_that_is_no_number(tmp_path, value):
 def test_labels_of_another_task(tmp_path):
     path = tmp_path / 'drivable.json'
     write_json(path, [make_frame('a.jpg', make_label('direct'), make_label('alternative'))])
-    with pytest.raises(ScalabelError, match=r"none of 2 labels.*\['alternative', 'direct'\]"):
+    with pytest.raises(LabelFileError, match=r"none of 2 labels.*\['alternative', 'direct'\]"):
         load_frames(path)
 
 
@@ -357,10 +356,10 @@ def test_orientation_tag_swaps_the_size_as_loading_does(tmp_path):
 
 def test_size_that_contradicts_the_image(tmp_path):
     args = make_root(tmp_path, [make_frame('a.jpg', make_label('car'))])
-    with pytest.raises(ScalabelError, match=r'is 64x48 pixels, but image_size says 1280x720'):
+    with pytest.raises(LabelFileError, match=r'is 64x48 pixels, but image_size says 1280x720'):
         BDD100KDataset(**args, image_size=(1280, 720))
     frame = {**make_frame('a.jpg'), 'size': {'width': 32, 'height': 48}}
-    with pytest.raises(ScalabelError, match=r'the labels say 32x48'):
+    with pytest.raises(LabelFileError, match=r'the labels say 32x48'):
         BDD100KDataset(**make_root(tmp_path, [frame]))
     with pytest.raises(ValueError, match='width, height'):
         BDD100KDataset(**args, image_size=(0, 720))

@@ -15,7 +15,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmclarity.detection.datasets import BDD100KDataset
-from mmclarity.detection.datasets.scalabel import CLASSES, ScalabelError, load_frames, write_json
+from mmclarity.detection.datasets.json_files import LabelFileError, write_json
+from mmclarity.detection.datasets.scalabel import CLASSES, load_frames
 from mmclarity.detection.evaluation import BDD100KMetric
 from tools.dataset_converters import bdd100k_to_coco, coco_to_scalabel
 
@@ -177,10 +178,10 @@ def test_to_scalabel_by_hand(tmp_path, capsys):
 def test_detections_that_cannot_be_converted(change, message):
     good = {'image_id': 5, 'category_id': 3, 'bbox': [1, 2, 3, 4], 'score': 0.5}
     images, categories = [{'id': 5, 'file_name': 'a.jpg'}], [{'id': 3, 'name': 'car'}]
-    with pytest.raises(ScalabelError, match=f'val: detection 1: .*{message}'):
+    with pytest.raises(LabelFileError, match=f'val: detection 1: .*{message}'):
         coco_to_scalabel.to_scalabel([good, {**good, **change}], images, categories, source='val')
     del good['score']
-    with pytest.raises(ScalabelError, match=r"lacks \['score'\]"):
+    with pytest.raises(LabelFileError, match=r"lacks \['score'\]"):
         coco_to_scalabel.to_scalabel([good], images, categories)
 
 

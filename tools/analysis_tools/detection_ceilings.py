@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from terminaltables import AsciiTable
 
-from mmclarity.detection.datasets.scalabel import ScalabelError
+from mmclarity.detection.datasets.json_files import LabelFileError
 from mmclarity.detection.evaluation.ceilings import evaluate_ceilings, share_found
 from mmclarity.detection.evaluation.coco_eval import BoxSummary
 from mmclarity.detection.evaluation.coco_files import read_coco, read_detections
@@ -43,15 +43,15 @@ def choose_classes(coco: dict, names: Sequence[str] | None) -> dict[int, str]:
     """Names of the classes to evaluate, by id.
 
     Raises:
-        ScalabelError: If a name is unknown, or there is nothing to find.
+        LabelFileError: If a name is unknown, or there is nothing to find.
     """
     known = {item['id']: item['name'] for item in coco['categories']}
     unknown = [name for name in names or () if name not in known.values()]
     if unknown:
-        raise ScalabelError(f'--classes {unknown}: the file has {list(known.values())}')
+        raise LabelFileError(f'--classes {unknown}: the file has {list(known.values())}')
     filled = {gt['category_id'] for gt in coco['annotations'] if not gt.get('iscrowd')}
     if not filled:
-        raise ScalabelError('the ground truth has no objects; give a data set with annotations')
+        raise LabelFileError('the ground truth has no objects; give a data set with annotations')
     return {k: name for k, name in known.items() if (name in names if names else k in filled)}
 
 
@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         coco = read_coco(args.ground_truth)
         if 'annotations' not in coco:
-            raise ScalabelError(f'{args.ground_truth}: no "annotations"; give the ground truth')
+            raise LabelFileError(f'{args.ground_truth}: no "annotations"; give the ground truth')
         dts = read_detections(args.detections, coco)
         classes = choose_classes(coco, args.classes)
-    except (OSError, ScalabelError) as err:
+    except (OSError, LabelFileError) as err:
         print(f'error: {err}', file=sys.stderr)
         return 1
     order = {item['id']: place for place, item in enumerate(coco['images'])}

@@ -17,14 +17,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from mmclarity.detection.datasets.image_files import ImageFileError, probe_images
+from mmclarity.detection.datasets.json_files import LabelFileError, write_json
 from mmclarity.detection.datasets.scalabel import (
     CLASSES,
     Frame,
     ParseReport,
-    ScalabelError,
     fit_box,
     load_frames,
-    write_json,
 )
 
 
@@ -66,7 +65,7 @@ def image_sizes(
         size: One size for all frames that do not tell their own.
 
     Raises:
-        ScalabelError: If a size is known from nowhere.
+        LabelFileError: If a size is known from nowhere.
         ImageFileError: If an image in ``folder`` is missing or damaged.
     """
     if folder is not None:
@@ -80,7 +79,7 @@ def image_sizes(
     sizes = [frame.size or (tuple(size) if size else None) for frame in frames]
     for frame, found in zip(frames, sizes, strict=True):
         if found is None:
-            raise ScalabelError(
+            raise LabelFileError(
                 f'{frame.place}: the labels do not tell the size of the image; give '
                 '--images FOLDER, or --image-size 1280 720 for BDD100K itself'
             )
@@ -158,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sizes = image_sizes(frames, args.images, args.image_size)
         coco = to_coco(frames, sizes, report, args.classes, args.clip)
         write_json(args.output, coco)
-    except (OSError, ScalabelError, ImageFileError) as err:
+    except (OSError, LabelFileError, ImageFileError) as err:
         print(f'error: {err}', file=sys.stderr)
         return 1
     if report.summary():

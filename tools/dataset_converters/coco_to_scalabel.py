@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from mmclarity.detection.datasets.scalabel import ScalabelError, write_json
+from mmclarity.detection.datasets.json_files import LabelFileError, write_json
 from mmclarity.detection.evaluation.coco_files import (
     check_detection,
     read_coco,
@@ -63,7 +63,7 @@ def to_scalabel(
         One frame for each image, labels ordered by falling score.
 
     Raises:
-        ScalabelError: If a detection lacks a field, names an unknown image or
+        LabelFileError: If a detection lacks a field, names an unknown image or
             category, or has a box that is no box.
     """
     names = {item['id']: item['name'] for item in categories}
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             detections, coco['images'], coco['categories'], args.min_score, args.detections
         )
         write_json(args.output, frames)
-    except (OSError, ScalabelError) as err:
+    except (OSError, LabelFileError) as err:
         print(f'error: {err}', file=sys.stderr)
         return 1
     print(

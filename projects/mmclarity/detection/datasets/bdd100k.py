@@ -12,6 +12,7 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from .image_files import probe_images
+from .json_files import LabelFileError
 from .scalabel import (
     CLASSES,
     FRAME_ATTRIBUTES,
@@ -20,7 +21,6 @@ from .scalabel import (
     PALETTE,
     Frame,
     ParseReport,
-    ScalabelError,
     fit_box,
     load_frames,
 )
@@ -73,7 +73,7 @@ class BDD100KDataset(BaseDetDataset):
 
     Raises:
         FileNotFoundError: If data root, labels or image folder do not exist.
-        ScalabelError: If the labels cannot be used.
+        LabelFileError: If the labels cannot be used.
         ImageFileError: If images are missing, empty or cut off.
         ValueError: If classes are unknown or no image is left.
     """
@@ -230,7 +230,7 @@ class BDD100KDataset(BaseDetDataset):
         for frame, path, size, claimed in zip(frames, paths, sizes, told, strict=True):
             if claimed and size != claimed:
                 source = 'the labels say' if frame.size else 'image_size says'
-                raise ScalabelError(
+                raise LabelFileError(
                     f'{frame.place}: {path} is {size[0]}x{size[1]} pixels, but {source} '
                     f'{claimed[0]}x{claimed[1]}: these labels are not for these images, or the '
                     'images were resized; use the original ones or correct the size'

@@ -17,14 +17,14 @@ The class order and the name mappings are those of the detection benchmark
 (https://doc.bdd100k.com/format.html).
 """
 
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .json_files import LabelFileError, read_json
 
 CLASSES = (
     'pedestrian',
@@ -73,10 +73,6 @@ _LAYOUT_HELP = (
 )
 
 BoxT = tuple[float, float, float, float]
-
-
-class ScalabelError(ValueError):
-    """Labels that cannot be used; the message names file, place and remedy."""
 
 
 @dataclass(slots=True)
@@ -165,64 +161,6 @@ class ParseReport:
         return '; '.join(parts) if parts else None
 
 
-def read_json(path: str | Path) -> Any:
-    """Reads a JSON file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ScalabelError: If it is empty, not text, cut off or no JSON; the message
-            gives line, column and character.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as err:
-        raise ScalabelError(
-            f'{path}: byte {err.start} is not text, so this is no JSON file; unpack '
-            'it if it is an archive, else download it again'
-        ) from err
-    if not text.strip():
-        raise ScalabelError(f'{path}: the file is empty; download it again')
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as err:
-        cut = err.pos >= len(text.rstrip()) or err.msg.startswith('Unterminated string')
-        why = 'the file is cut off' if cut else 'not valid JSON'
-        raise ScalabelError(
-            f'{path}: {why}: {err.msg} at line {err.lineno}, column {err.colno} (character '
-            f'{err.pos} of {len(text)}); download the file again or mend that place'
-        ) from err
-
-
-def write_json(path: str | Path, content: Any) -> None:
-    """Writes JSON so that ``path`` holds either the old content or all of the new.
-
-    Args:
-        path: The file to write; its folder is made where missing.
-        content: What ``json`` can write; NaN and infinity are refused.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with part.open('w', encoding='utf-8') as file:
-            # the C encoder of `dumps` is several times faster than `dump`
-            file.write(json.dumps(content, allow_nan=False))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
     """Reads the labels of one split, whatever their layout.
 
@@ -236,7 +174,7 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
 
     Raises:
         FileNotFoundError: If ``path`` does not exist.
-        ScalabelError: If the content is none of the layouts, has no frames, has
+        LabelFileError: If the content is none of the layouts, has no frames, has
             labels but none of a BDD100K category, or has a coordinate that is
             no finite number.
     """
@@ -245,15 +183,15 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
         raise FileNotFoundError(f'{path}: no such label file or folder')
     files = sorted(path.glob('*.json')) if path.is_dir() else [path]
     if not files:
-        raise ScalabelError(f'{path}: the folder holds no *.json file. {_LAYOUT_HELP}')
+        raise LabelFileError(f'{path}: the folder holds no *.json file. {_LAYOUT_HELP}')
     report = ParseReport()
     frames: list[Frame] = []
     for file in files:
         frames.extend(_parse_frame(raw, place, report) for raw, place in _raw_frames(file))
     if not frames:
-        raise ScalabelError(f'{path}: the labels hold no frames. {_LAYOUT_HELP}')
+        raise LabelFileError(f'{path}: the labels hold no frames. {_LAYOUT_HELP}')
     if report.unknown and not any(frame.labels for frame in frames):
-        raise ScalabelError(
+        raise LabelFileError(
             f'{path}: none of {sum(report.unknown.values())} labels is of a BDD100K category; '
             f'found {sorted(report.unknown)[:20]}, known are {list(CLASSES)}. '
             'Is this the label file of another task (lanes, drivable area) or another data set?'
@@ -293,7 +231,7 @@ def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
     content = read_json(file)
     if isinstance(content, dict):
         if 'images' in content and 'annotations' in content:
-            raise ScalabelError(
+            raise LabelFileError(
                 f"{file}: this is COCO JSON; read it with mmdet's CocoDataset. " f'{_LAYOUT_HELP}'
             )
         if 'frames' in content and 'name' in content:
@@ -303,11 +241,11 @@ def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
         elif 'name' in content:
             content = [content]
     if not isinstance(content, list):
-        raise ScalabelError(f'{file}: unknown layout ({_describe(content)}). {_LAYOUT_HELP}')
+        raise LabelFileError(f'{file}: unknown layout ({_describe(content)}). {_LAYOUT_HELP}')
     for index, raw in enumerate(content):
         place = f'{file}: frame {index}'
         if not isinstance(raw, dict) or not isinstance(raw.get('name'), str) or not raw['name']:
-            raise ScalabelError(
+            raise LabelFileError(
                 f'{place}: a frame must be an object with a file name under "name", '
                 f'got {_describe(raw)}. {_LAYOUT_HELP}'
             )
@@ -318,9 +256,9 @@ def _from_single_file(content: dict[str, Any], file: Path) -> dict[str, Any]:
     """Rewrites the old one-file-per-image layout in det_20 fields."""
     inner = content['frames'] if content['frames'] is not None else []
     if not isinstance(inner, list) or not all(isinstance(item, dict) for item in inner):
-        raise ScalabelError(f'{file}: "frames" must be a list of objects, got {_describe(inner)}')
+        raise LabelFileError(f'{file}: "frames" must be a list of objects, got {_describe(inner)}')
     if len(inner) > 1:
-        raise ScalabelError(
+        raise LabelFileError(
             f'{file}: {len(inner)} frames for one image {content["name"]!r}; keep '
             'the one that belongs to the image'
         )
@@ -341,7 +279,7 @@ def _parse_frame(raw: dict[str, Any], place: str, report: ParseReport) -> Frame:
     if size is not None:
         size = (size.get('width'), size.get('height'))
         if not all(isinstance(n, int) and n > 0 for n in size):
-            raise ScalabelError(
+            raise LabelFileError(
                 f'{place}: "size" must give width and height as positive integers, '
                 f'got {raw["size"]}; mend or remove it'
             )
@@ -365,7 +303,7 @@ def _parse_frame(raw: dict[str, Any], place: str, report: ParseReport) -> Frame:
 def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
     """Validates one label; returns None (and counts) if it is to be skipped."""
     if not isinstance(raw, dict):
-        raise ScalabelError(f'{place}: a label must be an object, got {_describe(raw)}')
+        raise LabelFileError(f'{place}: a label must be an object, got {_describe(raw)}')
     place = f'{place} (id {raw.get("id")!r})'
     category = _expect(raw, 'category', str, place)
     attributes = _expect(raw, 'attributes', dict, place) or {}
@@ -387,7 +325,7 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
             or not isinstance(value, int | float)
             or not math.isfinite(value)
         ):
-            raise ScalabelError(
+            raise LabelFileError(
                 f'{place}: box2d["{key}"] is {value!r}, not a finite number; mend '
                 'the coordinate or delete the label'
             )
@@ -402,7 +340,7 @@ def _expect(raw: dict[str, Any], key: str, kind: type, place: str) -> Any:
     """Returns ``raw[key]``, None if missing or null; refuses another type."""
     value = raw.get(key)
     if value is not None and not isinstance(value, kind):
-        raise ScalabelError(
+        raise LabelFileError(
             f'{place}: "{key}" must be of type {kind.__name__} or null, got ' f'{_describe(value)}'
         )
     return value

@@ -10,7 +10,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED, write_json
+from ..datasets.json_files import write_json
+from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
 
 

@@ -5,7 +5,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from ..datasets.scalabel import ScalabelError, read_json
+from ..datasets.json_files import LabelFileError, read_json
 
 
 def read_coco(path: str | Path) -> dict[str, Any]:
@@ -13,11 +13,11 @@ def read_coco(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ScalabelError: If it is no JSON or lacks ``images`` or ``categories``.
+        LabelFileError: If it is no JSON or lacks ``images`` or ``categories``.
     """
     coco = read_json(path)
     if not isinstance(coco, dict) or not {'images', 'categories'} <= set(coco):
-        raise ScalabelError(f'{path}: expected a COCO data set with "images" and "categories"')
+        raise LabelFileError(f'{path}: expected a COCO data set with "images" and "categories"')
     return coco
 
 
@@ -31,11 +31,11 @@ def read_detections(path: str | Path, coco: dict[str, Any]) -> list[dict[str, An
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ScalabelError: If it is no such list, or one of the detections is not of this data set.
+        LabelFileError: If it is no such list, or one of the detections is not of this data set.
     """
     detections = read_json(path)
     if not isinstance(detections, list):
-        raise ScalabelError(f'{path}: expected a list of detections')
+        raise LabelFileError(f'{path}: expected a list of detections')
     images = {item['id'] for item in coco['images']}
     categories = {item['id']: item['name'] for item in coco['categories']}
     for index, item in enumerate(detections):
@@ -55,7 +55,7 @@ def check_detection(
         categories: Names of the categories by id.
 
     Raises:
-        ScalabelError: If it lacks a field, names an unknown image or category, or has a box that
+        LabelFileError: If it lacks a field, names an unknown image or category, or has a box that
             is no box.
     """
     lacking = [
@@ -64,14 +64,14 @@ def check_detection(
         if not isinstance(item, dict) or key not in item
     ]
     if lacking:
-        raise ScalabelError(f'{place}: lacks {lacking}; is this a COCO result list?')
+        raise LabelFileError(f'{place}: lacks {lacking}; is this a COCO result list?')
     if item['image_id'] not in images:
-        raise ScalabelError(
+        raise LabelFileError(
             f'{place}: image_id {item["image_id"]!r} is not among the images; give '
             'the COCO file that belongs to these detections'
         )
     if item['category_id'] not in categories:
-        raise ScalabelError(
+        raise LabelFileError(
             f'{place}: category_id {item["category_id"]!r} is not among the '
             f'categories {categories}; give the COCO file that belongs to these detections'
         )
@@ -81,7 +81,7 @@ def check_detection(
         not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
         or min(box[2:]) < 0
     ):
-        raise ScalabelError(
+        raise LabelFileError(
             f'{place}: bbox must be [x, y, width, height], finite and not negative in '
             f'size, and score finite; got {box!r} and {item["score"]!r}'
         )
