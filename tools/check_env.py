@@ -143,13 +143,28 @@ def split_requirement(line: str) -> tuple[str, str]:
     return match.group(1), match.group(2)
 
 
+def marker_holds(marker: str, version: tuple[int, int] = sys.version_info[:2]) -> bool:
+    """Whether a requirement is for this Python: ``python_version >= "3.11"``; empty: for all.
+
+    Raises:
+        ValueError: if the marker is of another kind.
+    """
+    if not marker.strip():
+        return True
+    match = re.fullmatch(r"python_version\s*([<>=!]+)\s*[\"']([\d.]+)[\"']", marker.strip())
+    if match is None:
+        raise ValueError(f'marker not understood: {marker!r}')
+    return in_range('.'.join(map(str, version)), ''.join(match.groups()))
+
+
 def read_requirements(root: Path = ROOT) -> list[Requirement]:
     """The ranges of setup.py joined with the pins of requirements.txt and requirements-dev.txt."""
     pins: dict[str, tuple[str, str]] = {}
     for file in ('requirements.txt', 'requirements-dev.txt'):
         for line in (root / file).read_text(encoding='utf-8').splitlines():
             line = line.split('#')[0].strip()
-            if line and not line.startswith('-'):
+            line, _, marker = line.partition(';')
+            if line and not line.startswith('-') and marker_holds(marker):
                 name, bounds = split_requirement(line)
                 pins[normal(name)] = (name, bounds.removeprefix('=='))
     tree = ast.parse((root / 'setup.py').read_text(encoding='utf-8'))
@@ -175,6 +190,12 @@ def installed_versions() -> dict[str, str]:
         if name and version:
             found.setdefault(normal(name), version)
     return found
+
+
+def in_environment() -> bool:
+    """Whether this interpreter is of a virtual environment (``-S`` hides that from `sys.prefix`)."""
+    beside = Path(sys.executable).parent.parent / 'pyvenv.cfg'
+    return sys.prefix != sys.base_prefix or beside.is_file()
 
 
 def pip_install(*arguments: str) -> str:
@@ -222,6 +243,32 @@ def check_versions(
         problems.append(Problem(what, pip_install(requirement.spec)))
         causes.append(requirement)
     return problems, causes
+
+
+def missing_dependencies(installed: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """What installed packages need and is not there, as after a removal by hand.
+
+    Args:
+        installed: Versions by normalised name.
+
+    Returns:
+        Normalised name -> what to give to pip, and a package that needs it.
+    """
+    try:
+        from pip._vendor.packaging.requirements import Requirement as Parsed
+    except ImportError:  # an environment without pip: nothing could be installed either
+        return {}
+    stand_ins = {'mmcv-lite': 'mmcv', 'mmcv': 'mmcv-lite', 'opencv-python': OPENCV_WITHOUT_LIBGL}
+    found: dict[str, tuple[str, str]] = {}
+    for dist in metadata.distributions():
+        for line in dist.requires or ():
+            need = Parsed(line)
+            key = normal(need.name)
+            if need.marker is not None and not need.marker.evaluate({'extra': ''}):
+                continue
+            if key not in installed and stand_ins.get(key) not in installed:
+                found[key] = f'{need.name}{need.specifier}', dist.metadata['Name']
+    return found
 
 
 def damaged_packages() -> dict[str, str]:
@@ -321,9 +368,11 @@ def probe_problems(
 def list_damaged() -> list[str]:
     """What pip should install anew, as ``name==version``: missing, wrong or damaged packages."""
     requirements = read_requirements()
-    _, causes = check_versions(requirements, installed_versions())
+    installed = installed_versions()
+    _, causes = check_versions(requirements, installed)
     wanted = {normal(cause.name): cause.spec for cause in causes}
-    wanted = {**damaged_packages(), **wanted}
+    lacking = {key: spec for key, (spec, _) in missing_dependencies(installed).items()}
+    wanted = {**lacking, **damaged_packages(), **wanted}
     if not wanted and any(item.name == 'opencv-python' for item in requirements):
         # The usual opencv needs libGL.so.1, which a machine without a screen lacks.
         done = subprocess.run(
@@ -349,17 +398,28 @@ def report() -> list[Problem]:
         print(f'  {"mmcv":34}{installed["mmcv"]:16}')
     wrong_versions, causes = check_versions(requirements, installed)
     problems = check_python() + wrong_versions
+    if wrong_versions and not in_environment():
+        # The system's own Python: nothing should be installed there.
+        return [
+            Problem(f'{sys.executable} has not what mmclarity needs: use .venv', 'make check')
+        ]
     steps = probe()
     print('GPU:', steps.get('gpu', (False, 'unknown'))[1])
     good, text = steps.get('operators', (False, 'mmcv cannot be imported'))
     print('Operators (nms, roi_align):', text if good else f'not usable: {text}')
+    named = {normal(cause.name) for cause in causes}
     problems += [
         Problem(
             f'{spec} has missing or cut-off files',
             pip_install('--ignore-installed', '--no-deps', spec),
         )
         for name, spec in damaged_packages().items()
-        if name not in {normal(cause.name) for cause in causes}
+        if name not in named
+    ]
+    problems += [
+        Problem(f'{key} is not installed, but {owner} needs it', pip_install(spec))
+        for key, (spec, owner) in missing_dependencies(installed).items()
+        if key not in named
     ]
     # Imports that fail because of a wrong version are mended by mending the version.
     if not problems:

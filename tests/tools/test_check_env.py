@@ -162,6 +162,50 @@ def test_file_that_two_packages_share_may_have_either_size(tmp_path, monkeypatch
     assert check_env.damaged_packages() == {}
 
 
+@pytest.mark.parametrize(('marker', 'version', 'holds'), [
+    ('', (3, 10), True),
+    (' python_version >= "3.11"', (3, 10), False),
+    (' python_version >= "3.11"', (3, 11), True),
+    (" python_version < '3.11'", (3, 10), True),
+    (' python_version < "3.11"', (3, 12), False),
+])
+def test_markers(marker, version, holds):
+    assert check_env.marker_holds(marker, version) is holds
+
+
+def test_markers_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match='sys_platform'):
+        check_env.marker_holds('sys_platform == "linux"')
+
+
+def test_one_pin_for_each_python(tmp_path):
+    (tmp_path / 'setup.py').write_text("INSTALL_REQUIRES = ['tiny>=1']\n")
+    (tmp_path / 'requirements.txt').write_text(
+        'tiny==2.0; python_version >= "3.10"\ntiny==1.0; python_version < "3.10"\n')
+    (tmp_path / 'requirements-dev.txt').write_text('')
+    assert [item.pin for item in check_env.read_requirements(tmp_path)] == ['2.0']
+
+
+def test_what_installed_packages_need_must_be_there(tmp_path, monkeypatch):
+    make_package(tmp_path, 'owner')
+    with (tmp_path / 'owner-1.0.dist-info/METADATA').open('a') as file:
+        file.write('Requires-Dist: Here_It.is\nRequires-Dist: gone<3,>=1\n'
+                   'Requires-Dist: old; python_version < "3"\n'
+                   'Requires-Dist: optional; extra == "more"\nRequires-Dist: mmcv>=2\n')
+    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
+    installed = {'owner': '1.0', 'here-it-is': '1', 'mmcv-lite': '2.1.0'}
+    assert check_env.missing_dependencies(installed) == {'gone': ('gone<3,>=1', 'owner')}
+
+
+def test_the_systems_python_is_pointed_to_the_environment(monkeypatch, capsys):
+    monkeypatch.setattr(check_env, 'installed_versions', dict)
+    monkeypatch.setattr(check_env, 'in_environment', lambda: False)
+    assert check_env.main([]) == 1
+    out = capsys.readouterr().out
+    assert out.count('WRONG') == 1 and 'make check' in out
+
+
 def run_script(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120
