@@ -193,7 +193,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def in_environment() -> bool:
-    """Whether this interpreter is of a virtual environment (``-S`` hides that from `sys.prefix`)."""
+    """Whether this Python is a virtual environment's; ``-S`` hides that from ``sys.prefix``."""
     beside = Path(sys.executable).parent.parent / 'pyvenv.cfg'
     return sys.prefix != sys.base_prefix or beside.is_file()
 
