@@ -2,7 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmclarity.engine.checkpoint import check_fits, find_latest, load_checkpoint_file
+from mmclarity.engine.checkpoint import (
+    check_fits,
+    check_start,
+    find_latest,
+    load_checkpoint_file,
+)
 from mmclarity.engine.errors import UsageError
 
 
@@ -40,6 +45,13 @@ def test_bad_files(tmp_path):
         (tmp_path / 'cut.pth').write_bytes(whole.read_bytes()[:size])
         with pytest.raises(UsageError, match='cut.pth'):
             load_checkpoint_file(str(tmp_path / 'cut.pth'))
+    for other in (b'hello world', b'\x80\x04garbage', bytes(range(256)) * 40):
+        (tmp_path / 'other.pth').write_bytes(other)
+        with pytest.raises(UsageError, match='other.pth'):
+            load_checkpoint_file(str(tmp_path / 'other.pth'))
+    torch.save(dict(state_dict=[1]), whole)
+    with pytest.raises(UsageError, match='state_dict is a list'):
+        load_checkpoint_file(str(whole))
     torch.save([1], whole)
     with pytest.raises(UsageError, match='list, not a dict'):
         load_checkpoint_file(str(whole))
@@ -79,3 +91,21 @@ def test_weights_of_another_model_are_named():
     assert 'missing in the checkpoint: 0.bias' in message
     assert 'unknown to the model: extra' in message
     assert '1.weight (checkpoint (7, 4), model (5, 4))' in message
+
+
+def test_a_checkpoint_to_start_from_may_lack_what_is_new():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
+    state = model.state_dict()
+    assert check_start(dict(state_dict=state), model, 'a.pth') is None
+    del state['1.weight']
+    state['1.bias'] = torch.zeros(9)
+    note = check_start(dict(state_dict=state), model, 'a.pth')
+    assert 'load_from=a.pth: 2 weights' in note
+    assert 'missing in the checkpoint: 1.weight' in note and '1.bias (checkpoint (9,)' in note
+
+
+@pytest.mark.parametrize('state', [{}, {'conv1.weight': torch.zeros(2)},
+                                   {'0.weight': torch.zeros(9, 9)}])
+def test_a_checkpoint_of_which_nothing_fits_is_refused(state):
+    with pytest.raises(UsageError, match='a.pth: none of its weights fits'):
+        check_start(dict(state_dict=state), nn.Sequential(nn.Linear(3, 4)), 'a.pth')

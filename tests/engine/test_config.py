@@ -43,6 +43,28 @@ def test_a_root_given_for_one_loader_wins(config):
     assert cfg.val_dataloader.dataset.datasets[0].data_root == '/new'
 
 
+@pytest.mark.parametrize(('option', 'near'), [
+    ('data_rot', 'data_root'), ('optim_wraper.optimizer.lr', 'optim_wrapper'),
+    ('train_dataloadr.batch_size', 'train_dataloader'), ('load_form', 'load_from')])
+def test_a_misspelt_option_is_refused(config, option, near):
+    with pytest.raises(UsageError, match=f'{option}: .*did you mean {near!r}'):
+        load_config(config, {option: '1'})
+
+
+def test_new_options_are_taken(config):
+    cfg = load_config(config, {'load_from': 'a.pth', 'randomness.seed': 3, 'my_own': 1})
+    assert cfg.load_from == 'a.pth' and cfg.randomness.seed == 3 and cfg.my_own == 1
+
+
+def test_the_home_directory_is_expanded(config, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'train.json').touch()
+    cfg = load_config(config, {'data_root': '~/mine'})
+    resolve_data_roots(cfg, ('train_dataloader', ))
+    assert cfg.train_dataloader.dataset.dataset.data_root == f'{tmp_path}/mine/'
+
+
 def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_config('configs/frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
@@ -88,7 +110,10 @@ def test_amp_on_each_device(config, monkeypatch):
     monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
     cfg = load_config(config)
     cli.enable_amp(cfg)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and 'fp16' not in cfg.val_cfg
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and 'custom_hooks' not in cfg
+    cfg = load_config(config)
+    cli.enable_amp(cfg, train=False)
+    assert cfg.custom_hooks == [dict(type='MixedPrecisionHook', evaluation=True)]
     monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
     cfg = load_config(config)
     cli.enable_amp(cfg)

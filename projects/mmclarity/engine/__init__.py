@@ -5,6 +5,7 @@ without a GPU, and the two command lines (:mod:`mmclarity.engine.cli`).
 """
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from .class_lists import ClassListHook
 from .model_wrapper import AveragedGradients
 from .optim_wrapper import AutocastOptimWrapper
 from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
@@ -15,6 +16,7 @@ __all__ = [
     'AtomicLocalBackend',
     'AutocastOptimWrapper',
     'AveragedGradients',
+    'ClassListHook',
     'MixedPrecisionHook',
     'RandomStateHook',
     'has_bfloat16_units',

@@ -57,13 +57,17 @@ def load_checkpoint_file(path: str) -> dict:
             'checkpoint, or it holds python objects beside tensors. '
             f'torch says: {_first_line(error)}'
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a file of other bytes makes the reader fail in any way
         raise UsageError(
             f'checkpoint {path} ({file.stat().st_size} bytes) is cut off or no checkpoint: copy it '
             f'again, or take an earlier one. torch says: {_first_line(error)}'
         ) from error
     if not isinstance(checkpoint, dict):
         raise UsageError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict')
+    weights = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(weights, dict):
+        raise UsageError(f'checkpoint {path}: state_dict is a {type(weights).__name__}, not a dict '
+                         'of tensors')
     return checkpoint
 
 
@@ -77,20 +81,8 @@ def _listing(names: list[str]) -> str:
     return f'{shown}, ... ({len(names)} in all)' if len(names) > _SHOWN else shown
 
 
-def check_fits(checkpoint: dict, model: nn.Module, path: str) -> None:
-    """Compare a checkpoint's weights with a model's, by name and shape.
-
-    mmengine loads what fits and only logs the rest, so that a checkpoint of another model would be
-    tested with weights that are partly random.
-
-    Args:
-        checkpoint: with ``state_dict``, or a bare state dict; a prefix ``module.`` is ignored.
-        model: the unwrapped model.
-        path: for the message.
-
-    Raises:
-        UsageError: naming the weights that are missing, unknown, or of another shape.
-    """
+def _compare(checkpoint: dict, model: nn.Module) -> tuple[dict[str, list[str]], int]:
+    """What does not fit, by kind, and how many weights do."""
     state = checkpoint.get('state_dict', checkpoint)
     there = {
         re.sub(r'^module\.', '', name): value
@@ -112,10 +104,60 @@ def check_fits(checkpoint: dict, model: nn.Module, path: str) -> None:
             if name in there and there[name].shape != value.shape
         ],
     }
-    found = [f'{title}: {_listing(names)}' for title, names in problems.items() if names]
-    if found:
+    fitting = sum(name in there and there[name].shape == value.shape
+                  for name, value in wanted.items())
+    return {title: names for title, names in problems.items() if names}, fitting
+
+
+def _lines(problems: dict[str, list[str]]) -> str:
+    return ''.join(f'\n  {title}: {_listing(names)}' for title, names in problems.items())
+
+
+def check_fits(checkpoint: dict, model: nn.Module, path: str) -> None:
+    """Compare a checkpoint's weights with a model's, by name and shape.
+
+    mmengine loads what fits and only logs the rest, so that a checkpoint of another model would be
+    tested with weights that are partly random.
+
+    Args:
+        checkpoint: with ``state_dict``, or a bare state dict; a prefix ``module.`` is ignored.
+        model: the unwrapped model.
+        path: for the message.
+
+    Raises:
+        UsageError: naming the weights that are missing, unknown, or of another shape.
+    """
+    problems, _ = _compare(checkpoint, model)
+    if problems:
         raise UsageError(
-            f'checkpoint {path} is of another model than the config describes.\n  '
-            + '\n  '.join(found)
-            + '\n  Give the config it was trained with (a copy lies beside it).'
+            f'checkpoint {path} is of another model than the config describes.{_lines(problems)}\n'
+            '  Give the config it was trained with (a copy lies beside it).'
         )
+
+
+def check_start(checkpoint: dict, model: nn.Module, path: str) -> str | None:
+    """Compare a checkpoint that training only starts from (``load_from``) with a model.
+
+    It may lack what is new (a head put into a trained detector) and differ where classes do.
+
+    Args:
+        checkpoint: with ``state_dict``, or a bare state dict; a prefix ``module.`` is ignored.
+        model: the unwrapped model.
+        path: for the message.
+
+    Returns:
+        What of the model starts anew and what of the checkpoint is not used; None if all fits.
+
+    Raises:
+        UsageError: if none of its weights fits the model by name and shape.
+    """
+    problems, fitting = _compare(checkpoint, model)
+    if not fitting:
+        raise UsageError(
+            f'load_from={path}: none of its weights fits the model.{_lines(problems)}\n  Give a '
+            "checkpoint of this kind of model; a backbone's weights alone go into "
+            "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...)"
+        )
+    if not problems:
+        return None
+    return f'load_from={path}: {fitting} weights are taken over, not these:{_lines(problems)}'

@@ -93,6 +93,8 @@ def _wrappers(cfg: Config) -> list[dict]:
 def enable_amp(cfg: Config, train: bool = True) -> None:
     """Mixed precision: mmengine's way on CUDA, ours on the CPU (there in validation too).
 
+    An ``AutocastOptimWrapper`` that the config has already keeps its own type on CUDA as well.
+
     On a CPU without bfloat16 units all stays in float32, which is faster there.
     """
     cuda = get_device() != 'cpu'
@@ -103,7 +105,7 @@ def enable_amp(cfg: Config, train: bool = True) -> None:
         if kind != 'AutocastOptimWrapper':
             wrapper['type'] = 'AmpOptimWrapper' if cuda else 'AutocastOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
-    if cuda:
+    if cuda and train:
         return
     set_hook(cfg, 'MixedPrecisionHook', evaluation=True)
 
@@ -177,16 +179,22 @@ def train(args: argparse.Namespace) -> None:
                              'the config: N is the batch size its learning rate was chosen for')
         cfg.auto_scale_lr.enable = True
     set_hook(cfg, 'RandomStateHook')
+    set_hook(cfg, 'ClassListHook')
     saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     if saving and saving.get('type') == 'CheckpointHook':
         saving['type'] = 'AtomicCheckpointHook'
     resumed = _set_resume(cfg, args)
+    start = None
     if not cfg.get('resume') and cfg.get('load_from') and ckpt.is_local(cfg.load_from):
-        ckpt.load_checkpoint_file(cfg.load_from)
+        start = ckpt.load_checkpoint_file(cfg.load_from)
     runner = _build_runner(cfg)
     if resumed is not None:
         ckpt.check_fits(resumed, _model(runner), cfg.load_from)
-        del resumed
+    if start is not None:
+        unused = ckpt.check_start(start, _model(runner), cfg.load_from)
+        if unused:
+            runner.logger.warning(unused)
+    del resumed, start  # not kept through the training
     runner.train()
 
 
@@ -212,6 +220,7 @@ def test(args: argparse.Namespace) -> None:
         set_up_show(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:
         set_up_tta(cfg)
+    set_hook(cfg, 'ClassListHook')
     runner = _build_runner(cfg)
     if loaded is not None:
         model = _model(runner)

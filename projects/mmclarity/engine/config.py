@@ -1,10 +1,13 @@
 """Reading a config for the command line, and checking what can be known before it is built."""
 
+import difflib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from .errors import UsageError
 
@@ -37,10 +40,12 @@ def load_config(path: str, options: dict | None = None) -> Config:
     the old value.
 
     Raises:
-        UsageError: if the file is missing.
+        UsageError: if the file is missing, or an option is close to a setting that the config has
+            but is none: mmengine would take it as a new one that nothing reads.
     """
     cfg = Config.fromfile(str(find_config(path)))
     options = dict(options or {})
+    _check_option_names(cfg, options)
     old = cfg.get('data_root')
     cfg.merge_from_dict(options)
     if 'data_root' in options and old is not None:
@@ -50,6 +55,16 @@ def load_config(path: str, options: dict | None = None) -> Config:
                 cfg[key] = _replace_root(cfg[key], str(old), new)
         cfg.merge_from_dict({k: v for k, v in options.items() if k != 'data_root'})
     return cfg
+
+
+def _check_option_names(cfg: Config, options: dict) -> None:
+    known = {*cfg, *inspect.signature(Runner.__init__).parameters}
+    for option in options:
+        name = option.partition('.')[0]
+        near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+        if name not in known and near:
+            raise UsageError(f'--cfg-options {option}: the config has no {name!r}; did you mean '
+                             f'{near[0]!r}?')
 
 
 def _replace_root(value: Any, old: str, new: str) -> Any:
@@ -101,6 +116,8 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
             if not root or '://' in str(root) or _is_remote(dataset):
                 continue
             folder = Path(root).expanduser()
+            if str(root).startswith('~'):
+                dataset['data_root'] = f'{folder}/'
             if not folder.is_absolute() and not folder.is_dir() and (REPO / folder).is_dir():
                 folder = REPO / folder
                 dataset['data_root'] = f'{folder}/'
