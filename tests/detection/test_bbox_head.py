@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 import mmclarity.detection  # noqa: F401  (registers the heads)
 from mmclarity.detection.attention import RegionSelfAttention
 from mmclarity.detection.roi_heads import RegionAttentionBBoxHead, RegionContext
+from mmclarity.engine.errors import UsageError
 
 BASE = dict(in_channels=4, fc_out_channels=16, roi_feat_size=3, num_classes=5)
 ATTENTIONS = {
@@ -160,13 +161,13 @@ def test_a_registered_subclass_may_be_used():
 
 
 @pytest.mark.parametrize('kwargs,error,match', [
-    (dict(attention=dict(type='RegionAttentoin')), KeyError,
+    (dict(attention=dict(type='RegionAttentoin')), UsageError,
      'RegionAttentoin.*RegionSelfAttention, RegionSourceTargetAttention or RegionLambda'),
-    (dict(attention=dict(type='FPN')), KeyError, 'unknown attention type'),
-    (dict(attention=dict(type='IntraRegionAttention')), KeyError, 'RegionLambda'),
+    (dict(attention=dict(type='FPN')), UsageError, 'unknown attention type'),
+    (dict(attention=dict(type='IntraRegionAttention')), UsageError, 'RegionLambda'),
     (dict(attention='RegionLambda'), TypeError, r'dict\(type='),
     (dict(attention=dict(num_heads=2)), TypeError, r'dict\(type='),
-    (dict(intra_attention=dict(type='Intra')), KeyError, 'use IntraRegionAttention'),
+    (dict(intra_attention=dict(type='Intra')), UsageError, 'use IntraRegionAttention'),
     (dict(attention=ATTENTIONS['SA'], attention_after='fc3'), ValueError, "fc1, fc2, both.*'fc3'"),
     (dict(attention=ATTENTIONS['SA'], num_shared_fcs=1), ValueError, 'num_shared_fcs=1'),
     (dict(attention=dict(type='RegionSelfAttention', num_heads=5)), ValueError, 'divisible'),

@@ -132,7 +132,8 @@ def test_everything_skipped_is_counted_in_one_warning(tmp_path, warnings):
     for part in (
         "3 labels of unknown categories skipped ('lane': 2, 'drivable area': 1)",
         '1 labels without box2d', '1 boxes of no area', '1 boxes wholly outside',
-        '1 boxes reaching more than 1 px', 'det_train.json',
+        '1 boxes reaching more than 1 px', 'det_train.json', 'mend or delete these labels',
+        'label 2 (id 1))', "label id '", 'no area skipped (first: ',
     ):  # fmt: skip
         assert part in text
 
@@ -285,7 +286,8 @@ def test_binary_labels_and_empty_folder(tmp_path):
         load_frames(tmp_path / 'absent')
 
 
-@pytest.mark.parametrize('value', [float('nan'), float('inf'), None, '12', True])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), None, '12', True,
+                                   10**400])
 def test_coordinate_that_is_no_number(tmp_path, value):
     frames = [make_frame('a.jpg'), make_frame('b.jpg', make_label('car', (1, 2, value, 9), 'x9'))]
     with pytest.raises(LabelFileError) as error:
@@ -339,6 +341,14 @@ def test_whole_images_with_padding_and_other_formats_pass(tmp_path):
     padded = tmp_path / 'padded.jpg'
     padded.write_bytes((tmp_path / 'a.jpg').read_bytes() + bytes(100))
     assert probe_image(str(padded)) == ((30, 20), None)
+    reserved = tmp_path / 'reserved.jpg'  # a download that stopped in the space it had reserved
+    for suffix, share in (('jpg', 0.9), ('jpg', 0.5), ('png', 0.7)):
+        content = (tmp_path / f'a.{suffix}').read_bytes()
+        begun = content[:int(share * len(content))]
+        reserved.write_bytes(begun + bytes(len(content) - len(begun)))
+        assert 'cut off' in probe_image(str(reserved))[1]
+    (tmp_path / 'folder.jpg').mkdir()
+    assert probe_image(str(tmp_path / 'folder.jpg')) == (None, 'a folder')
     cut = tmp_path / 'cut.png'
     cut.write_bytes((tmp_path / 'a.png').read_bytes()[:-200])
     assert 'cut off' in probe_image(str(cut))[1]

@@ -122,7 +122,7 @@ def to_coco(
         for label in frame.labels:
             if label.category not in ids:
                 continue
-            box = fit_box(label, size, report)
+            box = fit_box(label, size, report, frame.place)
             if box is None:
                 continue
             x1, y1, x2, y2 = box if clip else label.xyxy

@@ -32,7 +32,8 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='labels/det_20/det_train.json',
         data_prefix=dict(img='images/100k/train'),
-        filter_cfg=dict(filter_empty_gt=True, min_size=2),
+        # Images without a box stay: they teach what is no object.
+        filter_cfg=dict(filter_empty_gt=False, min_size=2),
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=1,

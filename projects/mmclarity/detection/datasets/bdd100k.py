@@ -246,7 +246,7 @@ class BDD100KDataset(BaseDetDataset):
         for label in frame.labels:
             if label.category not in index_of:
                 continue
-            box = fit_box(label, size, report)
+            box = fit_box(label, size, report, frame.place)
             if box is not None:
                 instances.append(
                     {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from ...engine.errors import UsageError
+
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 #: Last bytes of a whole file; after the marker some writers pad a little.
 _END_MARKERS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
@@ -14,7 +16,7 @@ _TAIL = 32  # bytes
 SizeT = tuple[int, int]
 
 
-class ImageFileError(ValueError):
+class ImageFileError(UsageError):
     """Image files that are missing, empty, cut off or no images."""
 
 
@@ -22,7 +24,8 @@ def probe_image(path: str, whole: bool = True) -> tuple[SizeT | None, str | None
     """Reads the header of an image and checks that the file is not cut off.
 
     Only header and tail are read. A file whose tail lacks the end marker is
-    decoded in full to be sure.
+    decoded in full to be sure; one that ends in zeros, as a download leaves it
+    that first reserves the space, is refused although decoders make do with it.
 
     Args:
         path: The file.
@@ -40,9 +43,13 @@ def probe_image(path: str, whole: bool = True) -> tuple[SizeT | None, str | None
             if image.getexif().get(_ORIENTATION, 1) >= 5:
                 width, height = height, width
             if whole and not _has_end(path, image.format):
+                if _is_filled_up(path, image.format):
+                    return None, 'cut off or damaged: its end is filled with zeros'
                 image.load()
     except (FileNotFoundError, NotADirectoryError):
         return None, 'missing'
+    except IsADirectoryError:
+        return None, 'a folder'
     except UnidentifiedImageError:
         return None, 'not an image'
     except (OSError, SyntaxError, Image.DecompressionBombError) as err:
@@ -56,10 +63,22 @@ def _has_end(path: str, kind: str | None) -> bool:
     marker = _END_MARKERS.get(kind or '')
     if marker is None:
         return False
+    return marker in _tail(path)
+
+
+def _is_filled_up(path: str, kind: str | None) -> bool:
+    """Whether the file ends in zeros, and they do not follow on the end marker as padding."""
+    marker = _END_MARKERS.get(kind or '')
+    if marker is None or any(_tail(path)):
+        return False
+    return not Path(path).read_bytes().rstrip(b'\0').endswith(marker)
+
+
+def _tail(path: str) -> bytes:
     with open(path, 'rb') as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - _TAIL))
-        return marker in file.read()
+        return file.read()
 
 
 def probe_images(paths: Sequence[str], whole: bool = True, threads: int = 8) -> list[SizeT]:

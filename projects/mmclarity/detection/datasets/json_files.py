@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ...engine.errors import UsageError
 
-class LabelFileError(ValueError):
+
+class LabelFileError(UsageError):
     """Labels that cannot be used; the message names file, place and remedy."""
 
 
@@ -38,6 +40,8 @@ def read_json(path: str | Path) -> Any:
         raise LabelFileError(f'{path}: the file is empty; download it again')
     try:
         return json.loads(text)
+    except RecursionError as err:
+        raise LabelFileError(f'{path}: nested too deeply for labels; download it again') from err
     except json.JSONDecodeError as err:
         cut = err.pos >= len(text.rstrip()) or err.msg.startswith('Unterminated string')
         why = 'the file is cut off' if cut else 'not valid JSON'

@@ -17,7 +17,6 @@ The class order and the name mappings are those of the detection benchmark
 (https://doc.bdd100k.com/format.html).
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -66,6 +65,7 @@ FRAME_ATTRIBUTES = ('weather', 'timeofday', 'scene')
 UNDEFINED = 'undefined'
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_FARTHEST = 1e9  # pixels; JSON's integers have no end
 _BOX_KEYS = ('x1', 'y1', 'x2', 'y2')
 _LAYOUT_HELP = (
     'Expected a JSON list of frames (det_20 or bdd100k_labels_images_*.json), a '
@@ -138,6 +138,12 @@ class ParseReport:
     outside: int = 0
     clipped: int = 0
     duplicates: int = 0
+    first: dict[str, str] = field(default_factory=dict)
+
+    def note(self, kind: str, place: str) -> None:
+        """Counts a finding, and keeps the place of the first of its kind for the message."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        self.first.setdefault(kind, place)
 
     def summary(self) -> str | None:
         """Returns one sentence per finding, or None if there is nothing to say."""
@@ -149,15 +155,18 @@ class ParseReport:
                 f'{sum(self.unknown.values())} labels of unknown categories skipped '
                 f'({names}{more})'
             )
-        for count, text in (
-            (self.no_box, 'labels without box2d skipped'),
-            (self.no_area, 'boxes of no area skipped'),
-            (self.outside, 'boxes wholly outside their image skipped'),
-            (self.clipped, 'boxes reaching more than 1 px out of their image'),
-            (self.duplicates, 'frames that occur more than once'),
+        for kind, text in (
+            ('no_box', 'labels without box2d skipped'),
+            ('no_area', 'boxes of no area skipped'),
+            ('outside', 'boxes wholly outside their image skipped'),
+            ('clipped', 'boxes reaching more than 1 px out of their image'),
+            ('duplicates', 'frames that occur more than once'),
         ):
-            if count:
-                parts.append(f'{count} {text}')
+            if count := getattr(self, kind):
+                place = f' (first: {self.first[kind]})' if kind in self.first else ''
+                parts.append(f'{count} {text}{place}')
+        if self.first:
+            parts.append('mend or delete these labels if they were to count')
         return '; '.join(parts) if parts else None
 
 
@@ -200,7 +209,9 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
     return frames, report
 
 
-def fit_box(label: Label, size: tuple[int, int], report: ParseReport) -> BoxT | None:
+def fit_box(
+    label: Label, size: tuple[int, int], report: ParseReport, place: str = ''
+) -> BoxT | None:
     """Clips a label's half-open box to its image.
 
     Up to one pixel beyond the border is usual in BDD100K (coordinates run to
@@ -210,6 +221,7 @@ def fit_box(label: Label, size: tuple[int, int], report: ParseReport) -> BoxT | 
         label: The label.
         size: ``(width, height)`` of the image in pixels.
         report: Counts what is outside or was clipped.
+        place: The frame's, for the report.
 
     Returns:
         ``(x1, y1, x2, y2)`` within ``[0, width] x [0, height]``, or None if
@@ -219,10 +231,10 @@ def fit_box(label: Label, size: tuple[int, int], report: ParseReport) -> BoxT | 
     x1, y1, x2, y2 = label.xyxy
     box = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if box[2] <= box[0] or box[3] <= box[1]:
-        report.outside += 1
+        report.note('outside', f'{place}, label id {label.id!r}')
         return None
     if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
-        report.clipped += 1
+        report.note('clipped', f'{place}, label id {label.id!r}')
     return box
 
 
@@ -315,7 +327,7 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
         return None
     box2d = _expect(raw, 'box2d', dict, place)
     if box2d is None:
-        report.no_box += 1
+        report.note('no_box', place)
         return None
     box = []
     for key in _BOX_KEYS:
@@ -323,7 +335,7 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not -_FARTHEST < value < _FARTHEST  # NaN too
         ):
             raise LabelFileError(
                 f'{place}: box2d["{key}"] is {value!r}, not a finite number; mend '
@@ -331,7 +343,7 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
             )
         box.append(float(value))
     if box[2] < box[0] or box[3] < box[1]:
-        report.no_area += 1
+        report.note('no_area', place)
         return None
     return Label(str(raw.get('id')), known, tuple(box), ignored, attributes)
 

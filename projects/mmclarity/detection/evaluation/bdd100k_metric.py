@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
+from ...engine.errors import UsageError
 from ..datasets.json_files import write_json
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
@@ -174,7 +175,7 @@ class BDD100KMetric(BaseMetric):
             )
         unknown = [name for name in self.eval_classes or () if name not in classes]
         if unknown:
-            raise ValueError(
+            raise UsageError(
                 f'eval_classes {unknown} are no classes of the data set, which has '
                 f'{list(classes)}'
             )

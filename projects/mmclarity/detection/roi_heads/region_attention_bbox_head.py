@@ -5,6 +5,7 @@ from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ...engine.errors import UsageError
 from ..attention import BaseRegionAttention
 from .region_context import RegionContext
 
@@ -17,7 +18,7 @@ def build_attention(cfg: dict, base: type, allowed: str, **defaults) -> nn.Modul
         raise TypeError(f'an attention is given as dict(type=..., ...), got {cfg!r}')
     kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if kind is None or not (isinstance(kind, type) and issubclass(kind, base)):
-        raise KeyError(f'unknown attention type {cfg["type"]!r} in the box head; use {allowed}, '
+        raise UsageError(f'unknown attention type {cfg["type"]!r} in the box head; use {allowed}, '
                        f'or register a subclass of {base.__name__} in mmdet.registry.MODELS')
     return MODELS.build(defaults | dict(cfg))
 
@@ -42,7 +43,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         args, kwargs: See mmdet's ``ConvFCBBoxHead``.
 
     Raises:
-        KeyError: If the attention type is unknown.
+        UsageError: If the attention type is unknown.
         ValueError: If ``attention_after`` is unknown or names a layer the head has not.
     """
 
