@@ -287,8 +287,12 @@ def damaged_packages() -> dict[str, str]:
             continue  # not from an index: an editable or local installation is its owner's
         key = normal(name)
         specs[key] = f'{name}=={version}'
-        if dist.read_text('RECORD') is None and dist.read_text('METADATA') is not None:
-            missing_record.add(key)  # pip writes the list of files last
+        if dist.read_text('RECORD') is None:
+            # pip writes the list of files last. An egg-info, as an old pip leaves it, has none, and
+            # names the files of its source in the place.
+            if dist.read_text('METADATA') is not None:
+                missing_record.add(key)
+            continue
         for file in dist.files or ():
             path = Path(dist.locate_file(file))
             if path.suffix != '.pyc':

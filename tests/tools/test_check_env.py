@@ -153,6 +153,17 @@ def test_damaged_files_are_found(tmp_path, monkeypatch):
     assert damaged == {'cut': 'cut==1.0', 'gone': 'gone==1.0', 'unlisted': 'unlisted==1.0'}
 
 
+def test_a_package_of_an_old_pip_is_not_damaged(tmp_path, monkeypatch):
+    """An egg-info lists its source's files, setup.py for one, which are not installed."""
+    info = tmp_path / 'old-1.0-py3.10.egg-info'
+    info.mkdir()
+    (info / 'PKG-INFO').write_text('Metadata-Version: 2.1\nName: old\nVersion: 1.0\n')
+    (info / 'SOURCES.txt').write_text('setup.py\nold.py\n')
+    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
+    assert len(found) == 1 and check_env.damaged_packages() == {}
+
+
 def test_file_that_two_packages_share_may_have_either_size(tmp_path, monkeypatch):
     make_package(tmp_path, 'first')
     make_package(tmp_path, 'second')
