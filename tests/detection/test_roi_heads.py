@@ -8,6 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
+from mmclarity.engine.errors import UsageError
 
 NUM_SOURCES = 6
 ATTENTIONS = {
@@ -260,3 +261,18 @@ def test_a_plain_bbox_head_is_refused_with_the_remedy():
         MODELS.build(cfg)
     cfg.bbox_head.type = 'RegionAttentionBBoxHead'
     assert len(predict(MODELS.build(cfg).eval(), feature_maps(1), proposals([5]))[0])
+
+
+@every_attention
+def test_hard_mining_works_or_is_refused_before_it_mixes_images(name):
+    """OHEMSampler runs the head on one image of the batch at a time."""
+    cfg = roi_head_cfg(ATTENTIONS[name])
+    cfg.train_cfg.sampler = dict(type='OHEMSampler', num=8, pos_fraction=0.25, neg_pos_ub=-1,
+                                 add_gt_as_proposals=True)
+    head = MODELS.build(cfg).train()
+    arguments = feature_maps(2), proposals([20, 30]), samples_of([2, 3])
+    if name == 'STA':
+        with pytest.raises(UsageError, match='OHEMSampler.*RegionSelfAttention'):
+            head.loss(*arguments)
+    else:
+        assert all(value.isfinite() for value in head.loss(*arguments).values())

@@ -73,7 +73,9 @@ class RegionLambda(BaseRegionAttention):
         key_dims (int): k. Defaults to 16.
         intra_depth (int): u. Defaults to 1.
         position (bool): Add the position lambdas. Defaults to False.
-        norm (str): Normalisation of Q and V: 'BN' or 'LN'. Defaults to 'BN'.
+        norm (str): Normalisation of Q and V: 'BN' or 'LN'. Batch norm, as published, takes its
+            statistics in training over all regions of the batch on this device, those that are
+            nobody's context included; with layer norm images share nothing. Defaults to 'BN'.
         residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
         pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to True.
         box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to True.

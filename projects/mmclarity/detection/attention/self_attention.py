@@ -67,14 +67,16 @@ class RegionSelfAttention(BaseRegionAttention):
         self.num_heads = num_heads
         self.temperature = temperature or math.sqrt(embed_dims // num_heads)
         self.q_proj = nn.Linear(embed_dims, embed_dims)
-        self.k_proj = nn.Linear(embed_dims, embed_dims)
+        # A constant added to all keys cancels in the softmax.
+        self.k_proj = nn.Linear(embed_dims, embed_dims, bias=False)
         self.v_proj = nn.Linear(embed_dims, embed_dims)
         # Logits start at unit scale or below whatever the temperature: at t = 0.32 they would
         # else be so large that the softmax picks one region at random and passes no gradient.
         gain = min(1.0, math.sqrt(self.temperature / math.sqrt(embed_dims // num_heads)))
         for proj, scale in ((self.q_proj, gain), (self.k_proj, gain), (self.v_proj, 1.0)):
             nn.init.xavier_uniform_(proj.weight, scale)
-            nn.init.zeros_(proj.bias)
+            if proj.bias is not None:
+                nn.init.zeros_(proj.bias)
         if geometry_bias:
             self.geometry = PairGeometryEncoder()
             self.geometry_weight = nn.Linear(self.geometry.hidden_dims, num_heads)

@@ -12,6 +12,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
+from ...engine.errors import UsageError
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_context import RegionContext
 
@@ -88,6 +89,11 @@ class _RegionContextMixin:
         # The stages of a cascade may differ: a head without sources must not be given any.
         source_rois, count = None, head.num_sources
         if count and self._source_boxes is not None:
+            if len(self._source_boxes) != num_images:
+                raise UsageError(
+                    f'source-target attention has the proposals of {len(self._source_boxes)} '
+                    f'images, but {num_images} is to be judged, as by OHEMSampler, which gives '
+                    'one image at a time: use RandomSampler, RegionSelfAttention or RegionLambda')
             source_rois = bbox2roi([boxes[:count] for boxes in self._source_boxes])
         return RegionContext(rois, num_images, self._key_valid, source_rois, self._source_index)
 
