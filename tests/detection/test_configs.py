@@ -97,6 +97,15 @@ def test_data_and_metrics_are_registered(name):
         assert METRICS.get(evaluator.type) is not None
 
 
+def test_a_head_is_attached_by_training_the_box_head_alone():
+    cfg, base = load('attach_head_bdd100k_small'), load('lambda_frcnn_bdd100k_small')
+    assert cfg.model == base.model and cfg.train_dataloader == base.train_dataloader
+    assert cfg.custom_hooks[:2] == base.custom_hooks
+    assert cfg.custom_hooks[2] == dict(type='TrainOnlyHook', parts=['roi_head.bbox_head'])
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == 4
+    assert cfg.find_unused_parameters
+
+
 def test_the_big_ones_follow_the_public_bdd100k_recipe():
     """Batch 32 as 8x4, SGD 0.04, 12 epochs with steps at 8 and 11, 500 iterations of warm-up."""
     cfg = load('lambda_frcnn_bdd100k')

@@ -6,6 +6,7 @@ without a GPU, and the two command lines (:mod:`mmclarity.engine.cli`).
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .class_lists import ClassListHook
+from .freeze import TrainOnlyHook
 from .model_wrapper import AveragedGradients
 from .optim_wrapper import AutocastOptimWrapper
 from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
@@ -19,6 +20,7 @@ __all__ = [
     'ClassListHook',
     'MixedPrecisionHook',
     'RandomStateHook',
+    'TrainOnlyHook',
     'has_bfloat16_units',
     'keep_float32',
 ]
