@@ -49,7 +49,9 @@ class AtomicCheckpointHook(CheckpointHook):
     Two things differ, both only on a local disk: checkpoints and ``last_checkpoint`` are written
     by :class:`AtomicLocalBackend`, and an outdated checkpoint is removed only after the newer one
     and ``last_checkpoint`` are in place (mmengine removes it first, so that with
-    ``max_keep_ckpts=1`` a kill could leave none). Arguments are those of ``CheckpointHook``.
+    ``max_keep_ckpts=1`` a kill could leave none). With ``save_best`` the former best one is removed
+    as mmengine does it, before the new best is written; the latest checkpoint is there meanwhile.
+    Arguments are those of ``CheckpointHook``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
