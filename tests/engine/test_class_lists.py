@@ -1,6 +1,7 @@
 """Class lists that do not match stop a run before its first iteration."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,6 +118,12 @@ def test_spellings_are_warned_about_and_no_lists_are_left_alone(config, caplog):
     compare(Silent, 'one', ('car', ), 'other', ('car', ))
     assert not caplog.text
     train(config, f'{TRAIN}=[]', f'{VAL}=[]', 'model.num_classes=7')
+
+
+def test_a_loop_over_several_data_sets_is_left_alone():
+    several = SimpleNamespace(dataloaders=[1, 2])
+    runner = SimpleNamespace(_test_loop=several, _train_loop=None, model=nn.Linear(1, 1))
+    ClassListHook().before_test(runner)
 
 
 def test_heads_of_a_detector_are_found():

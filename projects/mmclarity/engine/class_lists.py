@@ -45,21 +45,21 @@ class ClassListHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compare training data, validation data and model."""
-        train = _names(_metainfo(runner.train_dataloader))
+        train = _names(_metainfo(runner._train_loop))
         self._check(runner, 'the training data', train)
         if runner._val_loop is not None:
-            val = _names(_metainfo(runner.val_dataloader))
+            val = _names(_metainfo(runner._val_loop))
             self._check(runner, 'the validation data', val)
             compare(runner, 'the training data', train, 'the validation data', val)
 
     def before_val(self, runner: Runner) -> None:
         """Compare validation data and model, when nothing is trained."""
         if not _is_training(runner):
-            self._check(runner, 'the validation data', _names(_metainfo(runner.val_dataloader)))
+            self._check(runner, 'the validation data', _names(_metainfo(runner._val_loop)))
 
     def before_test(self, runner: Runner) -> None:
         """Compare test data, model and checkpoint."""
-        self._check(runner, 'the test data', _names(_metainfo(runner.test_dataloader)))
+        self._check(runner, 'the test data', _names(_metainfo(runner._test_loop)))
 
     def _check(self, runner: Runner, party: str, names: Names) -> None:
         if not names:
@@ -105,8 +105,10 @@ def compare(runner: Runner, one: str, left: Names, other: str, right: Names) -> 
     runner.logger.warning(f'Class names differ; are they spellings of one another?\n  {lists}')
 
 
-def _metainfo(loader: Any) -> Any:
-    return getattr(getattr(loader, 'dataset', None), 'metainfo', None)
+def _metainfo(loop: Any) -> Any:
+    """Of a loop's data set; loops over several data sets at once (mmagic) have none to compare."""
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    return getattr(dataset, 'metainfo', None)
 
 
 def _names(metainfo: Any) -> Names:
