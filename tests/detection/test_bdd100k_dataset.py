@@ -346,7 +346,7 @@ def test_whole_images_with_padding_and_other_formats_pass(tmp_path):
         content = (tmp_path / f'a.{suffix}').read_bytes()
         begun = content[:int(share * len(content))]
         reserved.write_bytes(begun + bytes(len(content) - len(begun)))
-        assert 'cut off' in probe_image(str(reserved))[1]
+        assert probe_image(str(reserved))[0] is None
     (tmp_path / 'folder.jpg').mkdir()
     assert probe_image(str(tmp_path / 'folder.jpg')) == (None, 'a folder')
     cut = tmp_path / 'cut.png'
