@@ -154,6 +154,34 @@ def test_cascade_rcnn_with_different_stages(tmp_path):
         assert torch.equal(few, many[:4])
 
 
+def test_cascade_explains_every_stage(tmp_path):
+    model = cascade_rcnn(tmp_path, [ATTENTIONS['SA'], None, ATTENTIONS['STA']]).eval()
+    roi_head, inputs = model.roi_head, data(model, training=False)
+    with torch.no_grad():
+        x = model.extract_feat(inputs['inputs'])
+        rpn = model.rpn_head.predict(x, inputs['data_samples'], rescale=False)
+        metas = [sample.metainfo for sample in inputs['data_samples']]
+        before = roi_head.predict(x, rpn, inputs['data_samples'])
+        first, second, third = roi_head.explain(x, rpn, metas)
+        after = roi_head.predict(x, rpn, inputs['data_samples'])
+    counts = [len(results) for results in rpn]
+    assert list(first) == list(third) == ['fc2'] and second == {}
+    assert [tuple(w.shape) for w in first['fc2']] == [(1, n, n) for n in counts]
+    assert [tuple(w.shape) for w in third['fc2']] == [(1, n, min(n, 16)) for n in counts]
+    for weights in (*first['fc2'], *third['fc2']):
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
+    # The first stage sees the proposals as a head of one stage does.
+    single = faster_rcnn(tmp_path, ATTENTIONS['SA']).eval().roi_head
+    state = roi_head.bbox_head[0].state_dict()  # its boxes are class-agnostic
+    single.bbox_head.load_state_dict(
+        {key: value for key, value in state.items() if 'fc_reg' not in key}, strict=False)
+    alone = single.explain(x, rpn)
+    for mine, its in zip(first['fc2'], alone['fc2']):
+        torch.testing.assert_close(mine, its)
+    for one, other in zip(before, after):
+        assert torch.equal(one.bboxes, other.bboxes)
+
+
 def test_cascade_of_a_plain_checkpoint_gives_the_same_detections(tmp_path):
     plain = cascade_rcnn(tmp_path, [None] * 3)
     model = cascade_rcnn(tmp_path, [ATTENTIONS['STA'], ATTENTIONS['SA'], ATTENTIONS['lambda']])

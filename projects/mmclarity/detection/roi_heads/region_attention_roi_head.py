@@ -23,6 +23,8 @@ class _RegionContextMixin:
     _source_boxes: list[Tensor] | None = None
     _source_index: Tensor | None = None
     _key_valid: Tensor | None = None
+    # Where the attention weights of each pass of a box head are put, if somebody asks for them.
+    _explained: list | None = None
     # Whether the box head's targets in testing are the RPN's proposals themselves.
     _tests_proposals = True
 
@@ -103,6 +105,8 @@ class _RegionContextMixin:
         bbox_feats = extractor(x[:extractor.num_inputs], context.all_rois)
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
+        if self._explained is not None:
+            self._explained.append(head.explain(bbox_feats, context))
         cls_score, bbox_pred = head(bbox_feats, context)
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats[:len(rois)])
 
@@ -166,14 +170,9 @@ class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
             x (tuple[Tensor]): Feature maps.
             rpn_results_list (list[InstanceData]): Proposals of each image.
         """
-        with self._proposal_scope(rpn_results_list, testing=True):
-            context = self._region_context(
-                bbox2roi([res.bboxes for res in rpn_results_list]), x[0].size(0), self.bbox_head)
-            feats = self.bbox_roi_extractor(x[:self.bbox_roi_extractor.num_inputs],
-                                            context.all_rois)
-            if self.with_shared_head:
-                feats = self.shared_head(feats)
-            return self.bbox_head.explain(feats, context)
+        with self._proposal_scope(rpn_results_list, testing=True), self._during(_explained=[]):
+            self._bbox_forward(x, bbox2roi([res.bboxes for res in rpn_results_list]))
+            return self._explained[0]
 
 
 @MODELS.register_module()
@@ -203,3 +202,20 @@ class CascadeRegionAttentionRoIHead(_RegionContextMixin, CascadeRoIHead):
         """See mmdet."""
         with self._sampling_scope(sampling_results):
             return super().bbox_loss(stage, x, sampling_results)
+
+    @torch.no_grad()
+    def explain(self, x: tuple[Tensor, ...], rpn_results_list: InstanceList,
+                batch_img_metas: list[dict]) -> list[dict[str, list[Tensor]]]:
+        """Attention weights of every stage: see :meth:`RegionAttentionBBoxHead.explain`.
+
+        A stage judges the boxes that the one before it has refined, in the order of the proposals.
+
+        Args:
+            x (tuple[Tensor]): Feature maps.
+            rpn_results_list (list[InstanceData]): Proposals of each image.
+            batch_img_metas (list[dict]): Of each image, with ``img_shape``.
+        """
+        proposals = [res.bboxes for res in rpn_results_list]
+        with self._proposal_scope(rpn_results_list, testing=True), self._during(_explained=[]):
+            self._refine_roi(x, bbox2roi(proposals), batch_img_metas, list(map(len, proposals)))
+            return self._explained
