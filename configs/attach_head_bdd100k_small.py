@@ -8,18 +8,8 @@ _base_ = './lambda_frcnn_bdd100k_small.py'
 max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=max_epochs,
-        eta_min=1e-5,
-        by_epoch=True,
-        convert_to_iter_based=True),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].update(T_max=max_epochs)
 custom_hooks = [
-    dict(type='RandomStateHook'),
-    dict(type='MixedPrecisionHook', evaluation=True),
-    dict(type='TrainOnlyHook', parts=['roi_head.bbox_head']),
-]
+    *_base_.custom_hooks, dict(type='TrainOnlyHook', parts=['roi_head.bbox_head'])]
 find_unused_parameters = True  # in several processes: what is frozen has no gradient

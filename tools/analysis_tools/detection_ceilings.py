@@ -20,7 +20,11 @@ from terminaltables import AsciiTable
 from mmclarity.detection.datasets.json_files import LabelFileError
 from mmclarity.detection.evaluation.ceilings import evaluate_ceilings, share_found
 from mmclarity.detection.evaluation.coco_eval import BoxSummary
-from mmclarity.detection.evaluation.coco_files import read_coco, read_detections
+from mmclarity.detection.evaluation.coco_files import (
+    check_detection,
+    read_coco,
+    read_detections,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,7 +61,7 @@ def choose_classes(coco: dict, names: Sequence[str] | None) -> dict[int, str]:
 
 def table(summaries: dict[str, BoxSummary], classes: dict[int, str]) -> str:
     """AP in per cent, of all classes and of each."""
-    rows = [['', 'AP', 'AP50', 'AP75', *(f'{name}' for name in classes.values())]]
+    rows = [['', 'AP', 'AP50', 'AP75', *classes.values()]]
     for name, summary in summaries.items():
         values = [summary.average(), summary.average(0.5), summary.average(0.75)]
         values += [summary.average(category_id=k) for k in classes]
@@ -72,12 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         coco = read_coco(args.ground_truth)
         if 'annotations' not in coco:
             raise LabelFileError(f'{args.ground_truth}: no "annotations"; give the ground truth')
-        dts = read_detections(args.detections, coco)
+        dts = read_detections(args.detections)
+        order = {item['id']: place for place, item in enumerate(coco['images'])}
+        names = {item['id']: item['name'] for item in coco['categories']}
+        for index, item in enumerate(dts):
+            check_detection(item, f'{args.detections}: detection {index}', order, names)
         classes = choose_classes(coco, args.classes)
     except (OSError, LabelFileError) as err:
         print(f'error: {err}', file=sys.stderr)
         return 1
-    order = {item['id']: place for place, item in enumerate(coco['images'])}
     gts, dts = (
         [
             {'iscrowd': 0, **item, 'image_id': order[item['image_id']]}

@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         coco = read_coco(args.images)
-        detections = read_detections(args.detections, coco)
+        detections = read_detections(args.detections)
         frames = to_scalabel(
             detections, coco['images'], coco['categories'], args.min_score, args.detections
         )

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
 from .errors import UsageError
+from .model_wrapper import unwrapped
 
 Names = tuple[str, ...]
 
@@ -122,10 +122,9 @@ def _names(metainfo: Any) -> Names:
 
 def _head_classes(model: Any) -> list[tuple[str, int]]:
     """Name and number of classes of every box and mask head."""
-    model = model.module if is_model_wrapper(model) else model
     return [
         (name, module.num_classes)
-        for name, module in model.named_modules()
+        for name, module in unwrapped(model).named_modules()
         if {'bbox_head', 'mask_head'} & set(name.split('.'))
         and isinstance(getattr(module, 'num_classes', None), int)
     ]

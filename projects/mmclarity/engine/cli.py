@@ -13,7 +13,6 @@ compat.install()
 
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
-from mmengine.model import is_model_wrapper  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
@@ -22,6 +21,7 @@ from .allocator import keep_freed_memory  # noqa: E402
 from .config import load_config, resolve_data_roots  # noqa: E402
 from .distributed import close_cpu_processes, setup_cpu_processes  # noqa: E402
 from .errors import UsageError  # noqa: E402
+from .model_wrapper import unwrapped  # noqa: E402
 from .show import set_up_dump, set_up_show, set_up_tta  # noqa: E402
 
 
@@ -156,10 +156,6 @@ def _build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
 
 
-def _model(runner: Runner) -> object:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def train(args: argparse.Namespace) -> None:
     """Train as the parsed command line says.
 
@@ -189,9 +185,9 @@ def train(args: argparse.Namespace) -> None:
         start = ckpt.load_checkpoint_file(cfg.load_from)
     runner = _build_runner(cfg)
     if resumed is not None:
-        ckpt.check_fits(resumed, _model(runner), cfg.load_from)
+        ckpt.check_fits(resumed, unwrapped(runner.model), cfg.load_from)
     if start is not None:
-        unused = ckpt.check_start(start, _model(runner), cfg.load_from)
+        unused = ckpt.check_start(start, unwrapped(runner.model), cfg.load_from)
         if unused:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
@@ -223,7 +219,7 @@ def test(args: argparse.Namespace) -> None:
     set_hook(cfg, 'ClassListHook')
     runner = _build_runner(cfg)
     if loaded is not None:
-        model = _model(runner)
+        model = unwrapped(runner.model)
         ckpt.check_fits(loaded, model.module if args.tta else model, args.checkpoint)
         del loaded
     if args.out is not None:

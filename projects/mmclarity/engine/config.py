@@ -101,10 +101,10 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
     """Check that data sets are there, before anything expensive is built.
 
     A relative ``data_root`` that is missing in the current directory is looked for in the
-    repository.
+    repository; ``~`` is the home directory.
 
     Args:
-        cfg: data roots found in the repository are made absolute.
+        cfg: data roots found in the repository or at home are made absolute.
         keys: names of the loaders that will be used.
 
     Raises:
@@ -116,10 +116,9 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
             if not root or '://' in str(root) or _is_remote(dataset):
                 continue
             folder = Path(root).expanduser()
-            if str(root).startswith('~'):
-                dataset['data_root'] = f'{folder}/'
             if not folder.is_absolute() and not folder.is_dir() and (REPO / folder).is_dir():
                 folder = REPO / folder
+            if folder != Path(root):
                 dataset['data_root'] = f'{folder}/'
             if not folder.is_dir():
                 raise UsageError(

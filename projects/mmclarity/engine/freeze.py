@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
 from .errors import UsageError
+from .model_wrapper import unwrapped
 
 
 @HOOKS.register_module()
@@ -31,38 +32,39 @@ class TrainOnlyHook(Hook):
         if isinstance(parts, str) or not parts:
             raise ValueError(f'TrainOnlyHook: parts must be a list of names, got {parts!r}')
         self.parts = tuple(parts)
+        self._still: list[nn.Module] = []
 
-    def _holds(self, part: str, name: str) -> bool:
-        return name == part or name.startswith(f'{part}.')
+    def _trains(self, name: str) -> bool:
+        return any(_holds(part, name) for part in self.parts)
 
     def before_train(self, runner: Runner) -> None:
         """Freeze, and say how many parameters are trained."""
-        model = runner.model
-        if is_model_wrapper(model):
-            if not getattr(model, 'find_unused_parameters', True):
-                raise UsageError('TrainOnlyHook in several processes: set '
-                                 'find_unused_parameters=True, or they wait for the gradients of '
-                                 'what is frozen')
-            model = model.module
+        model = unwrapped(runner.model)
+        if not getattr(runner.model, 'find_unused_parameters', True):  # a wrapper's
+            raise UsageError('TrainOnlyHook in several processes: set find_unused_parameters=True, '
+                             'or they wait for the gradients of what is frozen')
         parameters = dict(model.named_parameters())
         missing = [part for part in self.parts
-                   if not any(self._holds(part, name) for name in parameters)]
+                   if not any(_holds(part, name) for name in parameters)]
         if missing:
             there = ', '.join(name for name, _ in model.named_children())
             raise UsageError(f'TrainOnlyHook: the model has no {missing}; its parts are {there}')
         trained = 0
         for name, parameter in parameters.items():
-            if any(self._holds(part, name) for part in self.parts):
+            if self._trains(name):
                 trained += parameter.numel() * parameter.requires_grad
             else:
                 parameter.requires_grad_(False)
+        self._still = [module for name, module in model.named_modules()
+                       if hasattr(module, 'running_mean') and not self._trains(name)]
         runner.logger.info(f'{trained:,} parameters in {", ".join(self.parts)} are trained; the '
                            'rest is frozen')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Keep the statistics of frozen batch norms: the loops call ``train()`` where they like."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for name, module in model.named_modules():
-            if module.training and hasattr(module, 'running_mean') and not any(
-                    self._holds(part, name) for part in self.parts):
-                module.eval()
+        for module in self._still:
+            module.eval()
+
+
+def _holds(part: str, name: str) -> bool:
+    return name == part or name.startswith(f'{part}.')

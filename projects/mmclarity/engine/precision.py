@@ -9,10 +9,11 @@ import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import Tensor, nn
+
+from .model_wrapper import unwrapped
 
 # The layers whose outputs are logits and box offsets in mmdet's RPN and RoI heads, and the one that
 # gives boxes the type of the features: in bfloat16 an edge at 600 pixels moves by up to two.
@@ -117,7 +118,7 @@ class MixedPrecisionHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Change the runner's model in place, and say in which type its loops evaluate."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         keep_float32(model, self.float32)

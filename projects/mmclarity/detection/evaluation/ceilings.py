@@ -8,7 +8,7 @@ over 0.5:0.95 is evaluated anew.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from pycocotools import mask as mask_utils
@@ -45,23 +45,19 @@ def evaluate_ceilings(
         ``'background left alone'`` (:func:`drop_background`).
     """
     wanted = set(category_ids)
-    by_image: tuple[dict, dict] = defaultdict(list), defaultdict(list)
-    for store, items in zip(by_image, (gts, dts)):
-        for item in items:
-            if item['category_id'] in wanted:
-                store[item['image_id']].append(item)
     rules: dict[str, Rule] = {
-        'as it is': lambda objects, found, overlaps: found,
         'names right': rename,
         'boxes right': refit,
         'background left alone': drop_background,
     }
+    detections = {'as it is': list(dts), **{name: [] for name in rules}}
+    objects, found = (
+        [item for item in items if item['category_id'] in wanted] for items in (gts, dts))
+    for image in _images(objects, found, num_images):
+        for name, rule in rules.items():
+            detections[name] += rule(*image)
     summaries = {}
-    for name, rule in rules.items():
-        changed = []
-        for image in range(num_images):
-            objects, found = by_image[0][image], by_image[1][image]
-            changed += rule(objects, found, _overlaps(objects, found))
+    for name, changed in detections.items():
         evaluation = BoxEval(gts, changed, num_images, category_ids, max_dets)
         summaries[name] = evaluation.summarize_images(evaluation.match())
     return summaries
@@ -78,11 +74,9 @@ def share_found(gts: Sequence[dict], dts: Sequence[dict], num_images: int) -> fl
     Returns:
         The share; NaN without objects.
     """
-    seen = []
-    for image in range(num_images):
-        objects = [gt for gt in gts if gt['image_id'] == image and not gt['iscrowd']]
-        found = [dt for dt in dts if dt['image_id'] == image]
-        seen += (_overlaps(objects, found) >= ON_OBJECT).any(axis=0).tolist()
+    seen: list[bool] = []
+    for objects, _, overlaps in _images(gts, dts, num_images):
+        seen += (overlaps >= ON_OBJECT)[:, _real(objects)].any(axis=0).tolist()
     return float(np.mean(seen)) if seen else float('nan')
 
 
@@ -148,6 +142,18 @@ def drop_background(
     """
     near = (overlaps >= NEAR_OBJECT).any(axis=1)
     return [dt for dt, stays in zip(found, near) if stays]
+
+
+def _images(
+    gts: Sequence[dict], dts: Sequence[dict], num_images: int
+) -> Iterator[tuple[list[dict], list[dict], np.ndarray]]:
+    """Ground truth, detections and their overlaps, image by image: arguments of a rule."""
+    objects, found = defaultdict(list), defaultdict(list)
+    for store, items in ((objects, gts), (found, dts)):
+        for item in items:
+            store[item['image_id']].append(item)
+    for image in range(num_images):
+        yield objects[image], found[image], _overlaps(objects[image], found[image])
 
 
 def _real(objects: list[dict]) -> np.ndarray:

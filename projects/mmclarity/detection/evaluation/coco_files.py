@@ -21,32 +21,24 @@ def read_coco(path: str | Path) -> dict[str, Any]:
     return coco
 
 
-def read_detections(path: str | Path, coco: dict[str, Any]) -> list[dict[str, Any]]:
-    """Reads a COCO result list and checks that it belongs to a data set.
-
-    Args:
-        path: The list: dicts with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in
-            pixels) and ``score``.
-        coco: The data set.
+def read_detections(path: str | Path) -> list[Any]:
+    """Reads a COCO result list; :func:`check_detection` tells whether each belongs to a data set.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        LabelFileError: If it is no such list, or one of the detections is not of this data set.
+        LabelFileError: If it is no list.
     """
     detections = read_json(path)
     if not isinstance(detections, list):
         raise LabelFileError(f'{path}: expected a list of detections')
-    images = {item['id'] for item in coco['images']}
-    categories = {item['id']: item['name'] for item in coco['categories']}
-    for index, item in enumerate(detections):
-        check_detection(item, f'{path}: detection {index}', images, categories)
     return detections
 
 
 def check_detection(
     item: Any, place: str, images: Container[Any], categories: dict[Any, str]
 ) -> None:
-    """Refuses what is no detection in one of the images.
+    """Refuses what is no detection in one of the images: a dict with ``image_id``,
+    ``category_id``, ``bbox`` (x, y, width, height in pixels) and ``score``.
 
     Args:
         item: What should be a detection.
