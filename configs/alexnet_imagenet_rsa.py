@@ -8,7 +8,8 @@ _base_ = ['./_base_/datasets/image_folder.py', './_base_/classification_runtime.
 
 model = dict(type='TorchvisionClassifier', network='alexnet', num_classes=1000)
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4))
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
+)
 param_scheduler = dict(type='StepLR', step_size=25, gamma=0.1, by_epoch=True)
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=90, val_interval=1)
 val_cfg = dict(type='ValLoop')
@@ -23,7 +24,14 @@ custom_hooks = [
         neural=dict(V1='data/stimuli/recordings.npz:V1', V4='data/stimuli/recordings.npz:V4'),
         size=224,
         # After the ReLU of each convolution, and of the hidden fully connected layers.
-        layers=['network.features.1', 'network.features.4', 'network.features.7',
-                'network.features.9', 'network.features.11', 'network.classifier.2',
-                'network.classifier.5']),
+        layers=[
+            'network.features.1',
+            'network.features.4',
+            'network.features.7',
+            'network.features.9',
+            'network.features.11',
+            'network.classifier.2',
+            'network.classifier.5',
+        ],
+    ),
 ]

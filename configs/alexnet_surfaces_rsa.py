@@ -5,21 +5,30 @@ data_root = 'data/surfaces/'
 stimuli = data_root + 'stimuli'
 
 model = dict(
-    type='TorchvisionClassifier', network=dict(type='SmallAlexNet'), num_classes=8,
-    data_preprocessor=dict(type='RGBPreprocessor', mean=(0.45, 0.45, 0.45), std=(0.2, 0.2, 0.2)))
+    type='TorchvisionClassifier',
+    network=dict(type='SmallAlexNet'),
+    num_classes=8,
+    data_preprocessor=dict(type='RGBPreprocessor', mean=(0.45, 0.45, 0.45), std=(0.2, 0.2, 0.2)),
+)
 train_dataloader = dict(
-    batch_size=64, num_workers=0, persistent_workers=False,
-    dataset=dict(data_root=data_root, crop_size=64, min_area=0.5))
+    batch_size=64,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, crop_size=64, min_area=0.5),
+)
 val_dataloader = dict(
-    num_workers=0, persistent_workers=False,
-    dataset=dict(data_root=data_root, crop_size=64, resize=64))
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, crop_size=64, resize=64),
+)
 test_dataloader = val_dataloader
-val_evaluator = dict(topk=(1, ))
+val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
-    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4),
+)
 max_epochs = 20
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
@@ -36,7 +45,14 @@ custom_hooks = [
         stimuli=stimuli,
         manifest=stimuli + '/manifest.csv',
         neural=dict(V1_simple=data_root + 'v1.npz:simple', V1_complex=data_root + 'v1.npz:complex'),
-        layers=['network.features.1', 'network.features.4', 'network.features.7',
-                'network.features.9', 'network.features.11', 'network.classifier.2',
-                'network.classifier.5']),
+        layers=[
+            'network.features.1',
+            'network.features.4',
+            'network.features.7',
+            'network.features.9',
+            'network.features.11',
+            'network.classifier.2',
+            'network.classifier.5',
+        ],
+    ),
 ]

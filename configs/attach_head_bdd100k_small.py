@@ -10,6 +10,5 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].update(T_max=max_epochs)
-custom_hooks = [
-    *_base_.custom_hooks, dict(type='TrainOnlyHook', parts=['roi_head.bbox_head'])]
+custom_hooks = [*_base_.custom_hooks, dict(type='TrainOnlyHook', parts=['roi_head.bbox_head'])]
 find_unused_parameters = True  # in several processes: what is frozen has no gradient

@@ -10,4 +10,7 @@ model = dict(
             ssim=dict(type='SSIMLoss', data_range=1.0),
             l1=dict(type='L1Loss', loss_weight=1.0),
             edge=dict(type='EdgeLoss', loss_weight=2.0),
-            honesty=dict(type='ExcessStructureLoss', loss_weight=3.0))))
+            honesty=dict(type='ExcessStructureLoss', loss_weight=3.0),
+        ),
+    )
+)

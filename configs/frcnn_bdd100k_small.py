@@ -1,7 +1,9 @@
 # Faster R-CNN for one small machine: 640x360, EfficientNet-Lite0, bfloat16 on the CPU.
 _base_ = [
-    './_base_/models/frcnn_small.py', './_base_/datasets/bdd100k.py',
-    './_base_/schedules/small_12e.py', './_base_/default_runtime.py'
+    './_base_/models/frcnn_small.py',
+    './_base_/datasets/bdd100k.py',
+    './_base_/schedules/small_12e.py',
+    './_base_/default_runtime.py',
 ]
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -16,10 +18,12 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     {{_base_.pack_test}},
 ]
-train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
-                        dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
-                      dataset=dict(pipeline=test_pipeline))
+train_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline)
+)
+val_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline)
+)
 test_dataloader = val_dataloader
 
 custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook', evaluation=True)]

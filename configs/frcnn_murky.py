@@ -1,7 +1,9 @@
 # Plain Faster R-CNN on the embedded scenes (tools/dataset_converters/make_murky.py).
 _base_ = [
-    './_base_/models/frcnn_murky.py', './_base_/datasets/bdd100k.py',
-    './_base_/schedules/small_12e.py', './_base_/default_runtime.py'
+    './_base_/models/frcnn_murky.py',
+    './_base_/datasets/bdd100k.py',
+    './_base_/schedules/small_12e.py',
+    './_base_/default_runtime.py',
 ]
 data_root = 'data/murky/'
 train_pipeline = [
@@ -21,14 +23,16 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     batch_sampler=None,
-    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(data_root=data_root, pipeline=test_pipeline))
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
-val_evaluator = dict(by=('scene', ), instance_attribute='degraded')
+val_evaluator = dict(by=('scene',), instance_attribute='degraded')
 test_evaluator = val_evaluator
 
 custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook', evaluation=True)]

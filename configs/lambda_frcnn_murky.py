@@ -3,6 +3,6 @@ _base_ = './frcnn_murky.py'
 model = dict(
     roi_head=dict(
         type='RegionAttentionRoIHead',
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionLambda'))))
+        bbox_head=dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda')),
+    )
+)

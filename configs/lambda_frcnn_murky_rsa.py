@@ -10,7 +10,8 @@ _base_ = './lambda_frcnn_murky.py'
 surfaces = 'data/surfaces/'
 custom_imports = dict(
     imports=['mmclarity.detection', 'mmclarity.engine', 'mmclarity.rsa.training'],
-    allow_failed_imports=False)
+    allow_failed_imports=False,
+)
 custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='MixedPrecisionHook', evaluation=True),
@@ -19,5 +20,6 @@ custom_hooks = [
         stimuli=surfaces + 'stimuli',
         manifest=surfaces + 'stimuli/manifest.csv',
         neural=dict(V1_simple=surfaces + 'v1.npz:simple', V1_complex=surfaces + 'v1.npz:complex'),
-        layers=['backbone.relu', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3']),
+        layers=['backbone.relu', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
+    ),
 ]

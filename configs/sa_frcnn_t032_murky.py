@@ -5,9 +5,12 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSelfAttention', temperature=0.32))))
+            attention=dict(type='RegionSelfAttention', temperature=0.32),
+        ),
+    )
+)
 # At low temperatures queries and keys start small, by (t / sqrt(d))^(1/2) each; the steps of AdamW
 # do not shrink with them, so their learning rate must.
 optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={'q_proj': dict(lr_mult=0.14), 'k_proj': dict(lr_mult=0.14)}))
+    paramwise_cfg=dict(custom_keys={'q_proj': dict(lr_mult=0.14), 'k_proj': dict(lr_mult=0.14)})
+)

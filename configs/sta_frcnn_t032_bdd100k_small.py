@@ -5,8 +5,11 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=0.32))))
+            attention=dict(type='RegionSourceTargetAttention', temperature=0.32),
+        ),
+    )
+)
 # See sa_frcnn_t032_murky.py: (0.32 / sqrt(512))^(1/2).
 optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={'q_proj': dict(lr_mult=0.12), 'k_proj': dict(lr_mult=0.12)}))
+    paramwise_cfg=dict(custom_keys={'q_proj': dict(lr_mult=0.12), 'k_proj': dict(lr_mult=0.12)})
+)

@@ -5,4 +5,7 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=32.0))))
+            attention=dict(type='RegionSourceTargetAttention', temperature=32.0),
+        ),
+    )
+)

@@ -5,5 +5,7 @@ model = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(
             type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=32.0,
-                           num_sources=64))))
+            attention=dict(type='RegionSourceTargetAttention', temperature=32.0, num_sources=64),
+        ),
+    )
+)

@@ -1,4 +1,5 @@
 """Compiled loops: what they divide by, and machines that keep nothing."""
+
 import math
 
 import numba
@@ -33,6 +34,7 @@ def no_cache(monkeypatch):
             if cache:
                 raise RuntimeError(REFUSAL)
             return njit(function, **options)
+
         return wrap
 
     monkeypatch.setattr(numba, 'njit', refuse)

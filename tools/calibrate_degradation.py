@@ -7,6 +7,7 @@ LOW is a folder of images as you have to restore. HIGH, if you have it, holds sl
 same fields under the same names; the pairs need not be aligned. Prints every parameter with its
 uncertainty, and writes degradation.py (a config) and degradation.png (fit against data) to --out.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -19,16 +20,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('low', type=Path, help='folder of low-quality images')
     parser.add_argument('--high', type=Path, help='folder of their high-quality partners')
-    parser.add_argument('--include', help='regular expression that file names (without ending) '
-                        'have to match')
+    parser.add_argument(
+        '--include', help='regular expression that file names (without ending) have to match'
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/calibration'))
-    parser.add_argument('--noise', choices=['auto', 'linear', 'curve'], default='auto',
-                        help='write slope and intercept of the noise, or its curve; auto: the line '
-                        'where it fits within 10 %% (default auto)')
+    parser.add_argument(
+        '--noise',
+        choices=['auto', 'linear', 'curve'],
+        default='auto',
+        help='write slope and intercept of the noise, or its curve; auto: the line '
+        'where it fits within 10 %% (default auto)',
+    )
     parser.add_argument('--data-range', type=float, help='white, for images of floating point')
     parser.add_argument('--seed', type=int, default=0, help='of the bootstrap')
     parser.add_argument('--overwrite', action='store_true', help='replace what --out holds')
@@ -39,14 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Calibrates; returns the exit status."""
     args = parse_args(argv)
     from mmclarity.restoration.degradation import calibration
+
     config, figure = args.out / 'degradation.py', args.out / 'degradation.png'
     try:
         if config.exists() and not args.overwrite:
             raise FileExistsError(f'{config} exists; remove it or pass --overwrite')
-        found = calibration.calibrate(args.low, args.high, args.seed, args.data_range,
-                                      include=args.include)
-        calibration.write_config(config, found, dict(linear=True, curve=False).get(args.noise),
-                                 overwrite=args.overwrite)
+        found = calibration.calibrate(
+            args.low, args.high, args.seed, args.data_range, include=args.include
+        )
+        calibration.write_config(
+            config, found, dict(linear=True, curve=False).get(args.noise), overwrite=args.overwrite
+        )
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -54,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print('noise variance = slope * I + intercept, in grey levels of 8 bits; blur in pixels')
     for name, estimate in found.estimates.items():
         print(f'  {name:12} {estimate}')
-    print(f'  the linear law misses the measured variances by {found.misfit:.0%} '
-          '(root mean square)')
+    print(
+        f'  the linear law misses the measured variances by {found.misfit:.0%} (root mean square)'
+    )
     for note in found.notes:
         print(f'note: {note}')
     print(f'wrote {config} and {figure}')

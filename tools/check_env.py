@@ -404,9 +404,7 @@ def report() -> list[Problem]:
     problems = check_python() + wrong_versions
     if wrong_versions and not in_environment():
         # The system's own Python: nothing should be installed there.
-        return [
-            Problem(f'{sys.executable} has not what mmclarity needs: use .venv', 'make check')
-        ]
+        return [Problem(f'{sys.executable} has not what mmclarity needs: use .venv', 'make check')]
     steps = probe()
     print('GPU:', steps.get('gpu', (False, 'unknown'))[1])
     good, text = steps.get('operators', (False, 'mmcv cannot be imported'))

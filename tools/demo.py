@@ -6,6 +6,7 @@ Makes the embedded data set, trains Lambda-FRCNN on it, tests it, prints AP by s
 and clear objects, and paints detections beside the ground truth. A run that was broken off goes on
 where it stopped; a finished step is not repeated.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,10 +28,15 @@ CONFIG = 'configs/lambda_frcnn_murky.py'
 # Seconds of work, for the tests: it shows that every step runs, not that it detects.
 QUICK_SCENES, QUICK_EPOCHS = dict(train=16, val=4), 1
 STATE = 'demo.json'
-NUMBERS = (('mAP', 'AP (IoU 0.5:0.95)'), ('mAP_50', 'AP at IoU 0.5'),
-           ('mAP_s', 'AP small  (area < 32 x 32 px)'), ('mAP_m', 'AP medium (up to 96 x 96 px)'),
-           ('mAP_l', 'AP large'), ('mAP_clear', 'AP on clear objects'),
-           ('mAP_degraded', 'AP on degraded objects'))
+NUMBERS = (
+    ('mAP', 'AP (IoU 0.5:0.95)'),
+    ('mAP_50', 'AP at IoU 0.5'),
+    ('mAP_s', 'AP small  (area < 32 x 32 px)'),
+    ('mAP_m', 'AP medium (up to 96 x 96 px)'),
+    ('mAP_l', 'AP large'),
+    ('mAP_clear', 'AP on clear objects'),
+    ('mAP_degraded', 'AP on degraded objects'),
+)
 
 
 class DemoError(RuntimeError):
@@ -40,22 +46,38 @@ class DemoError(RuntimeError):
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the repository."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', default=CONFIG,
-                        help=f'config to train (default {CONFIG}); frcnn_murky.py is the same '
-                        'detector without context')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'),
-                        help='folder for everything but the data (default work_dirs/demo)')
-    parser.add_argument('--data-root', type=Path,
-                        help='folder of the data (default data/murky; with --quick '
-                        'data/murky_quick)')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--config',
+        default=CONFIG,
+        help=f'config to train (default {CONFIG}); frcnn_murky.py is the same '
+        'detector without context',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        help='folder for everything but the data (default work_dirs/demo)',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        help='folder of the data (default data/murky; with --quick data/murky_quick)',
+    )
     parser.add_argument('--epochs', type=int, help='instead of the number in the config')
     parser.add_argument('--pictures', type=int, default=8, help='scenes to paint (default 8)')
-    parser.add_argument('--quick', action='store_true',
-                        help=f'{QUICK_SCENES["train"]} scenes and {QUICK_EPOCHS} epoch: shows '
-                        'that everything runs, but detects nothing')
-    parser.add_argument('--restart', action='store_true',
-                        help='train anew instead of going on with what is in --work-dir')
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help=f'{QUICK_SCENES["train"]} scenes and {QUICK_EPOCHS} epoch: shows '
+        'that everything runs, but detects nothing',
+    )
+    parser.add_argument(
+        '--restart',
+        action='store_true',
+        help='train anew instead of going on with what is in --work-dir',
+    )
     args = parser.parse_args(argv)
     if args.pictures < 1 or (args.epochs is not None and args.epochs < 1):
         parser.error('--pictures and --epochs must be at least 1')
@@ -78,8 +100,7 @@ def run_step(title: str, command: Sequence[str], remedy: str) -> None:
     start = time.monotonic()
     code = subprocess.run([sys.executable, *command], cwd=REPO, check=False).returncode
     if code:
-        raise DemoError(f'{title}: failed with exit status {code} (its message is above). '
-                        f'{remedy}')
+        raise DemoError(f'{title}: failed with exit status {code} (its message is above). {remedy}')
     print(f'   done in {time.monotonic() - start:.0f} s', flush=True)
 
 
@@ -88,8 +109,11 @@ def make_data(args: argparse.Namespace) -> None:
     command = ['tools/dataset_converters/make_murky.py', str(args.data_root)]
     for split, count in QUICK_SCENES.items() if args.quick else ():
         command += [f'--{split}', str(count)]
-    run_step('1/4 The data set: scenes in which most objects cannot be named alone', command,
-             'To use another folder: --data-root DIR')
+    run_step(
+        '1/4 The data set: scenes in which most objects cannot be named alone',
+        command,
+        'To use another folder: --data-root DIR',
+    )
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -98,16 +122,30 @@ def train(args: argparse.Namespace) -> Path:
     Raises:
         DemoError: If the training fails or leaves no checkpoint.
     """
-    folder = training_folder(args.work_dir, args.restart, config=str(args.config),
-                             data_root=str(args.data_root), epochs=args.epochs, quick=args.quick)
+    folder = training_folder(
+        args.work_dir,
+        args.restart,
+        config=str(args.config),
+        data_root=str(args.data_root),
+        epochs=args.epochs,
+        quick=args.quick,
+    )
     options = [f'data_root={args.data_root}/']
     if args.epochs is not None:
-        options += [f'train_cfg.max_epochs={args.epochs}',
-                    f'train_cfg.val_interval={args.epochs}']
-    run_step('2/4 Training (loss and ETA below)',
-             ['tools/train.py', args.config, '--work-dir', str(folder), '--resume',
-              '--cfg-options', *options],
-             'Run the same command again to go on from the last checkpoint, or add --restart')
+        options += [f'train_cfg.max_epochs={args.epochs}', f'train_cfg.val_interval={args.epochs}']
+    run_step(
+        '2/4 Training (loss and ETA below)',
+        [
+            'tools/train.py',
+            args.config,
+            '--work-dir',
+            str(folder),
+            '--resume',
+            '--cfg-options',
+            *options,
+        ],
+        'Run the same command again to go on from the last checkpoint, or add --restart',
+    )
     return last_checkpoint(folder)
 
 
@@ -154,10 +192,21 @@ def test(args: argparse.Namespace, checkpoint: Path) -> tuple[dict[str, float], 
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     predictions = folder / 'results.pkl'
-    run_step('3/4 Testing on scenes with handwriting the training did not see',
-             ['tools/test.py', args.config, str(checkpoint), '--work-dir', str(folder), '--out',
-              str(predictions), '--cfg-options', f'data_root={args.data_root}/'],
-             'Add --restart if the checkpoint is at fault')
+    run_step(
+        '3/4 Testing on scenes with handwriting the training did not see',
+        [
+            'tools/test.py',
+            args.config,
+            str(checkpoint),
+            '--work-dir',
+            str(folder),
+            '--out',
+            str(predictions),
+            '--cfg-options',
+            f'data_root={args.data_root}/',
+        ],
+        'Add --restart if the checkpoint is at fault',
+    )
     # mmengine's logger writes the numbers of a test to TIMESTAMP/TIMESTAMP.json.
     logs = sorted(folder.glob('*/*.json'))
     numbers = json.loads(logs[-1].read_text().splitlines()[-1]) if logs else {}
@@ -167,8 +216,9 @@ def test(args: argparse.Namespace, checkpoint: Path) -> tuple[dict[str, float], 
     return numbers, predictions
 
 
-def report(args: argparse.Namespace, numbers: dict[str, float], checkpoint: Path,
-           sheet: Path) -> None:
+def report(
+    args: argparse.Namespace, numbers: dict[str, float], checkpoint: Path, sheet: Path
+) -> None:
     """Prints the numbers and where everything is."""
     print(f'\n== Result of {args.config} on {args.data_root / "images" / "100k" / "val"}')
     for key, title in NUMBERS:
@@ -177,10 +227,14 @@ def report(args: argparse.Namespace, numbers: dict[str, float], checkpoint: Path
             print(f'   {title:<32} {numbers[key]:.3f}')
     if args.quick:
         print('   (--quick: far too little training to detect anything)')
-    for title, path in (('pictures, all', sheet), ('pictures, single', sheet.parent),
-                        ('predictions', args.work_dir / 'test' / 'results.pkl'),
-                        ('model', checkpoint), ('training log', args.work_dir / 'train'),
-                        ('data', args.data_root)):
+    for title, path in (
+        ('pictures, all', sheet),
+        ('pictures, single', sheet.parent),
+        ('predictions', args.work_dir / 'test' / 'results.pkl'),
+        ('model', checkpoint),
+        ('training log', args.work_dir / 'train'),
+        ('data', args.data_root),
+    ):
         inside = path.is_relative_to(Path.cwd())
         print(f'   {title:<18} {os.path.relpath(path) if inside else path}')
 
@@ -194,8 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint = train(args)
         numbers, predictions = test(args, checkpoint)
         print('\n== 4/4 Pictures', flush=True)
-        sheet = paint_scenes(args.data_root, predictions, args.work_dir / 'pictures',
-                             args.pictures)
+        sheet = paint_scenes(args.data_root, predictions, args.work_dir / 'pictures', args.pictures)
     except DemoError as error:
         print(f'\ndemo: {error}', file=sys.stderr)
         return 1

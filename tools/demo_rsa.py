@@ -6,6 +6,7 @@ Makes the data set from photographs that scikit-image ships, trains with the hoo
 layer is most like which area before and after, and says where the figures are. A run that was
 broken off goes on where it stopped; one of other settings starts anew.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -29,17 +30,28 @@ QUICK = dict(train=4, val=2, stimuli=2)
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the repository."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo_rsa'),
-                        help='folder for everything but the data (default work_dirs/demo_rsa)')
-    parser.add_argument('--data-root', type=Path,
-                        help='folder of the data (default data/surfaces; with --quick '
-                        'data/surfaces_quick)')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/demo_rsa'),
+        help='folder for everything but the data (default work_dirs/demo_rsa)',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        help='folder of the data (default data/surfaces; with --quick data/surfaces_quick)',
+    )
     parser.add_argument('--epochs', type=int, help='instead of the number in the config')
-    parser.add_argument('--quick', action='store_true',
-                        help='a few crops and 1 epoch: shows that everything runs')
-    parser.add_argument('--restart', action='store_true',
-                        help='train anew instead of going on with what is in --work-dir')
+    parser.add_argument(
+        '--quick', action='store_true', help='a few crops and 1 epoch: shows that everything runs'
+    )
+    parser.add_argument(
+        '--restart',
+        action='store_true',
+        help='train anew instead of going on with what is in --work-dir',
+    )
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error('--epochs must be at least 1')
@@ -54,17 +66,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> Path:
     """The folder to train in: going on from a run of other stimuli would mix them in one curve."""
-    return training_folder(args.work_dir, args.restart, data_root=str(args.data_root),
-                           epochs=args.epochs, quick=args.quick)
+    return training_folder(
+        args.work_dir,
+        args.restart,
+        data_root=str(args.data_root),
+        epochs=args.epochs,
+        quick=args.quick,
+    )
 
 
 def options(args: argparse.Namespace) -> list[str]:
     """Overrides of the config that point it to the data."""
     root = args.data_root
-    found = [f'data_root={root}/', f'custom_hooks.1.stimuli={root / "stimuli"}',
-             f'custom_hooks.1.manifest={root / "stimuli" / "manifest.csv"}',
-             f'custom_hooks.1.neural.V1_simple={root / "v1.npz"}:simple',
-             f'custom_hooks.1.neural.V1_complex={root / "v1.npz"}:complex']
+    found = [
+        f'data_root={root}/',
+        f'custom_hooks.1.stimuli={root / "stimuli"}',
+        f'custom_hooks.1.manifest={root / "stimuli" / "manifest.csv"}',
+        f'custom_hooks.1.neural.V1_simple={root / "v1.npz"}:simple',
+        f'custom_hooks.1.neural.V1_complex={root / "v1.npz"}:complex',
+    ]
     if args.epochs is not None:
         found += [f'train_cfg.max_epochs={args.epochs}']
     return found
@@ -98,13 +118,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = ['tools/dataset_converters/make_surfaces.py', str(args.data_root)]
         for name, count in QUICK.items() if args.quick else ():
             command += [f'--{name}', str(count)]
-        run_step('1/2 The data set: crops of eight surfaces, answers of a model V1', command,
-                 'To use another folder: --data-root DIR')
+        run_step(
+            '1/2 The data set: crops of eight surfaces, answers of a model V1',
+            command,
+            'To use another folder: --data-root DIR',
+        )
         folder = prepare(args)
-        run_step('2/2 Training, with an analysis after every epoch',
-                 ['tools/train.py', CONFIG, '--work-dir', str(folder), '--resume',
-                  '--cfg-options', *options(args)],
-                 'Run the same command again to go on from the last checkpoint, or add --restart')
+        run_step(
+            '2/2 Training, with an analysis after every epoch',
+            [
+                'tools/train.py',
+                CONFIG,
+                '--work-dir',
+                str(folder),
+                '--resume',
+                '--cfg-options',
+                *options(args),
+            ],
+            'Run the same command again to go on from the last checkpoint, or add --restart',
+        )
         print(f'\n== How alike layers and model areas are ({CONFIG})')
         summarise(folder / 'rsa')
     except DemoError as error:

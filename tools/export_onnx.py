@@ -5,6 +5,7 @@
 The input ``image`` is (batch, 1, height, width), float32, grey values divided by the value that
 means white; the output ``restored`` has the same size and range.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -20,14 +21,20 @@ sys.path.insert(0, str(REPO / 'projects'))
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the current directory."""
     parser = argparse.ArgumentParser(
-        prog='export_onnx.py', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='export_onnx.py',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('config', help='of the model; also looked for in the repository')
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('output', type=Path, help='file to write')
     parser.add_argument('--opset', type=int, default=18, help='of ONNX (default 18)')
-    parser.add_argument('--tolerance', type=float, default=1e-4,
-                        help='largest difference from torch, of the range (default 1e-4)')
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=1e-4,
+        help='largest difference from torch, of the range (default 1e-4)',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     return parser.parse_args(argv)
 
@@ -41,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter('ignore')
             from mmclarity.restoration.export import check_onnx, export_onnx
             from mmclarity.restoration.inferencer import build_restorer
+
             model = build_restorer(args.config, args.checkpoint)
             export_onnx(model, args.output, args.opset, args.overwrite)
     except (OSError, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
@@ -52,8 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.output.unlink()
         print(f'export_onnx.py: {error}; the file was removed', file=sys.stderr)
         return 2
-    print(f'written: {args.output} ({args.output.stat().st_size / 1e6:.1f} MB), differs from '
-          f'torch by at most {worst:.1e} of the range')
+    print(
+        f'written: {args.output} ({args.output.stat().st_size / 1e6:.1f} MB), differs from '
+        f'torch by at most {worst:.1e} of the range'
+    )
     return 0
 
 

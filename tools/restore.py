@@ -10,6 +10,7 @@ differ (0 to 1), and NAME_doubtful.png marks in red the particles that may not b
 checkpoints make an ensemble, whose members are then compared; one is compared with itself on
 mirror images. The exit status is 1 if any image failed.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,32 +26,52 @@ sys.path.insert(0, str(REPO / 'projects'))
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the current directory."""
     parser = argparse.ArgumentParser(
-        prog='restore.py', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='restore.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('input', type=Path, metavar='IN', help='image or folder')
-    parser.add_argument('output', type=Path, metavar='OUT',
-                        help='image, or folder (made if missing)')
-    parser.add_argument('--config', required=True, help='of the model; also looked for in the '
-                        'repository')
-    parser.add_argument('--checkpoint', required=True, nargs='+', metavar='FILE',
-                        help='weights; several make an ensemble')
+    parser.add_argument(
+        'output', type=Path, metavar='OUT', help='image, or folder (made if missing)'
+    )
+    parser.add_argument(
+        '--config', required=True, help='of the model; also looked for in the repository'
+    )
+    parser.add_argument(
+        '--checkpoint',
+        required=True,
+        nargs='+',
+        metavar='FILE',
+        help='weights; several make an ensemble',
+    )
     parser.add_argument('--uncertainty', action='store_true', help='maps and doubtful particles')
     parser.add_argument('--overwrite', action='store_true', help='replace existing outputs')
     work = parser.add_argument_group('work')
     work.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
     work.add_argument('--dtype', choices=['bfloat16', 'float16'], help='mixed precision')
-    work.add_argument('--tile', type=int, default=512, help='pixels (default 512); larger '
-                      'ones are faster and take more memory')
-    work.add_argument('--overlap', type=int,
-                      help='of tiles, in pixels (default: by what the network sees)')
+    work.add_argument(
+        '--tile',
+        type=int,
+        default=512,
+        help='pixels (default 512); larger ones are faster and take more memory',
+    )
+    work.add_argument(
+        '--overlap', type=int, help='of tiles, in pixels (default: by what the network sees)'
+    )
     work.add_argument('--batch-size', type=int, default=4, help='tiles at once (default 4)')
     reading = parser.add_argument_group('reading')
-    reading.add_argument('--data-range', type=float, metavar='WHITE',
-                         help='the value that means white, e.g. 4095 for 12 bit data in 16 bit '
-                         'files; needed for floating point')
+    reading.add_argument(
+        '--data-range',
+        type=float,
+        metavar='WHITE',
+        help='the value that means white, e.g. 4095 for 12 bit data in 16 bit '
+        'files; needed for floating point',
+    )
     reading.add_argument('--channel', type=int, help='of colour images: 0 red, 1 green, 2 blue')
-    reading.add_argument('--crop', choices=['auto', 'none'], default='auto',
-                         help='none: the whole file is picture, no data bar')
+    reading.add_argument(
+        '--crop',
+        choices=['auto', 'none'],
+        default='auto',
+        help='none: the whole file is picture, no data bar',
+    )
     return parser.parse_args(argv)
 
 
@@ -67,8 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mmclarity.restoration.inferencer import Restorer
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     try:
-        restorer = Restorer(args.config, args.checkpoint, args.device, args.tile, args.overlap,
-                            args.batch_size, args.dtype)
+        restorer = Restorer(
+            args.config,
+            args.checkpoint,
+            args.device,
+            args.tile,
+            args.overlap,
+            args.batch_size,
+            args.dtype,
+        )
     except (UsageError, ValueError, TypeError, RuntimeError, AssertionError) as error:
         # torch raises the last one for a device that it was not built for
         print(f'restore.py: {error}', file=sys.stderr)
@@ -84,8 +112,9 @@ def _file(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int
     target = args.output / args.input.name if args.output.is_dir() else args.output
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        written = restorer.restore_file(args.input, target, args.overwrite, args.uncertainty,
-                                        bars.of(args.input), **reading)
+        written = restorer.restore_file(
+            args.input, target, args.overwrite, args.uncertainty, bars.of(args.input), **reading
+        )
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         bars.say(f'failed: {error or type(error).__name__}')
         return 1
@@ -97,15 +126,21 @@ def _file(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int
 def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
     try:
         report = restorer.restore_folder(
-            args.input, args.output, args.overwrite, args.uncertainty,
-            lambda path, done, total: bars.of(path)(done, total), **reading)
+            args.input,
+            args.output,
+            args.overwrite,
+            args.uncertainty,
+            lambda path, done, total: bars.of(path)(done, total),
+            **reading,
+        )
     except (OSError, ValueError) as error:
         bars.say(f'restore.py: {error}')
         return 2
     for reason in report.failed.values():
         bars.say(f'failed: {reason}')
-    bars.say(f'{len(report.done)} files written to {args.output}, {len(report.failed)} images '
-             'failed')
+    bars.say(
+        f'{len(report.done)} files written to {args.output}, {len(report.failed)} images failed'
+    )
     return 1 if report.failed else 0
 
 

@@ -11,6 +11,7 @@ writes rsa.npz (RDMs, ids, settings), rsa.csv, rsa_differences.csv, rsa.md and f
 Neural files are npz, npy, mat or h5, and hold RDMs or responses of one subject or many; stimuli
 and recordings are matched by id.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -32,50 +33,93 @@ from mmclarity.rsa.twin import random_twin  # noqa: E402
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the current directory."""
     parser = argparse.ArgumentParser(
-        prog='rsa.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='rsa.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     _network_options(parser)
     _data_options(parser)
     method = parser.add_argument_group('method')
-    method.add_argument('--metric', default='correlation',
-                        choices=['correlation', 'euclidean', 'cosine'],
-                        help='dissimilarity of two responses (default correlation, 1 - r)')
-    method.add_argument('--method', default='spearman', choices=analysis.METHODS,
-                        help='comparison of two RDMs (default spearman)')
-    method.add_argument('--pooling', default='rank', choices=analysis.POOLINGS,
-                        help='of subjects for the noise ceiling (default rank, as rsatoolbox)')
-    method.add_argument('--bootstraps', type=int, default=1000, metavar='N',
-                        help='resamplings behind the intervals; 0: none (default 1000)')
+    method.add_argument(
+        '--metric',
+        default='correlation',
+        choices=['correlation', 'euclidean', 'cosine'],
+        help='dissimilarity of two responses (default correlation, 1 - r)',
+    )
+    method.add_argument(
+        '--method',
+        default='spearman',
+        choices=analysis.METHODS,
+        help='comparison of two RDMs (default spearman)',
+    )
+    method.add_argument(
+        '--pooling',
+        default='rank',
+        choices=analysis.POOLINGS,
+        help='of subjects for the noise ceiling (default rank, as rsatoolbox)',
+    )
+    method.add_argument(
+        '--bootstraps',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='resamplings behind the intervals; 0: none (default 1000)',
+    )
     method.add_argument('--bootstrap-over', default='stimuli', choices=analysis.RESAMPLED)
-    method.add_argument('--permutations', type=int, default=1000, metavar='N',
-                        help='of stimulus labels, behind p; 0: none (default 1000)')
+    method.add_argument(
+        '--permutations',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='of stimulus labels, behind p; 0: none (default 1000)',
+    )
     method.add_argument('--level', type=float, default=0.95, help='of intervals (default 0.95)')
-    method.add_argument('--untrained-baseline', dest='baseline', action='store_true', default=True,
-                        help='show the stimuli to a twin with random weights too (default)')
+    method.add_argument(
+        '--untrained-baseline',
+        dest='baseline',
+        action='store_true',
+        default=True,
+        help='show the stimuli to a twin with random weights too (default)',
+    )
     method.add_argument('--no-baseline', dest='baseline', action='store_false')
     method.add_argument('--seed', type=int, default=0, help='of twin, bootstraps, permutations')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='for all results')
     parser.add_argument('--figures', default='png', choices=['png', 'pdf', 'svg', 'none'])
     args = parser.parse_args(argv)
     if not args.neural and not args.compare_model:
-        parser.error('nothing to compare with: give --neural AREA=file[:key], or --compare-model '
-                     'for another network')
+        parser.error(
+            'nothing to compare with: give --neural AREA=file[:key], or --compare-model '
+            'for another network'
+        )
     return args
 
 
 def _network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('networks')
-    group.add_argument('--model', required=True,
-                       help='torchvision name, efficientnet_lite0, or an OpenMMLab config (.py)')
-    group.add_argument('--checkpoint', metavar='FILE',
-                       help="weights; 'none': random. Left out: the published ImageNet weights of "
-                       'a named model; a config needs it')
-    group.add_argument('--layers', nargs='+', metavar='NAME',
-                       help='names or regular expressions that match whole names (default: the '
-                       'stages of the network)')
-    group.add_argument('--module', help="part of a config's model that is called with the images "
-                       '(default: its backbone or generator, else all of it)')
-    group.add_argument('--compare-model', metavar='MODEL', help='as --model: its layers become '
-                       'areas')
+    group.add_argument(
+        '--model',
+        required=True,
+        help='torchvision name, efficientnet_lite0, or an OpenMMLab config (.py)',
+    )
+    group.add_argument(
+        '--checkpoint',
+        metavar='FILE',
+        help="weights; 'none': random. Left out: the published ImageNet weights of "
+        'a named model; a config needs it',
+    )
+    group.add_argument(
+        '--layers',
+        nargs='+',
+        metavar='NAME',
+        help='names or regular expressions that match whole names (default: the '
+        'stages of the network)',
+    )
+    group.add_argument(
+        '--module',
+        help="part of a config's model that is called with the images "
+        '(default: its backbone or generator, else all of it)',
+    )
+    group.add_argument(
+        '--compare-model', metavar='MODEL', help='as --model: its layers become areas'
+    )
     group.add_argument('--compare-checkpoint', metavar='FILE')
     group.add_argument('--compare-layers', nargs='+', metavar='NAME')
     group.add_argument('--device', help='e.g. cuda (default: where there is a GPU)')
@@ -85,36 +129,73 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
 def _data_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('stimuli and recordings')
     group.add_argument('--stimuli', required=True, metavar='DIR', help='folder of images')
-    group.add_argument('--manifest', metavar='FILE',
-                       help='ids of the images (default: file names without ending, sorted)')
-    group.add_argument('--size', type=int, default=224,
-                       help='images are resized and cropped to this square; 0: as they are '
-                       '(default 224)')
-    group.add_argument('--neural', nargs='+', action='extend', default=[],
-                       metavar='AREA=FILE[:KEY]', help='recordings of an area; may be repeated')
+    group.add_argument(
+        '--manifest',
+        metavar='FILE',
+        help='ids of the images (default: file names without ending, sorted)',
+    )
+    group.add_argument(
+        '--size',
+        type=int,
+        default=224,
+        help='images are resized and cropped to this square; 0: as they are (default 224)',
+    )
+    group.add_argument(
+        '--neural',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='AREA=FILE[:KEY]',
+        help='recordings of an area; may be repeated',
+    )
     group.add_argument('--neural-kind', default='auto', choices=['auto', 'rdm', 'responses'])
-    group.add_argument('--neural-metric', choices=analysis.METRICS,
-                       help='for recordings of responses (default: --metric)')
-    group.add_argument('--assume-order', action='store_true',
-                       help='recordings without ids are in the order of the stimuli')
-    group.add_argument('--categories', metavar='FILE[:KEY]',
-                       help='a category for each stimulus, in order of the ids: text with one a '
-                       'line, npy or npz; sorts and colours the figures')
+    group.add_argument(
+        '--neural-metric',
+        choices=analysis.METRICS,
+        help='for recordings of responses (default: --metric)',
+    )
+    group.add_argument(
+        '--assume-order',
+        action='store_true',
+        help='recordings without ids are in the order of the stimuli',
+    )
+    group.add_argument(
+        '--categories',
+        metavar='FILE[:KEY]',
+        help='a category for each stimulus, in order of the ids: text with one a '
+        'line, npy or npz; sorts and colours the figures',
+    )
 
 
 def read_stimuli(args: argparse.Namespace, network: networks.Network) -> StimulusSet:
     """The images, normalised as a network wants them."""
-    return StimulusSet.from_folder(args.stimuli, manifest=args.manifest, size=args.size or None,
-                                   mean=network.mean, std=network.std)
+    return StimulusSet.from_folder(
+        args.stimuli,
+        manifest=args.manifest,
+        size=args.size or None,
+        mean=network.mean,
+        std=network.std,
+    )
 
 
-def show(args: argparse.Namespace, network: networks.Network, stimuli: StimulusSet,
-         layers: Sequence[str] | None, twin: nn.Module | None = None) -> dict[str, np.ndarray]:
+def show(
+    args: argparse.Namespace,
+    network: networks.Network,
+    stimuli: StimulusSet,
+    layers: Sequence[str] | None,
+    twin: nn.Module | None = None,
+) -> dict[str, np.ndarray]:
     """RDMs (P,) by layer of a network, or of ``twin`` in its place."""
     model = network.model if twin is None else twin
     return analysis.network_rdms(
-        model, layers or network.layers, stimuli, args.metric, batch_size=args.batch_size,
-        device=args.device or networks.default_device(), forward=network.forward(model))
+        model,
+        layers or network.layers,
+        stimuli,
+        args.metric,
+        batch_size=args.batch_size,
+        device=args.device or networks.default_device(),
+        forward=network.forward(model),
+    )
 
 
 def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:
@@ -128,8 +209,9 @@ def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.Neur
         name, equals, spec = item.partition('=')
         if not (name and equals and spec):
             raise ValueError(f'--neural {item}: write it as AREA=file or AREA=file:key')
-        area = neural.load_neural(name, spec, metric=args.neural_metric or args.metric,
-                                  kind=args.neural_kind)
+        area = neural.load_neural(
+            name, spec, metric=args.neural_metric or args.metric, kind=args.neural_kind
+        )
         areas.append(neural.align(area, ids, assume_order=args.assume_order))
     return areas
 
@@ -138,9 +220,15 @@ def network_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.N
     """Each layer of --compare-model as an area with one subject."""
     other = networks.load(args.compare_model, args.compare_checkpoint)
     rdms = show(args, other, read_stimuli(args, other), args.compare_layers)
-    return [neural.NeuralArea(name=f'{other.name}:{layer}', rdms=rdm[None], ids=list(ids),
-                              source=f'layer {layer} of {other.name}, {other.weights}')
-            for layer, rdm in rdms.items()]
+    return [
+        neural.NeuralArea(
+            name=f'{other.name}:{layer}',
+            rdms=rdm[None],
+            ids=list(ids),
+            source=f'layer {layer} of {other.name}, {other.weights}',
+        )
+        for layer, rdm in rdms.items()
+    ]
 
 
 def read_categories(spec: str | None, count: int) -> list[str] | None:
@@ -162,25 +250,34 @@ def read_categories(spec: str | None, count: int) -> list[str] | None:
         loaded = np.load(path, allow_pickle=False)
         if path.suffix == '.npz':
             if key not in loaded:
-                raise ValueError(f'--categories {spec}: choose a key of {path}: '
-                                 f'{", ".join(loaded.files)}')
+                raise ValueError(
+                    f'--categories {spec}: choose a key of {path}: {", ".join(loaded.files)}'
+                )
             loaded = loaded[key]
         found = [str(item) for item in loaded.ravel()]
     else:
         lines = path.read_text(encoding='utf-8').splitlines()
         found = [line.strip() for line in lines if line.strip()]
     if len(found) != count:
-        raise ValueError(f'--categories {spec} has {len(found)} entries for {count} stimuli; give '
-                         'one each, in the order of the ids')
+        raise ValueError(
+            f'--categories {spec} has {len(found)} entries for {count} stimuli; give '
+            'one each, in the order of the ids'
+        )
     return found
 
 
 def run(args: argparse.Namespace) -> analysis.RSAResult:
     """The analysis of a command line; prints the table and writes everything to ``args.out``."""
     settings = analysis.RSASettings(
-        metric=args.metric, method=args.method, pooling=args.pooling, bootstraps=args.bootstraps,
-        bootstrap_over=args.bootstrap_over, permutations=args.permutations, seed=args.seed,
-        level=args.level)
+        metric=args.metric,
+        method=args.method,
+        pooling=args.pooling,
+        bootstraps=args.bootstraps,
+        bootstrap_over=args.bootstrap_over,
+        permutations=args.permutations,
+        seed=args.seed,
+        level=args.level,
+    )
     network = networks.load(args.model, args.checkpoint, args.module)
     stimuli = read_stimuli(args, network)
     ids = list(stimuli.ids)
@@ -194,15 +291,20 @@ def run(args: argparse.Namespace) -> analysis.RSAResult:
         baseline = show(args, network, stimuli, list(rdms), twin)
     if args.compare_model:
         areas += network_areas(args, ids)
-    meta = dict(model=network.name, checkpoint=network.weights, stimuli=str(args.stimuli),
-                areas={area.name: area.source for area in areas})
+    meta = dict(
+        model=network.name,
+        checkpoint=network.weights,
+        stimuli=str(args.stimuli),
+        areas={area.name: area.source for area in areas},
+    )
     result = analysis.analyse(rdms, areas, settings, baseline, ids=ids, meta=meta)
     write(result, args.out, args.figures, categories)
     return result
 
 
-def write(result: analysis.RSAResult, out: Path, figures: str,
-          categories: Sequence[str] | None = None) -> None:
+def write(
+    result: analysis.RSAResult, out: Path, figures: str, categories: Sequence[str] | None = None
+) -> None:
     """Print the table; write table, numbers and figures."""
     table = report.markdown(result)
     print(table)

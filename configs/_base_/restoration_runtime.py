@@ -1,8 +1,7 @@
 _base_ = './runtime.py'
 default_scope = 'mmagic'
 custom_imports = dict(
-    imports=['mmclarity.restoration', 'mmclarity.engine'], allow_failed_imports=False)
-default_hooks = dict(
-    logger=dict(interval=100),
-    checkpoint=dict(interval=500, by_epoch=False))
+    imports=['mmclarity.restoration', 'mmclarity.engine'], allow_failed_imports=False
+)
+default_hooks = dict(logger=dict(interval=100), checkpoint=dict(interval=500, by_epoch=False))
 log_processor = dict(window_size=100, by_epoch=False)

@@ -1,4 +1,5 @@
 """Loops that numpy and torch have no quick words for, compiled by numba when first called."""
+
 from __future__ import annotations
 
 import warnings
@@ -27,6 +28,9 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
     except RuntimeError as error:  # 'cannot cache function ...: no locator available'
         if 'cannot cache' not in str(error):
             raise
-        warnings.warn(f'{function.__name__} is compiled anew in every process, as no cache folder '
-                      'can be written to; set NUMBA_CACHE_DIR to one', stacklevel=2)
+        warnings.warn(
+            f'{function.__name__} is compiled anew in every process, as no cache folder '
+            'can be written to; set NUMBA_CACHE_DIR to one',
+            stacklevel=2,
+        )
         return numba.njit(**options)(function)

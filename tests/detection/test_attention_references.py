@@ -62,9 +62,11 @@ def layer_norm(layer, row):
     if not isinstance(layer, torch.nn.LayerNorm):
         return row
     mean = sum(row) / len(row)
-    var = sum((r - mean)**2 for r in row) / len(row)
-    return [(r - mean) / math.sqrt(var + layer.eps) * w + b
-            for r, w, b in zip(row, layer.weight.tolist(), layer.bias.tolist())]
+    var = sum((r - mean) ** 2 for r in row) / len(row)
+    return [
+        (r - mean) / math.sqrt(var + layer.eps) * w + b
+        for r, w, b in zip(row, layer.weight.tolist(), layer.bias.tolist())
+    ]
 
 
 def hidden_geometry(encoder, query, key):
@@ -72,8 +74,12 @@ def hidden_geometry(encoder, query, key):
     qw, qh, kw, kh = query[2] - query[0], query[3] - query[1], key[2] - key[0], key[3] - key[1]
     dx = ((key[0] + key[2]) - (query[0] + query[2])) / 2 / qw
     dy = ((key[1] + key[3]) - (query[1] + query[3])) / 2 / qh
-    four = [math.copysign(math.log(1 + abs(dx)), dx), math.copysign(math.log(1 + abs(dy)), dy),
-            math.log(kw / qw), math.log(kh / qh)]
+    four = [
+        math.copysign(math.log(1 + abs(dx)), dx),
+        math.copysign(math.log(1 + abs(dy)), dy),
+        math.log(kw / qw),
+        math.log(kh / qh),
+    ]
     phases = [value * f for value in four for f in encoder.frequency.tolist()]
     row = [math.sin(p) for p in phases] + [math.cos(p) for p in phases]
     return [max(0.0, h) for h in linear(encoder.hidden, row)]
@@ -84,10 +90,16 @@ def located(module, row, box):
     if module.box_embedding is None:
         return row
     embedding = module.box_embedding
-    phases = [c * f for c in ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-              for f in embedding.centre_frequency.tolist()]
-    phases += [math.log2(s) * f for s in (box[2] - box[0], box[3] - box[1])
-               for f in embedding.size_frequency.tolist()]
+    phases = [
+        c * f
+        for c in ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        for f in embedding.centre_frequency.tolist()
+    ]
+    phases += [
+        math.log2(s) * f
+        for s in (box[2] - box[0], box[3] - box[1])
+        for f in embedding.size_frequency.tolist()
+    ]
     waves = [math.sin(p) for p in phases] + [math.cos(p) for p in phases]
     return [a + b for a, b in zip(row, linear(module.box_embedding.proj, waves))]
 
@@ -104,8 +116,11 @@ def reference_attention(module, x, rois, src_x, src_rois, src_valid):
     outputs, all_weights = [], []
     for row, roi in zip(x.tolist(), rois.tolist()):
         q = linear(module.q_proj, located(module, layer_norm(module.norm, row), roi[1:]))
-        keys = [(r, b) for r, b, ok in zip(src_x.tolist(), src_rois.tolist(), src_valid)
-                if ok and b[0] == roi[0]]
+        keys = [
+            (r, b)
+            for r, b, ok in zip(src_x.tolist(), src_rois.tolist(), src_valid)
+            if ok and b[0] == roi[0]
+        ]
         update = []
         for head in range(module.num_heads):
             part = slice(head * size, (head + 1) * size)
@@ -136,12 +151,13 @@ def norm_rows(norm, rows, training):
         column = [row[j] for row in rows]
         if training and len(rows) > 1:
             mean = sum(column) / len(column)
-            var = sum((c - mean)**2 for c in column) / len(column)
+            var = sum((c - mean) ** 2 for c in column) / len(column)
         else:
             mean, var = norm.running_mean[j].item(), norm.running_var[j].item()
         for i, c in enumerate(column):
-            out[i][j] = ((c - mean) / math.sqrt(var + norm.eps) * norm.weight[j].item()
-                         + norm.bias[j].item())
+            out[i][j] = (c - mean) / math.sqrt(var + norm.eps) * norm.weight[j].item() + norm.bias[
+                j
+            ].item()
     return out
 
 
@@ -173,8 +189,11 @@ def reference_lambda(module, x, rois, valid):
                         weight += position_key(module, roi[1:], boxes[m][1:], k, u) / len(members)
                     for v in range(vdim):
                         lam[k][v] += weight * values[m][v * depth + u]
-        update = [sum(lam[k][v] * queries[n][h * kdim + k] for k in range(kdim))
-                  for h in range(heads) for v in range(vdim)]
+        update = [
+            sum(lam[k][v] * queries[n][h * kdim + k] for k in range(kdim))
+            for h in range(heads)
+            for v in range(vdim)
+        ]
         outputs.append(finish(module, x[n].tolist(), update))
     return torch.tensor(outputs, dtype=torch.float64)
 
@@ -192,11 +211,16 @@ def test_self_attention_equals_its_equation(heads, temperature, geometry, masked
     torch.testing.assert_close(module(x, regions), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize('pre_norm,residual,box_embedding', [
-    (True, True, False), (False, False, False), (True, False, True), (False, True, True)])
+@pytest.mark.parametrize(
+    'pre_norm,residual,box_embedding',
+    [(True, True, False), (False, False, False), (True, False, True), (False, True, True)],
+)
 def test_self_attention_options_equal_the_equation(pre_norm, residual, box_embedding):
-    module = randomise(RegionSelfAttention(DIMS, 2, pre_norm=pre_norm, residual=residual,
-                                           box_embedding=box_embedding))
+    module = randomise(
+        RegionSelfAttention(
+            DIMS, 2, pre_norm=pre_norm, residual=residual, box_embedding=box_embedding
+        )
+    )
     assert residual == hasattr(module, 'out_proj')
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     expected, _ = reference_attention(module, x, rois, x, rois, [True] * len(IMAGES))
@@ -204,17 +228,20 @@ def test_self_attention_options_equal_the_equation(pre_norm, residual, box_embed
 
 
 @pytest.mark.parametrize('geometry', [False, True])
-@pytest.mark.parametrize('source_images', [
-    [0, 0, 2], [0, 1, 2], [2, 0, 1, 1, 2], [2, 2], [1]], ids=str)
+@pytest.mark.parametrize(
+    'source_images', [[0, 0, 2], [0, 1, 2], [2, 0, 1, 1, 2], [2, 2], [1]], ids=str
+)
 def test_source_target_attention_equals_its_equation(source_images, geometry):
     """Also for images without any source: they get a zero update."""
-    module = randomise(RegionSourceTargetAttention(DIMS, 2, 0.7, geometry_bias=geometry,
-                                                   pre_norm=True, box_embedding=geometry))
+    module = randomise(
+        RegionSourceTargetAttention(
+            DIMS, 2, 0.7, geometry_bias=geometry, pre_norm=True, box_embedding=geometry
+        )
+    )
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     src_x, src_rois = features(len(source_images), 5), make_rois(source_images, 5)
     got = module(x, RegionBatch(rois, 3), src_x, RegionBatch(src_rois, 3))
-    expected, _ = reference_attention(module, x, rois, src_x, src_rois,
-                                      [True] * len(source_images))
+    expected, _ = reference_attention(module, x, rois, src_x, src_rois, [True] * len(source_images))
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -234,8 +261,11 @@ def test_lambda_equals_its_equation(norm, position, depth, heads, training, mask
 
 @pytest.mark.parametrize('box_embedding', [False, True])
 def test_lambda_options_equal_the_equation(box_embedding):
-    module = randomise(RegionLambda(DIMS, 2, key_dims=3, pre_norm=True, residual=False,
-                                    box_embedding=box_embedding)).eval()
+    module = randomise(
+        RegionLambda(
+            DIMS, 2, key_dims=3, pre_norm=True, residual=False, box_embedding=box_embedding
+        )
+    ).eval()
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     expected = reference_lambda(module, x, rois, [True] * len(IMAGES))
     torch.testing.assert_close(module(x, RegionBatch(rois, 3)), expected, rtol=1e-9, atol=1e-9)
@@ -244,8 +274,7 @@ def test_lambda_options_equal_the_equation(box_embedding):
 @pytest.mark.parametrize('geometry', [False, True])
 def test_attention_weights_equal_the_equation(geometry):
     """`explain` gives one (heads, Nq, Nk) tensor an image, in the flat order of its regions."""
-    module = randomise(RegionSelfAttention(DIMS, 2, geometry_bias=geometry,
-                                           box_embedding=geometry))
+    module = randomise(RegionSelfAttention(DIMS, 2, geometry_bias=geometry, box_embedding=geometry))
     x, rois = features(len(IMAGES)), make_rois(IMAGES)
     got = module.explain(x, RegionBatch(rois, 3))
     assert [tuple(w.shape) for w in got] == [(2, 4, 4), (2, 0, 0), (2, 3, 3)]
@@ -277,7 +306,8 @@ def test_explained_weights_reproduce_the_output(masked):
     attention = randomise(RegionSelfAttention(DIMS, 2, residual=False, geometry_bias=True))
     values = attention.v_proj(attention.norm(x)).view(len(x), 2, -1)
     torch.testing.assert_close(
-        rebuild(attention.explain(x, regions), values, IMAGES), attention(x, regions))
+        rebuild(attention.explain(x, regions), values, IMAGES), attention(x, regions)
+    )
 
     lam = randomise(RegionLambda(DIMS, 2, 3, position=True, residual=False)).eval()
     values = lam.v_norm(lam.v_proj(lam.norm(x)))[:, None].expand(-1, 2, -1)

@@ -19,8 +19,9 @@ ATTENTIONS = {
     'lambda-position': dict(type='RegionLambda', key_dims=4, num_heads=2, position=True),
 }
 every_attention = pytest.mark.parametrize('name', ATTENTIONS)
-every_stage = pytest.mark.parametrize('after,layers', [
-    ('fc1', ['fc1']), ('fc2', ['fc2']), ('both', ['fc1', 'fc2'])])
+every_stage = pytest.mark.parametrize(
+    'after,layers', [('fc1', ['fc1']), ('fc2', ['fc2']), ('both', ['fc1', 'fc2'])]
+)
 
 
 def build(**kwargs):
@@ -53,8 +54,9 @@ def test_starts_as_the_plain_head(name, after, layers, intra):
     """The weights of Shared2FCBBoxHead load, and the outputs are the same to 1e-6."""
     plain = MODELS.build(dict(type='Shared2FCBBoxHead', **BASE)).eval()
     intra_cfg = intra and dict(type='IntraRegionAttention', kind=intra, num_heads=2)
-    head = build(attention=ATTENTIONS[name], attention_after=after,
-                 intra_attention=intra_cfg).eval()
+    head = build(
+        attention=ATTENTIONS[name], attention_after=after, intra_attention=intra_cfg
+    ).eval()
     missing, unexpected = head.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected and all('attention' in key for key in missing)
     assert list(head.attention) == layers
@@ -73,11 +75,16 @@ def test_without_attention_it_is_the_plain_head_and_needs_no_context():
     assert all(torch.equal(a, b) for a, b in zip(head(x), plain(x)))
 
 
-@pytest.mark.parametrize('layers', [
-    dict(num_shared_convs=1, num_shared_fcs=1, conv_out_channels=6),
-    dict(num_shared_fcs=2, with_avg_pool=True),
-    dict(num_shared_fcs=2, num_cls_fcs=1, num_reg_fcs=2),
-    dict(num_shared_fcs=0, num_cls_convs=1, num_reg_fcs=2, conv_out_channels=6)], ids=str)
+@pytest.mark.parametrize(
+    'layers',
+    [
+        dict(num_shared_convs=1, num_shared_fcs=1, conv_out_channels=6),
+        dict(num_shared_fcs=2, with_avg_pool=True),
+        dict(num_shared_fcs=2, num_cls_fcs=1, num_reg_fcs=2),
+        dict(num_shared_fcs=0, num_cls_convs=1, num_reg_fcs=2, conv_out_channels=6),
+    ],
+    ids=str,
+)
 def test_separate_branches_as_in_mmdet(layers):
     cfg = BASE | layers
     plain = MODELS.build(dict(type='ConvFCBBoxHead', **cfg)).eval()
@@ -90,8 +97,11 @@ def test_separate_branches_as_in_mmdet(layers):
 @every_attention
 def test_init_weights_leaves_the_output_projection_at_zero(name):
     """mmdet initialises the head's own layers by name; the attention's must stay."""
-    head = build(attention=ATTENTIONS[name], attention_after='both',
-                 intra_attention=dict(type='IntraRegionAttention', num_heads=2))
+    head = build(
+        attention=ATTENTIONS[name],
+        attention_after='both',
+        intra_attention=dict(type='IntraRegionAttention', num_heads=2),
+    )
     before = copy.deepcopy(head.attention.state_dict())
     head.init_weights()
     for key, value in head.attention.state_dict().items():
@@ -124,8 +134,13 @@ def test_trained_attention_changes_the_output_and_images_stay_apart(name, after,
 @every_stage
 @pytest.mark.parametrize('counts', [[4, 3], [0, 0]], ids=str)
 def test_gradients_reach_every_parameter(name, after, layers, counts):
-    head = randomise(build(attention=ATTENTIONS[name], attention_after=after,
-                           intra_attention=dict(type='IntraRegionAttention', num_heads=2))).train()
+    head = randomise(
+        build(
+            attention=ATTENTIONS[name],
+            attention_after=after,
+            intra_attention=dict(type='IntraRegionAttention', num_heads=2),
+        )
+    ).train()
     context = make_context(counts, head.num_sources)
     outputs = head(torch.randn(len(context.all_rois), 4, 3, 3), context)
     sum(out.square().sum() for out in outputs).backward()
@@ -159,19 +174,29 @@ def test_a_registered_subclass_may_be_used():
     assert type(head.attention['fc2']) is Mine and head.attention['fc2'].embed_dims == 16
 
 
-@pytest.mark.parametrize('kwargs,error,match', [
-    (dict(attention=dict(type='RegionAttentoin')), UsageError,
-     'RegionAttentoin.*RegionSelfAttention, RegionSourceTargetAttention or RegionLambda'),
-    (dict(attention=dict(type='FPN')), UsageError, 'unknown attention type'),
-    (dict(attention=dict(type='IntraRegionAttention')), UsageError, 'RegionLambda'),
-    (dict(attention='RegionLambda'), TypeError, r'dict\(type='),
-    (dict(attention=dict(num_heads=2)), TypeError, r'dict\(type='),
-    (dict(intra_attention=dict(type='Intra')), UsageError, 'use IntraRegionAttention'),
-    (dict(attention=ATTENTIONS['SA'], attention_after='fc3'), ValueError, "fc1, fc2, both.*'fc3'"),
-    (dict(attention=ATTENTIONS['SA'], num_shared_fcs=1), ValueError, 'num_shared_fcs=1'),
-    (dict(attention=dict(type='RegionSelfAttention', num_heads=5)), ValueError, 'divisible'),
-    (dict(attention=dict(type='RegionSelfAttention', temperature=0)), ValueError, 'positive'),
-])
+@pytest.mark.parametrize(
+    'kwargs,error,match',
+    [
+        (
+            dict(attention=dict(type='RegionAttentoin')),
+            UsageError,
+            'RegionAttentoin.*RegionSelfAttention, RegionSourceTargetAttention or RegionLambda',
+        ),
+        (dict(attention=dict(type='FPN')), UsageError, 'unknown attention type'),
+        (dict(attention=dict(type='IntraRegionAttention')), UsageError, 'RegionLambda'),
+        (dict(attention='RegionLambda'), TypeError, r'dict\(type='),
+        (dict(attention=dict(num_heads=2)), TypeError, r'dict\(type='),
+        (dict(intra_attention=dict(type='Intra')), UsageError, 'use IntraRegionAttention'),
+        (
+            dict(attention=ATTENTIONS['SA'], attention_after='fc3'),
+            ValueError,
+            "fc1, fc2, both.*'fc3'",
+        ),
+        (dict(attention=ATTENTIONS['SA'], num_shared_fcs=1), ValueError, 'num_shared_fcs=1'),
+        (dict(attention=dict(type='RegionSelfAttention', num_heads=5)), ValueError, 'divisible'),
+        (dict(attention=dict(type='RegionSelfAttention', temperature=0)), ValueError, 'positive'),
+    ],
+)
 def test_bad_options_are_named(kwargs, error, match):
     with pytest.raises(error, match=match):
         RegionAttentionBBoxHead(**(BASE | kwargs))

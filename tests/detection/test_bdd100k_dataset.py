@@ -286,8 +286,7 @@ def test_binary_labels_and_empty_folder(tmp_path):
         load_frames(tmp_path / 'absent')
 
 
-@pytest.mark.parametrize('value', [float('nan'), float('inf'), None, '12', True,
-                                   10**400])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), None, '12', True, 10**400])
 def test_coordinate_that_is_no_number(tmp_path, value):
     frames = [make_frame('a.jpg'), make_frame('b.jpg', make_label('car', (1, 2, value, 9), 'x9'))]
     with pytest.raises(LabelFileError) as error:
@@ -344,7 +343,7 @@ def test_whole_images_with_padding_and_other_formats_pass(tmp_path):
     reserved = tmp_path / 'reserved.jpg'  # a download that stopped in the space it had reserved
     for suffix, share in (('jpg', 0.9), ('jpg', 0.5), ('png', 0.7)):
         content = (tmp_path / f'a.{suffix}').read_bytes()
-        begun = content[:int(share * len(content))]
+        begun = content[: int(share * len(content))]
         reserved.write_bytes(begun + bytes(len(content) - len(begun)))
         assert probe_image(str(reserved))[0] is None
     (tmp_path / 'folder.jpg').mkdir()

@@ -26,8 +26,9 @@ def scene(seed, images=6, objects=5):
     for image in range(images):
         for place in range(objects):
             box = [100.0 * place, 0.0, *rng.uniform(40, 60, 2)]
-            gts.append(dict(image_id=image, category_id=int(rng.integers(CLASSES)), bbox=box,
-                            iscrowd=0))
+            gts.append(
+                dict(image_id=image, category_id=int(rng.integers(CLASSES)), bbox=box, iscrowd=0)
+            )
     return gts
 
 
@@ -38,14 +39,22 @@ def detect(gts, seed=0, name=None, shift=0.0):
     for gt in gts:
         x, y, w, h = gt['bbox']
         category = gt['category_id'] if name is None else name(gt)
-        found.append(dict(image_id=gt['image_id'], category_id=category,
-                          bbox=[x + shift * w, y, w, h], score=float(rng.uniform(0.1, 1))))
+        found.append(
+            dict(
+                image_id=gt['image_id'],
+                category_id=category,
+                bbox=[x + shift * w, y, w, h],
+                score=float(rng.uniform(0.1, 1)),
+            )
+        )
     return found
 
 
 def background(images=6):
-    return [dict(image_id=image, category_id=0, bbox=[5000.0, 0, 50, 50], score=1.0)
-            for image in range(images)]
+    return [
+        dict(image_id=image, category_id=0, bbox=[5000.0, 0, 50, 50], score=1.0)
+        for image in range(images)
+    ]
 
 
 def averages(gts, dts, images=6):
@@ -77,9 +86,14 @@ def test_half_of_the_names_wrong_lies_between():
     rng = np.random.default_rng(3)
     found = averages(
         gts,
-        detect(gts, name=lambda gt: gt['category_id'] if rng.random() < 0.5
-               else (gt['category_id'] + 1) % CLASSES),
-        images=20)
+        detect(
+            gts,
+            name=lambda gt: (
+                gt['category_id'] if rng.random() < 0.5 else (gt['category_id'] + 1) % CLASSES
+            ),
+        ),
+        images=20,
+    )
     assert 0.1 < found['as it is'] < 0.6 and found['names right'] == 1
 
 
@@ -110,8 +124,13 @@ def brute_force_rename(objects, found, overlaps):
         better = False
         if i in changed:
             for k, other in enumerate(renamed):
-                own = [j for j, gt in enumerate(objects) if overlaps[k, j] >= 0.5
-                       and not gt['iscrowd'] and gt['category_id'] == other['category_id']]
+                own = [
+                    j
+                    for j, gt in enumerate(objects)
+                    if overlaps[k, j] >= 0.5
+                    and not gt['iscrowd']
+                    and gt['category_id'] == other['category_id']
+                ]
                 on_same = own and max(own, key=lambda j: overlaps[k, j]) == changed[i]
                 better |= bool(on_same and other['score'] > dt['score'])
         if not better:
@@ -125,24 +144,43 @@ def test_rename_equals_a_written_out_reference_in_a_crowded_place(seed):
 
     rng = np.random.default_rng(seed)
     objects, found = (
-        [dict(image_id=0, category_id=int(rng.integers(CLASSES)), iscrowd=int(rng.random() < 0.2),
-              score=float(rng.random()),
-              bbox=[*rng.uniform(0, 30, 2).tolist(), *rng.uniform(30, 50, 2).tolist()])
-         for _ in range(count)] for count in (rng.integers(1, 6), rng.integers(1, 12)))
-    overlaps = np.asarray(mask.iou([dt['bbox'] for dt in found], [gt['bbox'] for gt in objects],
-                                   [gt['iscrowd'] for gt in objects]))
+        [
+            dict(
+                image_id=0,
+                category_id=int(rng.integers(CLASSES)),
+                iscrowd=int(rng.random() < 0.2),
+                score=float(rng.random()),
+                bbox=[*rng.uniform(0, 30, 2).tolist(), *rng.uniform(30, 50, 2).tolist()],
+            )
+            for _ in range(count)
+        ]
+        for count in (rng.integers(1, 6), rng.integers(1, 12))
+    )
+    overlaps = np.asarray(
+        mask.iou(
+            [dt['bbox'] for dt in found],
+            [gt['bbox'] for gt in objects],
+            [gt['iscrowd'] for gt in objects],
+        )
+    )
     assert rename(objects, found, overlaps) == brute_force_rename(objects, found, overlaps)
 
 
 def test_refit_keeps_the_best_scoring_and_its_own_name():
-    objects = [dict(category_id=0, bbox=[0, 0, 10, 10], iscrowd=0),
-               dict(category_id=1, bbox=[0, 0, 12, 12], iscrowd=0)]
-    found = [dict(category_id=0, bbox=[1, 0, 10, 10], score=0.2),
-             dict(category_id=0, bbox=[5, 0, 10, 10], score=0.9),
-             dict(category_id=2, bbox=[0, 0, 10, 10], score=0.8)]
+    objects = [
+        dict(category_id=0, bbox=[0, 0, 10, 10], iscrowd=0),
+        dict(category_id=1, bbox=[0, 0, 12, 12], iscrowd=0),
+    ]
+    found = [
+        dict(category_id=0, bbox=[1, 0, 10, 10], score=0.2),
+        dict(category_id=0, bbox=[5, 0, 10, 10], score=0.9),
+        dict(category_id=2, bbox=[0, 0, 10, 10], score=0.8),
+    ]
     overlaps = np.array([[0.8, 0.6], [0.3, 0.3], [1.0, 0.7]])
     assert refit(objects, found, overlaps) == [
-        found[2], dict(category_id=0, bbox=[0, 0, 10, 10], score=0.9)]
+        found[2],
+        dict(category_id=0, bbox=[0, 0, 10, 10], score=0.9),
+    ]
 
 
 def test_crowds_are_no_objects_but_no_background_either():
@@ -172,9 +210,11 @@ def test_share_found_asks_for_no_name():
 @pytest.fixture
 def files(tmp_path):
     gts = scene(0)
-    coco = dict(images=[dict(id=10 + i, file_name=f'{i}.jpg') for i in range(6)],
-                categories=[dict(id=k, name=name) for k, name in enumerate(('car', 'bus', 'van'))],
-                annotations=[gt | dict(image_id=gt['image_id'] + 10) for gt in gts])
+    coco = dict(
+        images=[dict(id=10 + i, file_name=f'{i}.jpg') for i in range(6)],
+        categories=[dict(id=k, name=name) for k, name in enumerate(('car', 'bus', 'van'))],
+        annotations=[gt | dict(image_id=gt['image_id'] + 10) for gt in gts],
+    )
     dts = detect(coco['annotations'], name=lambda gt: 0)
     paths = [tmp_path / 'gt.json', tmp_path / 'dt.json']
     for path, content in zip(paths, (coco, dts)):
@@ -185,8 +225,11 @@ def files(tmp_path):
 def test_the_tool_prints_the_table(files, capsys):
     assert detection_ceilings.main([str(path) for path in files]) == 0
     out = capsys.readouterr().out
-    rows = {row.split('|')[1].strip(): [cell.strip() for cell in row.split('|')[2:-1]]
-            for row in out.splitlines() if row.startswith('|')}
+    rows = {
+        row.split('|')[1].strip(): [cell.strip() for cell in row.split('|')[2:-1]]
+        for row in out.splitlines()
+        if row.startswith('|')
+    }
     assert rows[''] == ['AP', 'AP50', 'AP75', 'car', 'bus', 'van']
     assert rows['names right'] == ['100.0'] * 6
     assert rows['as it is'][4:] == ['0.0', '0.0']

@@ -25,8 +25,9 @@ EXPERIMENTS = {
     'sta_frcnn_t032': ('RegionSourceTargetAttention', 0.32),
     'lambda_frcnn': ('RegionLambda', None),
 }
-DETECTION = [f'{name}_{data}' for name in EXPERIMENTS
-             for data in ('bdd100k', 'bdd100k_small', 'murky')]
+DETECTION = [
+    f'{name}_{data}' for name in EXPERIMENTS for data in ('bdd100k', 'bdd100k_small', 'murky')
+]
 
 
 @functools.cache
@@ -70,8 +71,10 @@ def test_builds_the_model_it_is_named_after(name):
     if 'pretrained' in cfg.model.backbone:
         cfg.model.backbone.pretrained = False
     cfg.model.backbone.init_cfg = None
-    with DefaultScope.overwrite_default_scope('mmdet'), \
-            torch.device('meta' if name.endswith('bdd100k') else 'cpu'):
+    with (
+        DefaultScope.overwrite_default_scope('mmdet'),
+        torch.device('meta' if name.endswith('bdd100k') else 'cpu'),
+    ):
         roi_head = MODELS.build(cfg.model).roi_head
     assert roi_head.bbox_head.num_classes == 10
     expected = EXPERIMENTS[re.sub(r'_(bdd100k|bdd100k_small|murky)$', '', name)]
@@ -126,7 +129,7 @@ def test_the_six_differ_in_the_head_only(data):
     Queries and keys start smaller by g = (t / sqrt(d))^(1/2) each; AdamW needs a rate smaller by
     g, SGD by its square, for the same course as at t = sqrt(d).
     """
-    ratio = 0.32 / dict(bdd100k=1024, bdd100k_small=512, murky=256)[data]**0.5
+    ratio = 0.32 / dict(bdd100k=1024, bdd100k_small=512, murky=256)[data] ** 0.5
     plain = load(f'frcnn_{data}').to_dict()
     for name in EXPERIMENTS:
         other = load(f'{name}_{data}').to_dict()

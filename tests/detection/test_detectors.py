@@ -42,34 +42,46 @@ def build(tmp_path, base, roi_head, prologue=''):
 def faster_rcnn(tmp_path, attention=None, **kwargs):
     heads = 'type="StandardRoIHead", bbox_head=dict(type="Shared2FCBBoxHead", '
     if attention is not None:
-        heads = ('type="RegionAttentionRoIHead", bbox_head=dict(type="RegionAttentionBBoxHead", '
-                 f'attention={attention!r}, **{kwargs!r}, ')
-    return build(tmp_path, FRCNN, heads + SMALL_BOX + '), '
-                 'bbox_roi_extractor=dict(out_channels=8)')
+        heads = (
+            'type="RegionAttentionRoIHead", bbox_head=dict(type="RegionAttentionBBoxHead", '
+            f'attention={attention!r}, **{kwargs!r}, '
+        )
+    return build(tmp_path, FRCNN, heads + SMALL_BOX + '), bbox_roi_extractor=dict(out_channels=8)')
 
 
 def mask_rcnn(tmp_path, attention):
     return build(
-        tmp_path, MASK, 'type="RegionAttentionRoIHead", '
+        tmp_path,
+        MASK,
+        'type="RegionAttentionRoIHead", '
         f'bbox_head=dict(type="RegionAttentionBBoxHead", attention={attention!r}, {SMALL_BOX}), '
         'bbox_roi_extractor=dict(out_channels=8), mask_roi_extractor=dict(out_channels=8), '
-        'mask_head=dict(in_channels=8, conv_out_channels=8, num_convs=1)')
+        'mask_head=dict(in_channels=8, conv_out_channels=8, num_convs=1)',
+    )
 
 
 def cascade_rcnn(tmp_path, attentions):
     """The three stages are a list, which a child config changes in Python."""
-    prologue = (f'attentions = {attentions!r}\n'
-                'stages = _base_.model.roi_head.bbox_head\n'
-                'for i in range(3):\n'
-                '    stages[i].update(type="RegionAttentionBBoxHead", in_channels=8,\n'
-                '                     fc_out_channels=32, attention=attentions[i])\n')
-    return build(tmp_path, CASCADE, 'type="CascadeRegionAttentionRoIHead", bbox_head=stages, '
-                 'bbox_roi_extractor=dict(out_channels=8)', prologue)
+    prologue = (
+        f'attentions = {attentions!r}\n'
+        'stages = _base_.model.roi_head.bbox_head\n'
+        'for i in range(3):\n'
+        '    stages[i].update(type="RegionAttentionBBoxHead", in_channels=8,\n'
+        '                     fc_out_channels=32, attention=attentions[i])\n'
+    )
+    return build(
+        tmp_path,
+        CASCADE,
+        'type="CascadeRegionAttentionRoIHead", bbox_head=stages, '
+        'bbox_roi_extractor=dict(out_channels=8)',
+        prologue,
+    )
 
 
 def data(model, with_mask=False, training=True):
-    batch = demo_mm_inputs(2, [[3, SIZE, SIZE], [3, SIZE, 96]], num_items=[3, 2], num_classes=80,
-                           with_mask=with_mask)
+    batch = demo_mm_inputs(
+        2, [[3, SIZE, SIZE], [3, SIZE, 96]], num_items=[3, 2], num_classes=80, with_mask=with_mask
+    )
     return model.data_preprocessor(batch, training)
 
 
@@ -91,12 +103,18 @@ def test_a_plain_checkpoint_gives_the_same_losses_and_detections(tmp_path, name,
     with torch.no_grad():  # confident enough for boxes of several classes
         plain.roi_head.bbox_head.fc_cls.weight.normal_(0, 1)
         plain.roi_head.bbox_head.fc_reg.weight.normal_(0, 0.2)
-    model = faster_rcnn(tmp_path, ATTENTIONS[name], attention_after=after,
-                        intra_attention=dict(type='IntraRegionAttention'))
+    model = faster_rcnn(
+        tmp_path,
+        ATTENTIONS[name],
+        attention_after=after,
+        intra_attention=dict(type='IntraRegionAttention'),
+    )
     missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected
-    assert missing and all(k.startswith(('roi_head.bbox_head.attention.',
-                                         'roi_head.bbox_head.intra_attention.')) for k in missing)
+    assert missing and all(
+        k.startswith(('roi_head.bbox_head.attention.', 'roi_head.bbox_head.intra_attention.'))
+        for k in missing
+    )
     batch = data(plain)
     expected, got = losses_of(plain, batch), losses_of(model, batch)
     assert expected.keys() == got.keys()
@@ -146,7 +164,8 @@ def test_cascade_rcnn_with_different_stages(tmp_path):
     seen = {}
     for stage in (1, 2):
         model.roi_head.bbox_head[stage].attention['fc2'].register_forward_pre_hook(
-            lambda module, args, stage=stage: seen.update({stage: args[3]}))
+            lambda module, args, stage=stage: seen.update({stage: args[3]})
+        )
     check_loss_and_predict(model, with_mask=False)
     assert seen[1].counts == [4, 4] and seen[2].counts == [16, 16]
     for image in range(2):
@@ -174,7 +193,8 @@ def test_cascade_explains_every_stage(tmp_path):
     single = faster_rcnn(tmp_path, ATTENTIONS['SA']).eval().roi_head
     state = roi_head.bbox_head[0].state_dict()  # its boxes are class-agnostic
     single.bbox_head.load_state_dict(
-        {key: value for key, value in state.items() if 'fc_reg' not in key}, strict=False)
+        {key: value for key, value in state.items() if 'fc_reg' not in key}, strict=False
+    )
     alone = single.explain(x, rpn)
     for mine, its in zip(first['fc2'], alone['fc2']):
         torch.testing.assert_close(mine, its)
@@ -203,7 +223,7 @@ def test_detections_do_not_depend_on_the_rest_of_the_batch(tmp_path, name):
     batch = demo_mm_inputs(2, [[3, SIZE, SIZE]] * 2, num_items=[3, 2], num_classes=80)
     together = predictions_of(model, model.data_preprocessor(batch, False))
     for i in range(2):
-        one = {k: v[i:i + 1] for k, v in batch.items()}
+        one = {k: v[i : i + 1] for k, v in batch.items()}
         alone = predictions_of(model, model.data_preprocessor(one, False))[0]
         torch.testing.assert_close(together[i].scores, alone.scores, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(together[i].bboxes, alone.bboxes, rtol=1e-4, atol=1e-2)

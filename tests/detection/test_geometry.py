@@ -29,15 +29,16 @@ def test_rows_are_queries_and_columns_keys():
     assert out.shape == (2, 3, 5, 4)
     for n in range(3):
         for m in range(5):
-            one = relative_geometry(q[:, n:n + 1], k[:, m:m + 1])[:, 0, 0]
+            one = relative_geometry(q[:, n : n + 1], k[:, m : m + 1])[:, 0, 0]
             torch.testing.assert_close(out[:, n, m], one)
 
 
 def test_unchanged_by_a_common_shift_and_scale_only():
     q, k = boxes(4), boxes(6, 1)
     shift = torch.tensor([7.0, -3, 7, -3], dtype=torch.float64)
-    torch.testing.assert_close(relative_geometry(q * 2.5 + shift, k * 2.5 + shift),
-                               relative_geometry(q, k))
+    torch.testing.assert_close(
+        relative_geometry(q * 2.5 + shift, k * 2.5 + shift), relative_geometry(q, k)
+    )
     assert (relative_geometry(q, k + shift) - relative_geometry(q, k)).abs().max() > 0.01
 
 
@@ -65,8 +66,9 @@ def test_embedding_of_a_pair_is_sines_then_cosines_of_each_value():
     q, k = boxes(2), boxes(3, 1)
     four = relative_geometry(q, k)[1, 0, 2].tolist()
     phases = [v * f for v in four for f in encoder.frequency.tolist()]
-    row = torch.tensor([math.sin(p) for p in phases] + [math.cos(p) for p in phases],
-                       dtype=torch.float64)
+    row = torch.tensor(
+        [math.sin(p) for p in phases] + [math.cos(p) for p in phases], dtype=torch.float64
+    )
     expected = (encoder.hidden.weight @ row + encoder.hidden.bias).clamp(min=0)
     torch.testing.assert_close(encoder.embed(q, k)[1, 0, :, 2], expected)
 
@@ -87,8 +89,11 @@ def test_box_embedding_tells_boxes_apart_and_is_finite(dtype):
     torch.manual_seed(0)
     embed = BoxEmbedding(16)
     left, right = [[c, 8, c + 8, 40] for c in (0, 16)]
-    out = embed(torch.tensor([left, right, [5, 5, 5, 5], [0, 0, 8192, 4096], [9, 2, 3, 1], left],
-                             dtype=dtype))
+    out = embed(
+        torch.tensor(
+            [left, right, [5, 5, 5, 5], [0, 0, 8192, 4096], [9, 2, 3, 1], left], dtype=dtype
+        )
+    )
     assert out.isfinite().all() and out.dtype == torch.float32
     # Matrix products of some processors round a row by where it stands.
     torch.testing.assert_close(out[0], out[5])
@@ -99,7 +104,10 @@ def test_box_embedding_tells_boxes_apart_and_is_finite(dtype):
 def test_wavelengths_of_the_box_embedding():
     """From 32 to 4096 pixels for the centre, from half an octave to 16 for the size."""
     embed = BoxEmbedding(4)
-    torch.testing.assert_close(2 * math.pi / embed.centre_frequency,
-                               torch.tensor([32.0, 64, 128, 256, 512, 1024, 2048, 4096]))
-    torch.testing.assert_close(2 * math.pi / embed.size_frequency,
-                               torch.tensor([0.5, 1, 2, 4, 8, 16]))
+    torch.testing.assert_close(
+        2 * math.pi / embed.centre_frequency,
+        torch.tensor([32.0, 64, 128, 256, 512, 1024, 2048, 4096]),
+    )
+    torch.testing.assert_close(
+        2 * math.pi / embed.size_frequency, torch.tensor([0.5, 1, 2, 4, 8, 16])
+    )

@@ -19,8 +19,9 @@ def randomised(**kwargs):
 
 def linear(layer, row):
     bias = [0.0] * layer.out_features if layer.bias is None else layer.bias.tolist()
-    return [b + sum(w * r for w, r in zip(line, row))
-            for line, b in zip(layer.weight.tolist(), bias)]
+    return [
+        b + sum(w * r for w, r in zip(line, row)) for line, b in zip(layer.weight.tolist(), bias)
+    ]
 
 
 def softmax(values):
@@ -32,8 +33,8 @@ def head_output(module, head, query, keys, values):
     """What one head writes for one cell: attention, or a lambda shared by all heads."""
     if module.kind == 'attention':
         kdim, vdim = len(keys[0]) // module.num_heads, len(values[0]) // module.num_heads
-        ks = [k[head * kdim:(head + 1) * kdim] for k in keys]
-        q = query[head * kdim:(head + 1) * kdim]
+        ks = [k[head * kdim : (head + 1) * kdim] for k in keys]
+        q = query[head * kdim : (head + 1) * kdim]
         w = softmax([sum(a * b for a, b in zip(q, k)) / module.temperature for k in ks])
         return [sum(wm * v[head * vdim + j] for wm, v in zip(w, values)) for j in range(vdim)]
     kdim = len(keys[0])
@@ -56,8 +57,11 @@ def reference(module, x):
         values = [linear(module.v_proj, c) for c in cells]
         for m, cell in enumerate(cells):
             query = linear(module.q_proj, placed[m])
-            row = [v for head in range(module.num_heads)
-                   for v in head_output(module, head, query, keys, values)]
+            row = [
+                v
+                for head in range(module.num_heads)
+                for v in head_output(module, head, query, keys, values)
+            ]
             if module.residual:
                 row = [a + b for a, b in zip(cell, linear(module.out_proj, row))]
             out[n, :, m // x.size(3), m % x.size(3)] = torch.tensor(row, dtype=x.dtype)
@@ -68,8 +72,16 @@ def reference(module, x):
 @pytest.mark.parametrize('heads,temperature', [(1, None), (2, None), (2, 0.32)])
 @pytest.mark.parametrize('residual,value_dims', [(True, None), (True, 6), (False, None)])
 def test_equals_its_equation(kind, heads, temperature, residual, value_dims):
-    module = randomised(in_channels=4, roi_feat_size=3, kind=kind, num_heads=heads, key_dims=3,
-                        value_dims=value_dims, temperature=temperature, residual=residual)
+    module = randomised(
+        in_channels=4,
+        roi_feat_size=3,
+        kind=kind,
+        num_heads=heads,
+        key_dims=3,
+        value_dims=value_dims,
+        temperature=temperature,
+        residual=residual,
+    )
     x = torch.randn(2, 4, 3, 3, dtype=torch.float64)
     torch.testing.assert_close(module(x), reference(module, x), rtol=1e-9, atol=1e-9)
 
@@ -80,7 +92,7 @@ def test_starts_as_the_identity_and_keeps_regions_apart(kind):
     assert torch.equal(IntraRegionAttention(8, kind=kind)(x), x)
     module = randomised(in_channels=8, kind=kind)
     x = x.double()
-    alone = torch.cat([module(x[i:i + 1]) for i in range(5)])
+    alone = torch.cat([module(x[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(module(x), alone)
 
 
@@ -117,16 +129,19 @@ def test_autocast_is_finite_at_a_low_temperature(kind, dtype):
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
 
-@pytest.mark.parametrize('kwargs,match', [
-    (dict(kind='conv'), "'attention' or 'lambda'"),
-    (dict(in_channels=10, num_heads=4, residual=False), 'divisible'),
-    (dict(in_channels=8, value_dims=6), 'divisible'),
-    (dict(in_channels=8, value_dims=0), 'divisible'),
-    (dict(in_channels=8, value_dims=4, residual=False), 'must be in_channels'),
-    (dict(temperature=0.0), 'temperature must be positive'),
-    (dict(temperature=-1.0), 'temperature must be positive'),
-    (dict(temperature=float('nan')), 'temperature must be positive'),
-])
+@pytest.mark.parametrize(
+    'kwargs,match',
+    [
+        (dict(kind='conv'), "'attention' or 'lambda'"),
+        (dict(in_channels=10, num_heads=4, residual=False), 'divisible'),
+        (dict(in_channels=8, value_dims=6), 'divisible'),
+        (dict(in_channels=8, value_dims=0), 'divisible'),
+        (dict(in_channels=8, value_dims=4, residual=False), 'must be in_channels'),
+        (dict(temperature=0.0), 'temperature must be positive'),
+        (dict(temperature=-1.0), 'temperature must be positive'),
+        (dict(temperature=float('nan')), 'temperature must be positive'),
+    ],
+)
 def test_bad_options_are_named(kwargs, match):
     with pytest.raises(ValueError, match=match):
         IntraRegionAttention(**kwargs)

@@ -18,13 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make(out, *options, train=6, val=3, jobs=1):
     make_murky.main(
-        [str(out), '--train', str(train), '--val', str(val), '--jobs', str(jobs), *options])
+        [str(out), '--train', str(train), '--val', str(val), '--jobs', str(jobs), *options]
+    )
     return out
 
 
 def contents(root):
-    return {path.relative_to(root): path.read_bytes()
-            for path in sorted(root.rglob('*')) if path.is_file()}
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
 
 
 def frames_of(root, split):
@@ -45,15 +49,20 @@ def boxes_of(frame):
     """x1, y1, x2, y2 of the labels, x2 and y2 outside."""
     keys = ('x1', 'y1', 'x2', 'y2')
     return np.array([[label['box2d'][key] for key in keys] for label in frame['labels']]) + [
-        0, 0, 1, 1]
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 class TestHandwriting:
-
     def test_train_and_val_share_no_sample(self):
         parts = murky.handwriting()
-        seen = [{digit.tobytes() for digits in parts[split] for digit in digits}
-                for split in murky.SPLITS]
+        seen = [
+            {digit.tobytes() for digits in parts[split] for digit in digits}
+            for split in murky.SPLITS
+        ]
         assert not seen[0] & seen[1]
         assert min(len(digits) for split in parts.values() for digits in split) > 30
 
@@ -61,8 +70,10 @@ class TestHandwriting:
         from sklearn.datasets import load_digits
 
         data = load_digits()
-        target = {(image / 16).astype(np.float32).tobytes(): label
-                  for image, label in zip(data.images, data.target)}
+        target = {
+            (image / 16).astype(np.float32).tobytes(): label
+            for image, label in zip(data.images, data.target)
+        }
         total = 0
         for split in murky.SPLITS:
             for label, digits in enumerate(murky.handwriting()[split]):
@@ -74,14 +85,16 @@ class TestHandwriting:
         blank = np.zeros((8, 8), np.float32)
         parts = murky.handwriting()
         before = {split: murky.make_scene(split, 0, 0, 0.5)[0].tobytes() for split in murky.SPLITS}
-        monkeypatch.setattr(murky, 'handwriting', lambda: {
-            'train': parts['train'], 'val': [[blank] * len(d) for d in parts['val']]})
+        monkeypatch.setattr(
+            murky,
+            'handwriting',
+            lambda: {'train': parts['train'], 'val': [[blank] * len(d) for d in parts['val']]},
+        )
         assert murky.make_scene('train', 0, 0, 0.5)[0].tobytes() == before['train']
         assert murky.make_scene('val', 0, 0, 0.5)[0].tobytes() != before['val']
 
 
 class TestScenes:
-
     def test_boxes_lie_inside_and_apart(self, scenes):
         for image, frame in scenes:
             assert image.size == (320, 192)
@@ -90,7 +103,7 @@ class TestScenes:
             assert (boxes[:, 2:] - boxes[:, :2] >= 14).all()
             assert (boxes[:, 2:] - boxes[:, :2] <= 56).all()
             for i, a in enumerate(boxes):
-                for b in boxes[i + 1:]:
+                for b in boxes[i + 1 :]:
                     common = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
                     assert (common <= 0).any()
 
@@ -133,12 +146,21 @@ class TestScenes:
                 assert a.max() < b.min() or b.max() < a.min()
 
     def test_weather_fits_the_degradation(self, scenes):
-        seen = {(frame['attributes']['weather'], frame['attributes']['timeofday'])
-                for _, frame in scenes}
+        seen = {
+            (frame['attributes']['weather'], frame['attributes']['timeofday'])
+            for _, frame in scenes
+        }
         assert seen == set(murky.CONDITIONS.values())
-        dark = {kind: np.mean([np.asarray(image).mean() for image, frame in scenes
-                               if frame['attributes']['timeofday'] == kind])
-                for kind in ('night', 'daytime')}
+        dark = {
+            kind: np.mean(
+                [
+                    np.asarray(image).mean()
+                    for image, frame in scenes
+                    if frame['attributes']['timeofday'] == kind
+                ]
+            )
+            for kind in ('night', 'daytime')
+        }
         assert dark['night'] < 0.5 * dark['daytime']
 
     def test_all_classes_occur_equally_often(self):
@@ -168,7 +190,6 @@ class TestScenes:
 
 
 class TestFiles:
-
     def test_layout_is_that_of_bdd100k(self, small):
         for split, count in (('train', 6), ('val', 3)):
             frames = frames_of(small, split)
@@ -185,24 +206,42 @@ class TestFiles:
 
     def test_the_dataset_class_reads_it(self, small):
         dataset = BDD100KDataset(
-            data_root=f'{small}/', ann_file='labels/det_20/det_val.json',
-            data_prefix=dict(img='images/100k/val'), test_mode=True, pipeline=[])
+            data_root=f'{small}/',
+            ann_file='labels/det_20/det_val.json',
+            data_prefix=dict(img='images/100k/val'),
+            test_mode=True,
+            pipeline=[],
+        )
         frames = frames_of(small, 'val')
         assert tuple(dataset.metainfo['classes']) == murky.CLASSES
         assert len(dataset) == len(frames)
         for i, frame in enumerate(frames):
             info = dataset.get_data_info(i)
             np.testing.assert_allclose(
-                [item['bbox'] for item in info['instances']], boxes_of(frame))
+                [item['bbox'] for item in info['instances']], boxes_of(frame)
+            )
             assert [murky.CLASSES[item['bbox_label']] for item in info['instances']] == [
-                label['category'] for label in frame['labels']]
+                label['category'] for label in frame['labels']
+            ]
             assert info['weather'] == frame['attributes']['weather']
 
     def test_same_files_whatever_the_number_of_processes(self, small, tmp_path):
         again = tmp_path / 'again'
         subprocess.run(
-            [sys.executable, 'tools/dataset_converters/make_murky.py', str(again), '--train', '6',
-             '--val', '3', '--jobs', '2'], cwd=ROOT, check=True)
+            [
+                sys.executable,
+                'tools/dataset_converters/make_murky.py',
+                str(again),
+                '--train',
+                '6',
+                '--val',
+                '3',
+                '--jobs',
+                '2',
+            ],
+            cwd=ROOT,
+            check=True,
+        )
         assert contents(again) == contents(small)
 
     def test_more_scenes_begin_with_the_same_scenes(self, small, tmp_path):
@@ -232,8 +271,9 @@ class TestFiles:
         make(out)
         assert contents(out) == contents(small)
 
-    @pytest.mark.parametrize('lost', ['images/100k/val/val-00001.jpg',
-                                      'labels/det_20/det_train.json'])
+    @pytest.mark.parametrize(
+        'lost', ['images/100k/val/val-00001.jpg', 'labels/det_20/det_train.json']
+    )
     def test_lost_file_is_made_anew(self, small, tmp_path, lost):
         out = make(tmp_path / 'lost')
         (out / lost).unlink()
@@ -250,12 +290,15 @@ class TestFiles:
         assert contents(out) != before
         assert contents(out) == contents(make(tmp_path / 'fresh', '--seed', '5', train=2, val=1))
 
-    @pytest.mark.parametrize('options', [(), ('--overwrite', )])
-    @pytest.mark.parametrize('name, text, match', [
-        ('images/100k/train/real.jpg', 'photo', 'not made by this tool'),
-        ('manifest.json', '{"name": "app"}', 'not a manifest of this tool'),
-        ('manifest.json', '{"version": 1, ', 'not JSON'),
-    ])
+    @pytest.mark.parametrize('options', [(), ('--overwrite',)])
+    @pytest.mark.parametrize(
+        'name, text, match',
+        [
+            ('images/100k/train/real.jpg', 'photo', 'not made by this tool'),
+            ('manifest.json', '{"name": "app"}', 'not a manifest of this tool'),
+            ('manifest.json', '{"version": 1, ', 'not JSON'),
+        ],
+    )
     def test_other_peoples_files_are_never_deleted(self, tmp_path, options, name, text, match):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,8 +313,9 @@ class TestFiles:
         with pytest.raises(SystemExit, match='is a file'):
             make(path)
 
-    @pytest.mark.parametrize('options', [
-        ('--train', '0'), ('--seed', '-1'), ('--two-groups', '1.5'), ('--jobs', '0')])
+    @pytest.mark.parametrize(
+        'options', [('--train', '0'), ('--seed', '-1'), ('--two-groups', '1.5'), ('--jobs', '0')]
+    )
     def test_bad_options(self, tmp_path, options):
         with pytest.raises(SystemExit) as error:
             make_murky.main([str(tmp_path / 'x'), *options])

@@ -66,15 +66,21 @@ def only(x, rois, image):
 
 
 # Batch norm in training takes its statistics from the whole batch, as it must.
-@pytest.mark.parametrize('name,training', [
-    (name, training) for name in MODULES for training in (False, True)
-    if not (training and name == 'lambda-BN')])
+@pytest.mark.parametrize(
+    'name,training',
+    [
+        (name, training)
+        for name in MODULES
+        for training in (False, True)
+        if not (training and name == 'lambda-BN')
+    ],
+)
 @pytest.mark.parametrize('counts', LAYOUTS, ids=str)
 @pytest.mark.parametrize('shuffle', [False, True])
 def test_a_batch_gives_what_its_images_give_alone(name, training, counts, shuffle):
     module = randomised(name).train(training)
     x, rois = regions_of(counts, shuffle)
-    src_x, src_rois = regions_of([2, 0, 3][:len(counts)], shuffle, seed=7)
+    src_x, src_rois = regions_of([2, 0, 3][: len(counts)], shuffle, seed=7)
     together = call(module, x, rois, len(counts), src_x, src_rois)
     for image in range(len(counts)):
         alone = call(module, *only(x, rois, image), 1, *only(src_x, src_rois, image))
@@ -102,9 +108,18 @@ def test_starts_as_the_identity(name):
 
 
 @every_module
-@pytest.mark.parametrize('counts,sources', [
-    ([4, 3], [3, 2]), ([4, 0], [0, 3]), ([1, 0], [1, 0]), ([0, 0], [2, 3]), ([0], [0]),
-    ([3, 2], [0, 0])], ids=str)
+@pytest.mark.parametrize(
+    'counts,sources',
+    [
+        ([4, 3], [3, 2]),
+        ([4, 0], [0, 3]),
+        ([1, 0], [1, 0]),
+        ([0, 0], [2, 3]),
+        ([0], [0]),
+        ([3, 2], [0, 0]),
+    ],
+    ids=str,
+)
 def test_gradients_reach_every_parameter(name, counts, sources):
     """None is left out of the graph, for distributed training waits for each."""
     module = randomised(name).train()
@@ -155,10 +170,16 @@ def test_an_image_without_any_valid_key_gets_no_context(name, counts):
 
 
 @every_module
-@pytest.mark.parametrize('device', [
-    'cpu',
-    pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(),
-                                                  reason='needs a CUDA device'))])
+@pytest.mark.parametrize(
+    'device',
+    [
+        'cpu',
+        pytest.param(
+            'cuda',
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device'),
+        ),
+    ],
+)
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_mixed_precision_is_finite_at_published_size(name, device, dtype):
     """t = 0.32, 1000 proposals of 1024 dimensions, forward and backward; features up to ~30."""
@@ -180,8 +201,14 @@ def test_mixed_precision_is_finite_at_published_size(name, device, dtype):
     torch.nn.init.normal_(module.out_proj.weight, std=0.02)
     x = (torch.randn(1000, dims, device=device).relu() * 8).requires_grad_()
     corner = torch.rand(1000, 2, device=device) * 600
-    rois = torch.cat([torch.zeros(1000, 1, device=device), corner,
-                      corner + torch.rand(1000, 2, device=device) * 300], 1)
+    rois = torch.cat(
+        [
+            torch.zeros(1000, 1, device=device),
+            corner,
+            corner + torch.rand(1000, 2, device=device) * 300,
+        ],
+        1,
+    )
     with torch.autocast(device, dtype):
         out = call(module, x, rois, 1, x[:128], rois[:128])
         loss = out.float().mean()
@@ -255,15 +282,22 @@ def test_region_batch_norm_ignores_padding():
     torch.testing.assert_close(module.v_norm.running_mean, expected)
 
 
-@pytest.mark.parametrize('kind,kwargs,match', [
-    (RegionSelfAttention, dict(num_heads=3), 'divisible'),
-    (RegionLambda, dict(num_heads=3), 'divisible'),
-    (RegionSelfAttention, dict(temperature=0), 'temperature must be positive'),
-    (RegionSelfAttention, dict(temperature=-0.32), 'temperature must be positive'),
-    (RegionSourceTargetAttention, dict(temperature=float('inf')), 'temperature must be positive'),
-    (RegionSourceTargetAttention, dict(num_sources=0), 'num_sources must be at least 1'),
-    (RegionLambda, dict(norm='GN'), "'BN'.*'LN'.*'GN'"),
-])
+@pytest.mark.parametrize(
+    'kind,kwargs,match',
+    [
+        (RegionSelfAttention, dict(num_heads=3), 'divisible'),
+        (RegionLambda, dict(num_heads=3), 'divisible'),
+        (RegionSelfAttention, dict(temperature=0), 'temperature must be positive'),
+        (RegionSelfAttention, dict(temperature=-0.32), 'temperature must be positive'),
+        (
+            RegionSourceTargetAttention,
+            dict(temperature=float('inf')),
+            'temperature must be positive',
+        ),
+        (RegionSourceTargetAttention, dict(num_sources=0), 'num_sources must be at least 1'),
+        (RegionLambda, dict(norm='GN'), "'BN'.*'LN'.*'GN'"),
+    ],
+)
 def test_bad_options_are_named(kind, kwargs, match):
     with pytest.raises(ValueError, match=match):
         kind(**(dict(embed_dims=1024) | kwargs))

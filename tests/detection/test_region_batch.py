@@ -12,10 +12,19 @@ def rois_of(images):
     return torch.cat([torch.tensor(images, dtype=torch.float)[:, None], boxes], 1)
 
 
-@pytest.mark.parametrize('images,num_images,dense', [
-    ([0, 0, 0], 1, True), ([0, 0, 1, 1], 2, True), ([], 2, True), ([], 1, True),
-    ([0, 1, 0, 1], 2, False), ([0, 1, 1], 2, False), ([1, 1], 2, False), ([2, 0, 2], 3, False),
-])
+@pytest.mark.parametrize(
+    'images,num_images,dense',
+    [
+        ([0, 0, 0], 1, True),
+        ([0, 0, 1, 1], 2, True),
+        ([], 2, True),
+        ([], 1, True),
+        ([0, 1, 0, 1], 2, False),
+        ([0, 1, 1], 2, False),
+        ([1, 1], 2, False),
+        ([2, 0, 2], 3, False),
+    ],
+)
 def test_padding_and_back(images, num_images, dense):
     batch = RegionBatch(rois_of(images), num_images)
     assert len(batch) == len(images) and batch.is_dense == dense
@@ -25,8 +34,8 @@ def test_padding_and_back(images, num_images, dense):
     assert padded.shape == (num_images, max(batch.counts), 3, 2)
     for i in range(num_images):
         mine = [n for n, image in enumerate(images) if image == i]
-        assert torch.equal(padded[i, :len(mine)], x[mine])
-        assert not padded[i, len(mine):].any()
+        assert torch.equal(padded[i, : len(mine)], x[mine])
+        assert not padded[i, len(mine) :].any()
     assert torch.equal(batch.unpad(padded), x)
 
 

@@ -21,22 +21,40 @@ IMAGE = (64, 96)
 
 
 def roi_head_cfg(attention, **kwargs):
-    return ConfigDict(
-        type='RegionAttentionRoIHead',
-        bbox_roi_extractor=dict(
-            type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=3),
-            out_channels=4, featmap_strides=[4, 8]),
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead', in_channels=4, fc_out_channels=16, roi_feat_size=3,
-            num_classes=5, attention=attention),
-        train_cfg=dict(
-            assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5,
-                          min_pos_iou=0.5),
-            sampler=dict(type='RandomSampler', num=16, pos_fraction=0.5, neg_pos_ub=-1,
-                         add_gt_as_proposals=True),
-            pos_weight=-1),
-        test_cfg=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.9), max_per_img=50)
-    ) | kwargs
+    return (
+        ConfigDict(
+            type='RegionAttentionRoIHead',
+            bbox_roi_extractor=dict(
+                type='SingleRoIExtractor',
+                roi_layer=dict(type='RoIAlign', output_size=3),
+                out_channels=4,
+                featmap_strides=[4, 8],
+            ),
+            bbox_head=dict(
+                type='RegionAttentionBBoxHead',
+                in_channels=4,
+                fc_out_channels=16,
+                roi_feat_size=3,
+                num_classes=5,
+                attention=attention,
+            ),
+            train_cfg=dict(
+                assigner=dict(
+                    type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5
+                ),
+                sampler=dict(
+                    type='RandomSampler',
+                    num=16,
+                    pos_fraction=0.5,
+                    neg_pos_ub=-1,
+                    add_gt_as_proposals=True,
+                ),
+                pos_weight=-1,
+            ),
+            test_cfg=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.9), max_per_img=50),
+        )
+        | kwargs
+    )
 
 
 def build(attention, training=False, **kwargs):
@@ -50,8 +68,9 @@ def build(attention, training=False, **kwargs):
 
 def feature_maps(num_images, seed=0):
     g = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(num_images, 4, IMAGE[0] // s, IMAGE[1] // s, generator=g)
-                 for s in (4, 8))
+    return tuple(
+        torch.randn(num_images, 4, IMAGE[0] // s, IMAGE[1] // s, generator=g) for s in (4, 8)
+    )
 
 
 def proposals(counts, seed=0, scores=True):
@@ -73,12 +92,15 @@ def samples_of(counts, seed=3):
     g, out = torch.Generator().manual_seed(seed), []
     for n in counts:
         corner = torch.rand(n, 2, generator=g) * torch.tensor([60.0, 30])
-        sample = DetDataSample(metainfo=dict(img_shape=IMAGE, ori_shape=IMAGE,
-                                             scale_factor=(1.0, 1.0)))
-        sample.gt_instances = InstanceData(bboxes=torch.cat([corner, corner + 20], 1),
-                                           labels=torch.arange(n) % 5)
-        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4),
-                                                labels=torch.zeros(0, dtype=torch.long))
+        sample = DetDataSample(
+            metainfo=dict(img_shape=IMAGE, ori_shape=IMAGE, scale_factor=(1.0, 1.0))
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + 20], 1), labels=torch.arange(n) % 5
+        )
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
         out.append(sample)
     return out
 
@@ -87,10 +109,15 @@ def watch(head):
     """Collects what the box head and its attention are called with."""
     calls = {}
     head.bbox_head.register_forward_pre_hook(
-        lambda module, args: calls.update(feats=args[0], context=args[1]))
+        lambda module, args: calls.update(feats=args[0], context=args[1])
+    )
     head.bbox_head.attention['fc2'].register_forward_pre_hook(
-        lambda module, args: calls.update(x=args[0], source_x=args[2] if len(args) > 2 else None,
-                                          sources=args[3] if len(args) > 2 else None))
+        lambda module, args: calls.update(
+            x=args[0],
+            source_x=args[2] if len(args) > 2 else None,
+            sources=args[3] if len(args) > 2 else None,
+        )
+    )
     return calls
 
 
@@ -113,7 +140,7 @@ def test_prediction_of_a_batch_is_that_of_its_images(name, counts):
     x, rpn = feature_maps(len(counts)), proposals(counts)
     together = predict(head, x, rpn)
     for i, count in enumerate(counts):
-        alone = predict(head, tuple(level[i:i + 1] for level in x), rpn[i:i + 1])[0]
+        alone = predict(head, tuple(level[i : i + 1] for level in x), rpn[i : i + 1])[0]
         assert len(together[i]) == len(alone)
         assert (len(alone) > 0) == (count > 0)
         torch.testing.assert_close(together[i].scores, alone.scores)
@@ -158,7 +185,8 @@ def test_sources_taken_by_index_equal_sources_pooled_again():
     by_index = predict(head, x, rpn)
     pooled = []
     head.bbox_roi_extractor.register_forward_pre_hook(
-        lambda module, args: pooled.append(len(args[1])))
+        lambda module, args: pooled.append(len(args[1]))
+    )
     predict(head, x, rpn)
     head._tests_proposals = False
     again = predict(head, x, rpn)
@@ -183,8 +211,12 @@ def test_ground_truth_is_nobodys_context_in_training(name):
     calls, samples = watch(head), samples_of([3, 2])
     head.loss(feature_maps(2), proposals([20, 4]), samples)
     context, feats = calls['context'], calls['feats']
-    truth = torch.cat([torch.cat([torch.full((len(s.gt_instances), 1), float(i)),
-                                  s.gt_instances.bboxes], 1) for i, s in enumerate(samples)])
+    truth = torch.cat(
+        [
+            torch.cat([torch.full((len(s.gt_instances), 1), float(i)), s.gt_instances.bboxes], 1)
+            for i, s in enumerate(samples)
+        ]
+    )
     is_truth = (context.all_rois[:, None] == truth).all(-1).any(1)
     assert is_truth.sum() == 5
     assert torch.equal(context.targets.key_valid, ~is_truth)
@@ -215,8 +247,9 @@ def test_a_failed_call_leaves_nothing_behind(name):
 
 
 @every_attention
-@pytest.mark.parametrize('counts,truths', [([0, 0], [0, 0]), ([0, 5], [1, 0]), ([0, 0], [2, 0])],
-                         ids=str)
+@pytest.mark.parametrize(
+    'counts,truths', [([0, 0], [0, 0]), ([0, 5], [1, 0]), ([0, 0], [2, 0])], ids=str
+)
 def test_training_without_proposals_reaches_every_parameter(name, counts, truths):
     head = build(ATTENTIONS[name], training=True)
     losses = head.loss(feature_maps(2), proposals(counts), samples_of(truths))
@@ -246,7 +279,8 @@ def test_explain_gives_weights_by_layer_and_image(name):
     keys = [NUM_SOURCES, 0, 4] if name == 'STA' else [9, 0, 4]
     assert list(weights) == ['fc2']
     assert [tuple(w.shape) for w in weights['fc2']] == [
-        (heads, n, m) for n, m in zip([9, 0, 4], keys)]
+        (heads, n, m) for n, m in zip([9, 0, 4], keys)
+    ]
     if name != 'lambda':
         for w in weights['fc2']:
             torch.testing.assert_close(w.sum(-1), torch.ones(w.shape[:2]))
@@ -267,8 +301,9 @@ def test_a_plain_bbox_head_is_refused_with_the_remedy():
 def test_hard_mining_works_or_is_refused_before_it_mixes_images(name):
     """OHEMSampler runs the head on one image of the batch at a time."""
     cfg = roi_head_cfg(ATTENTIONS[name])
-    cfg.train_cfg.sampler = dict(type='OHEMSampler', num=8, pos_fraction=0.25, neg_pos_ub=-1,
-                                 add_gt_as_proposals=True)
+    cfg.train_cfg.sampler = dict(
+        type='OHEMSampler', num=8, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True
+    )
     head = MODELS.build(cfg).train()
     arguments = feature_maps(2), proposals([20, 30]), samples_of([2, 3])
     if name == 'STA':

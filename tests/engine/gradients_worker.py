@@ -36,8 +36,11 @@ CONFIGS = {
 def gradients(model, inner, inputs, samples):
     losses = model(inputs, copy.deepcopy(samples), mode='loss')
     inner.parse_losses(losses)[0].backward()
-    return {name: value.grad.clone() for name, value in inner.named_parameters()
-            if value.grad is not None}
+    return {
+        name: value.grad.clone()
+        for name, value in inner.named_parameters()
+        if value.grad is not None
+    }
 
 
 def compare(name, options):
@@ -55,8 +58,9 @@ def compare(name, options):
     for sample in data['data_samples']:
         # Every image needs an anchor that matches: mmdet counts an image without one as having
         # one sample more, and the two averages then differ by design.
-        corner = torch.tensor([[8.0 + 12 * i, 10.0 + 11 * i] for i in
-                               range(len(sample.gt_instances))])
+        corner = torch.tensor(
+            [[8.0 + 12 * i, 10.0 + 11 * i] for i in range(len(sample.gt_instances))]
+        )
         sample.gt_instances.bboxes = torch.cat([corner, corner + 21], dim=1)
     data = model.data_preprocessor(data, True)
     inputs, samples = data['inputs'].double(), data['data_samples']
@@ -67,8 +71,10 @@ def compare(name, options):
     together = gradients(wrapped, model, inputs[part], samples[part])
     if set(alone) != set(together):
         raise AssertionError(f'{name}: {set(alone) ^ set(together)}')
-    worst = max(((together[key] - value).norm() / value.norm().clamp(min=1e-6)).item()
-                for key, value in alone.items())
+    worst = max(
+        ((together[key] - value).norm() / value.norm().clamp(min=1e-6)).item()
+        for key, value in alone.items()
+    )
     return dict(worst=worst, count=len(alone), attention=sum('attention' in key for key in alone))
 
 

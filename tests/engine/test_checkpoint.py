@@ -104,8 +104,9 @@ def test_a_checkpoint_to_start_from_may_lack_what_is_new():
     assert 'missing in the checkpoint: 1.weight' in note and '1.bias (checkpoint (9,)' in note
 
 
-@pytest.mark.parametrize('state', [{}, {'conv1.weight': torch.zeros(2)},
-                                   {'0.weight': torch.zeros(9, 9)}])
+@pytest.mark.parametrize(
+    'state', [{}, {'conv1.weight': torch.zeros(2)}, {'0.weight': torch.zeros(9, 9)}]
+)
 def test_a_checkpoint_of_which_nothing_fits_is_refused(state):
     with pytest.raises(UsageError, match='a.pth: none of its weights fits'):
         check_start(dict(state_dict=state), nn.Sequential(nn.Linear(3, 4)), 'a.pth')

@@ -65,26 +65,43 @@ def config(tmp_path, monkeypatch):
 
 
 def train(config, *options):
-    cli.train(cli.train_parser().parse_args(
-        [config, '--work-dir', 'work', *(['--cfg-options', *options] if options else [])]))
+    cli.train(
+        cli.train_parser().parse_args(
+            [config, '--work-dir', 'work', *(['--cfg-options', *options] if options else [])]
+        )
+    )
 
 
 def test(config, checkpoint, *options):
-    cli.test(cli.test_parser().parse_args(
-        [config, checkpoint, '--work-dir', 'work',
-         *(['--cfg-options', *options] if options else [])]))
+    cli.test(
+        cli.test_parser().parse_args(
+            [
+                config,
+                checkpoint,
+                '--work-dir',
+                'work',
+                *(['--cfg-options', *options] if options else []),
+            ]
+        )
+    )
 
 
 test.__test__ = False
 TRAIN, VAL, TEST = (f'{part}_dataloader.dataset.classes' for part in ('train', 'val', 'test'))
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (['model.num_classes=5'], r'bbox_head has num_classes=5, but the training data has 3 classes'),
-    ([f'{TRAIN}=[a,b]', f'{VAL}=[a,b]'], r'num_classes=3, but the training data has 2 classes'),
-    ([f'{VAL}=[a,c,b]'], r"'b' is class 1 of one and 2 of the other"),
-    ([f'{VAL}=[c,a]'], r'num_classes=3, but the validation data has 2'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            ['model.num_classes=5'],
+            r'bbox_head has num_classes=5, but the training data has 3 classes',
+        ),
+        ([f'{TRAIN}=[a,b]', f'{VAL}=[a,b]'], r'num_classes=3, but the training data has 2 classes'),
+        ([f'{VAL}=[a,c,b]'], r"'b' is class 1 of one and 2 of the other"),
+        ([f'{VAL}=[c,a]'], r'num_classes=3, but the validation data has 2'),
+    ],
+)
 def test_training_does_not_start(config, options, message):
     with pytest.raises(UsageError, match=message):
         train(config, *options)
@@ -98,9 +115,20 @@ def test_testing_and_resuming_compare_with_the_checkpoint(config):
     with pytest.raises(UsageError, match=r'the checkpoint: a, b, c\n  the test data: a, c, b'):
         test(config, 'work/epoch_1.pth', f'{TEST}=[a,c,b]')
     with pytest.raises(UsageError, match='the checkpoint: a, b, c'):
-        cli.train(cli.train_parser().parse_args(
-            [config, '--work-dir', 'work', '--resume', '--cfg-options', 'train_cfg.max_epochs=2',
-             f'{TRAIN}=[b,a,c]', f'{VAL}=[b,a,c]']))
+        cli.train(
+            cli.train_parser().parse_args(
+                [
+                    config,
+                    '--work-dir',
+                    'work',
+                    '--resume',
+                    '--cfg-options',
+                    'train_cfg.max_epochs=2',
+                    f'{TRAIN}=[b,a,c]',
+                    f'{VAL}=[b,a,c]',
+                ]
+            )
+        )
     # What training only starts from may have had other classes.
     train(config, 'load_from=work/epoch_1.pth', f'{TRAIN}=[b,a,c]', f'{VAL}=[b,a,c]')
     assert NamedModel.steps == 2
@@ -114,8 +142,8 @@ def test_spellings_are_warned_about_and_no_lists_are_left_alone(config, caplog):
         compare(Silent, 'one', ('person', 'car'), 'other', ('pedestrian', 'car'))
     assert 'one: person, car\n  other: pedestrian, car' in caplog.text
     caplog.clear()
-    compare(Silent, 'one', (), 'other', ('car', ))
-    compare(Silent, 'one', ('car', ), 'other', ('car', ))
+    compare(Silent, 'one', (), 'other', ('car',))
+    compare(Silent, 'one', ('car',), 'other', ('car',))
     assert not caplog.text
     train(config, f'{TRAIN}=[]', f'{VAL}=[]', 'model.num_classes=7')
 
@@ -129,15 +157,27 @@ def test_a_loop_over_several_data_sets_is_left_alone():
 def test_heads_of_a_detector_are_found():
     from mmclarity.engine.class_lists import _head_classes
 
-    model = nn.ModuleDict(dict(
-        backbone=nn.Linear(1, 1), rpn_head=nn.Linear(1, 1),
-        roi_head=nn.ModuleDict(dict(bbox_head=nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1)]),
-                                    mask_head=nn.Linear(1, 1)))))
+    model = nn.ModuleDict(
+        dict(
+            backbone=nn.Linear(1, 1),
+            rpn_head=nn.Linear(1, 1),
+            roi_head=nn.ModuleDict(
+                dict(
+                    bbox_head=nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1)]),
+                    mask_head=nn.Linear(1, 1),
+                )
+            ),
+        )
+    )
     model['backbone'].num_classes = 1000
     model['rpn_head'].num_classes = 1
-    for number, head in enumerate((*model['roi_head']['bbox_head'],
-                                   model['roi_head']['mask_head'])):
+    for number, head in enumerate(
+        (*model['roi_head']['bbox_head'], model['roi_head']['mask_head'])
+    ):
         head.num_classes = number
-    assert _head_classes(model) == [('roi_head.bbox_head.0', 0), ('roi_head.bbox_head.1', 1),
-                                    ('roi_head.mask_head', 2)]
+    assert _head_classes(model) == [
+        ('roi_head.bbox_head.0', 0),
+        ('roi_head.bbox_head.1', 1),
+        ('roi_head.mask_head', 2),
+    ]
     assert ClassListHook.priority == 'VERY_HIGH'

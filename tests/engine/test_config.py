@@ -37,15 +37,22 @@ def test_data_root_reaches_every_dataset(config):
 
 
 def test_a_root_given_for_one_loader_wins(config):
-    cfg = load_config(config, {'data_root': '/new', 'train_dataloader.dataset.dataset.data_root':
-                               '/mine'})
+    cfg = load_config(
+        config, {'data_root': '/new', 'train_dataloader.dataset.dataset.data_root': '/mine'}
+    )
     assert cfg.train_dataloader.dataset.dataset.data_root == '/mine'
     assert cfg.val_dataloader.dataset.datasets[0].data_root == '/new'
 
 
-@pytest.mark.parametrize(('option', 'near'), [
-    ('data_rot', 'data_root'), ('optim_wraper.optimizer.lr', 'optim_wrapper'),
-    ('train_dataloadr.batch_size', 'train_dataloader'), ('load_form', 'load_from')])
+@pytest.mark.parametrize(
+    ('option', 'near'),
+    [
+        ('data_rot', 'data_root'),
+        ('optim_wraper.optimizer.lr', 'optim_wrapper'),
+        ('train_dataloadr.batch_size', 'train_dataloader'),
+        ('load_form', 'load_from'),
+    ],
+)
 def test_a_misspelt_option_is_refused(config, option, near):
     with pytest.raises(UsageError, match=f'{option}: .*did you mean {near!r}'):
         load_config(config, {option: '1'})
@@ -61,7 +68,7 @@ def test_the_home_directory_is_expanded(config, tmp_path, monkeypatch):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'train.json').touch()
     cfg = load_config(config, {'data_root': '~/mine'})
-    resolve_data_roots(cfg, ('train_dataloader', ))
+    resolve_data_roots(cfg, ('train_dataloader',))
     assert cfg.train_dataloader.dataset.dataset.data_root == f'{tmp_path}/mine/'
 
 
@@ -95,14 +102,37 @@ def parse(*args):
 
 
 def test_flags_of_mmdet_and_mmagic():
-    args = parse('a.py', '--resume', '--amp', '--auto-scale-lr', '--cfg-options', 'a.b=1',
-                 'c=[1,2]', '--launcher', 'pytorch', '--local-rank', '1')
+    args = parse(
+        'a.py',
+        '--resume',
+        '--amp',
+        '--auto-scale-lr',
+        '--cfg-options',
+        'a.b=1',
+        'c=[1,2]',
+        '--launcher',
+        'pytorch',
+        '--local-rank',
+        '1',
+    )
     assert args.resume == 'auto' and args.cfg_options == {'a.b': 1, 'c': [1, 2]}
     assert args.local_rank == parse('a.py', '--local_rank', '1').local_rank == 1
     assert parse('a.py', '--resume', 'b.pth').resume == 'b.pth'
     assert parse('a.py').resume is None
-    args = cli.test_parser().parse_args(['a.py', 'b.pth', '--tta', '--show-dir', 'x', '--out',
-                                         'o.pkl', '--show', '--wait-time', '0.5'])
+    args = cli.test_parser().parse_args(
+        [
+            'a.py',
+            'b.pth',
+            '--tta',
+            '--show-dir',
+            'x',
+            '--out',
+            'o.pkl',
+            '--show',
+            '--wait-time',
+            '0.5',
+        ]
+    )
     assert (args.checkpoint, args.tta, args.wait_time) == ('b.pth', True, 0.5)
 
 
@@ -124,10 +154,15 @@ def test_amp_on_each_device(config, monkeypatch):
 
 def test_amp_reaches_each_network_of_a_gan(monkeypatch):
     monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
-    cfg = Config(dict(optim_wrapper=dict(
-        constructor='MultiOptimWrapperConstructor',
-        generator=dict(optimizer=dict(type='Adam')),
-        discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam')))))
+    cfg = Config(
+        dict(
+            optim_wrapper=dict(
+                constructor='MultiOptimWrapperConstructor',
+                generator=dict(optimizer=dict(type='Adam')),
+                discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam')),
+            )
+        )
+    )
     cli.enable_amp(cfg)
     assert cfg.optim_wrapper.generator.type == 'AutocastOptimWrapper'
     assert cfg.optim_wrapper.discriminator.type == 'AutocastOptimWrapper'
@@ -147,10 +182,17 @@ def test_launcher_without_its_environment(monkeypatch):
 
 
 def test_test_time_augmentation_flips_before_packing():
-    pipeline = [dict(type='LoadImageFromFile'),
-                dict(type='PackDetInputs', meta_keys=('img_id', 'weather'))]
-    cfg = Config(dict(default_scope='mmdet', model=dict(type='FasterRCNN'),
-                      test_dataloader=dict(dataset=dict(type='A', pipeline=pipeline))))
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='PackDetInputs', meta_keys=('img_id', 'weather')),
+    ]
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            model=dict(type='FasterRCNN'),
+            test_dataloader=dict(dataset=dict(type='A', pipeline=pipeline)),
+        )
+    )
     set_up_tta(cfg)
     assert cfg.model.type == 'DetTTAModel' and cfg.model.module.type == 'FasterRCNN'
     load, augment = cfg.test_dataloader.dataset.pipeline
@@ -165,6 +207,7 @@ def test_show_needs_a_hook():
     cfg = Config(dict(default_hooks=dict(visualization=dict(type='DetVisualizationHook'))))
     set_up_show(cfg, show=False, show_dir='painted', wait_time=1)
     assert cfg.default_hooks.visualization == dict(
-        type='DetVisualizationHook', draw=True, test_out_dir='painted')
+        type='DetVisualizationHook', draw=True, test_out_dir='painted'
+    )
     with pytest.raises(UsageError, match='default_hooks.visualization'):
         set_up_show(Config(dict(default_hooks=dict())), True, None, 1)

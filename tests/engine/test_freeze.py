@@ -17,10 +17,22 @@ def train(tmp_path, monkeypatch, parts, *options):
     start['norm.running_mean'] += 0.5
     torch.save(dict(state_dict=start), 'start.pth')
     config = write_config(
-        tmp_path, f"\ncustom_hooks = [dict(type='TrainOnlyHook', parts={parts!r})]\n")
-    cli.train(cli.train_parser().parse_args(
-        [config, '--work-dir', 'work', '--cfg-options', 'load_from=start.pth',
-         'train_cfg.max_epochs=2', 'optim_wrapper.optimizer.weight_decay=0.5', *options]))
+        tmp_path, f"\ncustom_hooks = [dict(type='TrainOnlyHook', parts={parts!r})]\n"
+    )
+    cli.train(
+        cli.train_parser().parse_args(
+            [
+                config,
+                '--work-dir',
+                'work',
+                '--cfg-options',
+                'load_from=start.pth',
+                'train_cfg.max_epochs=2',
+                'optim_wrapper.optimizer.weight_decay=0.5',
+                *options,
+            ]
+        )
+    )
     end = torch.load('work/epoch_2.pth', weights_only=True)['state_dict']
     return {name for name in start if not torch.equal(start[name], end[name])}
 
@@ -32,8 +44,14 @@ def test_only_the_named_part_changes(tmp_path, monkeypatch):
 
 def test_a_batch_norm_that_is_trained_goes_on_counting(tmp_path, monkeypatch):
     changed = train(tmp_path, monkeypatch, ['norm', 'fc_cls.bias'])
-    assert changed == {'norm.weight', 'norm.bias', 'norm.running_mean', 'norm.running_var',
-                       'norm.num_batches_tracked', 'fc_cls.bias'}
+    assert changed == {
+        'norm.weight',
+        'norm.bias',
+        'norm.running_mean',
+        'norm.running_var',
+        'norm.num_batches_tracked',
+        'fc_cls.bias',
+    }
 
 
 def test_an_unknown_part_is_named(tmp_path, monkeypatch):

@@ -39,8 +39,9 @@ def gradients(optim, model, images):
 def test_computes_in_bfloat16_and_keeps_float32_parameters():
     torch.manual_seed(0)
     model, images = Net(), torch.randn(4, 3, 16, 16)
-    exact = gradients(OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1)),
-                      model, images)
+    exact = gradients(
+        OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1)), model, images
+    )
     assert model.features.dtype == torch.float32
     model.zero_grad()
     optim = wrapper(model)
@@ -76,8 +77,13 @@ def test_gradients_are_accumulated_and_clipped():
 
 def test_built_from_a_config_and_wrong_arguments():
     model = Net()
-    built = OPTIM_WRAPPERS.build(dict(type='AutocastOptimWrapper', device_type='cpu',
-                                      optimizer=torch.optim.SGD(model.parameters(), lr=1)))
+    built = OPTIM_WRAPPERS.build(
+        dict(
+            type='AutocastOptimWrapper',
+            device_type='cpu',
+            optimizer=torch.optim.SGD(model.parameters(), lr=1),
+        )
+    )
     assert built.cast_dtype == (torch.bfloat16 if has_bfloat16_units() else torch.float32)
     with pytest.raises(ValueError, match='float16 needs CUDA'):
         wrapper(model, dtype='float16')
@@ -127,10 +133,17 @@ def test_output_layers_stay_in_float32_also_in_copies():
     assert torch.equal(scores, expected)
 
 
-@pytest.mark.parametrize('line,expected', [
-    ('flags\t\t: fpu avx512f avx512_bf16 sse', True), ('flags : avx2 amx_tile amx_bf16', True),
-    ('Features\t: fp asimd i8mm bf16', True), ('flags\t: fpu avx2 avx512f avx512_vnni', False),
-    ('model name : bf16 maker', False), ('', False)])
+@pytest.mark.parametrize(
+    'line,expected',
+    [
+        ('flags\t\t: fpu avx512f avx512_bf16 sse', True),
+        ('flags : avx2 amx_tile amx_bf16', True),
+        ('Features\t: fp asimd i8mm bf16', True),
+        ('flags\t: fpu avx2 avx512f avx512_vnni', False),
+        ('model name : bf16 maker', False),
+        ('', False),
+    ],
+)
 def test_bfloat16_units_are_read_from_the_processors_flags(tmp_path, line, expected):
     cpuinfo = tmp_path / 'cpuinfo'
     cpuinfo.write_text(f'processor : 0\n{line}\n\nprocessor : 1\n{line}\n')
@@ -148,8 +161,10 @@ def test_automatic_type_is_one_the_processor_computes_in(monkeypatch, units):
     assert model.features.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('capability,dtype', [((7, 5), torch.float16), ((8, 0), torch.bfloat16),
-                                              ((9, 0), torch.bfloat16)])
+@pytest.mark.parametrize(
+    'capability,dtype',
+    [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
 def test_automatic_type_on_a_gpu(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
     assert wrapper(Net(), dtype='auto', device_type='cuda').cast_dtype == dtype

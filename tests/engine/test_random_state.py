@@ -26,8 +26,13 @@ class Broken(Exception):
 
 def draw():
     # An odd number of normal draws leaves a cached value in python's and numpy's generators.
-    return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(),
-            torch.rand(2).tolist()]
+    return [
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(),
+        np.random.randn(),
+        torch.rand(2).tolist(),
+    ]
 
 
 def test_state_travels_through_a_safe_checkpoint(tmp_path):
@@ -93,8 +98,10 @@ def test_without_the_hook_the_resumed_run_differs(tmp_path):
 def test_saving_the_best_epoch_keeps_resume_exact(tmp_path):
     # The best checkpoint makes mmengine write the epoch's checkpoint again, after validation.
     config = write_config(tmp_path)
-    best = {'default_hooks.checkpoint.save_best': 'toy/mean',
-            'default_hooks.checkpoint.rule': 'greater'}
+    best = {
+        'default_hooks.checkpoint.save_best': 'toy/mean',
+        'default_hooks.checkpoint.rule': 'greater',
+    }
     whole = run(config, tmp_path / 'whole', **best)
     run(config, tmp_path / 'broken', break_at=7, **best)
     assert same(whole, run(config, tmp_path / 'broken', resume=True, **best))

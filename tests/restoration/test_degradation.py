@@ -1,4 +1,5 @@
 """The simulated microscope against what was asked of it, and calibration against the simulation."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -27,14 +28,22 @@ from mmclarity.restoration.degradation.physics import (
 )
 
 REPO = Path(__file__).resolve().parents[2]
-OFF = dict(blur=None, line_blur=None, slope=None, intercept=None, drift=None, jitter=None,
-           gain=None, offset=None)
+OFF = dict(
+    blur=None,
+    line_blur=None,
+    slope=None,
+    intercept=None,
+    drift=None,
+    jitter=None,
+    gain=None,
+    offset=None,
+)
 
 
 def discs(seed=0, shape=(300, 320)):
     """Bright discs on a dark ground, levels 30 to 200."""
     rng, image = np.random.default_rng(seed), np.full(shape, 40.0)
-    y, x = np.mgrid[:shape[0], :shape[1]]
+    y, x = np.mgrid[: shape[0], : shape[1]]
     for _ in range(60):
         centre, radius = rng.uniform(0, shape), rng.uniform(6, 40)
         image[np.hypot(y - centre[0], x - centre[1]) < radius] = rng.uniform(70, 190)
@@ -43,20 +52,23 @@ def discs(seed=0, shape=(300, 320)):
 
 def run(image, **options):
     return SimulateLowCostSEM(**{**OFF, 'quantise': False, 'seed': 0, **options}).transform(
-        dict(gt=image, sample_idx=3))['img']
+        dict(gt=image, sample_idx=3)
+    )['img']
 
 
 def test_line_filter_gives_the_correlations_asked_for():
     taps = line_filter((0.5, 0.09, 0.01))
-    found = [np.dot(taps[lag:], taps[:len(taps) - lag]) for lag in range(5)]
+    found = [np.dot(taps[lag:], taps[: len(taps) - lag]) for lag in range(5)]
     assert found == pytest.approx([1, 0.5, 0.09, 0.01, 0], abs=1e-6)
     assert line_filter(()) == pytest.approx([1])
     impossible = line_filter((0.9, 0.0))
     assert np.isfinite(impossible).all() and np.square(impossible).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize('sigma, astigmatism, angle', [(1.5, 0, 0), (1.5, 0.4, 0), (1.2, 0.6, 0.7),
-                                                       (1.2, 0.6, np.pi / 2)])
+@pytest.mark.parametrize(
+    'sigma, astigmatism, angle',
+    [(1.5, 0, 0), (1.5, 0.4, 0), (1.2, 0.6, 0.7), (1.2, 0.6, np.pi / 2)],
+)
 def test_beam_has_the_covariance_asked_for(sigma, astigmatism, angle):
     point = np.zeros((61, 61))
     point[30, 30] = 1
@@ -65,8 +77,9 @@ def test_beam_has_the_covariance_asked_for(sigma, astigmatism, angle):
     y, x = np.mgrid[-30:31, -30:31]
     found = [[(spot * a * b).sum() for a in (x, y)] for b in (x, y)]
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    expected = turn @ np.diag([sigma**2 * np.exp(astigmatism), sigma**2 * np.exp(-astigmatism)]) \
-        @ turn.T
+    expected = (
+        turn @ np.diag([sigma**2 * np.exp(astigmatism), sigma**2 * np.exp(-astigmatism)]) @ turn.T
+    )
     assert np.array(found) == pytest.approx(expected, abs=0.05)
 
 
@@ -74,8 +87,14 @@ def test_beam_has_the_covariance_asked_for(sigma, astigmatism, angle):
 def test_noise_has_variance_and_correlation_asked_for(poisson):
     image = np.repeat(np.array([[20.0], [60.0], [180.0]], np.float32), 200, 0)
     image = np.repeat(image, 600, 1)
-    noisy = run(image, slope=3.0, intercept=50.0, correlation=(0.5, 0.09), correlation_spread=0,
-                poisson=poisson)
+    noisy = run(
+        image,
+        slope=3.0,
+        intercept=50.0,
+        correlation=(0.5, 0.09),
+        correlation_spread=0,
+        poisson=poisson,
+    )
     residual = (noisy - image).reshape(3, 200, 600)
     assert residual.mean((1, 2)) == pytest.approx([0, 0, 0], abs=0.3)
     assert residual.var((1, 2)) == pytest.approx(3 * np.array([20, 60, 180]) + 50, rel=0.03)
@@ -90,7 +109,7 @@ def test_shot_noise_is_skewed_as_counts_are():
     rng = np.random.default_rng(0)
     noise = detector_noise(image, 3 * image, np.ones(1), rng, shot=3 * image) - image
     # A Poisson count of 10 has skewness 1 / sqrt(10).
-    assert (noise**3).mean() / noise.std()**3 == pytest.approx(10**-0.5, abs=0.03)
+    assert (noise**3).mean() / noise.std() ** 3 == pytest.approx(10**-0.5, abs=0.03)
     dark = detector_noise(0 * image, 0 * image, np.ones(1), rng, shot=0 * image)
     assert not dark.any()
 
@@ -142,11 +161,19 @@ def test_keeps_the_channel_axis_and_the_source():
     assert np.array_equal(results['a'], image)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(blur=(2, 1)), 'blur must be'), (dict(blur=-1), 'negative'),
-    (dict(slope=(0, float('nan'))), 'slope must be'), (dict(downsample=0.5), 'at least 1'),
-    (dict(correlation=(1.5,)), 'lie within'), (dict(gain='a'), 'gain must be'),
-    (dict(variance=[(5, 1), (3, 2)]), 'rising level'), (dict(variance=[(5, -1)]), 'rising level')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(blur=(2, 1)), 'blur must be'),
+        (dict(blur=-1), 'negative'),
+        (dict(slope=(0, float('nan'))), 'slope must be'),
+        (dict(downsample=0.5), 'at least 1'),
+        (dict(correlation=(1.5,)), 'lie within'),
+        (dict(gain='a'), 'gain must be'),
+        (dict(variance=[(5, 1), (3, 2)]), 'rising level'),
+        (dict(variance=[(5, -1)]), 'rising level'),
+    ],
+)
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         SimulateLowCostSEM(**options)
@@ -162,8 +189,18 @@ def test_calibration_finds_what_was_simulated():
     noise, pairs = [], []
     for seed in range(4):
         image = discs(seed)
-        low = run(image, slope=2.5, intercept=60.0, correlation=(0.5, 0.09), blur=0.5,
-                  line_blur=0.8, gain=0.9, offset=8.0, correlation_spread=0, seed=seed)
+        low = run(
+            image,
+            slope=2.5,
+            intercept=60.0,
+            correlation=(0.5, 0.09),
+            blur=0.5,
+            line_blur=0.8,
+            gain=0.9,
+            offset=8.0,
+            correlation_spread=0,
+            seed=seed,
+        )
         noise.append(measure_noise(low))
         pairs.append(measure_pair(np.roll(low, (2, -3), (0, 1)), image))
     slope, intercept = fit_noise(noise)
@@ -184,8 +221,10 @@ def test_jitter_is_told_from_noise_blur_and_slow_motion(jitter):
     for seed in range(6):
         image = discs(seed)
         wobble = 1.5 * np.sin(np.arange(300) / 40)
-        low = displace_lines(beam_blur(image, 0.6), wobble
-                             + jitter * np.random.default_rng(seed).standard_normal(300))
+        low = displace_lines(
+            beam_blur(image, 0.6),
+            wobble + jitter * np.random.default_rng(seed).standard_normal(300),
+        )
         found.append(line_jitter(run(low, slope=2.0, correlation=(0.5, 0.09), seed=seed), image))
     assert np.mean(found) == pytest.approx(jitter**2, abs=0.012 + 0.12 * jitter**2)
 
@@ -194,9 +233,14 @@ def test_jitter_of_what_shows_none_is_zero():
     assert line_jitter(np.ones((40, 64)), np.ones((40, 64))) == 0
 
 
-@pytest.mark.parametrize('image, message', [
-    (np.zeros((40, 40)), 'constant'), (np.zeros((8, 8)), '32 x 32'),
-    (np.full((40, 40), np.nan), 'NaN')])
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (np.zeros((40, 40)), 'constant'),
+        (np.zeros((8, 8)), '32 x 32'),
+        (np.full((40, 40), np.nan), 'NaN'),
+    ],
+)
 def test_noise_of_nothing_is_refused(image, message):
     with pytest.raises(ValueError, match=message):
         measure_noise(image)
@@ -208,16 +252,31 @@ def folders(tmp_path):
         (tmp_path / name).mkdir()
     for seed in range(2):
         image = discs(seed)
-        low = run(image, slope=2.5, intercept=60.0, blur=0.5, gain=0.9, offset=8.0, seed=seed,
-                  quantise=True)
+        low = run(
+            image,
+            slope=2.5,
+            intercept=60.0,
+            blur=0.5,
+            gain=0.9,
+            offset=8.0,
+            seed=seed,
+            quantise=True,
+        )
         tifffile.imwrite(tmp_path / f'high/{seed}.tif', np.rint(image).astype(np.uint8))
         tifffile.imwrite(tmp_path / f'low/{seed}.tif', low.astype(np.uint8))
     return tmp_path
 
 
 def test_tool_writes_a_config_that_trains(folders):
-    command = [sys.executable, str(REPO / 'tools/calibrate_degradation.py'), str(folders / 'low'),
-               '--high', str(folders / 'high'), '--out', str(folders / 'out')]
+    command = [
+        sys.executable,
+        str(REPO / 'tools/calibrate_degradation.py'),
+        str(folders / 'low'),
+        '--high',
+        str(folders / 'high'),
+        '--out',
+        str(folders / 'out'),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 'slope' in done.stdout and '+-' in done.stdout

@@ -1,4 +1,5 @@
 """Honesty and sharpness against closed forms, brute force and real images."""
+
 from itertools import permutations
 from pathlib import Path
 
@@ -29,11 +30,12 @@ SPOTS = [(30, 40, 6, 0.5), (70, 90, 10, 0.4), (100, 30, 4, 0.3), (35, 110, 14, 0
 
 
 def draw(spots=SPOTS, shape=(130, 140), blur=0.7):
-    y, x = np.mgrid[:shape[0], :shape[1]]
+    y, x = np.mgrid[: shape[0], : shape[1]]
     image = np.full(shape, 0.1)
     for cy, cx, radius, contrast in spots:
-        image = np.maximum(image, 0.1 + contrast * np.clip(radius + 0.5 - np.hypot(y - cy, x - cx),
-                                                           0, 1))
+        image = np.maximum(
+            image, 0.1 + contrast * np.clip(radius + 0.5 - np.hypot(y - cy, x - cx), 0, 1)
+        )
     return gaussian_filter(image, blur)
 
 
@@ -52,7 +54,7 @@ def test_strength_is_the_normalised_laplacian():
     image = draw([(40, 40, 8, 0.5)], (80, 80))
     y, x, radius, strength = detect_particles(image)[0]
     sigma = radius / np.sqrt(2)
-    expected = -sigma**2 * gaussian_laplace(image, sigma)[int(y), int(x)]
+    expected = -(sigma**2) * gaussian_laplace(image, sigma)[int(y), int(x)]
     assert strength == pytest.approx(expected, rel=0.03)
 
 
@@ -80,9 +82,13 @@ def test_matching_is_optimal_and_one_to_one():
         a, b = (np.column_stack([rng.uniform(0, 12, (5, 2)), np.full(5, 4.0)]) for _ in range(2))
         pairs, alone, others = match_particles(a, b, tolerance=3.0)
         distance = np.hypot(*(a[:, None, :2] - b[None, :, :2]).transpose(2, 0, 1))
-        best = max(((distance[range(5), p] <= 3).sum(),
-                    -distance[range(5), p][distance[range(5), p] <= 3].sum())
-                   for p in permutations(range(5)))
+        best = max(
+            (
+                (distance[range(5), p] <= 3).sum(),
+                -distance[range(5), p][distance[range(5), p] <= 3].sum(),
+            )
+            for p in permutations(range(5))
+        )
         assert len(pairs) == best[0]
         assert distance[pairs[:, 0], pairs[:, 1]].sum() == pytest.approx(-best[1])
         assert len(pairs) + len(alone) == 5 == len(pairs) + len(others)
@@ -105,7 +111,7 @@ def test_counts_what_was_added_and_taken_away():
 def test_two_sides_of_a_threshold_are_no_fabrication():
     weak, strong = draw([(40, 40, 8, 0.10)]), draw([(40, 40, 8, 0.12)])
     threshold = (detect_particles(weak)[0, 3] + detect_particles(strong)[0, 3]) / 2
-    count, = count_fabrications(strong, weak, [threshold])
+    (count,) = count_fabrications(strong, weak, [threshold])
     assert (count['fabricated'], count['missed']) == (0, 0)
 
 
@@ -130,6 +136,7 @@ def test_counting_refuses():
 def test_edge_width_is_that_of_a_gaussian_edge(sigma):
     y, x = np.mgrid[:160, :160]
     from scipy.special import erf
+
     disc = 0.3 - 0.25 * erf((np.hypot(y - 80.3, x - 79.6) - 30) / (np.sqrt(2) * sigma))
     edges = find_edges(disc, np.array([[80, 80, 30.0]]))
     width, count = edge_width(disc, edges)
@@ -143,8 +150,10 @@ def test_blur_is_worse_and_noise_is_not_better():
     sharp = edge_width(reference, edges)[0]
     widths = [edge_width(gaussian_filter(reference, s), edges)[0] for s in (0.7, 1.4)]
     assert sharp < widths[0] < widths[1]
-    noisy = [edge_width(reference + 0.05 * rng.standard_normal(reference.shape), edges)[0]
-             for _ in range(5)]
+    noisy = [
+        edge_width(reference + 0.05 * rng.standard_normal(reference.shape), edges)[0]
+        for _ in range(5)
+    ]
     assert np.mean(noisy) > 0.97 * sharp
     moved = edge_width(np.roll(reference, 2, 1), edges)[0]
     assert moved > 1.1 * sharp
@@ -163,7 +172,8 @@ def test_ring_correlation_is_the_brute_force_sum():
     for ring in (1, 5, 12, 15):
         m = index == ring
         expected = (fa[m] * fb[m].conj()).sum().real / np.sqrt(
-            (abs(fa[m])**2).sum() * (abs(fb[m])**2).sum())
+            (abs(fa[m]) ** 2).sum() * (abs(fb[m]) ** 2).sum()
+        )
         assert correlation[ring - 1] == pytest.approx(expected, abs=1e-9)
     assert frequency[-1] == 0.5
 
@@ -171,8 +181,9 @@ def test_ring_correlation_is_the_brute_force_sum():
 def test_resolution():
     rng, image = np.random.default_rng(2), draw()
     assert frc_resolution(image, image) == 2
-    noisy = [frc_resolution(image + s * rng.standard_normal(image.shape), image)
-             for s in (0.05, 0.2)]
+    noisy = [
+        frc_resolution(image + s * rng.standard_normal(image.shape), image) for s in (0.05, 0.2)
+    ]
     assert 2 < noisy[0] < noisy[1]
     with pytest.raises(ValueError, match='one shape'):
         frc_resolution(image, image[1:])
@@ -182,10 +193,17 @@ def test_fidelity_is_that_of_scikit_image():
     rng, image = np.random.default_rng(3), draw()
     noisy = image + 0.1 * rng.standard_normal(image.shape)
     found = fidelity(noisy, image)
-    assert found['psnr'] == pytest.approx(-10 * np.log10(np.mean((noisy - image)**2)))
-    assert found['ssim'] == pytest.approx(structural_similarity(
-        image, noisy, data_range=1, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False))
+    assert found['psnr'] == pytest.approx(-10 * np.log10(np.mean((noisy - image) ** 2)))
+    assert found['ssim'] == pytest.approx(
+        structural_similarity(
+            image,
+            noisy,
+            data_range=1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
     assert fidelity(image, image)['psnr'] == np.inf
     with pytest.raises(ValueError, match='11 x 11'):
         fidelity(image[:5], image[:5])
@@ -194,10 +212,14 @@ def test_fidelity_is_that_of_scikit_image():
 def test_metrics_of_a_perfect_restoration():
     image = torch.tensor(draw()[None] * 255)
     sample = dict(output=dict(pred_img=image), gt_img=image)
-    for metric, expected in ((FidelityMetric(), {'sem/ssim': 1.0}),
-                             (FabricationMetric(), {'sem/fabricated': 0.0, 'sem/missed': 0.0,
-                                                    'sem/precision@0.05': 1.0}),
-                             (SharpnessMetric(), {'sem/frc': 2.0})):
+    for metric, expected in (
+        (FidelityMetric(), {'sem/ssim': 1.0}),
+        (
+            FabricationMetric(),
+            {'sem/fabricated': 0.0, 'sem/missed': 0.0, 'sem/precision@0.05': 1.0},
+        ),
+        (SharpnessMetric(), {'sem/frc': 2.0}),
+    ):
         metric.process(None, [sample, sample])
         out = metric.evaluate(2)
         assert {key: out[key] for key in expected} == pytest.approx(expected)
@@ -206,6 +228,7 @@ def test_metrics_of_a_perfect_restoration():
 @pytest.mark.skipif(not PAIRS.is_dir(), reason='real SEM images are not at hand')
 def test_a_real_image_against_itself_and_blurred():
     from mmclarity.restoration.io import read_sem
+
     image = read_sem(PAIRS / '036.tif').unit
     assert all(c['fabricated'] == c['missed'] == 0 for c in count_fabrications(image, image))
     assert len(detect_particles(image, DetectionSettings(least_radius=4))) > 50

@@ -1,4 +1,5 @@
 """ONNX export."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -23,11 +24,21 @@ def unet(tmp_path) -> torch.nn.Module:
     return build_restorer(Config(dict(model=UNET)), save(tmp_path / 'u.pth'))
 
 
-@pytest.mark.parametrize(('model', 'shape'), [
-    (UNET, (1, 1)), (UNET, (3, 5)), (UNET, (16, 16)), (UNET, (17, 33)), (UNET, (40, 23)),
-    (SHARP, (3, 5)), (SHARP, (40, 23)),
-    # its instance norm needs more than one pixel at the coarsest level, 32 of the image
-    (PIX2PIX, (64, 64)), (PIX2PIX, (33, 70))])
+@pytest.mark.parametrize(
+    ('model', 'shape'),
+    [
+        (UNET, (1, 1)),
+        (UNET, (3, 5)),
+        (UNET, (16, 16)),
+        (UNET, (17, 33)),
+        (UNET, (40, 23)),
+        (SHARP, (3, 5)),
+        (SHARP, (40, 23)),
+        # its instance norm needs more than one pixel at the coarsest level, 32 of the image
+        (PIX2PIX, (64, 64)),
+        (PIX2PIX, (33, 70)),
+    ],
+)
 def test_the_graph_without_branches_is_the_model(tmp_path, model, shape):
     built = build_restorer(Config(dict(model=model)), save(tmp_path / 'm.pth', model))
     image = torch.rand(2, 1, *shape)

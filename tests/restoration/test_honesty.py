@@ -1,4 +1,5 @@
 """ExcessStructureLoss: one-sided, and zero where nothing is invented."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from mmclarity.restoration.losses import ExcessStructureLoss
 
 def spot(y, x, size=48, height=0.5):
     image = np.zeros((size, size))
-    image[y - 3:y + 4, x - 3:x + 4] = height
+    image[y - 3 : y + 4, x - 3 : x + 4] = height
     return torch.tensor(gaussian_filter(image, 1.5), dtype=torch.float32)[None, None]
 
 
@@ -18,9 +19,11 @@ def test_equals_the_definition_with_scipy():
     expected = 0
     for radius in (2.0, 4.0):
         sigma = radius / np.sqrt(2)
-        mine, real = (gaussian_filter(i[0, 0].double().numpy(), sigma, mode='nearest', truncate=3)
-                      - gaussian_filter(i[0, 0].double().numpy(), 1.6 * sigma, mode='nearest',
-                                        truncate=3) for i in (x, y))
+        mine, real = (
+            gaussian_filter(i[0, 0].double().numpy(), sigma, mode='nearest', truncate=3)
+            - gaussian_filter(i[0, 0].double().numpy(), 1.6 * sigma, mode='nearest', truncate=3)
+            for i in (x, y)
+        )
         allowed = np.where(mine * real > 0, np.abs(real), 0)
         expected += np.maximum(np.abs(mine) - allowed, 0).mean() / 2
     loss = ExcessStructureLoss(radii=(2.0, 4.0))(x, y)
@@ -35,7 +38,8 @@ def test_one_sided():
     assert loss(-real, real) > loss(1.5 * real, real) > 0
     assert ExcessStructureLoss(margin=1.0)(real + invented, real) == 0
     assert ExcessStructureLoss(loss_weight=3.0)(invented, real) == pytest.approx(
-        3 * loss(invented, real).item())
+        3 * loss(invented, real).item()
+    )
 
 
 def test_gradient_points_away_from_what_is_invented():

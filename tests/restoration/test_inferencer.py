@@ -1,4 +1,5 @@
 """Restorer: models, files and folders."""
+
 from __future__ import annotations
 
 import warnings
@@ -17,23 +18,37 @@ from mmclarity.restoration.io import SEMImageError, from_array, read_sem
 from mmclarity.restoration.models import restore_batch
 
 PAIRS = Path(__file__).resolve().parents[3] / 'shared/data/sem_pairs'
-UNET = dict(type='BaseEditModel', generator=dict(type='SEMUNet', base_channels=4, depth=2),
-            pixel_loss=dict(type='MSELoss'),
-            data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0]))
+UNET = dict(
+    type='BaseEditModel',
+    generator=dict(type='SEMUNet', base_channels=4, depth=2),
+    pixel_loss=dict(type='MSELoss'),
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0]),
+)
 PIX2PIX = dict(
     type='SEMPix2Pix',
     data_preprocessor=dict(type='DataPreprocessor', mean=[127.5], std=[127.5]),
-    generator=dict(type='UnetGenerator', in_channels=1, out_channels=1, num_down=5,
-                   base_channels=4, norm_cfg=dict(type='IN', affine=True), use_dropout=False),
+    generator=dict(
+        type='UnetGenerator',
+        in_channels=1,
+        out_channels=1,
+        num_down=5,
+        base_channels=4,
+        norm_cfg=dict(type='IN', affine=True),
+        use_dropout=False,
+    ),
     discriminator=dict(type='PatchDiscriminator', in_channels=2, base_channels=4, num_conv=2),
-    default_domain='high', reachable_domains=['high'], related_domains=['high', 'low'],
-    loss_config=dict(pixel_loss_weight=100.0))
+    default_domain='high',
+    reachable_domains=['high'],
+    related_domains=['high', 'low'],
+    loss_config=dict(pixel_loss_weight=100.0),
+)
 
 
 def save(path: Path, model: dict = UNET, seed: int = 0, **more: object) -> Path:
     """A checkpoint of random weights that change an image visibly but not wildly."""
     from mmagic.registry import MODELS
     from mmengine.registry import DefaultScope
+
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope('mmagic'):
         built = MODELS.build(Config(dict(model=model)).model)
@@ -61,8 +76,9 @@ def micrograph(shape=(70, 90), dtype='uint8') -> np.ndarray:
 def test_array_file_and_model_agree(tmp_path, config, checkpoint):
     restorer = Restorer(config, checkpoint)
     pixels = micrograph()
-    expected = restore_batch(build_restorer(config, checkpoint),
-                             torch.from_numpy(pixels / 255).float()[None, None])[0, 0].numpy()
+    expected = restore_batch(
+        build_restorer(config, checkpoint), torch.from_numpy(pixels / 255).float()[None, None]
+    )[0, 0].numpy()
     result = restorer(pixels)
     assert result.dtype == np.float32 and result.shape == pixels.shape
     np.testing.assert_allclose(result, expected, atol=1e-5)
@@ -70,8 +86,9 @@ def test_array_file_and_model_agree(tmp_path, config, checkpoint):
     np.testing.assert_allclose(restorer(from_array(pixels)), expected, atol=1e-5)
     tifffile.imwrite(tmp_path / 'a.tif', pixels)
     told = []
-    assert restorer.restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif',
-                                 progress=lambda *a: told.append(a)) == [tmp_path / 'b.tif']
+    assert restorer.restore_file(
+        tmp_path / 'a.tif', tmp_path / 'b.tif', progress=lambda *a: told.append(a)
+    ) == [tmp_path / 'b.tif']
     np.testing.assert_array_equal(tifffile.imread(tmp_path / 'b.tif'), np.rint(expected * 255))
     assert told == [(1, 1)]
 
@@ -97,8 +114,9 @@ def test_any_size(config, checkpoint):
 
 
 def test_pix2pix(tmp_path):
-    restorer = Restorer(Config(dict(model=PIX2PIX)), save(tmp_path / 'p.pth', PIX2PIX),
-                        tile=64, overlap=16)
+    restorer = Restorer(
+        Config(dict(model=PIX2PIX)), save(tmp_path / 'p.pth', PIX2PIX), tile=64, overlap=16
+    )
     assert network_stride(restorer.models[0]) == 32
     result = restorer(micrograph((100, 130)))
     assert result.shape == (100, 130) and 0 <= result.min() < result.max() <= 1
@@ -109,11 +127,13 @@ def test_moving_average_of_the_weights_is_what_gets_used(tmp_path, config):
     average, trained = save(tmp_path / 'average.pth', seed=1), save(tmp_path / 't.pth', seed=2)
     both = torch.load(average, weights_only=True)
     both['ema_state_dict'] = {
-        f'module.{k}': v for k, v in torch.load(trained, weights_only=True)['state_dict'].items()}
+        f'module.{k}': v for k, v in torch.load(trained, weights_only=True)['state_dict'].items()
+    }
     torch.save(both, tmp_path / 'both.pth')
     pixels = micrograph()
-    np.testing.assert_array_equal(Restorer(config, tmp_path / 'both.pth')(pixels),
-                                  Restorer(config, average)(pixels))
+    np.testing.assert_array_equal(
+        Restorer(config, tmp_path / 'both.pth')(pixels), Restorer(config, average)(pixels)
+    )
 
 
 def test_wrong_models_and_options(tmp_path, config, checkpoint):
@@ -144,9 +164,11 @@ def test_wrong_arrays(config, checkpoint):
     bad = np.ones((9, 9), np.float32)
     bad[2, 3] = np.inf
     for pixels, options, message in [
-            (np.ones((9, 9)), {}, 'give data_range'), (bad, dict(data_range=1), 'row 2, column 3'),
-            (np.ones((9, 9, 3), np.uint8), {}, r'\(H, W\)'),
-            (np.full((9, 9), 2.0), dict(data_range=1), 'outside 0 to')]:
+        (np.ones((9, 9)), {}, 'give data_range'),
+        (bad, dict(data_range=1), 'row 2, column 3'),
+        (np.ones((9, 9, 3), np.uint8), {}, r'\(H, W\)'),
+        (np.full((9, 9), 2.0), dict(data_range=1), 'outside 0 to'),
+    ]:
         with pytest.raises(SEMImageError, match=message):
             restorer(pixels, **options)
     with pytest.raises(ValueError, match='read_sem'):
@@ -190,8 +212,12 @@ def test_ensemble_is_the_mean_and_its_spread(tmp_path, config):
 
 def test_one_model_is_compared_with_itself_on_mirror_images(config, checkpoint):
     restorer, pixels = Restorer(config, checkpoint), micrograph((64, 64))
-    mirrored = np.stack([np.flip(restorer(np.ascontiguousarray(np.flip(pixels, axes))), axes)
-                         for axes in ((), (0,), (1,), (0, 1))])
+    mirrored = np.stack(
+        [
+            np.flip(restorer(np.ascontiguousarray(np.flip(pixels, axes))), axes)
+            for axes in ((), (0,), (1,), (0, 1))
+        ]
+    )
     plain, mean, std = restorer.with_uncertainty(pixels)
     np.testing.assert_allclose(plain, restorer(pixels), atol=1e-6)
     np.testing.assert_allclose(mean, mirrored.mean(0), atol=1e-5)

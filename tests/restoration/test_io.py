@@ -1,4 +1,5 @@
 """Reading micrographs, and writing them back with everything else kept."""
+
 from __future__ import annotations
 
 import struct
@@ -25,10 +26,14 @@ from mmclarity.restoration.io import (
 
 PAIRS = Path(__file__).resolve().parents[3] / 'shared/data/sem_pairs'
 needs_pairs = pytest.mark.skipif(not PAIRS.is_dir(), reason=f'no real micrographs at {PAIRS}')
-FEI = ('[Beam]\r\nScan=EScan\r\n[EScan]\r\nPixelWidth=5e-9\r\n[Scan]\r\nPixelWidth=4e-9\r\n'
-       '[Image]\r\nResolutionX=64\r\nResolutionY=48\r\n[PrivateFei]\r\nDatabarHeight=12\r\n\0')
-ZEISS = ('\r\nDP_SCAN\r\nScan = 1\r\nAP_PIXEL_SIZE\r\nPixel Size = 99 nm\r\n'
-         'AP_IMAGE_PIXEL_SIZE\r\nImage Pixel Size = 5.5 nm\r\n\0')
+FEI = (
+    '[Beam]\r\nScan=EScan\r\n[EScan]\r\nPixelWidth=5e-9\r\n[Scan]\r\nPixelWidth=4e-9\r\n'
+    '[Image]\r\nResolutionX=64\r\nResolutionY=48\r\n[PrivateFei]\r\nDatabarHeight=12\r\n\0'
+)
+ZEISS = (
+    '\r\nDP_SCAN\r\nScan = 1\r\nAP_PIXEL_SIZE\r\nPixel Size = 99 nm\r\n'
+    'AP_IMAGE_PIXEL_SIZE\r\nImage Pixel Size = 5.5 nm\r\n\0'
+)
 LAYOUT_TAGS = {273, 279, 324, 325}  # where strips and tiles lie, and how long they are
 
 
@@ -40,7 +45,7 @@ def picture(height: int = 60, width: int = 64, dtype: str = 'uint8') -> np.ndarr
 def with_bar(height: int = 48, bar: int = 12, width: int = 64) -> np.ndarray:
     image = picture(height + bar, width)
     image[height:] = 0
-    image[height + 3:height + 8, 5:30:3] = 255
+    image[height + 3 : height + 8, 5:30:3] = 255
     return image
 
 
@@ -49,15 +54,15 @@ def raw_tags(path: Path) -> dict[int, bytes]:
     data = path.read_bytes()
     order = '<' if data[:2] == b'II' else '>'
     sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-    at, = struct.unpack(order + 'I', data[4:8])
-    count, = struct.unpack(order + 'H', data[at:at + 2])
+    (at,) = struct.unpack(order + 'I', data[4:8])
+    (count,) = struct.unpack(order + 'H', data[at : at + 2])
     tags = {}
     for i in range(count):
-        entry = data[at + 2 + 12 * i:at + 14 + 12 * i]
+        entry = data[at + 2 + 12 * i : at + 14 + 12 * i]
         code, kind, number = struct.unpack(order + 'HHI', entry[:8])
         size = sizes[kind] * number
-        where, = struct.unpack(order + 'I', entry[8:])
-        tags[code] = entry[8:8 + size] if size <= 4 else data[where:where + size]
+        (where,) = struct.unpack(order + 'I', entry[8:])
+        tags[code] = entry[8 : 8 + size] if size <= 4 else data[where : where + size]
     return tags
 
 
@@ -93,14 +98,16 @@ def test_whole_colour_file_is_refused_with_the_place_and_the_remedy():
 
 
 def test_fei_and_zeiss_metadata(tmp_path):
-    tifffile.imwrite(tmp_path / 'fei.tif', with_bar(),
-                     extratags=[(34682, 2, 0, FEI.encode(), True)])
+    tifffile.imwrite(
+        tmp_path / 'fei.tif', with_bar(), extratags=[(34682, 2, 0, FEI.encode(), True)]
+    )
     image = read_sem(tmp_path / 'fei.tif')
     assert (image.vendor, image.pixel_size, image.cropped_by) == ('FEI', 4e-9, 'metadata')
     assert image.image.shape == (48, 64)
     assert read_sem(tmp_path / 'fei.tif', crop='none').image.shape == (60, 64)
-    tifffile.imwrite(tmp_path / 'zeiss.tif', with_bar(),
-                     extratags=[(34118, 2, 0, ZEISS.encode(), True)])
+    tifffile.imwrite(
+        tmp_path / 'zeiss.tif', with_bar(), extratags=[(34118, 2, 0, ZEISS.encode(), True)]
+    )
     image = read_sem(tmp_path / 'zeiss.tif')
     assert (image.vendor, image.cropped_by) == ('Zeiss', 'detection')
     assert image.pixel_size == pytest.approx(5.5e-9)
@@ -109,24 +116,32 @@ def test_fei_and_zeiss_metadata(tmp_path):
 
 def test_metadata_of_another_size_is_not_believed(tmp_path):
     # 60 rows were 48 and a bar of 12; of a file cut to 40 x 32 neither holds
-    tifffile.imwrite(tmp_path / 'cut.tif', picture(40, 32),
-                     extratags=[(34682, 2, 0, FEI.encode(), True)])
+    tifffile.imwrite(
+        tmp_path / 'cut.tif', picture(40, 32), extratags=[(34682, 2, 0, FEI.encode(), True)]
+    )
     image = read_sem(tmp_path / 'cut.tif')
     assert image.image.shape == (40, 32) and image.pixel_size is None
     assert layout.parse_fei('[Scan]\nPixelWidth=-1\n[Image]\nResolutionX=a').pixel_size is None
-    assert layout.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 \xb5m').pixel_size == \
-        pytest.approx(2e-6)
+    assert layout.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 \xb5m').pixel_size == pytest.approx(
+        2e-6
+    )
     assert layout.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 furlong').pixel_size is None
 
 
-@pytest.mark.parametrize('make', [
-    lambda: picture(),                                              # noise everywhere
-    lambda: np.full((60, 64), 9, np.uint8),                         # one value
-    lambda: np.tile(np.arange(64, dtype=np.uint8) + 1, (60, 1)),    # equal rows
-    lambda: np.where(np.arange(60)[:, None] < 48, picture(), 0) + np.uint8(0)
-    + np.where(np.arange(60)[:, None] >= 48, picture() // 8, 0).astype(np.uint8),  # dark ground
-    lambda: cv2.circle(np.full((60, 64), 5, np.uint8), (30, 20), 12, 200, -1),     # no noise
-])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: picture(),  # noise everywhere
+        lambda: np.full((60, 64), 9, np.uint8),  # one value
+        lambda: np.tile(np.arange(64, dtype=np.uint8) + 1, (60, 1)),  # equal rows
+        lambda: (
+            np.where(np.arange(60)[:, None] < 48, picture(), 0)
+            + np.uint8(0)
+            + np.where(np.arange(60)[:, None] >= 48, picture() // 8, 0).astype(np.uint8)
+        ),  # dark ground
+        lambda: cv2.circle(np.full((60, 64), 5, np.uint8), (30, 20), 12, 200, -1),  # no noise
+    ],
+)
 def test_pictures_without_bar_are_left_whole(tmp_path, make):
     image = make()
     cv2.imwrite(str(tmp_path / 'a.png'), image)
@@ -143,10 +158,20 @@ def test_white_frame_is_border_and_dark_rim_is_not(tmp_path):
     assert read_sem(tmp_path / 'rim.png').image.shape == (40, 40)
 
 
-@pytest.mark.parametrize('options', [
-    dict(compression='lzw'), dict(compression='zlib', predictor=True), dict(tile=(16, 32)),
-    dict(compression='packbits'), dict(photometric='miniswhite'), dict(byteorder='>'),
-    dict(bigtiff=True), dict(rowsperstrip=7), dict(compression='lzw', tile=(32, 32))])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(compression='lzw'),
+        dict(compression='zlib', predictor=True),
+        dict(tile=(16, 32)),
+        dict(compression='packbits'),
+        dict(photometric='miniswhite'),
+        dict(byteorder='>'),
+        dict(bigtiff=True),
+        dict(rowsperstrip=7),
+        dict(compression='lzw', tile=(32, 32)),
+    ],
+)
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
 def test_ways_of_packing_a_tiff_round_trip(tmp_path, options, dtype):
     if options.get('compression') != 'zlib':
@@ -195,16 +220,19 @@ def test_writing_a_real_file_changes_the_picture_only(tmp_path):
 
 def test_planar_colour_palette_and_transparent_tiffs(tmp_path):
     image = picture()
-    tifffile.imwrite(tmp_path / 'planar.tif', np.stack([image] * 3), photometric='rgb',
-                     planarconfig='separate')
+    tifffile.imwrite(
+        tmp_path / 'planar.tif', np.stack([image] * 3), photometric='rgb', planarconfig='separate'
+    )
     planar = read_sem(tmp_path / 'planar.tif')
     np.testing.assert_array_equal(planar.image, image)
     write_sem(tmp_path / 'planar2.tif', 1 - planar.unit, planar)
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / 'planar2.tif'),
-                                  np.stack([255 - image] * 3))
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / 'planar2.tif'), np.stack([255 - image] * 3)
+    )
     ramp = np.arange(255, -1, -1, dtype=np.uint16) * 257  # index 0 is white
-    tifffile.imwrite(tmp_path / 'palette.tif', image, photometric='palette',
-                     colormap=np.stack([ramp] * 3))
+    tifffile.imwrite(
+        tmp_path / 'palette.tif', image, photometric='palette', colormap=np.stack([ramp] * 3)
+    )
     palette = read_sem(tmp_path / 'palette.tif')
     np.testing.assert_array_equal(palette.image, 255 - image)
     write_sem(tmp_path / 'palette2.tif', palette.unit, palette)
@@ -237,7 +265,7 @@ def test_png_keeps_resolution_text_and_transparency(tmp_path, mode):
     write_sem(tmp_path / 'b.png', 1 - image.unit.astype(np.float64), image)
     with Image.open(tmp_path / 'a.png') as a, Image.open(tmp_path / 'b.png') as b:
         assert a.mode == b.mode and a.info == b.info
-        assert b.info['Comment'] == 'ETD 10 kV' and b.info['dpi'][0] == pytest.approx(254, abs=.1)
+        assert b.info['Comment'] == 'ETD 10 kV' and b.info['dpi'][0] == pytest.approx(254, abs=0.1)
         after, before = np.asarray(b), np.asarray(a)
     top = int(image.data_range)
     if after.ndim == 3:
@@ -266,7 +294,7 @@ def test_bmp(tmp_path, mode):
     np.testing.assert_array_equal(image.image, grey)
     write_sem(tmp_path / 'b.bmp', 1 - image.unit, image)
     with Image.open(tmp_path / 'b.bmp') as b:
-        assert b.mode == mode and b.info['dpi'][0] == pytest.approx(100, abs=.1)
+        assert b.mode == mode and b.info['dpi'][0] == pytest.approx(100, abs=0.1)
         np.testing.assert_array_equal(np.asarray(b.convert('L')), 255 - grey)
 
 
@@ -296,22 +324,31 @@ def tiff(path: Path, data: np.ndarray, **options: object) -> None:
     tifffile.imwrite(path, data, **options)
 
 
-@pytest.mark.parametrize(('write', 'message'), [
-    (lambda p: p.write_bytes(b''), 'an empty file'),
-    (lambda p: p.write_bytes(b'hello world'), 'not a TIFF, PNG or BMP'),
-    (lambda p: p.write_bytes(b'II*\0\x08\0\0\0\xff\xff'), 'can not be read as TIFF'),
-    (lambda p: p.write_bytes(b'II*\0'), 'can not be read as TIFF'),
-    (lambda p: Image.fromarray(picture()).save(p, 'JPEG'), 'JPEG changes'),
-    (lambda p: tiff(p, np.zeros((3, 20, 20), np.uint8), photometric='minisblack'), '3 pages'),
-    (lambda p: tiff(p, np.zeros((20, 20), np.uint8)), 'is black'),
-    (lambda p: tiff(p, picture().astype(np.int16)), 'save it as 8 or 16 bit'),
-    (lambda p: tiff(p, picture().astype(np.float64)), 'save it as 8 or 16 bit'),
-    (lambda p: tiff(p, picture() > 9, photometric='minisblack'), 'save it as 8 or 16 bit'),
-    (lambda p: Image.fromarray(picture() > 9).save(p, 'PNG'), 'only 1 bit'),
-    (lambda p: Image.fromarray(picture(), 'P').quantize(9).save(p, 'PNG'), 'bit'),
-    (lambda p: tiff(p, np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8),
-                    photometric='rgb'), 'channels differ.*channel=0'),
-])
+@pytest.mark.parametrize(
+    ('write', 'message'),
+    [
+        (lambda p: p.write_bytes(b''), 'an empty file'),
+        (lambda p: p.write_bytes(b'hello world'), 'not a TIFF, PNG or BMP'),
+        (lambda p: p.write_bytes(b'II*\0\x08\0\0\0\xff\xff'), 'can not be read as TIFF'),
+        (lambda p: p.write_bytes(b'II*\0'), 'can not be read as TIFF'),
+        (lambda p: Image.fromarray(picture()).save(p, 'JPEG'), 'JPEG changes'),
+        (lambda p: tiff(p, np.zeros((3, 20, 20), np.uint8), photometric='minisblack'), '3 pages'),
+        (lambda p: tiff(p, np.zeros((20, 20), np.uint8)), 'is black'),
+        (lambda p: tiff(p, picture().astype(np.int16)), 'save it as 8 or 16 bit'),
+        (lambda p: tiff(p, picture().astype(np.float64)), 'save it as 8 or 16 bit'),
+        (lambda p: tiff(p, picture() > 9, photometric='minisblack'), 'save it as 8 or 16 bit'),
+        (lambda p: Image.fromarray(picture() > 9).save(p, 'PNG'), 'only 1 bit'),
+        (lambda p: Image.fromarray(picture(), 'P').quantize(9).save(p, 'PNG'), 'bit'),
+        (
+            lambda p: tiff(
+                p,
+                np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8),
+                photometric='rgb',
+            ),
+            'channels differ.*channel=0',
+        ),
+    ],
+)
 def test_unusable_files_are_named(tmp_path, write, message):
     path = tmp_path / 'wrong.tif'
     write(path)
@@ -330,7 +367,7 @@ def test_truncated_files(tmp_path, name, fraction):
     else:
         Image.fromarray(picture()).save(path)
     data = path.read_bytes()
-    path.write_bytes(data[:int(len(data) * fraction)])
+    path.write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(SEMImageError, match=name):
         read_sem(path)
 
@@ -339,16 +376,20 @@ def test_damage_inside_a_png_is_seen(tmp_path):
     path = tmp_path / 'a.png'
     Image.fromarray(picture()).save(path)
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xff
+    data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(SEMImageError, match='a.png.*checksum'):
         read_sem(path)
     # a stream that ends early, in a chunk that is whole
     body = zlib.compress(b'\0' * 10)[:-6]
     header = struct.pack('>IIBBBBB', 9, 9, 8, 0, 0, 0, 0)
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(
-        struct.pack('>I', len(b)) + k + b + struct.pack('>I', zlib.crc32(k + b))
-        for k, b in ((b'IHDR', header), (b'IDAT', body), (b'IEND', b''))))
+    path.write_bytes(
+        b'\x89PNG\r\n\x1a\n'
+        + b''.join(
+            struct.pack('>I', len(b)) + k + b + struct.pack('>I', zlib.crc32(k + b))
+            for k, b in ((b'IHDR', header), (b'IDAT', body), (b'IEND', b''))
+        )
+    )
     with pytest.raises(SEMImageError, match='a.png.*pixel data ends early'):
         read_sem(path)
 
@@ -397,9 +438,11 @@ def test_what_is_not_written(tmp_path):
     bad = good.copy()
     bad[1, 2] = np.nan
     for values, error, message in [
-            (good[:-1], SEMImageError, r'\(59, 64\).*\(60, 64\)'), (bad, SEMImageError, 'NaN'),
-            (good * 3, SEMImageError, r'not within \[0, 1\]'),
-            (np.ones((60, 64), int), TypeError, 'float')]:
+        (good[:-1], SEMImageError, r'\(59, 64\).*\(60, 64\)'),
+        (bad, SEMImageError, 'NaN'),
+        (good * 3, SEMImageError, r'not within \[0, 1\]'),
+        (np.ones((60, 64), int), TypeError, 'float'),
+    ]:
         with pytest.raises(error, match=message):
             write_sem(tmp_path / 'b.tif', values, image)
     with pytest.raises(FileExistsError, match='a.tif'):

@@ -1,4 +1,5 @@
 """LPIPS: the package's own numbers where weights are at hand, silence where they are not."""
+
 import importlib.util
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from mmclarity.restoration.evaluation import FidelityMetric, fidelity, lpips_distance, perceptual
 from mmclarity.restoration.evaluation.report import RestorationReport
 
-needs_lpips = pytest.mark.skipif(importlib.util.find_spec('lpips') is None,
-                                 reason='the package lpips is not installed')
+needs_lpips = pytest.mark.skipif(
+    importlib.util.find_spec('lpips') is None, reason='the package lpips is not installed'
+)
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((40, 48))
 NOISY = np.clip(IMAGE + 0.2 * RNG.standard_normal(IMAGE.shape), 0, 1)
@@ -28,6 +30,7 @@ def empty_cache(tmp_path, monkeypatch):
 def weights(empty_cache):
     """Random weights where the real ones would be: every number still follows from them."""
     from torchvision.models import alexnet
+
     torch.manual_seed(0)
     empty_cache.mkdir(parents=True)
     torch.save(alexnet().state_dict(), empty_cache / perceptual.ALEXNET)
@@ -45,6 +48,7 @@ def test_nothing_is_downloaded_and_nothing_reported(empty_cache):
 @needs_lpips
 def test_equal_to_the_package(weights):
     from lpips import LPIPS
+
     network = LPIPS(net='alex', verbose=False)
     colour = [torch.from_numpy(x).float().expand(1, 3, -1, -1) * 2 - 1 for x in (NOISY, IMAGE)]
     assert lpips_distance(NOISY, IMAGE) == pytest.approx(network(*colour).item(), rel=1e-5)

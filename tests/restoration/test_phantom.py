@@ -1,4 +1,5 @@
 """The phantom: what is drawn is what the list says."""
+
 import csv
 import json
 import subprocess
@@ -14,8 +15,17 @@ from mmclarity.restoration.phantom import PhantomSettings, _render, make_phantom
 
 REPO = Path(__file__).resolve().parents[2]
 TOOL = REPO / 'tools/dataset_converters/make_sem_phantom.py'
-PLAIN = PhantomSettings(size=64, texture=0, beam=0, shadow=0, shading=0, rim=0, dimming=0,
-                        brightness=(0.5, 0.5), substrate=0.1)
+PLAIN = PhantomSettings(
+    size=64,
+    texture=0,
+    beam=0,
+    shadow=0,
+    shading=0,
+    rim=0,
+    dimming=0,
+    brightness=(0.5, 0.5),
+    substrate=0.1,
+)
 
 
 def render(spheres, settings=PLAIN):
@@ -39,8 +49,8 @@ def test_large_spheres_hide_small_ones_by_the_exact_part():
     step = 0.02
     y, x = np.mgrid[-3:3:step, -3:3:step]
     inside = y**2 + x**2 <= 9
-    beyond = (y**2 + (x + 11)**2) > 144
-    large = 12 + np.sqrt(np.maximum(144 - y**2 - (x + 11)**2, 0))
+    beyond = (y**2 + (x + 11) ** 2) > 144
+    large = 12 + np.sqrt(np.maximum(144 - y**2 - (x + 11) ** 2, 0))
     small = 3 + np.sqrt(np.maximum(9 - y**2 - x**2, 0))
     expected = (inside & (beyond | (small > large))).sum() / inside.sum()
     assert visible[1] == pytest.approx(expected, abs=0.03)
@@ -51,8 +61,9 @@ def test_large_spheres_hide_small_ones_by_the_exact_part():
 
 
 def test_rims_are_brighter_and_spheres_do_not_pass_through_each_other():
-    settings = PhantomSettings(size=200, rim=0.3, texture=0, shading=0, beam=0, median_radius=20,
-                               spread=0.2)
+    settings = PhantomSettings(
+        size=200, rim=0.3, texture=0, shading=0, beam=0, median_radius=20, spread=0.2
+    )
     phantom = make_phantom(settings, 3)
     y, x, radius, _ = phantom.particles[np.argmax(phantom.particles[:, 3])]
     gy, gx = np.mgrid[:200, :200]
@@ -77,8 +88,9 @@ def test_a_seed_is_an_image_and_the_list_is_found_in_it():
     assert count['recall'] > 0.75 and count['precision'] > 0.7
 
 
-@pytest.mark.parametrize('options', [dict(size=8), dict(least_radius=0), dict(coverage=2),
-                                     dict(beam=-1)])
+@pytest.mark.parametrize(
+    'options', [dict(size=8), dict(least_radius=0), dict(coverage=2), dict(beam=-1)]
+)
 def test_refuses(options):
     with pytest.raises(ValueError, match='must'):
         PhantomSettings(**options)
@@ -89,8 +101,12 @@ def test_no_spheres():
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)], capture_output=True,
-                          text=True, check=False)
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_tool(tmp_path):

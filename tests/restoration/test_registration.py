@@ -1,4 +1,5 @@
 """Registration against shifts that are known and against another library."""
+
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,9 @@ def test_a_blank_half_does_not_break_the_drift(scene):
     assert found.shift == pytest.approx((1.0, 2.0), abs=0.5)
 
 
-@pytest.mark.parametrize('pair', [
-    (np.zeros((64, 64)), np.eye(64)), (np.eye(8), np.eye(8)), (np.eye(64), np.eye(65))])
+@pytest.mark.parametrize(
+    'pair', [(np.zeros((64, 64)), np.eye(64)), (np.eye(8), np.eye(8)), (np.eye(64), np.eye(65))]
+)
 def test_refuses(pair):
     with pytest.raises(ValueError, match='constant|16 x 16'):
         register(*pair)
@@ -72,8 +74,9 @@ def test_move_is_exact_on_waves_and_region_is_what_it_covers():
     moved = move(wave, shift, drift)
     part = valid_region(wave.shape, shift, drift, 6)
     time = (y + 0.5) / 96 - 0.5
-    exact = np.sin(2 * np.pi * ((x - shift[1] - drift[1] * time) / 9
-                                + (y - shift[0] - drift[0] * time) / 13))
+    exact = np.sin(
+        2 * np.pi * ((x - shift[1] - drift[1] * time) / 9 + (y - shift[0] - drift[0] * time) / 13)
+    )
     assert np.abs(moved - exact)[part].max() < 2e-3
     assert valid_region((10, 10), (3.2, -2.0)) == (slice(4, 10), slice(0, 8))
     assert move(wave, (0, 0)).dtype == np.float32
@@ -82,8 +85,10 @@ def test_move_is_exact_on_waves_and_region_is_what_it_covers():
 @pytest.mark.skipif(not PAIRS.is_dir(), reason='real SEM pairs are not at hand')
 def test_real_pairs_register_and_strangers_do_not():
     from mmclarity.restoration.io import read_sem
-    low, high, other = (read_sem(PAIRS / name).unit for name in (
-        'low/001.tif', 'high/001.tif', 'high/008.tif'))
+
+    low, high, other = (
+        read_sem(PAIRS / name).unit for name in ('low/001.tif', 'high/001.tif', 'high/008.tif')
+    )
     found = register(low, high)
     assert found.confidence > 0.99
     assert found.shift == pytest.approx((-3.7, 2.0), abs=0.4)

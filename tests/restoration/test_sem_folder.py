@@ -1,4 +1,5 @@
 """Folders of SEM images: pairs are brought together or refused."""
+
 import numpy as np
 import pytest
 import tifffile
@@ -24,8 +25,10 @@ def root(tmp_path):
     for seed in range(2):
         image = scene(seed)
         save(tmp_path / f'high/{seed}.tif', image)
-        save(tmp_path / f'low/{seed}.tif', move(image, (3.4, -2.6))
-             + 10 * np.random.default_rng(9).standard_normal(image.shape))
+        save(
+            tmp_path / f'low/{seed}.tif',
+            move(image, (3.4, -2.6)) + 10 * np.random.default_rng(9).standard_normal(image.shape),
+        )
     return tmp_path
 
 
@@ -40,9 +43,12 @@ def test_pairs_are_registered_and_the_low_one_is_left_alone(root):
     low, high = sample['img'][..., 0], sample['gt'][..., 0]
     assert low.shape == high.shape and low.dtype == np.float32
     raw = tifffile.imread(root / 'low/0.tif')
-    top = next(y for y in range(20) if np.array_equal(raw[y:y + len(low), 4:4 + low.shape[1]], low)
-               or any(np.array_equal(raw[y:y + len(low), x:x + low.shape[1]], low)
-                      for x in range(20)))
+    top = next(
+        y
+        for y in range(20)
+        if np.array_equal(raw[y : y + len(low), 4 : 4 + low.shape[1]], low)
+        or any(np.array_equal(raw[y : y + len(low), x : x + low.shape[1]], low) for x in range(20))
+    )
     assert top >= 4
     residual = low - high
     assert residual.std() == pytest.approx(10, rel=0.1)
@@ -105,7 +111,8 @@ def test_crop_scales_particles_and_their_edges():
     for scale in (0.5, 1.25):
         size = round(200 * scale)
         out = RandomSEMCrop(size, scale=(scale, scale)).transform(
-            dict(gt=disc[..., None].astype(np.float32)))['gt']
+            dict(gt=disc[..., None].astype(np.float32))
+        )['gt']
         assert out.shape == (size, size, 1)
         y, x = (np.mgrid[:size, :size] + 0.5) / scale - 0.5
         expected = 200 / (1 + np.exp((np.hypot(y - 99.5, x - 99.5) - 40) / 4))
@@ -113,7 +120,8 @@ def test_crop_scales_particles_and_their_edges():
     np.random.seed(0)
     crop = RandomSEMCrop(32, scale=(0.6, 1.3))
     assert {crop.transform(dict(gt=disc[:20, :, None]))['gt'].shape for _ in range(20)} == {
-        (32, 32, 1)}
+        (32, 32, 1)
+    }
 
 
 @pytest.mark.parametrize('scale', [(0, 1), (1.2, 0.8), (0.5, float('inf'))])

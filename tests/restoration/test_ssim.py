@@ -35,7 +35,7 @@ def reference(x, y, data_range, size=11, sigma=1.5, contrast_only=False):
     def blur(image):
         return F.conv2d(image, kernel, groups=x.size(1))
 
-    c1, c2 = (0.01 * data_range)**2, (0.03 * data_range)**2
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     a, b = blur(x), blur(y)
     contrast = (2 * (blur(x * y) - a * b) + c2) / (blur(x * x) - a * a + blur(y * y) - b * b + c2)
     luminance = (2 * a * b + c1) / (a * a + b * b + c1)
@@ -57,8 +57,11 @@ def test_constants_have_a_closed_form(dtype, tolerance):
     assert mean_ssim(x, y, 1.0).tolist()[0] == pytest.approx([0.7241854853] * 2, abs=tolerance)
 
 
-@pytest.mark.parametrize('shape', [(1, 1, 11, 11), (2, 3, 75, 12), (3, 1, 64 + 10, 64 + 10),
-                                   (1, 2, 200, 150), (2, 1, 12, 300)], ids=str)
+@pytest.mark.parametrize(
+    'shape',
+    [(1, 1, 11, 11), (2, 3, 75, 12), (3, 1, 64 + 10, 64 + 10), (1, 2, 200, 150), (2, 1, 12, 300)],
+    ids=str,
+)
 @pytest.mark.parametrize('contrast_only', [False, True])
 def test_values_and_both_gradients_equal_the_definition(shape, contrast_only):
     x, y = (torch.rand(shape, dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -66,8 +69,10 @@ def test_values_and_both_gradients_equal_the_definition(shape, contrast_only):
     got = mean_ssim(x, y, 1.0, contrast_only=contrast_only)
     expected = reference(x, y, 1.0, contrast_only=contrast_only)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
-    for a, b in zip(torch.autograd.grad((got * factor).sum(), (x, y)),
-                    torch.autograd.grad((expected * factor).sum(), (x, y))):
+    for a, b in zip(
+        torch.autograd.grad((got * factor).sum(), (x, y)),
+        torch.autograd.grad((expected * factor).sum(), (x, y)),
+    ):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
 
@@ -75,8 +80,12 @@ def test_values_and_both_gradients_equal_the_definition(shape, contrast_only):
 @pytest.mark.parametrize('data_range', [1.0, 255.0, 65535.0])
 def test_other_windows_and_ranges(size, sigma, data_range):
     x, y = (torch.rand(2, 1, 40, 90, dtype=torch.float64) * data_range for _ in range(2))
-    torch.testing.assert_close(mean_ssim(x, y, data_range, size, sigma),
-                               reference(x, y, data_range, size, sigma), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        mean_ssim(x, y, data_range, size, sigma),
+        reference(x, y, data_range, size, sigma),
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def test_results_do_not_depend_on_the_chunks(monkeypatch):
@@ -98,8 +107,9 @@ def test_single_precision_stays_near_double(mean):
     x = (mean + 0.01 * torch.randn(2, 1, 100, 100, dtype=torch.float64)).clamp(0, 1)
     y = (x + 0.01 * torch.randn_like(x)).clamp(0, 1)
     exact, grads = mean_ssim(x, y, 1.0), []
-    torch.testing.assert_close(mean_ssim(x.float(), y.float(), 1.0).double(), exact,
-                               rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        mean_ssim(x.float(), y.float(), 1.0).double(), exact, rtol=0, atol=1e-6
+    )
     for dtype in (torch.float64, torch.float32):
         a = x.to(dtype).requires_grad_()
         grads += torch.autograd.grad(mean_ssim(a, y.to(dtype), 1.0).sum(), a)
@@ -122,13 +132,19 @@ def test_an_image_and_itself_is_one_with_no_gradient():
     assert x.grad.abs().max() < 1e-12
 
 
-@pytest.mark.parametrize('pair', [
-    lambda: (torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)),
-    lambda: (torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)),
-    lambda: (torch.full((1, 1, 32, 32), 0.5), torch.full((1, 1, 32, 32), 0.5)),
-    lambda: (torch.arange(1024.0).view(1, 1, 32, 32) % 2,
-             1 - torch.arange(1024.0).view(1, 1, 32, 32) % 2),
-], ids=['zeros', 'extremes', 'constant', 'anti-correlated'])
+@pytest.mark.parametrize(
+    'pair',
+    [
+        lambda: (torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)),
+        lambda: (torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)),
+        lambda: (torch.full((1, 1, 32, 32), 0.5), torch.full((1, 1, 32, 32), 0.5)),
+        lambda: (
+            torch.arange(1024.0).view(1, 1, 32, 32) % 2,
+            1 - torch.arange(1024.0).view(1, 1, 32, 32) % 2,
+        ),
+    ],
+    ids=['zeros', 'extremes', 'constant', 'anti-correlated'],
+)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_gradients_are_finite_where_there_is_nothing_to_see(pair, dtype):
     x, y = (image.to(dtype) for image in pair())
@@ -148,8 +164,9 @@ def test_nan_is_passed_on_and_not_hidden():
 
 def test_not_contiguous_and_mixed_types():
     x, y = torch.rand(2, 40, 50, 3), torch.rand(2, 3, 40, 50, dtype=torch.float64)
-    torch.testing.assert_close(mean_ssim(x.permute(0, 3, 1, 2), y, 1.0),
-                               reference(x.permute(0, 3, 1, 2).double(), y, 1.0))
+    torch.testing.assert_close(
+        mean_ssim(x.permute(0, 3, 1, 2), y, 1.0), reference(x.permute(0, 3, 1, 2).double(), y, 1.0)
+    )
 
 
 def test_filter_and_its_transpose_are_adjoint():
@@ -159,19 +176,26 @@ def test_filter_and_its_transpose_are_adjoint():
     torch.testing.assert_close(left, (x * spread_strip(y, 11, 1.5)).sum())
 
 
-@pytest.mark.parametrize('kwargs,error,match', [
-    (dict(x=torch.zeros(1, 1, 20, 20).byte()), TypeError, 'pred.*floating-point.*uint8'),
-    (dict(y='image'), TypeError, 'target.*str'),
-    (dict(y=torch.zeros(1, 1, 20, 21)), ValueError, 'one shape'),
-    (dict(x=torch.zeros(20, 20), y=torch.zeros(20, 20)), ValueError, r'\(N, C, H, W\)'),
-    (dict(x=torch.zeros(1, 1, 10, 20), y=torch.zeros(1, 1, 10, 20)), ValueError, 'smaller than'),
-    (dict(x=torch.zeros(0, 1, 20, 20), y=torch.zeros(0, 1, 20, 20)), ValueError, 'nothing'),
-    (dict(window_size=10), ValueError, 'odd'),
-    (dict(sigma=0), ValueError, 'sigma'),
-    (dict(data_range=0), ValueError, 'data_range'),
-    (dict(data_range=math.nan), ValueError, 'data_range'),
-    (dict(border='same'), ValueError, "border.*'same'"),
-])
+@pytest.mark.parametrize(
+    'kwargs,error,match',
+    [
+        (dict(x=torch.zeros(1, 1, 20, 20).byte()), TypeError, 'pred.*floating-point.*uint8'),
+        (dict(y='image'), TypeError, 'target.*str'),
+        (dict(y=torch.zeros(1, 1, 20, 21)), ValueError, 'one shape'),
+        (dict(x=torch.zeros(20, 20), y=torch.zeros(20, 20)), ValueError, r'\(N, C, H, W\)'),
+        (
+            dict(x=torch.zeros(1, 1, 10, 20), y=torch.zeros(1, 1, 10, 20)),
+            ValueError,
+            'smaller than',
+        ),
+        (dict(x=torch.zeros(0, 1, 20, 20), y=torch.zeros(0, 1, 20, 20)), ValueError, 'nothing'),
+        (dict(window_size=10), ValueError, 'odd'),
+        (dict(sigma=0), ValueError, 'sigma'),
+        (dict(data_range=0), ValueError, 'data_range'),
+        (dict(data_range=math.nan), ValueError, 'data_range'),
+        (dict(border='same'), ValueError, "border.*'same'"),
+    ],
+)
 def test_bad_input_is_named(kwargs, error, match):
     kwargs = dict(x=torch.zeros(1, 1, 20, 20), y=torch.zeros(1, 1, 20, 20), data_range=1.0) | kwargs
     with pytest.raises(error, match=match):

@@ -14,8 +14,9 @@ from mmclarity.restoration.losses.window import gaussian_window
 
 def pair(shape=(2, 3, 180, 200), dtype=torch.float64):
     """Smooth random images and noisy copies: similarities well inside (0, 1)."""
-    x = torch.nn.functional.avg_pool2d(torch.rand(shape[0], shape[1], shape[2] + 6, shape[3] + 6,
-                                                  dtype=dtype), 7, 1)
+    x = torch.nn.functional.avg_pool2d(
+        torch.rand(shape[0], shape[1], shape[2] + 6, shape[3] + 6, dtype=dtype), 7, 1
+    )
     return x, (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
 
 
@@ -29,8 +30,14 @@ def test_ssim_equals_scikit_image():
 
     x, y = pair((1, 1, 60, 70))
     expected, full = structural_similarity(
-        x[0, 0].numpy(), y[0, 0].numpy(), data_range=1.0, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False, full=True)
+        x[0, 0].numpy(),
+        y[0, 0].numpy(),
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
     assert 1 - SSIMLoss(1.0)(x, y).item() == pytest.approx(expected, abs=1e-10)
     assert np.isfinite(full).all()
 
@@ -41,21 +48,24 @@ def test_ssim_and_its_gradient_equal_pytorch_msssim_piq_and_torchmetrics():
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     x, y = pair()
-    losses = dict(msssim=SSIMLoss(1.0), piq=SSIMLoss(1.0),
-                  torchmetrics=SSIMLoss(1.0, border='reflect'))
+    losses = dict(
+        msssim=SSIMLoss(1.0), piq=SSIMLoss(1.0), torchmetrics=SSIMLoss(1.0, border='reflect')
+    )
     peers = dict(
         msssim=lambda a: ssim(a, y, data_range=1.0, win=exact_window(3)),
         piq=lambda a: piq.ssim(a.clamp(0, 1), y, data_range=1.0, downsample=False),
         torchmetrics=lambda a: structural_similarity_index_measure(
-            a, y, data_range=1.0, gaussian_kernel=True, sigma=1.5))
+            a, y, data_range=1.0, gaussian_kernel=True, sigma=1.5
+        ),
+    )
     for name, peer in peers.items():
         a = x.clone().requires_grad_()
         loss = losses[name](a, y)
-        grad, = torch.autograd.grad(loss, a)
+        (grad,) = torch.autograd.grad(loss, a)
         b = x.clone().requires_grad_()
         value = 1 - peer(b)
         assert loss.item() == pytest.approx(value.item(), abs=1e-6), name
-        other, = torch.autograd.grad(value, b)
+        (other,) = torch.autograd.grad(value, b)
         assert (grad - other).abs().max() < 1e-6 * max(1e-3, other.abs().max()), name
 
 
@@ -66,14 +76,15 @@ def test_ms_ssim_and_its_gradient_equal_pytorch_msssim_and_piq():
     x, y = pair((2, 3, 176, 192))
     a = x.clone().requires_grad_()
     loss = MSSSIMLoss(1.0)(a, y)
-    grad, = torch.autograd.grad(loss, a)
+    (grad,) = torch.autograd.grad(loss, a)
     b = x.clone().requires_grad_()
     value = 1 - ms_ssim(b, y, data_range=1.0, win=exact_window(3))
-    other, = torch.autograd.grad(value, b)
+    (other,) = torch.autograd.grad(value, b)
     assert loss.item() == pytest.approx(value.item(), abs=1e-7)
     assert (grad - other).abs().max() < 1e-6 * other.abs().max()
     assert loss.item() == pytest.approx(
-        1 - piq.multi_scale_ssim(x, y, data_range=1.0).item(), abs=1e-6)
+        1 - piq.multi_scale_ssim(x, y, data_range=1.0).item(), abs=1e-6
+    )
 
 
 def test_ms_ssim_of_odd_sizes_equals_pytorch_msssim():
@@ -81,14 +92,15 @@ def test_ms_ssim_of_odd_sizes_equals_pytorch_msssim():
 
     x, y = pair((1, 1, 187, 171))
     assert MSSSIMLoss(1.0)(x, y).item() == pytest.approx(
-        1 - ms_ssim(x, y, data_range=1.0, win=exact_window(1)).item(), abs=1e-7)
+        1 - ms_ssim(x, y, data_range=1.0, win=exact_window(1)).item(), abs=1e-7
+    )
 
 
 @pytest.mark.parametrize('build', [SSIMLoss, MSSSIMLoss])
 def test_reductions_and_weight(build):
     x, y = pair((3, 1, 170, 170))
     each = build(1.0, reduction='none')(x, y)
-    assert each.shape == (3, )
+    assert each.shape == (3,)
     torch.testing.assert_close(build(1.0)(x, y), each.mean())
     torch.testing.assert_close(build(1.0, reduction='sum', loss_weight=0.3)(x, y), 0.3 * each.sum())
     torch.testing.assert_close(build(1.0)(x[1:2], y[1:2]), each[1])
@@ -102,7 +114,8 @@ def test_gradients_are_finite_on_degenerate_images(build, images):
         zeros=(torch.zeros(1, 1, 176, 176), torch.zeros(1, 1, 176, 176)),
         constant=(torch.full((1, 1, 176, 176), 0.4), torch.full((1, 1, 176, 176), 0.4)),
         extremes=(torch.zeros(1, 1, 176, 176), torch.ones(1, 1, 176, 176)),
-        **{'anti-correlated': (board[None, None].float(), 1 - board[None, None].float())})[images]
+        **{'anti-correlated': (board[None, None].float(), 1 - board[None, None].float())},
+    )[images]
     x.requires_grad_()
     loss = build(1.0)(x, y)
     loss.backward()
@@ -137,10 +150,17 @@ def test_composite_is_the_sum_of_its_registered_parts():
     x, y = pair((2, 1, 40, 40), torch.float32)
     # Other tests leave mmdet's scope behind, which has an L1Loss of its own.
     with DefaultScope.overwrite_default_scope('mmagic'):
-        loss = MODELS.build(dict(type='CompositeLoss', losses=dict(
-            ssim=dict(type='SSIMLoss', data_range=1.0, loss_weight=0.8),
-            l1=dict(type='L1Loss', loss_weight=0.2), edge=dict(type='EdgeLoss', loss_weight=3.0))))
-    expected = (0.8 * SSIMLoss(1.0)(x, y) + 0.2 * (x - y).abs().mean() + 3 * EdgeLoss()(x, y))
+        loss = MODELS.build(
+            dict(
+                type='CompositeLoss',
+                losses=dict(
+                    ssim=dict(type='SSIMLoss', data_range=1.0, loss_weight=0.8),
+                    l1=dict(type='L1Loss', loss_weight=0.2),
+                    edge=dict(type='EdgeLoss', loss_weight=3.0),
+                ),
+            )
+        )
+    expected = 0.8 * SSIMLoss(1.0)(x, y) + 0.2 * (x - y).abs().mean() + 3 * EdgeLoss()(x, y)
     torch.testing.assert_close(loss(x, y), expected)
     assert list(loss.parts(x, y)) == ['ssim', 'l1', 'edge']
 
@@ -155,21 +175,27 @@ def test_edge_loss_measures_slopes_and_not_levels():
     assert EdgeLoss('sum')(ramp, flat).item() == pytest.approx(10 * 18)
 
 
-@pytest.mark.parametrize('make,error,match', [
-    (lambda: SSIMLoss(), TypeError, 'data_range'),
-    (lambda: SSIMLoss(None), ValueError, 'data_range.*None'),
-    (lambda: SSIMLoss(-1), ValueError, 'data_range'),
-    (lambda: SSIMLoss(True), ValueError, 'data_range'),
-    (lambda: SSIMLoss(math.inf), ValueError, 'data_range'),
-    (lambda: MSSSIMLoss(1.0, reduction='max'), ValueError, 'reduction.*max'),
-    (lambda: MSSSIMLoss(1.0, weights=()), ValueError, 'weights'),
-    (lambda: MSSSIMLoss(1.0)(torch.rand(1, 1, 160, 300), torch.rand(1, 1, 160, 300)),
-     ValueError, 'each side needs 161'),
-    (lambda: CompositeLoss({}), ValueError, 'empty'),
-    (lambda: CompositeLoss(dict(a='L1Loss')), TypeError, r"losses\['a'\]"),
-    (lambda: EdgeLoss('none'), ValueError, 'reduction'),
-    (lambda: EdgeLoss()(torch.rand(1, 1, 2, 9), torch.rand(1, 1, 2, 9)), ValueError, '>= 3'),
-])
+@pytest.mark.parametrize(
+    'make,error,match',
+    [
+        (lambda: SSIMLoss(), TypeError, 'data_range'),
+        (lambda: SSIMLoss(None), ValueError, 'data_range.*None'),
+        (lambda: SSIMLoss(-1), ValueError, 'data_range'),
+        (lambda: SSIMLoss(True), ValueError, 'data_range'),
+        (lambda: SSIMLoss(math.inf), ValueError, 'data_range'),
+        (lambda: MSSSIMLoss(1.0, reduction='max'), ValueError, 'reduction.*max'),
+        (lambda: MSSSIMLoss(1.0, weights=()), ValueError, 'weights'),
+        (
+            lambda: MSSSIMLoss(1.0)(torch.rand(1, 1, 160, 300), torch.rand(1, 1, 160, 300)),
+            ValueError,
+            'each side needs 161',
+        ),
+        (lambda: CompositeLoss({}), ValueError, 'empty'),
+        (lambda: CompositeLoss(dict(a='L1Loss')), TypeError, r"losses\['a'\]"),
+        (lambda: EdgeLoss('none'), ValueError, 'reduction'),
+        (lambda: EdgeLoss()(torch.rand(1, 1, 2, 9), torch.rand(1, 1, 2, 9)), ValueError, '>= 3'),
+    ],
+)
 def test_bad_options_are_named(make, error, match):
     with pytest.raises(error, match=match):
         make()

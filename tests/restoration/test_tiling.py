@@ -1,4 +1,5 @@
 """Tiles: weights, equality with the untiled result, memory."""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -13,23 +14,24 @@ from mmclarity.restoration.tiling import restore_tiled, tile_weights
 
 
 @pytest.mark.parametrize('length', [1, 15, 16, 17, 31, 32, 33, 100, 257])
-@pytest.mark.parametrize(('tile', 'overlap', 'align'),
-                         [(16, 0, 1), (16, 8, 1), (16, 3, 2), (32, 8, 8), (33, 16, 5), (1, 0, 1),
-                          (48, 4, 16)])
+@pytest.mark.parametrize(
+    ('tile', 'overlap', 'align'),
+    [(16, 0, 1), (16, 8, 1), (16, 3, 2), (32, 8, 8), (33, 16, 5), (1, 0, 1), (48, 4, 16)],
+)
 def test_weights_sum_to_one_everywhere(length, tile, overlap, align):
     tiles = tile_weights(length, tile, overlap, align)
     total = np.zeros(length)
     for t in tiles:
         assert t.start % align == 0 and 0 < t.stop - t.start <= tile
         assert (t.weights >= 0).all() and len(t.weights) == t.stop - t.start
-        total[t.start:t.stop] += t.weights
+        total[t.start : t.stop] += t.weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
     assert tiles[0].start == 0 and tiles[-1].stop == length
     for a, b in zip(tiles, tiles[1:]):
         assert a.stop - b.start >= overlap
         # nothing within three eighths of the overlap of a false edge is used
         unused = overlap * 3 // 8
-        assert not a.weights[len(a.weights) - unused:].any() and not b.weights[:unused].any()
+        assert not a.weights[len(a.weights) - unused :].any() and not b.weights[:unused].any()
 
 
 def test_weights_change_gradually():
@@ -37,9 +39,16 @@ def test_weights_change_gradually():
         assert np.abs(np.diff(t.weights)).max() < 0.12
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    ((0, 8, 2), 'at least 1'), ((9, 0, 0), 'at least 1'), ((9, 8, 5), 'half a tile'),
-    ((9, 8, -1), 'half a tile'), ((90, 40, 10, 32), 'stride of the network')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ((0, 8, 2), 'at least 1'),
+        ((9, 0, 0), 'at least 1'),
+        ((9, 8, 5), 'half a tile'),
+        ((9, 8, -1), 'half a tile'),
+        ((90, 40, 10, 32), 'stride of the network'),
+    ],
+)
 def test_sizes_that_do_not_go_together(arguments, message):
     with pytest.raises(ValueError, match=message):
         tile_weights(*arguments)
@@ -71,8 +80,14 @@ def test_equal_to_untiled(shape, batch_size):
 def test_equal_to_untiled_for_a_network_that_pools():
     """Tiles start on the network's own grid: a shifted grid would give other values."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(8),
-                        nn.Conv2d(4, 4, 1), nn.Upsample(scale_factor=8), nn.Conv2d(4, 1, 1)).eval()
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(8),
+        nn.Conv2d(4, 4, 1),
+        nn.Upsample(scale_factor=8),
+        nn.Conv2d(4, 1, 1),
+    ).eval()
     image = np.random.default_rng(0).random((160, 200), np.float32)
     with torch.no_grad():
         whole = net(torch.from_numpy(image)[None, None])[0, 0].numpy()
@@ -87,8 +102,17 @@ def test_memory_maps_integers_and_progress(tmp_path):
     out = np.memmap(tmp_path / 'out', np.float32, 'w+', shape=pixels.shape)
     out[:] = np.nan
     told = []
-    result = restore_tiled(lambda batch: 1 - batch, source, 32, 8, 3, out,
-                           lambda done, total: told.append((done, total)), align=4, scale=255)
+    result = restore_tiled(
+        lambda batch: 1 - batch,
+        source,
+        32,
+        8,
+        3,
+        out,
+        lambda done, total: told.append((done, total)),
+        align=4,
+        scale=255,
+    )
     assert result is out
     np.testing.assert_allclose(out, 1 - pixels / 255, atol=1e-6)
     done, totals = zip(*told)

@@ -1,4 +1,5 @@
 """Spread of restorations, and the particles it makes doubtful."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmclarity.restoration.uncertainty import (
 
 
 def discs(shape, *particles) -> np.ndarray:
-    y, x = np.mgrid[:shape[0], :shape[1]]
+    y, x = np.mgrid[: shape[0], : shape[1]]
     image = np.full(shape, 0.2, np.float32)
     for row, column, radius, contrast in particles:
         image[np.hypot(y - row, x - column) <= radius] += contrast
@@ -25,8 +26,10 @@ def test_mean_and_spread_are_those_of_numpy():
     mean, std = mean_and_spread([lambda m=m: m for m in stack])
     np.testing.assert_allclose(mean, stack.mean(0), atol=1e-6)
     np.testing.assert_allclose(std, stack.std(0, ddof=1), atol=1e-6)
-    for wrong, message in (([lambda: stack[0]], 'at least 2'),
-                           ([lambda: stack[0], lambda: stack[1, :3]], 'do not compare')):
+    for wrong, message in (
+        ([lambda: stack[0]], 'at least 2'),
+        ([lambda: stack[0], lambda: stack[1, :3]], 'do not compare'),
+    ):
         with pytest.raises(ValueError, match=message):
             mean_and_spread(wrong)
 
@@ -38,12 +41,12 @@ def test_mirror_images_are_turned_back():
     def restore(copy):
         assert copy.flags['C_CONTIGUOUS']
         seen.append(copy.copy())
-        return copy ** 2
+        return copy**2
 
     members = augmented(restore, image)
     assert len(members) == 4 and not seen
     for member in members:
-        np.testing.assert_array_equal(member(), image ** 2)
+        np.testing.assert_array_equal(member(), image**2)
     for expected in (image, image[:, ::-1], image[::-1], image[::-1, ::-1]):
         assert any(np.array_equal(expected, copy) for copy in seen)
     # a restorer that does not depend on the side has no spread, one that does has
@@ -72,8 +75,11 @@ def test_noise_is_repeatable_and_spares_the_first_copy():
 def test_a_particle_that_one_of_four_lacks_is_doubtful(radius):
     real, made_up = (30.4, 25.0, radius, 0.5), (30.0, 75.6, radius, 0.5)
     noise = np.random.default_rng(0)
-    members = [discs((60, 100), real, *([made_up] if i else []))
-               + noise.normal(0, 0.01, (60, 100)).astype(np.float32) for i in range(4)]
+    members = [
+        discs((60, 100), real, *([made_up] if i else []))
+        + noise.normal(0, 0.01, (60, 100)).astype(np.float32)
+        for i in range(4)
+    ]
     mean, std = mean_and_spread([lambda m=m: m for m in members])
     found = doubtful_particles(mean, std, np.array([real, made_up]))
     assert found.tolist() == [False, True]
@@ -89,8 +95,11 @@ def test_particles_on_the_edge_outside_and_none():
     assert doubtful_particles(image, std, np.zeros((0, 4))).shape == (0,)
     # one that fills the image has nothing around it to stand out from
     assert doubtful_particles(image, std, np.array([[20, 20, 500, 1]])).tolist() == [True]
-    for wrong, message in ((np.ones((2, 3)), r'\(K, 4\)'), (np.full((1, 4), np.nan), 'finite'),
-                           (np.array([[1, 1, 0, 1]]), 'radii')):
+    for wrong, message in (
+        (np.ones((2, 3)), r'\(K, 4\)'),
+        (np.full((1, 4), np.nan), 'finite'),
+        (np.array([[1, 1, 0, 1]]), 'radii'),
+    ):
         with pytest.raises(ValueError, match=message):
             doubtful_particles(image, std, wrong)
     with pytest.raises(ValueError, match='alike'):
@@ -99,8 +108,9 @@ def test_particles_on_the_edge_outside_and_none():
 
 def test_drawing_marks_red_and_green():
     image = discs((40, 80), (20, 20, 5, 0.5), (20, 60, 5, 0.5))
-    drawn = draw_particles(image, np.array([[20, 20, 5, 1], [20, 60, 5, 1]]),
-                           np.array([False, True]))
+    drawn = draw_particles(
+        image, np.array([[20, 20, 5, 1], [20, 60, 5, 1]]), np.array([False, True])
+    )
     assert drawn.shape == (40, 80, 3) and drawn.dtype == np.uint8
     red = (drawn[..., 2].astype(int) - drawn[..., 1]) > 100
     green = (drawn[..., 1].astype(int) - drawn[..., 2]) > 100

@@ -1,4 +1,5 @@
 """SEMUNet: any size, any option, one image at a time."""
+
 import numpy as np
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_sharpens_as_scipy_in_evaluation_only(size):
     assert torch.equal(net.train()(x), x)
     mirrored = pad_to_multiple(x, 4).numpy()
     blurred = gaussian_filter(mirrored, (0, 0, 1, 1), truncate=3.0, mode='nearest')
-    expected = (x + 0.7 * (x - torch.from_numpy(blurred)[..., :size[0], :size[1]]))
+    expected = x + 0.7 * (x - torch.from_numpy(blurred)[..., : size[0], : size[1]])
     torch.testing.assert_close(net.eval()(x), expected)
     assert net.receptive_radius == tiny().receptive_radius + 3
     with torch.autocast('cpu', torch.bfloat16):
@@ -103,11 +104,19 @@ def test_adaptive_sharpening_as_written_with_scipy():
 
 
 def test_sharpening_reaches_as_far_as_it_says():
-    for options in (dict(amount=1), dict(amount=1, edge=0.1), dict(amount=0, damping=1),
-                    dict(amount=1, edge=0.1, damping=0.5), dict(amount=0)):
+    for options in (
+        dict(amount=1),
+        dict(amount=1, edge=0.1),
+        dict(amount=0, damping=1),
+        dict(amount=1, edge=0.1, damping=0.5),
+        dict(amount=0),
+    ):
         sharpen = Sharpening(**options)
-        x = (torch.rand(1, 1, 101, 101, generator=torch.Generator().manual_seed(0))
-             .double().requires_grad_())
+        x = (
+            torch.rand(1, 1, 101, 101, generator=torch.Generator().manual_seed(0))
+            .double()
+            .requires_grad_()
+        )
         sharpen(x)[0, 0, 50, 50].backward()
         rows = x.grad[0, 0].abs().sum(1).nonzero().ravel()
         assert max(50 - rows.min().item(), rows.max().item() - 50) == sharpen.radius
@@ -119,22 +128,33 @@ def test_faint_structure_fades_and_strong_structure_stays():
     disc = [gaussian_filter(1.0 * (np.hypot(yy - 40, xx - x) < 8), 1.0) for x in (40, 120)]
     image = 0.3 + 0.02 * disc[0] + 0.4 * disc[1]
     out = Sharpening(amount=1.5, edge=0.01, damping=0.6, faint=0.04)(
-        torch.from_numpy(image)[None, None])[0, 0].numpy()
-    slope = [np.abs(np.diff(x[40, column])).max() for x in (image, out)
-             for column in (slice(20, 60), slice(100, 140))]
+        torch.from_numpy(image)[None, None]
+    )[0, 0].numpy()
+    slope = [
+        np.abs(np.diff(x[40, column])).max()
+        for x in (image, out)
+        for column in (slice(20, 60), slice(100, 140))
+    ]
     assert slope[2] < slope[0] and slope[3] > 1.15 * slope[1]
     assert out[40, 120] == pytest.approx(image[40, 120], abs=0.02)
     flat = torch.full((1, 1, 30, 30), 0.37, dtype=torch.float64)
     torch.testing.assert_close(Sharpening(1.5, 0.01, 0.8)(flat), flat)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(sharpen=dict(amount=1, damping=1.1)), 'damping'),
-    (dict(sharpen=dict(amount=1, edge=-1)), 'edge'),
-    (dict(sharpen=dict(amount=1, faint=0)), 'faint'),
-    (dict(sharpen=-0.1), 'sharpen'), (dict(sharpen=float('nan')), 'sharpen'),
-    (dict(upsampling='cubic'), 'upsampling'), (dict(in_channels=2), 'residual'),
-    (dict(base_channels=0), 'at least 1'), (dict(depth=-1), 'depth')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(sharpen=dict(amount=1, damping=1.1)), 'damping'),
+        (dict(sharpen=dict(amount=1, edge=-1)), 'edge'),
+        (dict(sharpen=dict(amount=1, faint=0)), 'faint'),
+        (dict(sharpen=-0.1), 'sharpen'),
+        (dict(sharpen=float('nan')), 'sharpen'),
+        (dict(upsampling='cubic'), 'upsampling'),
+        (dict(in_channels=2), 'residual'),
+        (dict(base_channels=0), 'at least 1'),
+        (dict(depth=-1), 'depth'),
+    ],
+)
 def test_refuses_options(options, message):
     with pytest.raises(ValueError, match=message):
         SEMUNet(**options)
@@ -147,22 +167,38 @@ def test_refuses_shapes(shape):
 
 
 def edit_model():
-    return MODELS.build(dict(
-        type='BaseEditModel', generator=dict(type='SEMUNet', base_channels=4, depth=2),
-        pixel_loss=dict(type='MSELoss'),
-        data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0])))
+    return MODELS.build(
+        dict(
+            type='BaseEditModel',
+            generator=dict(type='SEMUNet', base_channels=4, depth=2),
+            pixel_loss=dict(type='MSELoss'),
+            data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0]),
+        )
+    )
 
 
 def pix2pix():
     norm = dict(type='IN', affine=True)
-    return MODELS.build(dict(
-        type='SEMPix2Pix', default_domain='high', reachable_domains=['high'],
-        related_domains=['high', 'low'],
-        generator=dict(type='UnetGenerator', in_channels=1, out_channels=1, num_down=5,
-                       base_channels=4, norm_cfg=norm),
-        discriminator=dict(type='PatchDiscriminator', in_channels=2, base_channels=4,
-                           norm_cfg=norm),
-        data_preprocessor=dict(type='DataPreprocessor', mean=[127.5], std=[127.5])))
+    return MODELS.build(
+        dict(
+            type='SEMPix2Pix',
+            default_domain='high',
+            reachable_domains=['high'],
+            related_domains=['high', 'low'],
+            generator=dict(
+                type='UnetGenerator',
+                in_channels=1,
+                out_channels=1,
+                num_down=5,
+                base_channels=4,
+                norm_cfg=norm,
+            ),
+            discriminator=dict(
+                type='PatchDiscriminator', in_channels=2, base_channels=4, norm_cfg=norm
+            ),
+            data_preprocessor=dict(type='DataPreprocessor', mean=[127.5], std=[127.5]),
+        )
+    )
 
 
 def test_restore_batch_undoes_the_normalisation():

@@ -33,7 +33,6 @@ def layers(count=3, seed=0):
 
 
 class TestScores:
-
     def test_mean_over_subjects_of_each_correlation(self):
         result = analyse(layers(), [area(), area('IT', 2, seed=2)])
         for column, other in enumerate([rdms(3, seed=1), rdms(2, seed=2)]):
@@ -45,8 +44,9 @@ class TestScores:
 
     def test_square_and_condensed_are_the_same(self):
         square = {name: squareform(row) for name, row in layers().items()}
-        np.testing.assert_array_equal(analyse(square, [area()]).scores,
-                                      analyse(layers(), [area()]).scores)
+        np.testing.assert_array_equal(
+            analyse(square, [area()]).scores, analyse(layers(), [area()]).scores
+        )
 
     @needs_rsa92
     def test_macaque_and_human_it(self):
@@ -54,8 +54,10 @@ class TestScores:
         data = np.load(RSA92)
         sessions = data['hIT_subj_sess'].mean(axis=1)
         human = np.stack([squareform(one, checks=False) for one in sessions])
-        areas = [NeuralArea('group', squareform(data['hIT'], checks=False)[None], None, 'rdms.npz'),
-                 NeuralArea('subjects', human, None, 'rdms.npz')]
+        areas = [
+            NeuralArea('group', squareform(data['hIT'], checks=False)[None], None, 'rdms.npz'),
+            NeuralArea('subjects', human, None, 'rdms.npz'),
+        ]
         result = analyse(dict(mIT=squareform(data['mIT'], checks=False)), areas)
         assert result.scores[0, 0] == pytest.approx(0.439, abs=5e-4)
         ceiling = result.ceilings['subjects']
@@ -73,14 +75,21 @@ class TestScores:
     def test_scalars(self):
         found = analyse(layers(2), [area(), area('IT', 1)], baseline_rdms=layers(2, 5)).scalars()
         assert set(found) == {
-            'rsa/V1/conv0', 'rsa/V1/conv1', 'rsa/V1/conv0/untrained', 'rsa/V1/conv1/untrained',
-            'rsa/V1/ceiling_lower', 'rsa/V1/ceiling_upper', 'rsa/IT/conv0', 'rsa/IT/conv1',
-            'rsa/IT/conv0/untrained', 'rsa/IT/conv1/untrained'}
+            'rsa/V1/conv0',
+            'rsa/V1/conv1',
+            'rsa/V1/conv0/untrained',
+            'rsa/V1/conv1/untrained',
+            'rsa/V1/ceiling_lower',
+            'rsa/V1/ceiling_upper',
+            'rsa/IT/conv0',
+            'rsa/IT/conv1',
+            'rsa/IT/conv0/untrained',
+            'rsa/IT/conv1/untrained',
+        }
         assert all(isinstance(value, float) and math.isfinite(value) for value in found.values())
 
 
 class TestInference:
-
     def test_q_is_benjamini_hochberg_over_layers_and_areas(self):
         settings = RSASettings(permutations=49)
         result = analyse(layers(4), [area(), area('IT', seed=2)], settings, layers(4, 9))
@@ -135,11 +144,17 @@ class TestInference:
 
 
 class TestRefusals:
-
-    @pytest.mark.parametrize('options, message', [
-        (dict(metric='manhattan'), 'manhattan.*correlation'), (dict(method='r'), 'spearman'),
-        (dict(pooling='median'), 'rank, mean'), (dict(bootstrap_over='trials'), 'both'),
-        (dict(bootstraps=-1), 'bootstraps must be 0 or more'), (dict(level=95), 'between 0 and 1')])
+    @pytest.mark.parametrize(
+        'options, message',
+        [
+            (dict(metric='manhattan'), 'manhattan.*correlation'),
+            (dict(method='r'), 'spearman'),
+            (dict(pooling='median'), 'rank, mean'),
+            (dict(bootstrap_over='trials'), 'both'),
+            (dict(bootstraps=-1), 'bootstraps must be 0 or more'),
+            (dict(level=95), 'between 0 and 1'),
+        ],
+    )
     def test_settings(self, options, message):
         with pytest.raises(ValueError, match=message):
             RSASettings(**options)
@@ -160,8 +175,11 @@ class TestRefusals:
 
     def test_sizes(self):
         small = NeuralArea('IT', np.random.default_rng(0).random((2, 28)), None, 'it.mat')
-        with pytest.raises(ValueError, match=r"'IT' \(it.mat\) has 8 stimuli but the layers have "
-                           '10'):
+        with pytest.raises(
+            ValueError,
+            match=r"'IT' \(it.mat\) has 8 stimuli but the layers have "
+            '10',
+        ):
             analyse(layers(), [area(), small])
         with pytest.raises(ValueError, match='conv0: 10.*odd: 8'):
             analyse(dict(layers(), odd=np.arange(28.0)), [area()])
@@ -195,17 +213,22 @@ class Images:
 
     def batches(self, batch_size):
         for i in range(0, len(self.ids), batch_size):
-            yield self.ids[i:i + batch_size], self.images[i:i + batch_size]
+            yield self.ids[i : i + batch_size], self.images[i : i + batch_size]
 
 
 def small_network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5),
-                         nn.Flatten(), nn.Linear(144, 5))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(144, 5),
+    )
 
 
 class TestNetworkRdms:
-
     @pytest.mark.parametrize('batch_size', [1, 3, 100])
     def test_against_numpy(self, batch_size):
         model, stimuli = small_network().train(), Images()
@@ -244,7 +267,6 @@ class TestNetworkRdms:
 
 
 class TestRandomTwin:
-
     def test_same_seed_same_twin_and_nothing_else_changes(self):
         model = small_network().train()
         before = {name: value.clone() for name, value in model.state_dict().items()}

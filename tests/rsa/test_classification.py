@@ -21,8 +21,13 @@ def test_small_alexnet_has_torchvisions_layers():
 
 
 def test_classifier_modes():
-    model = MODELS.build(dict(type='TorchvisionClassifier', num_classes=4,
-                              network=dict(type='SmallAlexNet', width=0.1))).eval()
+    model = MODELS.build(
+        dict(
+            type='TorchvisionClassifier',
+            num_classes=4,
+            network=dict(type='SmallAlexNet', width=0.1),
+        )
+    ).eval()
     data = dict(inputs=[torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)] * 2, labels=[1, 3])
     batch = model.data_preprocessor(data)
     assert batch['inputs'].dtype == torch.float32 and batch['labels'].tolist() == [1, 3]
@@ -37,8 +42,9 @@ def test_classifier_modes():
 
 
 def test_preprocessing_is_understood_by_the_analysis():
-    mean, std, bgr = preprocessing(MODELS.build(dict(type='RGBPreprocessor', mean=(0.1, 0.2, 0.3),
-                                                     std=(0.4, 0.5, 0.6))))
+    mean, std, bgr = preprocessing(
+        MODELS.build(dict(type='RGBPreprocessor', mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)))
+    )
     assert mean == pytest.approx((0.1, 0.2, 0.3)) and std == pytest.approx((0.4, 0.5, 0.6))
     assert bgr is False
 
@@ -46,9 +52,12 @@ def test_preprocessing_is_understood_by_the_analysis():
 def test_image_folder(tmp_path):
     for name, value in (('cat', 10), ('dog', 200)):
         (tmp_path / 'val' / name).mkdir(parents=True)
-        Image.new('RGB', (90, 70), (value, ) * 3).save(tmp_path / 'val' / name / 'a.png')
-    data = DATASETS.build(dict(type='ImageFolderDataset', data_root=str(tmp_path), split='val',
-                               crop_size=32, resize=40))
+        Image.new('RGB', (90, 70), (value,) * 3).save(tmp_path / 'val' / name / 'a.png')
+    data = DATASETS.build(
+        dict(
+            type='ImageFolderDataset', data_root=str(tmp_path), split='val', crop_size=32, resize=40
+        )
+    )
     assert len(data) == 2 and data.metainfo['classes'] == ('cat', 'dog')
     item = data[1]
     assert item['labels'] == 1 and item['inputs'].shape == (3, 32, 32)
@@ -61,10 +70,12 @@ def test_top_k():
     metric = METRICS.build(dict(type='TopKAccuracy', topk=(1, 2)))
     scores = torch.tensor([[3.0, 2, 1], [1, 3, 2], [1, 2, 3]])
     metric.process(None, [dict(scores=s, label=0) for s in scores])
-    assert metric.evaluate(3) == {'accuracy/top1': pytest.approx(100 / 3),
-                                  'accuracy/top2': pytest.approx(100 / 3)}
+    assert metric.evaluate(3) == {
+        'accuracy/top1': pytest.approx(100 / 3),
+        'accuracy/top2': pytest.approx(100 / 3),
+    }
     with pytest.raises(ValueError, match='topk'):
-        METRICS.build(dict(type='TopKAccuracy', topk=(0, )))
+        METRICS.build(dict(type='TopKAccuracy', topk=(0,)))
 
 
 @pytest.mark.parametrize('surface', SURFACES)
@@ -81,8 +92,11 @@ def test_parts_of_a_photograph_are_disjoint_and_large_enough(surface):
 def test_the_same_seed_gives_the_same_files(tmp_path):
     for name in ('a', 'b'):
         make_surfaces(tmp_path / name, train=1, val=1, stimuli=2, seed=3)
-    files = sorted(p.relative_to(tmp_path / 'a') for p in (tmp_path / 'a').rglob('*')
-                   if p.suffix in ('.png', '.csv'))
+    files = sorted(
+        p.relative_to(tmp_path / 'a')
+        for p in (tmp_path / 'a').rglob('*')
+        if p.suffix in ('.png', '.csv')
+    )
     assert len(files) == 8 * 2 + 16 + 1
     for file in files:
         assert (tmp_path / 'a' / file).read_bytes() == (tmp_path / 'b' / file).read_bytes()

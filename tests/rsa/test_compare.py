@@ -83,8 +83,9 @@ def test_ranks_equal_scipys(kind, length):
 
 @pytest.mark.parametrize('length', [2, 3, 8, 9, 64, 65, 512, 513, 1000, 4097])
 def test_inversions_equal_counting_all_pairs(length):
-    rows = np.stack([RNG.permutation(length) for _ in range(4)]
-                    + [np.arange(length), np.arange(length)[::-1]])
+    rows = np.stack(
+        [RNG.permutation(length) for _ in range(4)] + [np.arange(length), np.arange(length)[::-1]]
+    )
     expected = [int(np.triu(row[:, None] > row, 1).sum()) for row in rows]
     assert [inversions(row) for row in rows] == expected
 
@@ -104,8 +105,11 @@ def test_unknown_pairs_are_left_out_on_both_sides_and_reported():
     for method in METHODS:
         with pytest.warns(UserWarning, match='2 of 45 pairs are NaN'):
             got = compare_rdms(a, b, method)
-        expected = tau_a(a[:, keep], b[:, keep]) if method == 'kendall' else \
-            prepare(a[:, keep], method) @ prepare(b[:, keep], method).T
+        expected = (
+            tau_a(a[:, keep], b[:, keep])
+            if method == 'kendall'
+            else prepare(a[:, keep], method) @ prepare(b[:, keep], method).T
+        )
         np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
@@ -122,16 +126,18 @@ def test_constant_rdms_have_no_similarity(method):
 @pytest.mark.parametrize('method', ['pearson', 'spearman'])
 def test_nearly_constant_rdms_keep_their_digits(method):
     a, b = RNG.random((1, 300)), RNG.random((1, 300))
-    np.testing.assert_allclose(compare_rdms(1e5 + 1e-3 * a, b, method), compare_rdms(a, b, method),
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        compare_rdms(1e5 + 1e-3 * a, b, method), compare_rdms(a, b, method), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize('method', ['pearson', 'cosine'])
 @pytest.mark.parametrize('scale', [1e-300, 1e-160, 1e160, 1e300])
 def test_huge_and_tiny_values_have_squares_too(method, scale):
     a, b = RNG.random((2, 45)), RNG.random((3, 45))
-    np.testing.assert_allclose(compare_rdms(a * scale, b, method), compare_rdms(a, b, method),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        compare_rdms(a * scale, b, method), compare_rdms(a, b, method), atol=1e-12
+    )
 
 
 @pytest.mark.filterwarnings('error')
@@ -143,12 +149,15 @@ def test_infinite_entries_are_named_without_other_warnings(method):
         compare_rdms(RNG.random(45), b, method)
 
 
-@pytest.mark.parametrize('a,b,method,match', [
-    (np.ones(3), np.ones(6), 'spearman', 'a has 3 stimuli, b 4'),
-    (np.ones(3), np.ones(3), 'tau', "'tau' is unknown"),
-    (np.full(3, math.nan), np.ones(3), 'pearson', '0 of 3 pairs are known'),
-    (np.ones(4), np.ones(3), 'pearson', 'a has shape'),
-])
+@pytest.mark.parametrize(
+    'a,b,method,match',
+    [
+        (np.ones(3), np.ones(6), 'spearman', 'a has 3 stimuli, b 4'),
+        (np.ones(3), np.ones(3), 'tau', "'tau' is unknown"),
+        (np.full(3, math.nan), np.ones(3), 'pearson', '0 of 3 pairs are known'),
+        (np.ones(4), np.ones(3), 'pearson', 'a has shape'),
+    ],
+)
 def test_bad_input_is_named(a, b, method, match):
     with pytest.raises(ValueError, match=match):
         compare_rdms(a, b, method)

@@ -18,13 +18,13 @@ def test_pair_equals_its_definition():
     f, angle, cycles, aspect = 0.125, 0.6, 0.56, 0.5
     even, odd = gabor_pair(f, angle, cycles, aspect).double()
     radius = even.size(0) // 2
-    assert even.shape == (2 * radius + 1, ) * 2 and radius >= 3 * cycles / f / aspect
+    assert even.shape == (2 * radius + 1,) * 2 and radius >= 3 * cycles / f / aspect
     values = []
     for y in range(-radius, radius + 1):
         for x in range(-radius, radius + 1):
             across = x * math.cos(angle) + y * math.sin(angle)
             along = -x * math.sin(angle) + y * math.cos(angle)
-            envelope = math.exp(-(across**2 + aspect**2 * along**2) / (2 * (cycles / f)**2))
+            envelope = math.exp(-(across**2 + aspect**2 * along**2) / (2 * (cycles / f) ** 2))
             values.append(envelope * math.sin(2 * math.pi * f * across))
     expected = torch.tensor(values, dtype=torch.float64)
     torch.testing.assert_close(odd.flatten(), expected / expected.norm(), atol=1e-6, rtol=0)
@@ -44,7 +44,7 @@ def test_cells_prefer_their_orientation_and_frequency(preferred, scale):
 
 
 def test_complex_cells_ignore_phase_and_simple_cells_do_not():
-    model = GaborV1(frequencies=(1 / 8, ), orientations=4, pool=1)
+    model = GaborV1(frequencies=(1 / 8,), orientations=4, pool=1)
     responses = {name: [] for name in ('simple', 'complex')}
     for phase in torch.arange(0, 2 * math.pi, math.pi / 6).tolist():
         recorder = FeatureRecorder(model, list(responses))
@@ -75,11 +75,19 @@ def test_shape_and_colour():
     torch.testing.assert_close(model(grey.expand(-1, 3, -1, -1)), out, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('make', [
-    lambda: GaborV1(frequencies=(0.6, )), lambda: GaborV1(frequencies=()),
-    lambda: GaborV1(orientations=0), lambda: GaborV1(pool=0), lambda: GaborV1(semi_saturation=0),
-    lambda: GaborV1()(torch.rand(1, 2, 32, 32)), lambda: GaborV1()(torch.rand(3, 32, 32)),
-    lambda: GaborV1()(torch.rand(1, 1, 4, 32))])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: GaborV1(frequencies=(0.6,)),
+        lambda: GaborV1(frequencies=()),
+        lambda: GaborV1(orientations=0),
+        lambda: GaborV1(pool=0),
+        lambda: GaborV1(semi_saturation=0),
+        lambda: GaborV1()(torch.rand(1, 2, 32, 32)),
+        lambda: GaborV1()(torch.rand(3, 32, 32)),
+        lambda: GaborV1()(torch.rand(1, 1, 4, 32)),
+    ],
+)
 def test_bad_options(make):
     with pytest.raises(ValueError):
         make()

@@ -32,13 +32,18 @@ def data(tmp_path_factory):
 
 def config(data, work_dir, hooks=(), epochs=2):
     cfg = Config.fromfile(REPO / 'configs' / 'alexnet_surfaces_rsa.py')
-    cfg.merge_from_dict(dict(
-        work_dir=str(work_dir), log_level='WARNING', train_cfg=dict(max_epochs=epochs),
-        model=dict(network=dict(width=0.1, hidden=16)), train_dataloader=dict(
-            batch_size=8, dataset=dict(data_root=str(data))),
-        val_dataloader=dict(dataset=dict(data_root=str(data))),
-        # Not numpy's random numbers: a runner seeds them, and names would repeat.
-        experiment_name=f'{work_dir.name}_{uuid.uuid4().hex}'))
+    cfg.merge_from_dict(
+        dict(
+            work_dir=str(work_dir),
+            log_level='WARNING',
+            train_cfg=dict(max_epochs=epochs),
+            model=dict(network=dict(width=0.1, hidden=16)),
+            train_dataloader=dict(batch_size=8, dataset=dict(data_root=str(data))),
+            val_dataloader=dict(dataset=dict(data_root=str(data))),
+            # Not numpy's random numbers: a runner seeds them, and names would repeat.
+            experiment_name=f'{work_dir.name}_{uuid.uuid4().hex}',
+        )
+    )
     # mmengine keeps one visualiser a name in a process.
     cfg.visualizer.name = cfg.experiment_name
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
@@ -47,14 +52,25 @@ def config(data, work_dir, hooks=(), epochs=2):
 
 
 def hook(data, **kwargs):
-    return dict(dict(
-        type='RSAHook', stimuli=str(data / 'stimuli'), manifest=str(data / 'stimuli/manifest.csv'),
-        neural=dict(V1=f'{data}/v1.npz:complex'), layers=LAYERS, figures='none'), **kwargs)
+    return dict(
+        dict(
+            type='RSAHook',
+            stimuli=str(data / 'stimuli'),
+            manifest=str(data / 'stimuli/manifest.csv'),
+            neural=dict(V1=f'{data}/v1.npz:complex'),
+            layers=LAYERS,
+            figures='none',
+        ),
+        **kwargs,
+    )
 
 
 def losses(work_dir):
-    lines = [json.loads(line) for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
-             for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
     return [line['loss'] for line in lines if 'loss' in line], lines
 
 
@@ -118,22 +134,32 @@ def test_shuffled_recordings_are_realigned_and_other_ids_refused(data, tmp_path)
             train(config(data, tmp_path / name, [bad]))
 
 
-@pytest.mark.parametrize('kwargs,error,match', [
-    (dict(layers=['network.features.20']), KeyError, 'nearest names'),
-    (dict(stimuli='nowhere'), FileNotFoundError, 'nowhere'),
-    (dict(neural=dict(V1='gone.npz:V1')), FileNotFoundError, 'gone.npz'),
-    (dict(neural=dict(V1=dict(kind='rdm'))), ValueError, 'names no file'),
-    (dict(module='backbone'), ValueError, "no module 'backbone'; its parts are"),
-])
+@pytest.mark.parametrize(
+    'kwargs,error,match',
+    [
+        (dict(layers=['network.features.20']), KeyError, 'nearest names'),
+        (dict(stimuli='nowhere'), FileNotFoundError, 'nowhere'),
+        (dict(neural=dict(V1='gone.npz:V1')), FileNotFoundError, 'gone.npz'),
+        (dict(neural=dict(V1=dict(kind='rdm'))), ValueError, 'names no file'),
+        (dict(module='backbone'), ValueError, "no module 'backbone'; its parts are"),
+    ],
+)
 def test_what_is_wrong_is_said_before_training(data, tmp_path, kwargs, error, match):
     with pytest.raises(error, match=match):
         train(config(data, tmp_path, [hook(data, **kwargs)]))
     assert not losses(tmp_path)[0]
 
 
-@pytest.mark.parametrize('kwargs,error', [
-    (dict(interval=0), ValueError), (dict(figures='all'), ValueError), (dict(neural={}), TypeError),
-    (dict(metric='l2'), ValueError), (dict(method='r'), ValueError)])
+@pytest.mark.parametrize(
+    'kwargs,error',
+    [
+        (dict(interval=0), ValueError),
+        (dict(figures='all'), ValueError),
+        (dict(neural={}), TypeError),
+        (dict(metric='l2'), ValueError),
+        (dict(method='r'), ValueError),
+    ],
+)
 def test_bad_options(data, kwargs, error):
     options = hook(data, **kwargs)
     options.pop('type')
@@ -170,9 +196,16 @@ def test_by_iteration_and_resumed(data, tmp_path):
     assert sorted(hooked.results) == [0, 3, 6]
 
 
-@pytest.mark.parametrize('change,what', [
-    ('stimuli', 'stimuli, areas'), ('layers', 'layers'), ('metric', 'metric'),
-    ('method', 'method'), ('recordings', 'recordings')])
+@pytest.mark.parametrize(
+    'change,what',
+    [
+        ('stimuli', 'stimuli, areas'),
+        ('layers', 'layers'),
+        ('metric', 'metric'),
+        ('method', 'method'),
+        ('recordings', 'recordings'),
+    ],
+)
 def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, caplog, change, what):
     """Left out with a warning; the training and its figures go on."""
     with np.load(data / 'v1.npz') as file:
@@ -181,11 +214,16 @@ def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, capl
     make_surfaces(other, train=1, val=1, stimuli=2)
     np.savez(tmp_path / 'noise.npz', v1=np.random.default_rng(0).random(responses.shape), ids=ids)
     new = dict(
-        stimuli=dict(stimuli=str(other / 'stimuli'), manifest=str(other / 'stimuli/manifest.csv'),
-                     neural=dict(other=f'{other}/v1.npz:complex')),
-        layers=dict(layers=LAYERS[:1]), metric=dict(metric='euclidean'),
+        stimuli=dict(
+            stimuli=str(other / 'stimuli'),
+            manifest=str(other / 'stimuli/manifest.csv'),
+            neural=dict(other=f'{other}/v1.npz:complex'),
+        ),
+        layers=dict(layers=LAYERS[:1]),
+        metric=dict(metric='euclidean'),
         method=dict(method='pearson'),
-        recordings=dict(neural=dict(V1=f'{tmp_path}/noise.npz:v1')))[change]
+        recordings=dict(neural=dict(V1=f'{tmp_path}/noise.npz:v1')),
+    )[change]
     work_dir = tmp_path / 'run'
     train(config(data, work_dir, [hook(data)], epochs=1))
     cfg = config(data, work_dir, [hook(data, figures='end', **new)], epochs=2)
@@ -212,15 +250,29 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
     scenes, config = tmp_path / 'murky', REPO / 'configs' / 'lambda_frcnn_murky_rsa.py'
     env = dict(os.environ, OMP_NUM_THREADS='1')
     for command in (
-            ['tools/dataset_converters/make_murky.py', scenes, '--train', '8', '--val', '2'],
-            ['tools/train.py', config, '--work-dir', tmp_path, '--cfg-options',
-             f'data_root={scenes}/', 'train_cfg.max_epochs=1',
-             f'custom_hooks.2.stimuli={data}/stimuli',
-             f'custom_hooks.2.manifest={data}/stimuli/manifest.csv',
-             f'custom_hooks.2.neural.V1_simple={data}/v1.npz:simple',
-             f'custom_hooks.2.neural.V1_complex={data}/v1.npz:complex']):
-        done = subprocess.run([sys.executable, *map(str, command)], cwd=REPO, env=env, text=True,
-                              capture_output=True, timeout=240)
+        ['tools/dataset_converters/make_murky.py', scenes, '--train', '8', '--val', '2'],
+        [
+            'tools/train.py',
+            config,
+            '--work-dir',
+            tmp_path,
+            '--cfg-options',
+            f'data_root={scenes}/',
+            'train_cfg.max_epochs=1',
+            f'custom_hooks.2.stimuli={data}/stimuli',
+            f'custom_hooks.2.manifest={data}/stimuli/manifest.csv',
+            f'custom_hooks.2.neural.V1_simple={data}/v1.npz:simple',
+            f'custom_hooks.2.neural.V1_complex={data}/v1.npz:complex',
+        ],
+    ):
+        done = subprocess.run(
+            [sys.executable, *map(str, command)],
+            cwd=REPO,
+            env=env,
+            text=True,
+            capture_output=True,
+            timeout=240,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     result = report.load_npz(tmp_path / 'rsa' / 'epoch_1.npz')
     assert result.layers == ['backbone.relu'] + [f'backbone.layer{i}' for i in (1, 2, 3)]
@@ -231,9 +283,17 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
         model = MODELS.build(Config.fromfile(config).model)
     model = random_twin(model, 0)
     preprocessor = model.data_preprocessor
-    images = torch.cat([batch for _, batch in StimulusSet.from_folder(
-        data / 'stimuli', manifest=data / 'stimuli' / 'manifest.csv', mean=(0, ) * 3,
-        std=(1 / 255, ) * 3).batches(8)])
+    images = torch.cat(
+        [
+            batch
+            for _, batch in StimulusSet.from_folder(
+                data / 'stimuli',
+                manifest=data / 'stimuli' / 'manifest.csv',
+                mean=(0,) * 3,
+                std=(1 / 255,) * 3,
+            ).batches(8)
+        ]
+    )
     with torch.no_grad():
         # Grey images: the order of the channels is only in the mean and the deviation.
         shown = (images - preprocessor.mean) / preprocessor.std
@@ -244,20 +304,41 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
 @pytest.mark.slow
 def test_two_processes_end_with_one_analysis(data, tmp_path):
     """The first works, the second waits; a fault before training ends both."""
-    options = [f'data_root={data}/', f'custom_hooks.1.stimuli={data}/stimuli',
-               f'custom_hooks.1.manifest={data}/stimuli/manifest.csv',
-               f'custom_hooks.1.neural.V1_simple={data}/v1.npz:simple',
-               f'custom_hooks.1.neural.V1_complex={data}/v1.npz:complex',
-               'train_cfg.max_epochs=1', 'model.network.width=0.1', 'train_dataloader.batch_size=4']
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
-               '--master_port=29641', str(REPO / 'tools' / 'train.py'),
-               str(REPO / 'configs' / 'alexnet_surfaces_rsa.py'), '--launcher', 'pytorch',
-               '--work-dir', str(tmp_path), '--cfg-options']
+    options = [
+        f'data_root={data}/',
+        f'custom_hooks.1.stimuli={data}/stimuli',
+        f'custom_hooks.1.manifest={data}/stimuli/manifest.csv',
+        f'custom_hooks.1.neural.V1_simple={data}/v1.npz:simple',
+        f'custom_hooks.1.neural.V1_complex={data}/v1.npz:complex',
+        'train_cfg.max_epochs=1',
+        'model.network.width=0.1',
+        'train_dataloader.batch_size=4',
+    ]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        '--master_port=29641',
+        str(REPO / 'tools' / 'train.py'),
+        str(REPO / 'configs' / 'alexnet_surfaces_rsa.py'),
+        '--launcher',
+        'pytorch',
+        '--work-dir',
+        str(tmp_path),
+        '--cfg-options',
+    ]
     env = dict(os.environ, OMP_NUM_THREADS='1')
-    done = subprocess.run([*command, *options], env=env, capture_output=True, text=True,
-                          timeout=240)
+    done = subprocess.run(
+        [*command, *options], env=env, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'rsa' / 'epoch_1.npz').is_file()
-    done = subprocess.run([*command, *options, 'custom_hooks.1.neural.V1_simple=gone.npz:x'],
-                          env=env, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        [*command, *options, 'custom_hooks.1.neural.V1_simple=gone.npz:x'],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode != 0 and 'gone.npz' in done.stderr + done.stdout

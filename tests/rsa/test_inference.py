@@ -26,7 +26,6 @@ def stacks(subjects=5, models=3, tied=False, seed=0):
 
 
 class TestCeiling:
-
     @every_method
     @pytest.mark.parametrize('tied', [False, True])
     def test_equal_to_rsatoolbox(self, method, tied):
@@ -49,8 +48,12 @@ class TestCeiling:
         subjects = stacks()[1] + stacks(1, 1, seed=3)[0]
         got = noise_ceiling(subjects, 'pearson', pooling='mean')
         upper = np.mean([np.corrcoef(subjects.mean(0), s)[0, 1] for s in subjects])
-        lower = np.mean([np.corrcoef(np.delete(subjects, i, 0).mean(0), s)[0, 1]
-                         for i, s in enumerate(subjects)])
+        lower = np.mean(
+            [
+                np.corrcoef(np.delete(subjects, i, 0).mean(0), s)[0, 1]
+                for i, s in enumerate(subjects)
+            ]
+        )
         assert (got.lower, got.upper) == pytest.approx((lower, upper))
 
     def test_one_subject_has_none(self):
@@ -87,7 +90,6 @@ def resampled(models, subjects, stimuli, people, method):
 
 
 class TestBootstrap:
-
     @every_method
     @pytest.mark.parametrize('over', ['stimuli', 'subjects', 'both'])
     @pytest.mark.parametrize('tied', [False, True])
@@ -107,16 +109,21 @@ class TestBootstrap:
         people = drawn[-1] if over != 'stimuli' else np.ones((5, 5), int)
         for k in range(5):
             scores, ceiling = resampled(
-                models, subjects, np.repeat(np.arange(STIMULI), stimuli[k]),
-                np.repeat(np.arange(5), people[k]), method)
+                models,
+                subjects,
+                np.repeat(np.arange(STIMULI), stimuli[k]),
+                np.repeat(np.arange(5), people[k]),
+                method,
+            )
             np.testing.assert_allclose(got.samples[k], scores, atol=1e-10)
             np.testing.assert_allclose(got.ceilings[k], ceiling, atol=1e-10)
         np.testing.assert_allclose(got.observed, compare_rdms(models, subjects, method).mean(1))
 
     def test_draws_are_with_replacement_and_repeatable(self):
         models, subjects = stacks()
-        first, same, other = (bootstrap(models, subjects, seed=seed, num_samples=40)
-                              for seed in (3, 3, 4))
+        first, same, other = (
+            bootstrap(models, subjects, seed=seed, num_samples=40) for seed in (3, 3, 4)
+        )
         np.testing.assert_array_equal(first.samples, same.samples)
         assert not np.array_equal(first.samples, other.samples)
 
@@ -138,7 +145,8 @@ class TestBootstrap:
         low, high = got.interval()[0]
         assert low < got.observed[0] < high and high - low < 0.1
         assert got.standard_error[0] == pytest.approx(
-            compare_rdms(truth, subjects)[0].std() / math.sqrt(40), rel=0.15)
+            compare_rdms(truth, subjects)[0].std() / math.sqrt(40), rel=0.15
+        )
 
     def test_paired_differences(self):
         models, subjects = stacks(8)
@@ -165,16 +173,20 @@ class TestBootstrap:
         with pytest.raises(ValueError, match='one subject'):
             bootstrap(*stacks(1), over='both')
 
-    @pytest.mark.parametrize('kwargs,match', [
-        (dict(over='layers'), 'over must be'), (dict(num_samples=0), 'num_samples'),
-        (dict(method='r'), 'method')])
+    @pytest.mark.parametrize(
+        'kwargs,match',
+        [
+            (dict(over='layers'), 'over must be'),
+            (dict(num_samples=0), 'num_samples'),
+            (dict(method='r'), 'method'),
+        ],
+    )
     def test_bad_options(self, kwargs, match):
         with pytest.raises(ValueError, match=match):
             bootstrap(*stacks(), **kwargs)
 
 
 class TestPermutations:
-
     @every_method
     def test_p_equals_shuffling_squares(self, method):
         models, subjects = stacks()
@@ -192,8 +204,7 @@ class TestPermutations:
 
     def test_p_is_even_where_there_is_nothing(self):
         rng = np.random.default_rng(0)
-        p = permutation_test(rng.random((200, PAIRS)), rng.random((3, PAIRS)),
-                             num_permutations=99)
+        p = permutation_test(rng.random((200, PAIRS)), rng.random((3, PAIRS)), num_permutations=99)
         assert 0.4 < p.mean() < 0.6 and (p <= 0.05).mean() < 0.12
 
     def test_constant_models_have_none(self):
@@ -210,12 +221,10 @@ class TestPermutations:
 
 
 class TestFdr:
-
-    @pytest.mark.parametrize('shape', [(1, ), (7, ), (4, 5)])
+    @pytest.mark.parametrize('shape', [(1,), (7,), (4, 5)])
     def test_equal_to_scipy(self, shape):
-        p = np.random.default_rng(0).random(shape)**3
-        np.testing.assert_allclose(fdr(p),
-                                   false_discovery_control(p, axis=None).reshape(shape))
+        p = np.random.default_rng(0).random(shape) ** 3
+        np.testing.assert_allclose(fdr(p), false_discovery_control(p, axis=None).reshape(shape))
         if len(shape) == 2:
             np.testing.assert_allclose(fdr(p, axis=1), false_discovery_control(p, axis=1))
 

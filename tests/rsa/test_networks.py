@@ -30,7 +30,6 @@ def config(tmp_path):
 
 
 class TestNames:
-
     def test_random_torchvision_network(self):
         found = networks.load('squeezenet1_1', 'none')
         assert not found.model.training and found.mean == networks.IMAGENET_MEAN
@@ -46,7 +45,7 @@ class TestNames:
         seen = []
         found.model.blocks[6].register_forward_hook(lambda *args: seen.append(args[2]))
         with torch.no_grad():
-            expected, = EfficientNetLite0(out_indices=(4, )).eval()(image)
+            (expected,) = EfficientNetLite0(out_indices=(4,)).eval()(image)
             found.model(image)
         torch.testing.assert_close(seen[0], expected)
         assert set(found.layers) <= set(dict(found.model.named_modules()))
@@ -60,13 +59,14 @@ class TestNames:
 
 
 class TestWeights:
-
     def test_bare_and_wrapped(self, tmp_path):
         model = networks.load('squeezenet1_1', 'none').model
         state = model.state_dict()
         torch.save(state, tmp_path / 'a.pth')
-        torch.save(dict(state_dict={f'module.{k}': v for k, v in state.items()}, epoch=3),
-                   tmp_path / 'b.pth')
+        torch.save(
+            dict(state_dict={f'module.{k}': v for k, v in state.items()}, epoch=3),
+            tmp_path / 'b.pth',
+        )
         for name in ('a.pth', 'b.pth'):
             again = networks.load('squeezenet1_1', str(tmp_path / name)).model
             assert all(torch.equal(state[k], v) for k, v in again.state_dict().items())
@@ -92,12 +92,16 @@ class TestWeights:
 
 
 class TestConfigs:
-
     def test_detector(self, config, tmp_path):
         found = networks.load(config, 'none')
         assert found.module == 'backbone' and found.name == 'small'
-        assert found.layers == ['backbone.conv1', 'backbone.layer1.0', 'backbone.layer1.1',
-                                'backbone.layer2.0', 'backbone.layer2.1']
+        assert found.layers == [
+            'backbone.conv1',
+            'backbone.layer1.0',
+            'backbone.layer1.1',
+            'backbone.layer2.0',
+            'backbone.layer2.1',
+        ]
         torch.save(dict(state_dict=found.model.state_dict()), tmp_path / 'a.pth')
         again = networks.load(config, str(tmp_path / 'a.pth'))
         image = torch.randn(1, 3, 32, 32)
@@ -134,19 +138,26 @@ class TestConfigs:
         from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 
         plain = networks.preprocessing(ImgDataPreprocessor(bgr_to_rgb=True))
-        assert plain == ((0.0, ) * 3, (1 / 255, ) * 3, False)
+        assert plain == ((0.0,) * 3, (1 / 255,) * 3, False)
         for one in (BaseDataPreprocessor(), None):
-            assert networks.preprocessing(one) == (networks.IMAGENET_MEAN, networks.IMAGENET_STD,
-                                                   False)
+            assert networks.preprocessing(one) == (
+                networks.IMAGENET_MEAN,
+                networks.IMAGENET_STD,
+                False,
+            )
 
     def test_restorer(self):
         from mmagic.models.data_preprocessors import DataPreprocessor
 
-        mean, std, bgr = networks.preprocessing(DataPreprocessor(
-            mean=[10., 20., 30.], std=[1., 2., 3.], output_channel_order='RGB'))
+        mean, std, bgr = networks.preprocessing(
+            DataPreprocessor(
+                mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0], output_channel_order='RGB'
+            )
+        )
         assert not bgr and mean == pytest.approx([10 / 255, 20 / 255, 30 / 255])
-        mean, _, bgr = networks.preprocessing(DataPreprocessor(mean=[10., 20., 30.],
-                                                               std=[1., 2., 3.]))
+        mean, _, bgr = networks.preprocessing(
+            DataPreprocessor(mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0])
+        )
         assert bgr and mean == pytest.approx([30 / 255, 20 / 255, 10 / 255])
 
 

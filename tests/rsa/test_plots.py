@@ -20,13 +20,20 @@ KINDS = ['heat_map', 'layer_curves', 'rdm_grid', 'mds']
 
 def make(layers=3, baseline=True, areas=('V1', 'IT'), bootstraps=10, permutations=19, seed=0):
     rng = np.random.default_rng(seed)
-    brain = [NeuralArea(name, rng.random((1 if name == 'IT' else 3, PAIRS)), None, 'x.npz')
-             for name in areas]
+    brain = [
+        NeuralArea(name, rng.random((1 if name == 'IT' else 3, PAIRS)), None, 'x.npz')
+        for name in areas
+    ]
     names = [f'backbone.features.{i}' for i in range(layers)]
     rdms = {name: brain[0].rdms.mean(axis=0) + rng.random(PAIRS) for name in names}
     untrained = {name: rng.random(PAIRS) for name in names} if baseline else None
-    return analyse(rdms, brain, RSASettings(bootstraps=bootstraps, permutations=permutations),
-                   untrained, meta=dict(model='alexnet'))
+    return analyse(
+        rdms,
+        brain,
+        RSASettings(bootstraps=bootstraps, permutations=permutations),
+        untrained,
+        meta=dict(model='alexnet'),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -61,11 +68,16 @@ def texts_of(figure):
 
 
 class TestFiles:
-
     @pytest.mark.parametrize('kind', KINDS)
-    @pytest.mark.parametrize('options', [
-        {}, dict(baseline=False, bootstraps=0, permutations=0), dict(layers=1, areas=('IT', )),
-        dict(layers=17, areas=('V1', 'V2', 'V4', 'IT', 'PFC'), bootstraps=0)])
+    @pytest.mark.parametrize(
+        'options',
+        [
+            {},
+            dict(baseline=False, bootstraps=0, permutations=0),
+            dict(layers=1, areas=('IT',)),
+            dict(layers=17, areas=('V1', 'V2', 'V4', 'IT', 'PFC'), bootstraps=0),
+        ],
+    )
     def test_every_figure_of_every_result(self, tmp_path, kind, options):
         path = tmp_path / 'new' / f'{kind}.png'
         getattr(plots, kind)(make(**options), path)
@@ -88,25 +100,27 @@ class TestFiles:
 
     def test_pyplot_is_left_alone(self):
         """Drawing neither imports pyplot nor changes a setting; importing needs no matplotlib."""
-        code = ("import sys; sys.path[:0] = ['projects', '.']\n"
-                'from mmclarity.rsa import plots\n'
-                "assert 'matplotlib' not in sys.modules\n"
-                'import matplotlib; rc = matplotlib.rcParams\n'
-                # Asking for the backend would choose one.
-                "before = {key: rc[key] for key in rc if key != 'backend'}\n"
-                'from tests.rsa.test_plots import make\n'
-                'import tempfile, os\n'
-                'with tempfile.TemporaryDirectory() as folder:\n'
-                "    plots.layer_curves(make(), os.path.join(folder, 'a.png'))\n"
-                "assert 'matplotlib.pyplot' not in sys.modules\n"
-                'assert all(rc[key] == value for key, value in before.items())\n')
-        done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True,
-                              text=True, timeout=120)
+        code = (
+            "import sys; sys.path[:0] = ['projects', '.']\n"
+            'from mmclarity.rsa import plots\n'
+            "assert 'matplotlib' not in sys.modules\n"
+            'import matplotlib; rc = matplotlib.rcParams\n'
+            # Asking for the backend would choose one.
+            "before = {key: rc[key] for key in rc if key != 'backend'}\n"
+            'from tests.rsa.test_plots import make\n'
+            'import tempfile, os\n'
+            'with tempfile.TemporaryDirectory() as folder:\n'
+            "    plots.layer_curves(make(), os.path.join(folder, 'a.png'))\n"
+            "assert 'matplotlib.pyplot' not in sys.modules\n"
+            'assert all(rc[key] == value for key, value in before.items())\n'
+        )
+        done = subprocess.run(
+            [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr
 
 
 class TestHeatMap:
-
     def test_values_stars_and_one_scale(self, drawn, result):
         plots.heat_map(result, 'a.png')
         first, second = [axes for axes in drawn[0].axes if axes.images]
@@ -127,7 +141,6 @@ class TestHeatMap:
 
 
 class TestLayerCurves:
-
     def test_lines_are_the_scores(self, drawn, result):
         plots.layer_curves(result, 'a.png')
         axes = drawn[0].axes[0]
@@ -142,7 +155,7 @@ class TestLayerCurves:
 
         plots.layer_curves(result, 'a.png')
         with_band, without = drawn[0].axes[:2]
-        band, = [patch for patch in with_band.patches if isinstance(patch, Rectangle)]
+        (band,) = [patch for patch in with_band.patches if isinstance(patch, Rectangle)]
         ceiling = result.ceilings['V1']
         bounds = band.get_window_extent().transformed(with_band.transData.inverted())
         assert (bounds.y0, bounds.y1) == pytest.approx((ceiling.lower, ceiling.upper))
@@ -169,7 +182,6 @@ class TestLayerCurves:
 
 
 class TestEpochCurves:
-
     def test_lines_over_epochs(self, drawn):
         results = {epoch: make(seed=epoch) for epoch in (5, 0, 2)}
         for item in results.values():
@@ -179,8 +191,9 @@ class TestEpochCurves:
         assert len(lines) == 3
         for row, line in enumerate(lines):
             assert list(line.get_xdata()) == [0, 2, 5]
-            np.testing.assert_array_equal(line.get_ydata(),
-                                          [results[e].scores[row, 0] for e in (0, 2, 5)])
+            np.testing.assert_array_equal(
+                line.get_ydata(), [results[e].scores[row, 0] for e in (0, 2, 5)]
+            )
 
     def test_names_of_sixteen_layers_do_not_overlap(self, drawn):
         plots.epoch_curves({epoch: make(layers=16, seed=epoch) for epoch in (1, 2)}, 'a.png')
@@ -202,21 +215,24 @@ class TestEpochCurves:
 
 
 class TestRdmGrid:
-
     def test_every_rdm_sorted_by_category(self, drawn, result):
         categories = list('abcabcabc')
         plots.rdm_grid(result, 'a.png', categories)
         shown = [axes for axes in drawn[0].axes if axes.images and axes.get_title()]
-        assert [axes.get_title() for axes in shown] == ['V1', 'IT'] + ['features.0', 'features.1',
-                                                                       'features.2'] * 2
+        assert [axes.get_title() for axes in shown] == ['V1', 'IT'] + [
+            'features.0',
+            'features.1',
+            'features.2',
+        ] * 2
         order = [0, 3, 6, 1, 4, 7, 2, 5, 8]
         from scipy.spatial.distance import squareform
         from scipy.stats import rankdata
 
         ranks = squareform((rankdata(result.rdms[1]) - 1) / (PAIRS - 1) * 100)
         np.fill_diagonal(ranks, np.nan)
-        np.testing.assert_allclose(shown[3].images[0].get_array().filled(np.nan),
-                                   ranks[np.ix_(order, order)])
+        np.testing.assert_allclose(
+            shown[3].images[0].get_array().filled(np.nan), ranks[np.ix_(order, order)]
+        )
 
     def test_missing_pairs_stay_empty(self, drawn):
         result = make(bootstraps=0, permutations=0)
@@ -233,7 +249,6 @@ class TestRdmGrid:
 
 
 class TestMds:
-
     def test_panels_and_colours(self, drawn, result):
         plots.mds(result, 'a.png', list('aaabbbccc'))
         names = [axes.get_title('left') for axes in drawn[0].axes if axes.collections]
@@ -253,7 +268,6 @@ class TestMds:
 
 
 class TestParts:
-
     def test_labels_are_spread_in_order(self):
         places = [0.5, 0.51, 0.1, 0.505, 0.9]
         moved = parts.spread(places, 0.1)
@@ -263,14 +277,24 @@ class TestParts:
         assert moved[[0, 1, 3]].mean() == pytest.approx(0.505)
         assert parts.spread([], 1).size == 0
 
-    @pytest.mark.parametrize('names, short, shared', [
-        (['backbone.layer1.0', 'backbone.layer2.0'], ['layer1.0', 'layer2.0'], 'backbone'),
-        (['a.b.c', 'x.b.c'], ['a.b.c', 'x.b.c'], ''), (['blocks.0', 'blocks.1'],
-                                                       ['blocks.0', 'blocks.1'], ''),
-        (['backbone.stem', 'fc'], ['backbone.stem', 'fc'], ''), (['a.b.c.d'], ['a.b.c.d'], '')])
+    @pytest.mark.parametrize(
+        'names, short, shared',
+        [
+            (['backbone.layer1.0', 'backbone.layer2.0'], ['layer1.0', 'layer2.0'], 'backbone'),
+            (['a.b.c', 'x.b.c'], ['a.b.c', 'x.b.c'], ''),
+            (['blocks.0', 'blocks.1'], ['blocks.0', 'blocks.1'], ''),
+            (['backbone.stem', 'fc'], ['backbone.stem', 'fc'], ''),
+            (['a.b.c.d'], ['a.b.c.d'], ''),
+        ],
+    )
     def test_shared_prefix_is_dropped(self, names, short, shared):
         assert parts.short_names(names) == (short, shared)
 
     def test_panels_fill_rows(self):
         assert [parts.panel_grid(count, 8) for count in (1, 8, 11, 16, 17)] == [
-            (1, 1), (1, 8), (2, 6), (2, 8), (3, 6)]
+            (1, 1),
+            (1, 8),
+            (2, 6),
+            (2, 8),
+            (3, 6),
+        ]

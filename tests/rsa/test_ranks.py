@@ -37,8 +37,7 @@ def test_equal_to_scipys(kind, length):
     np.testing.assert_array_equal(dense, rankdata(rows, axis=1, method='dense') - 1)
     np.testing.assert_array_equal(np.take_along_axis(rows, order, 1), np.sort(rows, axis=1))
     np.testing.assert_array_equal(np.sort(order, axis=1)[0], np.arange(length))
-    np.testing.assert_array_equal(
-        tied, [np.triu(row[:, None] == row, 1).sum() for row in rows])
+    np.testing.assert_array_equal(tied, [np.triu(row[:, None] == row, 1).sum() for row in rows])
 
 
 @every_kind
@@ -52,8 +51,11 @@ def test_sortable_keys_rise_as_the_numbers_do(kind):
 @pytest.mark.parametrize('bits', [0, 1, 11, 12, 33, 34, 60, 64])
 @pytest.mark.parametrize('length', [1, 2, 500])
 def test_integers_are_sorted_stably(bits, length):
-    keys = RNG.integers(0, 1 << bits, length, dtype=np.uint64, endpoint=bits == 64) \
-        if bits < 64 else RNG.integers(0, 1 << 64, length, dtype=np.uint64)
+    keys = (
+        RNG.integers(0, 1 << bits, length, dtype=np.uint64, endpoint=bits == 64)
+        if bits < 64
+        else RNG.integers(0, 1 << 64, length, dtype=np.uint64)
+    )
     keys[::7] = keys[0]
     ordered, order = sort_keys(keys)
     np.testing.assert_array_equal(order, np.argsort(keys, kind='stable'))
@@ -71,8 +73,9 @@ def test_keys_that_differ_in_their_last_bits_and_in_their_first():
 def test_spread_of_ranks_from_the_sizes_of_ties(kind):
     rows = KINDS[kind](RNG.normal(size=(4, 300)))
     found, ties = rank_known(rows)
-    np.testing.assert_allclose((300**3 - 300 - ties[:, 0]) / 12,
-                               ((found - 150.5)**2).sum(1), atol=1e-6)
+    np.testing.assert_allclose(
+        (300**3 - 300 - ties[:, 0]) / 12, ((found - 150.5) ** 2).sum(1), atol=1e-6
+    )
 
 
 @every_kind
@@ -82,8 +85,9 @@ def test_weighted_ranks_equal_those_of_copies(kind, length):
     counts = RNG.integers(1, 5, length)
     copies = rankdata(np.repeat(rows, counts, axis=1), axis=1)
     last = np.cumsum(counts) - 1
-    np.testing.assert_array_equal(weighted_ranks(sortable(rows), counts.astype(float)),
-                                  copies[:, last])
+    np.testing.assert_array_equal(
+        weighted_ranks(sortable(rows), counts.astype(float)), copies[:, last]
+    )
 
 
 @every_kind
@@ -93,8 +97,7 @@ def test_ranks_of_some_pairs_of_some_rows(kind, kept):
     pairs, weights = RNG.permutation(200)[:kept], RNG.integers(1, 5, kept).astype(float)
     chosen = np.array([4, 0, 3])
     found = ranks_of_kept(*dense_ranks(rows)[:2], chosen, pairs, weights)
-    np.testing.assert_array_equal(
-        found, weighted_ranks(sortable(rows[chosen][:, pairs]), weights))
+    np.testing.assert_array_equal(found, weighted_ranks(sortable(rows[chosen][:, pairs]), weights))
 
 
 @pytest.mark.parametrize('bad', [np.nan, -np.nan, np.inf, -np.inf])

@@ -9,7 +9,6 @@ from mmclarity.rsa import FeatureRecorder
 
 
 class Net(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
@@ -48,7 +47,7 @@ def test_layers_before_one_that_works_in_place_keep_their_values(net):
 def test_several_tensors_are_joined_and_positions_pooled(net):
     class Pyramid(nn.Module):
         def forward(self, x):
-            return dict(p2=x, rest=(x[..., ::2, ::2], ))
+            return dict(p2=x, rest=(x[..., ::2, ::2],))
 
     model = nn.Sequential(nn.Conv2d(3, 4, 1), Pyramid())
     images = torch.randn(2, 3, 6, 6)
@@ -124,13 +123,16 @@ def test_wrapped_models():
     assert FeatureRecorder(model, ['0']).names == ['0']
 
 
-@pytest.mark.parametrize('layers,error,match', [
-    (['stem.3'], KeyError, 'nearest names are.*stem.0'),
-    (['steam'], KeyError, 'nearest names are stem'),
-    (['('], ValueError, 'no regular expression'),
-    ([], ValueError, 'empty'),
-    ('stem', TypeError, r"\['stem'\]"),
-])
+@pytest.mark.parametrize(
+    'layers,error,match',
+    [
+        (['stem.3'], KeyError, 'nearest names are.*stem.0'),
+        (['steam'], KeyError, 'nearest names are stem'),
+        (['('], ValueError, 'no regular expression'),
+        ([], ValueError, 'empty'),
+        ('stem', TypeError, r"\['stem'\]"),
+    ],
+)
 def test_unknown_layers(net, layers, error, match):
     with pytest.raises(error, match=match):
         FeatureRecorder(net, layers)

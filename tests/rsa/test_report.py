@@ -16,13 +16,21 @@ STIMULI, PAIRS = 8, 28
 def make(bootstraps=10, permutations=99, baseline=True, subjects=3):
     rng = np.random.default_rng(1)
     truth = rng.random(PAIRS)
-    areas = [NeuralArea('V1', truth + 0.3 * rng.random((subjects, PAIRS)), None, 'a.npz'),
-             NeuralArea('IT', rng.random((1, PAIRS)), None, 'b.mat:rdm')]
+    areas = [
+        NeuralArea('V1', truth + 0.3 * rng.random((subjects, PAIRS)), None, 'a.npz'),
+        NeuralArea('IT', rng.random((1, PAIRS)), None, 'b.mat:rdm'),
+    ]
     layers = {'conv': truth + 0.05 * rng.random(PAIRS), 'fc|x': rng.random(PAIRS)}
     untrained = {name: rng.random(PAIRS) for name in layers}
     settings = RSASettings(bootstraps=bootstraps, permutations=permutations, seed=3)
-    return analyse(layers, areas, settings, untrained if baseline else None,
-                   ids=[f'stone{i}' for i in range(STIMULI)], meta=dict(model='alexnet', epoch=4))
+    return analyse(
+        layers,
+        areas,
+        settings,
+        untrained if baseline else None,
+        ids=[f'stone{i}' for i in range(STIMULI)],
+        meta=dict(model='alexnet', epoch=4),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +44,6 @@ def read(path):
 
 
 class TestNpz:
-
     @pytest.mark.parametrize('options', [{}, dict(bootstraps=0, permutations=0, baseline=False)])
     def test_everything_comes_back(self, tmp_path, options):
         result = make(**options)
@@ -55,8 +62,9 @@ class TestNpz:
         assert again.differences.keys() == result.differences.keys()
         for area, found in result.differences.items():
             for name in ('layers', 'layers_interval', 'layers_p', 'gain', 'gain_p'):
-                np.testing.assert_array_equal(getattr(again.differences[area], name),
-                                              getattr(found, name))
+                np.testing.assert_array_equal(
+                    getattr(again.differences[area], name), getattr(found, name)
+                )
 
     def test_others_can_read_it_without_pickle(self, tmp_path, result):
         report.save_npz(result, tmp_path / 'rsa.npz')
@@ -111,20 +119,25 @@ class TestNpz:
 
 
 class TestCsv:
-
     def test_a_line_per_area_and_layer(self, tmp_path, result):
         report.save_csv(result, tmp_path / 'rsa.csv')
         rows = read(tmp_path / 'rsa.csv')
         assert [(row['area'], row['layer']) for row in rows] == [
-            ('V1', 'conv'), ('V1', 'fc|x'), ('IT', 'conv'), ('IT', 'fc|x')]
+            ('V1', 'conv'),
+            ('V1', 'fc|x'),
+            ('IT', 'conv'),
+            ('IT', 'fc|x'),
+        ]
         assert set(rows[0]) == set(report.COLUMNS)
         assert float(rows[1]['score']) == pytest.approx(result.scores[1, 0], rel=1e-5)
         assert float(rows[2]['untrained']) == pytest.approx(result.baseline_scores[0, 1], rel=1e-5)
         assert float(rows[3]['gain_upper']) == pytest.approx(
-            result.differences['IT'].gain_interval[1, 1], rel=1e-5)
+            result.differences['IT'].gain_interval[1, 1], rel=1e-5
+        )
         assert rows[0]['ceiling_pooling'] == 'rank' and rows[0]['subjects'] == '3'
-        assert float(rows[0]['ceiling_lower']) == pytest.approx(result.ceilings['V1'].lower,
-                                                                rel=1e-5)
+        assert float(rows[0]['ceiling_lower']) == pytest.approx(
+            result.ceilings['V1'].lower, rel=1e-5
+        )
 
     def test_one_subject_has_no_ceiling(self, tmp_path, result):
         report.save_csv(result, tmp_path / 'rsa.csv')
@@ -144,13 +157,15 @@ class TestCsv:
         report.save_differences_csv(result, tmp_path / 'd.csv')
         rows = read(tmp_path / 'd.csv')
         assert [(row['area'], row['layer'], row['other']) for row in rows] == [
-            ('V1', 'conv', 'fc|x'), ('IT', 'conv', 'fc|x')]
+            ('V1', 'conv', 'fc|x'),
+            ('IT', 'conv', 'fc|x'),
+        ]
         assert float(rows[0]['difference']) == pytest.approx(
-            result.scores[0, 0] - result.scores[1, 0], rel=1e-4)
+            result.scores[0, 0] - result.scores[1, 0], rel=1e-4
+        )
 
 
 class TestMarkdown:
-
     def test_table(self, result):
         text = report.markdown(result)
         lines = text.splitlines()
@@ -161,10 +176,19 @@ class TestMarkdown:
         assert cells[1].startswith(f'**{result.scores[0, 0]:.3f}\\*')
         ceiling = result.ceilings['V1']
         assert lines[4].startswith(
-            f'| noise ceiling | {ceiling.lower:.3f} to {ceiling.upper:.3f} |')
+            f'| noise ceiling | {ceiling.lower:.3f} to {ceiling.upper:.3f} |'
+        )
         assert 'N/A (one RDM)' in lines[4]
-        for part in ('spearman', 'correlation distance', '8 stimuli', '95%', '10 bootstraps',
-                     'permuted 99 times', 'rank-pooled', 'V1: 3, IT: 1'):
+        for part in (
+            'spearman',
+            'correlation distance',
+            '8 stimuli',
+            '95%',
+            '10 bootstraps',
+            'permuted 99 times',
+            'rank-pooled',
+            'V1: 3, IT: 1',
+        ):
             assert part in text
 
     def test_bars_in_names_do_not_break_the_table(self, result):

@@ -20,13 +20,18 @@ def test_numbers_that_are_no_number_of_pairs(pairs):
         num_stimuli(pairs)
 
 
-@pytest.mark.parametrize('convert', [np.asarray, torch.from_numpy,
-                                     lambda a: torch.from_numpy(a).float()])
+@pytest.mark.parametrize(
+    'convert', [np.asarray, torch.from_numpy, lambda a: torch.from_numpy(a).float()]
+)
 def test_all_layouts_give_squareforms_order(convert):
     rows = np.random.default_rng(0).random((2, 10))
     squares = np.stack([squareform(row) for row in rows])
-    for given, expected in ((rows, rows), (rows[0], rows[:1]), (squares, rows),
-                            (squares[1], rows[1:])):
+    for given, expected in (
+        (rows, rows),
+        (rows[0], rows[:1]),
+        (squares, rows),
+        (squares[1], rows[1:]),
+    ):
         got = as_condensed(convert(given))
         assert got.dtype == np.float64
         np.testing.assert_allclose(got, expected, atol=1e-7)
@@ -57,21 +62,24 @@ def changed(row, column, value):
     return square
 
 
-@pytest.mark.parametrize('rdm,error,match', [
-    (changed(1, 1, 0.5), ValueError, 'area V1.*diagonal.*not zero'),
-    (changed(0, 2, 9), ValueError, r'not symmetric: \[0, 2\] is 9, \[2, 0\] is 2'),
-    (changed(0, 2, math.nan), ValueError, 'not symmetric'),
-    (np.ones((4, 5)), ValueError, 'neither square nor condensed'),
-    (np.ones((2, 4, 5)), ValueError, 'not square'),
-    (np.ones(1), ValueError, 'fewer than 3'),
-    (np.zeros((1, 2, 2)), ValueError, 'fewer than 3'),
-    (np.array([]), ValueError, 'shape'),
-    (np.float64(3), ValueError, 'shape'),
-    (np.array([1, math.inf, 2]), ValueError, 'infinite.*pair 1'),
-    (np.array(['a', 'b', 'c']), TypeError, 'real numbers'),
-    (np.ones(3, complex), TypeError, 'real numbers'),
-    (torch.ones(3, dtype=torch.bool), TypeError, 'real numbers'),
-])
+@pytest.mark.parametrize(
+    'rdm,error,match',
+    [
+        (changed(1, 1, 0.5), ValueError, 'area V1.*diagonal.*not zero'),
+        (changed(0, 2, 9), ValueError, r'not symmetric: \[0, 2\] is 9, \[2, 0\] is 2'),
+        (changed(0, 2, math.nan), ValueError, 'not symmetric'),
+        (np.ones((4, 5)), ValueError, 'neither square nor condensed'),
+        (np.ones((2, 4, 5)), ValueError, 'not square'),
+        (np.ones(1), ValueError, 'fewer than 3'),
+        (np.zeros((1, 2, 2)), ValueError, 'fewer than 3'),
+        (np.array([]), ValueError, 'shape'),
+        (np.float64(3), ValueError, 'shape'),
+        (np.array([1, math.inf, 2]), ValueError, 'infinite.*pair 1'),
+        (np.array(['a', 'b', 'c']), TypeError, 'real numbers'),
+        (np.ones(3, complex), TypeError, 'real numbers'),
+        (torch.ones(3, dtype=torch.bool), TypeError, 'real numbers'),
+    ],
+)
 def test_what_is_no_rdm_is_refused(rdm, error, match):
     with pytest.raises(error, match=match):
         as_condensed(rdm, 'area V1')
@@ -89,5 +97,6 @@ def test_one_matrix_of_91_stimuli_is_not_91_rdms_of_14():
 
 def test_float32_rows_have_ranks():
     from mmclarity.rsa.compare import rank_transform
+
     rows = np.random.default_rng(0).random((2, 45)).astype(np.float32)
     assert np.array_equal(rank_transform(rows), rank_transform(rows.astype(float)))

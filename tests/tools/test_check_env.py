@@ -173,13 +173,16 @@ def test_file_that_two_packages_share_may_have_either_size(tmp_path, monkeypatch
     assert check_env.damaged_packages() == {}
 
 
-@pytest.mark.parametrize(('marker', 'version', 'holds'), [
-    ('', (3, 10), True),
-    (' python_version >= "3.11"', (3, 10), False),
-    (' python_version >= "3.11"', (3, 11), True),
-    (" python_version < '3.11'", (3, 10), True),
-    (' python_version < "3.11"', (3, 12), False),
-])
+@pytest.mark.parametrize(
+    ('marker', 'version', 'holds'),
+    [
+        ('', (3, 10), True),
+        (' python_version >= "3.11"', (3, 10), False),
+        (' python_version >= "3.11"', (3, 11), True),
+        (" python_version < '3.11'", (3, 10), True),
+        (' python_version < "3.11"', (3, 12), False),
+    ],
+)
 def test_markers(marker, version, holds):
     assert check_env.marker_holds(marker, version) is holds
 
@@ -192,7 +195,8 @@ def test_markers_of_another_kind_are_refused():
 def test_one_pin_for_each_python(tmp_path):
     (tmp_path / 'setup.py').write_text("INSTALL_REQUIRES = ['tiny>=1']\n")
     (tmp_path / 'requirements.txt').write_text(
-        'tiny==2.0; python_version >= "3.10"\ntiny==1.0; python_version < "3.10"\n')
+        'tiny==2.0; python_version >= "3.10"\ntiny==1.0; python_version < "3.10"\n'
+    )
     (tmp_path / 'requirements-dev.txt').write_text('')
     assert [item.pin for item in check_env.read_requirements(tmp_path)] == ['2.0']
 
@@ -200,9 +204,11 @@ def test_one_pin_for_each_python(tmp_path):
 def test_what_installed_packages_need_must_be_there(tmp_path, monkeypatch):
     make_package(tmp_path, 'owner')
     with (tmp_path / 'owner-1.0.dist-info/METADATA').open('a') as file:
-        file.write('Requires-Dist: Here_It.is\nRequires-Dist: gone<3,>=1\n'
-                   'Requires-Dist: old; python_version < "3"\n'
-                   'Requires-Dist: optional; extra == "more"\nRequires-Dist: mmcv>=2\n')
+        file.write(
+            'Requires-Dist: Here_It.is\nRequires-Dist: gone<3,>=1\n'
+            'Requires-Dist: old; python_version < "3"\n'
+            'Requires-Dist: optional; extra == "more"\nRequires-Dist: mmcv>=2\n'
+        )
     found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
     monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
     installed = {'owner': '1.0', 'here-it-is': '1', 'mmcv-lite': '2.1.0'}

@@ -20,8 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def label(category, box, degraded=False):
     x1, y1, x2, y2 = box
-    return dict(category=category, attributes=dict(degraded=degraded),
-                box2d=dict(x1=x1, y1=y1, x2=x2 - 1, y2=y2 - 1))
+    return dict(
+        category=category,
+        attributes=dict(degraded=degraded),
+        box2d=dict(x1=x1, y1=y1, x2=x2 - 1, y2=y2 - 1),
+    )
 
 
 def scene(labels, found, name='val-00000.jpg', **attributes):
@@ -30,11 +33,11 @@ def scene(labels, found, name='val-00000.jpg', **attributes):
         frame=dict(name=name, labels=labels, attributes=attributes),
         boxes=np.array([box for box, _, _ in found], float).reshape(-1, 4),
         scores=np.array([score for _, score, _ in found], float),
-        names=[category for _, _, category in found])
+        names=[category for _, _, category in found],
+    )
 
 
 class TestJudge:
-
     def test_place_and_name_must_be_right(self):
         box, off = (10, 10, 30, 30), (10, 24, 30, 44)
         labels = [label('car', box)]
@@ -61,18 +64,18 @@ class TestJudge:
         assert pictures.judge(scene([], [((1, 1, 5, 5), 0.9, 'car')])) == [(0, False)]
 
     def test_overlap(self):
-        a = np.array([[0, 0, 10, 10.], [0, 0, 0, 0]])
-        b = np.array([[0, 0, 10, 10.], [5, 0, 15, 10], [10, 0, 20, 10]])
+        a = np.array([[0, 0, 10, 10.0], [0, 0, 0, 0]])
+        b = np.array([[0, 0, 10, 10.0], [5, 0, 15, 10], [10, 0, 20, 10]])
         np.testing.assert_allclose(pictures.overlaps(a, b), [[1, 1 / 3, 0], [0, 0, 0]], atol=1e-9)
 
     def test_last_pixel_belongs_to_the_box(self):
         np.testing.assert_array_equal(
             pictures.truth_boxes(scene([label('car', (3, 4, 20, 30))], [])['frame']),
-            [[3, 4, 20, 30]])
+            [[3, 4, 20, 30]],
+        )
 
 
 class TestPictures:
-
     @pytest.fixture
     def data(self, tmp_path):
         """Three scenes and a perfect result with one wrong name."""
@@ -85,11 +88,16 @@ class TestPictures:
             frames.append(frame)
             labels = [CLASSES.index(item['category']) for item in frame['labels']]
             labels[0] = (labels[0] + 1) % 10
-            samples.append(dict(
-                img_path=f'/elsewhere/{frame["name"]}',
-                pred_instances=dict(
-                    bboxes=torch.tensor(pictures.truth_boxes(frame), dtype=torch.float32),
-                    scores=torch.full((len(labels), ), 0.9), labels=torch.tensor(labels))))
+            samples.append(
+                dict(
+                    img_path=f'/elsewhere/{frame["name"]}',
+                    pred_instances=dict(
+                        bboxes=torch.tensor(pictures.truth_boxes(frame), dtype=torch.float32),
+                        scores=torch.full((len(labels),), 0.9),
+                        labels=torch.tensor(labels),
+                    ),
+                )
+            )
         (root / 'labels' / 'det_20' / 'det_val.json').write_text(json.dumps(frames))
         results = tmp_path / 'results.pkl'
         results.write_bytes(pickle.dumps(samples))
@@ -121,18 +129,20 @@ class TestPictures:
             pictures.read_scenes(data[0], other)
 
     def test_all_conditions_in_turn(self):
-        scenes = [scene([], [], name=f'val-{i:05d}.jpg', weather=w)
-                  for i, w in enumerate(['foggy'] * 5 + ['rainy', 'snowy'])]
+        scenes = [
+            scene([], [], name=f'val-{i:05d}.jpg', weather=w)
+            for i, w in enumerate(['foggy'] * 5 + ['rainy', 'snowy'])
+        ]
         chosen = [item['frame']['attributes']['weather'] for item in pictures.choose(scenes, 4)]
         assert chosen == ['foggy', 'rainy', 'snowy', 'foggy']
         assert len(pictures.choose(scenes, 100)) == 7
 
 
 class TestSteps:
-
     @pytest.fixture
     def steps(self, monkeypatch):
         """Commands instead of the tools' work; ``fail`` names the tool that fails."""
+
         class Fake:
             fail = None
             commands = []
@@ -147,8 +157,9 @@ class TestSteps:
         monkeypatch.setattr(demo.subprocess, 'run', fake.run)
         return fake
 
-    @pytest.mark.parametrize('tool, step', [
-        ('tools/dataset_converters/make_murky.py', '1/4'), ('tools/train.py', '2/4')])
+    @pytest.mark.parametrize(
+        'tool, step', [('tools/dataset_converters/make_murky.py', '1/4'), ('tools/train.py', '2/4')]
+    )
     def test_failing_step(self, steps, tmp_path, capsys, tool, step):
         steps.fail = tool
         assert demo.main(['--work-dir', str(tmp_path / 'w'), '--data-root', str(tmp_path)]) == 1
@@ -199,12 +210,26 @@ class TestSteps:
 @pytest.mark.slow
 def test_quick_demo_twice(tmp_path):
     """All steps for real, from another directory; the second run trains nothing again."""
-    command = [sys.executable, str(ROOT / 'tools' / 'demo.py'), '--quick', '--work-dir',
-               str(tmp_path / 'work'), '--data-root', str(tmp_path / 'data'), '--pictures', '3']
+    command = [
+        sys.executable,
+        str(ROOT / 'tools' / 'demo.py'),
+        '--quick',
+        '--work-dir',
+        str(tmp_path / 'work'),
+        '--data-root',
+        str(tmp_path / 'data'),
+        '--pictures',
+        '3',
+    ]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr[-3000:]
-    for text in ('AP (IoU 0.5:0.95)', 'AP small', 'AP on degraded objects', 'contact_sheet.png',
-                 'Epoch(train)'):
+    for text in (
+        'AP (IoU 0.5:0.95)',
+        'AP small',
+        'AP on degraded objects',
+        'contact_sheet.png',
+        'Epoch(train)',
+    ):
         assert text in first.stdout + first.stderr
     checkpoint = tmp_path / 'work' / 'train' / 'epoch_1.pth'
     written = checkpoint.stat().st_mtime_ns

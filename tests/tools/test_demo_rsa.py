@@ -31,8 +31,9 @@ def test_options_point_the_config_to_the_data(tmp_path):
     assert cfg.train_cfg.max_epochs == 3 and cfg.data_root == f'{tmp_path}/'
     hook = cfg.custom_hooks[1]
     assert hook.stimuli == str(tmp_path / 'stimuli')
-    assert hook.neural == dict(V1_simple=f'{tmp_path}/v1.npz:simple',
-                               V1_complex=f'{tmp_path}/v1.npz:complex')
+    assert hook.neural == dict(
+        V1_simple=f'{tmp_path}/v1.npz:simple', V1_complex=f'{tmp_path}/v1.npz:complex'
+    )
 
 
 def test_only_the_same_run_goes_on(tmp_path, capsys):
@@ -78,10 +79,13 @@ def test_quick_then_longer_run(tmp_path):
     """The second run has other stimuli: nothing of the first is in its curves."""
     command = [sys.executable, str(ROOT / 'tools' / 'demo_rsa.py'), '--work-dir', str(tmp_path)]
     env = dict(os.environ, OMP_NUM_THREADS='1')
-    for options, counts in ((['--data-root', str(tmp_path / 'few'), '--quick'], [16, 16]),
-                            (['--data-root', str(tmp_path / 'all'), '--epochs', '1'], [64, 64])):
-        done = subprocess.run([*command, *options], cwd=tmp_path, env=env, text=True,
-                              capture_output=True, timeout=240)
+    for options, counts in (
+        (['--data-root', str(tmp_path / 'few'), '--quick'], [16, 16]),
+        (['--data-root', str(tmp_path / 'all'), '--epochs', '1'], [64, 64]),
+    ):
+        done = subprocess.run(
+            [*command, *options], cwd=tmp_path, env=env, text=True, capture_output=True, timeout=240
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         files = sorted((tmp_path / 'train' / 'rsa').glob('epoch_*.npz'))
         assert [len(report.load_npz(file).ids) for file in files] == counts

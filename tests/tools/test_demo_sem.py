@@ -1,4 +1,5 @@
 """The SEM demo from end to end, in its smallest form."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,12 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, str(REPO / 'tools/demo_sem.py'), '--quick',
-                           *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, str(REPO / 'tools/demo_sem.py'), '--quick', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.slow

@@ -24,8 +24,11 @@ def made(tmp_path_factory):
 
 
 def snapshot(folder):
-    return {p.relative_to(folder): (p.stat().st_mtime_ns, p.stat().st_size)
-            for p in folder.rglob('*') if p.is_file()}
+    return {
+        p.relative_to(folder): (p.stat().st_mtime_ns, p.stat().st_size)
+        for p in folder.rglob('*')
+        if p.is_file()
+    }
 
 
 def test_what_is_written(made):
@@ -44,14 +47,16 @@ def test_what_is_written(made):
 
 def test_model_area_is_the_answer_of_gabor_v1_to_the_stimuli(made):
     """Through the readers the hook uses, not through the writer's own arrays."""
-    stimuli = StimulusSet.from_folder(made / 'stimuli', manifest=made / 'stimuli/manifest.csv',
-                                      mean=(0, ) * 3, std=(1, ) * 3)
+    stimuli = StimulusSet.from_folder(
+        made / 'stimuli', manifest=made / 'stimuli/manifest.csv', mean=(0,) * 3, std=(1,) * 3
+    )
     images = next(iter(stimuli.batches(len(stimuli))))[1]
     seen = {}
     model = GaborV1()
     for name in ('simple', 'complex'):
         getattr(model, name).register_forward_hook(
-            lambda module, args, output, name=name: seen.__setitem__(name, output.flatten(1)))
+            lambda module, args, output, name=name: seen.__setitem__(name, output.flatten(1))
+        )
     model(images[:, :1])
     with np.load(made / 'v1.npz') as file:
         for name, expected in seen.items():
@@ -69,6 +74,7 @@ def test_no_pixel_serves_two_purposes():
 
 def test_photographs_come_with_the_wheel(monkeypatch):
     """Nothing is fetched: neither a socket nor scikit-image's downloader is touched."""
+
     def refuse(*args, **kwargs):
         raise AssertionError('the network was asked')
 
@@ -95,8 +101,10 @@ def test_other_settings_are_refused(made, option):
     assert snapshot(made) == before
 
 
-@pytest.mark.parametrize('name,text', [
-    ('thesis.txt', 'mine'), ('made.json', ''), ('made.json', '{"train": 2'), ('train', None)])
+@pytest.mark.parametrize(
+    'name,text',
+    [('thesis.txt', 'mine'), ('made.json', ''), ('made.json', '{"train": 2'), ('train', None)],
+)
 def test_what_it_did_not_finish_is_not_overwritten(tmp_path, name, text):
     path = tmp_path / name
     path.mkdir() if text is None else path.write_text(text)
@@ -108,11 +116,14 @@ def test_what_it_did_not_finish_is_not_overwritten(tmp_path, name, text):
 def test_an_empty_folder_is_used_and_settings_are_noted(tmp_path):
     tool.main([str(tmp_path), '--train', '1', '--val', '1', '--stimuli', '1', '--seed', '5'])
     assert json.loads((tmp_path / 'made.json').read_text()) == dict(
-        train=1, val=1, stimuli=1, seed=5)
+        train=1, val=1, stimuli=1, seed=5
+    )
 
 
-@pytest.mark.parametrize('options', [['--train', '0'], ['--val', '-1'], ['--stimuli', '0'],
-                                     ['--seed', '-1'], ['--train', 'x']])
+@pytest.mark.parametrize(
+    'options',
+    [['--train', '0'], ['--val', '-1'], ['--stimuli', '0'], ['--seed', '-1'], ['--train', 'x']],
+)
 def test_bad_options(tmp_path, options, capsys):
     with pytest.raises(SystemExit) as error:
         tool.main([str(tmp_path / 'out'), *options])

@@ -1,4 +1,5 @@
 """tools/restore.py and tools/export_onnx.py as their users run them."""
+
 from __future__ import annotations
 
 import subprocess
@@ -17,8 +18,13 @@ REPO = Path(__file__).resolve().parents[2]
 
 def run(tool: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs a tool from another directory than the repository."""
-    return subprocess.run([sys.executable, str(REPO / 'tools' / tool), *map(str, arguments)],
-                          cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, str(REPO / 'tools' / tool), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.fixture
@@ -27,6 +33,7 @@ def main(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(REPO / 'tools'), *sys.path])
     import restore
+
     return restore.main
 
 
@@ -76,20 +83,29 @@ def test_a_file_its_options_and_what_is_kept(main, model, folder, tmp_path, caps
 def test_uncertainty_of_an_ensemble(main, model, folder, tmp_path):
     pytest.importorskip('mmclarity.restoration.evaluation.particles')
     save(tmp_path / 'second.pth', seed=1)
-    assert main([str(folder / 'a.tif'), 'r.tif', *model, str(tmp_path / 'second.pth'),
-                 '--uncertainty']) == 0
+    assert (
+        main(
+            [str(folder / 'a.tif'), 'r.tif', *model, str(tmp_path / 'second.pth'), '--uncertainty']
+        )
+        == 0
+    )
     spread = tifffile.imread(tmp_path / 'r_uncertainty.tif')
     assert spread.shape == (70, 90) and 0 < spread.max() < 1
     assert (tmp_path / 'r_doubtful.png').read_bytes()[:4] == b'\x89PNG'
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (['--checkpoint', 'no.pth'], 'checkpoint not found: no.pth'),
-    (['--config', 'no.py'], 'config not found: no.py'),
-    (['--tile', '64', '--overlap', '60'], 'half a tile'),
-    (['--device', 'nonsense'], 'nonsense')])
-def test_wrong_options_are_told_before_any_work(main, model, folder, tmp_path, capsys, change,
-                                                message):
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (['--checkpoint', 'no.pth'], 'checkpoint not found: no.pth'),
+        (['--config', 'no.py'], 'config not found: no.py'),
+        (['--tile', '64', '--overlap', '60'], 'half a tile'),
+        (['--device', 'nonsense'], 'nonsense'),
+    ],
+)
+def test_wrong_options_are_told_before_any_work(
+    main, model, folder, tmp_path, capsys, change, message
+):
     assert main([str(folder), 'out', *model, *change]) == 2
     told = capsys.readouterr().err
     assert message in told and 'Traceback' not in told

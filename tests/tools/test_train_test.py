@@ -26,11 +26,14 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path):
     config = write_config(tmp_path)
     whole = run(tmp_path, 'train.py', config, '--work-dir', 'whole', '--amp', '--seed', 5)
     assert whole.returncode == 0, whole.stderr
-    killed = run(tmp_path, 'train.py', config, '--work-dir', 'killed', '--amp', '--seed', 5,
-                 TOY_KILL_AT='8')
+    killed = run(
+        tmp_path, 'train.py', config, '--work-dir', 'killed', '--amp', '--seed', 5, TOY_KILL_AT='8'
+    )
     assert killed.returncode == -signal.SIGKILL
     assert sorted(file.name for file in (tmp_path / 'killed').glob('*.pth')) == [
-        'epoch_1.pth', 'epoch_2.pth']
+        'epoch_1.pth',
+        'epoch_2.pth',
+    ]
     # The seed comes from the checkpoint: the config has another.
     resumed = run(tmp_path, 'train.py', config, '--work-dir', 'killed', '--amp', '--resume')
     assert resumed.returncode == 0, resumed.stderr
@@ -44,12 +47,21 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path):
 
 @pytest.mark.slow
 def test_trained_model_is_tested_from_another_directory(tmp_path):
-    config = write_config(tmp_path, """
+    config = write_config(
+        tmp_path,
+        """
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
-""")
-    trained = run(tmp_path, 'train.py', config, '--cfg-options', 'train_cfg.max_epochs=1',
-                  'train_cfg.val_interval=9',
-                  'visualizer.vis_backends.0.type=TensorboardVisBackend')
+""",
+    )
+    trained = run(
+        tmp_path,
+        'train.py',
+        config,
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=9',
+        'visualizer.vis_backends.0.type=TensorboardVisBackend',
+    )
     assert trained.returncode == 0, trained.stderr
     assert list((tmp_path / 'work_dirs').rglob('events.out.tfevents.*'))
     checkpoint = tmp_path / 'work_dirs' / 'toy' / 'epoch_1.pth'
@@ -68,7 +80,9 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
 @pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one_with_the_doubled_batch(tmp_path):
     # One step of plain SGD: equal weights afterwards mean equal gradients.
-    config = write_config(tmp_path, """
+    config = write_config(
+        tmp_path,
+        """
 model = dict(type='ToyModel', noise=False)
 train_dataloader = dict(
     batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
@@ -80,9 +94,17 @@ train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0))
 param_scheduler = []
 log_level = 'INFO'
-""")
-    one = run(tmp_path, 'train.py', config, '--work-dir', 'one',
-              '--cfg-options', 'train_dataloader.batch_size=8')
+""",
+    )
+    one = run(
+        tmp_path,
+        'train.py',
+        config,
+        '--work-dir',
+        'one',
+        '--cfg-options',
+        'train_dataloader.batch_size=8',
+    )
     assert one.returncode == 0, one.stderr
     port = str(29600 + os.getpid() % 300)
     two = run(tmp_path, 'dist_train.sh', config, 2, '--work-dir', 'two', PORT=port)
@@ -105,18 +127,25 @@ def test_resumed_detector_ends_with_the_same_weights(tmp_path):
     made = run(tmp_path, 'dataset_converters/make_murky.py', 'scenes', '--train', 6, '--val', 2)
     assert made.returncode == 0, made.stderr
     train = ('train.py', 'lambda_frcnn_murky.py', '--seed', 1)
-    options = ('--cfg-options', 'data_root=scenes/', 'train_cfg.max_epochs=2',
-               'train_cfg.val_interval=1', 'train_dataloader.batch_size=2')
+    options = (
+        '--cfg-options',
+        'data_root=scenes/',
+        'train_cfg.max_epochs=2',
+        'train_cfg.val_interval=1',
+        'train_dataloader.batch_size=2',
+    )
     whole = run(tmp_path, *train, '--work-dir', 'whole', *options)
     assert whole.returncode == 0, whole.stderr
     (tmp_path / 'part').mkdir()
     os.rename(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'part' / 'epoch_1.pth')
     resumed = run(tmp_path, *train, '--work-dir', 'part', '--resume', *options)
     assert resumed.returncode == 0, resumed.stderr
-    assert same(weights(tmp_path / 'whole' / 'epoch_2.pth'),
-                weights(tmp_path / 'part' / 'epoch_2.pth'))
-    assert not same(weights(tmp_path / 'whole' / 'epoch_2.pth'),
-                    weights(tmp_path / 'part' / 'epoch_1.pth'))
+    assert same(
+        weights(tmp_path / 'whole' / 'epoch_2.pth'), weights(tmp_path / 'part' / 'epoch_2.pth')
+    )
+    assert not same(
+        weights(tmp_path / 'whole' / 'epoch_2.pth'), weights(tmp_path / 'part' / 'epoch_1.pth')
+    )
 
 
 def test_missing_things_are_named_without_a_traceback(tmp_path):
@@ -132,30 +161,52 @@ def test_missing_things_are_named_without_a_traceback(tmp_path):
         assert 'Traceback' not in process.stderr
 
 
-@pytest.mark.parametrize('script, fourth, tail', [
-    ('slurm_train.sh', 'work', ['--work-dir', 'work', '--launcher', 'slurm', '--amp']),
-    ('slurm_test.sh', 'a.pth', ['a.pth', '--launcher', 'slurm', '--amp']),
-])
+@pytest.mark.parametrize(
+    'script, fourth, tail',
+    [
+        ('slurm_train.sh', 'work', ['--work-dir', 'work', '--launcher', 'slurm', '--amp']),
+        ('slurm_test.sh', 'a.pth', ['a.pth', '--launcher', 'slurm', '--amp']),
+    ],
+)
 def test_slurm_scripts_pass_everything_on(tmp_path, script, fourth, tail):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
     path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
-    started = run(tmp_path, script, 'gpu', 'a name', 'c.py', fourth, '--amp', PATH=path, GPUS='4',
-                  SRUN_ARGS='--time 10')
+    started = run(
+        tmp_path,
+        script,
+        'gpu',
+        'a name',
+        'c.py',
+        fourth,
+        '--amp',
+        PATH=path,
+        GPUS='4',
+        SRUN_ARGS='--time 10',
+    )
     words = started.stdout.splitlines()
     tool = str(REPO / 'tools' / script.replace('slurm_', '').replace('.sh', '.py'))
-    assert words[words.index(tool):][1:] == ['c.py', *tail]
-    assert {'--job-name=a name', '--gres=gpu:4', '--ntasks-per-node=4', '--ntasks=4',
-            '--time', '10'} <= set(words)
-    on_cpu = run(tmp_path, script, 'cpu', 'n', 'c.py', fourth, PATH=path, GPUS='2',
-                 GPUS_PER_NODE='0').stdout
+    assert words[words.index(tool) :][1:] == ['c.py', *tail]
+    assert {
+        '--job-name=a name',
+        '--gres=gpu:4',
+        '--ntasks-per-node=4',
+        '--ntasks=4',
+        '--time',
+        '10',
+    } <= set(words)
+    on_cpu = run(
+        tmp_path, script, 'cpu', 'n', 'c.py', fourth, PATH=path, GPUS='2', GPUS_PER_NODE='0'
+    ).stdout
     assert '--gres' not in on_cpu and '--ntasks=2' in on_cpu
     assert run(tmp_path, script, 'gpu').returncode == 2
 
 
 def test_the_tools_import_neither_mmdet_nor_mmagic():
-    code = ('import sys; sys.path.insert(0, "projects"); import mmclarity.engine.cli; '
-            'print([name for name in ("mmdet", "mmagic") if name in sys.modules])')
+    code = (
+        'import sys; sys.path.insert(0, "projects"); import mmclarity.engine.cli; '
+        'print([name for name in ("mmdet", "mmagic") if name in sys.modules])'
+    )
     found = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True)
     assert found.stdout.strip() == '[]', found.stderr

@@ -8,6 +8,7 @@ name the clear objects and fail on the degraded ones, or the data set would test
 The second tells objects from background: it should find the degraded ones too, or nothing could
 detect them.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -38,6 +39,7 @@ class Crops:
         objects: Boxes with margin, RGB in [0, 1], (n, FIND_SIZE**2 * 3).
         background: As ``objects``, of places without an object, (m, FIND_SIZE**2 * 3).
     """
+
     pixels: np.ndarray
     classes: np.ndarray
     degraded: np.ndarray
@@ -49,6 +51,7 @@ class Crops:
 @dataclass
 class Report:
     """Shares in [0, 1] of validation crops that are judged correctly."""
+
     named_clear: float
     named_degraded: float
     found_clear: float
@@ -62,8 +65,10 @@ class Report:
             f'found    clear {self.found_clear:.1%}    degraded {self.found_degraded:.1%}'
             f'    background told apart {self.background_left:.1%}',
         ]
-        lines += [f'  degraded, {weather}: named {share:.1%}'
-                  for weather, share in sorted(self.named_by_weather.items())]
+        lines += [
+            f'  degraded, {weather}: named {share:.1%}'
+            for weather, share in sorted(self.named_by_weather.items())
+        ]
         return '\n'.join(lines)
 
 
@@ -85,16 +90,18 @@ def widen(box: tuple[float, float, float, float]) -> tuple[float, float, float, 
     return box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy
 
 
-def empty_places(boxes: Sequence[tuple], size: tuple[int, int],
-                 rng: np.random.Generator) -> list[tuple]:
+def empty_places(
+    boxes: Sequence[tuple], size: tuple[int, int], rng: np.random.Generator
+) -> list[tuple]:
     """As many boxes of the same sizes, where no object is; fewer where there is no room."""
     places = []
     for x1, y1, x2, y2 in boxes:
         width, height = x2 - x1, y2 - y1
         for _ in range(20):
             x, y = rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height)
-            if all(x >= b[2] or x + width <= b[0] or y >= b[3] or y + height <= b[1]
-                   for b in boxes):
+            if all(
+                x >= b[2] or x + width <= b[0] or y >= b[3] or y + height <= b[1] for b in boxes
+            ):
                 places.append((x, y, x + width, y + height))
                 break
     return places
@@ -108,8 +115,10 @@ def read_crops(root: Path, split: str, seed: int = 0) -> Crops:
     """
     path = root / 'labels' / 'det_20' / f'det_{split}.json'
     if not path.is_file():
-        raise SystemExit(f'{path} is missing; make the data set with '
-                         f'`python tools/dataset_converters/make_murky.py {root}`')
+        raise SystemExit(
+            f'{path} is missing; make the data set with '
+            f'`python tools/dataset_converters/make_murky.py {root}`'
+        )
     rng = np.random.default_rng(seed)
     pixels, classes, degraded, weather, objects, background = [], [], [], [], [], []
     for frame in json.loads(path.read_text()):
@@ -122,8 +131,10 @@ def read_crops(root: Path, split: str, seed: int = 0) -> Crops:
             classes.append(label['category'])
             degraded.append(label['attributes']['degraded'])
             weather.append('{weather}, {timeofday}'.format(**frame['attributes']))
-        background += [crop(image, widen(box), FIND_SIZE).ravel()
-                       for box in empty_places(boxes, image.size, rng)]
+        background += [
+            crop(image, widen(box), FIND_SIZE).ravel()
+            for box in empty_places(boxes, image.size, rng)
+        ]
     return Crops(*(np.array(x) for x in (pixels, classes, degraded, weather, objects, background)))
 
 
@@ -138,7 +149,8 @@ def classify(root: Path, seed: int = 0) -> Report:
     right = SVC(C=10).fit(train.pixels, train.classes).predict(val.pixels) == val.classes
     finder = SVC(C=10).fit(
         np.concatenate([train.objects, train.background]),
-        np.repeat([True, False], [len(train.objects), len(train.background)]))
+        np.repeat([True, False], [len(train.objects), len(train.background)]),
+    )
     found = finder.predict(val.objects)
     clear = ~val.degraded
     return Report(
@@ -147,14 +159,18 @@ def classify(root: Path, seed: int = 0) -> Report:
         found_clear=found[clear].mean(),
         found_degraded=found[val.degraded].mean(),
         background_left=1 - finder.predict(val.background).mean(),
-        named_by_weather={weather: right[val.degraded & (val.weather == weather)].mean()
-                          for weather in np.unique(val.weather[val.degraded])})
+        named_by_weather={
+            weather: right[val.degraded & (val.weather == weather)].mean()
+            for weather in np.unique(val.weather[val.degraded])
+        },
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the report."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', type=Path, help='data set made by make_murky.py')
     parser.add_argument('--seed', type=int, default=0, help='chooses the background crops')
     args = parser.parse_args(argv)

@@ -1,7 +1,8 @@
 """Paint the detections of tools/test.py beside the ground truth of the embedded data set.
 
-    python tools/analysis_tools/murky_pictures.py data/murky results.pkl work_dirs/pictures
+python tools/analysis_tools/murky_pictures.py data/murky results.pkl work_dirs/pictures
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,8 +24,14 @@ MATCH = 0.5
 # Detections below are not painted.
 MIN_SCORE = 0.5
 RIGHT, WRONG, CLEAR, DEGRADED = (60, 220, 90), (255, 70, 70), (255, 255, 255), (255, 190, 40)
-LEGEND = (('left: truth', None), ('clear object', CLEAR), ('degraded object', DEGRADED),
-          ('right: detected', None), ('right name', RIGHT), ('wrong name or place', WRONG))
+LEGEND = (
+    ('left: truth', None),
+    ('clear object', CLEAR),
+    ('degraded object', DEGRADED),
+    ('right: detected', None),
+    ('right name', RIGHT),
+    ('wrong name or place', WRONG),
+)
 
 
 def read_scenes(root: Path, results: Path) -> list[dict]:
@@ -52,22 +59,26 @@ def read_scenes(root: Path, results: Path) -> list[dict]:
     for sample in samples:
         name = Path(sample['img_path']).name
         if name not in frames:
-            raise ValueError(f'{results}: image {name} is not in {root}; give the results of a '
-                             'test on this data set')
+            raise ValueError(
+                f'{results}: image {name} is not in {root}; give the results of a '
+                'test on this data set'
+            )
         found = sample['pred_instances']
-        scenes.append(dict(
-            path=root / 'images' / '100k' / 'val' / name,
-            frame=frames[name],
-            boxes=np.asarray(found['bboxes'], np.float64).reshape(-1, 4),
-            scores=np.asarray(found['scores'], np.float64),
-            names=[CLASSES[int(label)] for label in found['labels']]))
+        scenes.append(
+            dict(
+                path=root / 'images' / '100k' / 'val' / name,
+                frame=frames[name],
+                boxes=np.asarray(found['bboxes'], np.float64).reshape(-1, 4),
+                scores=np.asarray(found['scores'], np.float64),
+                names=[CLASSES[int(label)] for label in found['labels']],
+            )
+        )
     return scenes
 
 
 def truth_boxes(frame: dict) -> np.ndarray:
     """Ground truth (n, 4) as x1, y1, x2, y2 with x2 = x1 + width."""
-    boxes = [[label['box2d'][key] for key in ('x1', 'y1', 'x2', 'y2')]
-             for label in frame['labels']]
+    boxes = [[label['box2d'][key] for key in ('x1', 'y1', 'x2', 'y2')] for label in frame['labels']]
     return np.array(boxes, np.float64).reshape(-1, 4) + [0, 0, 1, 1]
 
 
@@ -94,9 +105,13 @@ def judge(scene: dict, min_score: float = MIN_SCORE) -> list[tuple[int, bool]]:
     for i in np.argsort(-scene['scores'], kind='stable'):
         if scene['scores'][i] < min_score:
             break
-        fitting = [j for j in np.argsort(-overlap[i], kind='stable')
-                   if overlap[i, j] >= MATCH and free[j]
-                   and frame['labels'][j]['category'] == scene['names'][i]]
+        fitting = [
+            j
+            for j in np.argsort(-overlap[i], kind='stable')
+            if overlap[i, j] >= MATCH
+            and free[j]
+            and frame['labels'][j]['category'] == scene['names'][i]
+        ]
         if fitting:
             free[fitting[0]] = False
         judged.append((int(i), bool(fitting)))
@@ -108,8 +123,13 @@ def font(size: int) -> ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def draw_box(draw: ImageDraw.ImageDraw, box: Sequence[float], text: str,
-             colour: tuple[int, int, int], size: tuple[int, int]) -> None:
+def draw_box(
+    draw: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    text: str,
+    colour: tuple[int, int, int],
+    size: tuple[int, int],
+) -> None:
     """A box with its name above it, or below where there is no room; all inside the image."""
     x1, y1, x2, y2 = (ZOOM * float(v) for v in box)
     draw.rectangle((x1 - 1, y1 - 1, max(x2, x1), max(y2, y1)), outline=colour, width=2)
@@ -134,20 +154,35 @@ def paint_scene(scene: dict) -> Image.Image:
         draw_box(draw, box, label['category'], DEGRADED if degraded else CLEAR, image.size)
     draw, judged = ImageDraw.Draw(right), judge(scene)
     for i, good in reversed(judged):
-        draw_box(draw, scene['boxes'][i], f'{scene["names"][i]} {scene["scores"][i]:.2f}',
-                 RIGHT if good else WRONG, image.size)
+        draw_box(
+            draw,
+            scene['boxes'][i],
+            f'{scene["names"][i]} {scene["scores"][i]:.2f}',
+            RIGHT if good else WRONG,
+            image.size,
+        )
     head = 24
     sheet = Image.new('RGB', (2 * image.width + 6, image.height + head), (25, 25, 25))
     sheet.paste(left, (0, head))
     sheet.paste(right, (image.width + 6, head))
-    draw, degraded = ImageDraw.Draw(sheet), sum(
-        label['attributes']['degraded'] for label in frame['labels'])
+    draw, degraded = (
+        ImageDraw.Draw(sheet),
+        sum(label['attributes']['degraded'] for label in frame['labels']),
+    )
     where = '{weather}, {timeofday}, {scene}'.format(**frame['attributes'])
-    draw.text((6, 4), f'{frame["name"]}   {where}   {len(frame["labels"])} objects, {degraded} '
-              'degraded', fill=(230, 230, 230), font=font(14))
-    draw.text((image.width + 12, 4), f'{sum(good for _, good in judged)} right, '
-              f'{sum(not good for _, good in judged)} wrong (score {MIN_SCORE} and above)',
-              fill=(230, 230, 230), font=font(14))
+    draw.text(
+        (6, 4),
+        f'{frame["name"]}   {where}   {len(frame["labels"])} objects, {degraded} degraded',
+        fill=(230, 230, 230),
+        font=font(14),
+    )
+    draw.text(
+        (image.width + 12, 4),
+        f'{sum(good for _, good in judged)} right, '
+        f'{sum(not good for _, good in judged)} wrong (score {MIN_SCORE} and above)',
+        fill=(230, 230, 230),
+        font=font(14),
+    )
     return sheet
 
 
@@ -198,8 +233,9 @@ def paint_scenes(root: Path, results: Path, out: Path, count: int = 8) -> Path:
     columns = 2 if len(pictures) > 1 else 1
     width, height, gap = pictures[0].width, pictures[0].height, 16
     rows = -(-len(pictures) // columns)
-    sheet = Image.new('RGB', (columns * (width + gap) - gap, rows * (height + gap) + 30),
-                      (70, 70, 70))
+    sheet = Image.new(
+        'RGB', (columns * (width + gap) - gap, rows * (height + gap) + 30), (70, 70, 70)
+    )
     sheet.paste(legend(sheet.width), (0, 0))
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)
@@ -212,7 +248,8 @@ def paint_scenes(root: Path, results: Path, out: Path, count: int = 8) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Paints and says where."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', type=Path, help='data set made by make_murky.py')
     parser.add_argument('results', type=Path, help='predictions of tools/test.py --out')
     parser.add_argument('out', type=Path, help='folder for the pictures')

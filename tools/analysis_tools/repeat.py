@@ -6,6 +6,7 @@
 Each training has its own folder WORK_DIR/CONFIG/seed_N. Broken-off trainings go on where they
 stopped, finished ones are not repeated; with --report nothing is trained.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -24,15 +25,21 @@ METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clea
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('configs', nargs='+', type=Path)
     parser.add_argument('--seeds', type=int, default=3, help='seeds 0 .. N-1 (default 3)')
-    parser.add_argument('--jobs', type=int, default=1,
-                        help='trainings at a time, with the cores divided among them')
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='trainings at a time, with the cores divided among them'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/repeat'))
     parser.add_argument('--prefix', default='bdd/', help="the metrics' prefix (default bdd/)")
-    parser.add_argument('--metrics', nargs='+', default=list(METRICS),
-                        help='metrics to tabulate; those a config does not report are left out')
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        default=list(METRICS),
+        help='metrics to tabulate; those a config does not report are left out',
+    )
     parser.add_argument('--report', action='store_true', help='tabulate what is there')
     parser.add_argument('--json', type=Path, help='write the metrics of every training here')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='handed to tools/train.py')
@@ -50,8 +57,9 @@ def last_metrics(folder: Path, prefix: str) -> dict[str, float] | None:
         for line in log.read_text().splitlines():
             scalars = json.loads(line)
             if f'{prefix}mAP' in scalars:
-                result = {k.removeprefix(prefix): v for k, v in scalars.items()
-                          if k.startswith(prefix)}
+                result = {
+                    k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)
+                }
     return result
 
 
@@ -61,15 +69,28 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
     if last_metrics(folder, args.prefix):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(REPO / 'tools' / 'train.py'), str(config), '--work-dir',
-               str(folder), '--seed', str(seed), '--resume', 'auto']
+    command = [
+        sys.executable,
+        str(REPO / 'tools' / 'train.py'),
+        str(config),
+        '--work-dir',
+        str(folder),
+        '--seed',
+        str(seed),
+        '--resume',
+        'auto',
+    ]
     if args.cfg_options:
         command += ['--cfg-options', *args.cfg_options]
     threads = str(max(1, len(os.sched_getaffinity(0)) // args.jobs))
     print(f'{config.stem} seed {seed}: started', flush=True)
     with open(folder / 'train.log', 'a') as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT,
-                              env=dict(os.environ, OMP_NUM_THREADS=threads)).returncode
+        code = subprocess.run(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, OMP_NUM_THREADS=threads),
+        ).returncode
     outcome = 'done' if code == 0 else f'FAILED with status {code}: see {folder / "train.log"}'
     print(f'{config.stem} seed {seed}: {outcome}', flush=True)
 
@@ -77,10 +98,12 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
 def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
     """Markdown, one row a config: mean and standard deviation over seeds, times 100."""
     # NaN: there is nothing to find (no large object, say).
-    present = [m for m in metrics
-               if any(not math.isnan(r.get(m, math.nan)) for rs in results.values() for r in rs)]
-    lines = ['| model | seeds | ' + ' | '.join(present) + ' |',
-             '|---' * (len(present) + 2) + '|']
+    present = [
+        m
+        for m in metrics
+        if any(not math.isnan(r.get(m, math.nan)) for rs in results.values() for r in rs)
+    ]
+    lines = ['| model | seeds | ' + ' | '.join(present) + ' |', '|---' * (len(present) + 2) + '|']
     for name, runs in results.items():
         cells = []
         for metric in present:
@@ -100,8 +123,10 @@ def main(argv: list[str] | None = None) -> int:
             list(pool.map(lambda task: train(*task, args), tasks))
     results, complete = {}, True
     for config in args.configs:
-        found = [last_metrics(args.work_dir / config.stem / f'seed_{s}', args.prefix)
-                 for s in range(args.seeds)]
+        found = [
+            last_metrics(args.work_dir / config.stem / f'seed_{s}', args.prefix)
+            for s in range(args.seeds)
+        ]
         complete &= all(found)
         results[config.stem] = [metrics for metrics in found if metrics]
     if args.json:

@@ -7,6 +7,7 @@ The pairs are those of the config's test_dataloader. A name given several times 
 standard deviation over its seeds. Rows of classical filters: --classical (BM3D where the package
 bm3d is installed); each with the setting that is best on the first two pairs, which favours them.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,11 +31,17 @@ GAUSSIAN, STRENGTHS = (1.0, 1.5, 2.0, 2.5), (0.06, 0.08, 0.1, 0.12, 0.15)
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--data', type=Path, required=True, help='config with the pairs')
-    parser.add_argument('--model', action='append', default=[], metavar='NAME=CONFIG:CHECKPOINT',
-                        help='repeatable; checkpoints joined by commas are an ensemble')
+    parser.add_argument(
+        '--model',
+        action='append',
+        default=[],
+        metavar='NAME=CONFIG:CHECKPOINT',
+        help='repeatable; checkpoints joined by commas are an ensemble',
+    )
     parser.add_argument('--classical', action='store_true', help='also filters')
     parser.add_argument('--limit', type=int, help='only the first pairs')
     parser.add_argument('--picture', type=int, default=0, help='pair that is shown')
@@ -47,38 +54,54 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def load_pairs(config: Config, limit: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Registered (low, reference) images in [0, 1] of the config's test set."""
     from mmagic.registry import DATASETS
+
     dataset = DATASETS.build({**config.test_dataloader.dataset, 'pipeline': []})
     indices = range(len(dataset) if limit is None else min(limit, len(dataset)))
-    return [tuple(dataset[i][key][..., 0] / np.float32(255) for key in ('img', 'gt'))
-            for i in indices]
+    return [
+        tuple(dataset[i][key][..., 0] / np.float32(255) for key in ('img', 'gt')) for i in indices
+    ]
 
 
 def classical_filters() -> dict[str, list[tuple[str, Callable]]]:
     """Filters by name, each with several settings."""
     from skimage.restoration import denoise_nl_means
+
     filters: dict[str, list[tuple[str, Callable]]] = {
         'raw': [('', lambda image: image)],
-        'Gaussian': [(f'sigma {s}', lambda image, s=s: gaussian_filter(image, s))
-                     for s in GAUSSIAN],
-        'non-local means': [(f'h {h}', lambda image, h=h: denoise_nl_means(
-            image, patch_size=7, patch_distance=9, h=h)) for h in STRENGTHS]}
+        'Gaussian': [
+            (f'sigma {s}', lambda image, s=s: gaussian_filter(image, s)) for s in GAUSSIAN
+        ],
+        'non-local means': [
+            (
+                f'h {h}',
+                lambda image, h=h: denoise_nl_means(image, patch_size=7, patch_distance=9, h=h),
+            )
+            for h in STRENGTHS
+        ],
+    }
     try:
         from bm3d import bm3d
     except ImportError:
         print('bm3d is not installed: no BM3D row')
     else:
-        filters['BM3D'] = [(f'sigma {s}', lambda image, s=s: np.clip(bm3d(image, s), 0, 1))
-                           for s in STRENGTHS]
+        filters['BM3D'] = [
+            (f'sigma {s}', lambda image, s=s: np.clip(bm3d(image, s), 0, 1)) for s in STRENGTHS
+        ]
     return filters
 
 
 def best_setting(settings: list[tuple[str, Callable]], pairs: list) -> tuple[str, Callable]:
     """The setting of highest PSNR on a few pairs: the most favourable choice for a filter."""
     from mmclarity.restoration.evaluation import fidelity
+
     if len(settings) == 1:
         return settings[0]
-    return max(settings, key=lambda setting: np.mean(
-        [fidelity(setting[1](low), high)['psnr'] for low, high, *_ in pairs[:2]]))
+    return max(
+        settings,
+        key=lambda setting: np.mean(
+            [fidelity(setting[1](low), high)['psnr'] for low, high, *_ in pairs[:2]]
+        ),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from mmclarity.restoration import Restorer
     from mmclarity.restoration.evaluation.report import RestorationReport
+
     config = load_config(args.data, args.cfg_options)
     init_default_scope('mmagic')
     report = RestorationReport(load_pairs(config, args.limit))
@@ -103,15 +127,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         restorer = Restorer(path, checkpoints.split(','), tile=4096)
         found = report.add(name, lambda image, r=restorer: r(image, data_range=1.0), args.picture)
-        print(name, {key: round(found[key], 3) for key in (
-            'psnr', 'ssim', 'fabricated', 'missed', 'blur', 'frc')}, flush=True)
+        print(
+            name,
+            {
+                key: round(found[key], 3)
+                for key in ('psnr', 'ssim', 'fabricated', 'missed', 'blur', 'frc')
+            },
+            flush=True,
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / 'table.md').write_text(report.markdown() + '\n', encoding='utf-8')
-    (args.out / 'results.json').write_text(json.dumps(
-        {entry.name: entry.seeds for entry in report.entries.values()}, indent=1))
+    (args.out / 'results.json').write_text(
+        json.dumps({entry.name: entry.seeds for entry in report.entries.values()}, indent=1)
+    )
     top, left, height, width = args.window or (0, 0, *report.pairs[args.picture][0].shape)
-    report.figure(args.out / 'pictures.png', picture=args.picture,
-                  window=(slice(top, top + height), slice(left, left + width)))
+    report.figure(
+        args.out / 'pictures.png',
+        picture=args.picture,
+        window=(slice(top, top + height), slice(left, left + width)),
+    )
     print(report.markdown())
     print(f'written to {args.out}')
     return 0

@@ -13,6 +13,7 @@ that of two runs of the same round, and the table gives medians with the quartil
 Memory is the highest use during a run above that at its start: on CUDA, of torch's allocator; on
 Linux' CPU, of the process (VmHWM, reset through /proc/self/clear_refs); elsewhere it is left out.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -83,11 +84,13 @@ def lambda_layer(dim: int, **kwargs) -> nn.Module | None:
     if importlib.util.find_spec('lambda_networks') is None:
         return None
     from lambda_networks import LambdaLayer
+
     return LambdaLayer(dim=dim, dim_k=16, heads=4, dim_u=1, **kwargs)
 
 
-def region_modules(count: int, device: torch.device,
-                   kinds: list[str] | None) -> dict[str, tuple[nn.Module, Callable]]:
+def region_modules(
+    count: int, device: torch.device, kinds: list[str] | None
+) -> dict[str, tuple[nn.Module, Callable]]:
     """Modules that work on (N, 1024), and how each is called."""
     rois = random_rois(count, device)
     regions, sources = RegionBatch(rois, 1), RegionBatch(rois[:SOURCES], 1)
@@ -100,36 +103,48 @@ def region_modules(count: int, device: torch.device,
     }
     calls = {name: (m, lambda m, x: m(x, regions)) for name, m in ours.items()}
     source_target = f'RegionSourceTargetAttention, K = {SOURCES}'
-    calls[source_target] = (ours[source_target],
-                            lambda m, x: m(x, regions, x[:SOURCES], sources))
+    calls[source_target] = (ours[source_target], lambda m, x: m(x, regions, x[:SOURCES], sources))
     calls['torch MultiheadAttention'] = (
         nn.MultiheadAttention(DIMS, 1, batch_first=True),
-        lambda m, x: m(x[None], x[None], x[None], need_weights=False)[0])
+        lambda m, x: m(x[None], x[None], x[None], need_weights=False)[0],
+    )
     calls[f'torch MultiheadAttention, K = {SOURCES}'] = (
         nn.MultiheadAttention(DIMS, 1, batch_first=True),
-        lambda m, x: m(x[None], x[None, :SOURCES], x[None, :SOURCES], need_weights=False)[0])
+        lambda m, x: m(x[None], x[None, :SOURCES], x[None, :SOURCES], need_weights=False)[0],
+    )
     # It always has positions, on a grid; a kernel of one cell is the least it takes.
     calls['lambda-networks, 1-cell positions'] = (
-        lambda_layer(DIMS, r=1), lambda m, x: m(x.t()[None, :, None, :]))
+        lambda_layer(DIMS, r=1),
+        lambda m, x: m(x.t()[None, :, None, :]),
+    )
     side = math.ceil(math.sqrt(count))
     if side * side <= GLOBAL_POSITION_LIMIT:
         padded = side * side - count
         calls['lambda-networks, global positions'] = (
-            lambda_layer(DIMS, n=side), lambda m, x: m(nn.functional.pad(
-                x, (0, 0, 0, padded)).t().reshape(1, DIMS, side, side)))
-    return {name: call for name, call in calls.items()
-            if call[0] is not None and (kinds is None or name in kinds)}
+            lambda_layer(DIMS, n=side),
+            lambda m, x: m(
+                nn.functional.pad(x, (0, 0, 0, padded)).t().reshape(1, DIMS, side, side)
+            ),
+        )
+    return {
+        name: call
+        for name, call in calls.items()
+        if call[0] is not None and (kinds is None or name in kinds)
+    }
 
 
 def cell_modules() -> dict[str, tuple[nn.Module, Callable]]:
     """Modules that work among the cells of (N, 256, 7, 7)."""
     calls = {
         'IntraRegionAttention, attention': (IntraRegionAttention(256), lambda m, x: m(x)),
-        'IntraRegionAttention, lambda': (IntraRegionAttention(256, kind='lambda'),
-                                         lambda m, x: m(x)),
+        'IntraRegionAttention, lambda': (
+            IntraRegionAttention(256, kind='lambda'),
+            lambda m, x: m(x),
+        ),
         'torch MultiheadAttention, 7 x 7 cells': (
             nn.MultiheadAttention(256, 4, batch_first=True),
-            lambda m, x: m(*[x.flatten(2).transpose(1, 2)] * 3, need_weights=False)[0]),
+            lambda m, x: m(*[x.flatten(2).transpose(1, 2)] * 3, need_weights=False)[0],
+        ),
         'lambda-networks, 7 x 7 cells': (lambda_layer(256, n=7), lambda m, x: m(x)),
     }
     return {name: call for name, call in calls.items() if call[0] is not None}
@@ -139,8 +154,11 @@ def benchmark_modules(args: argparse.Namespace, device: torch.device) -> list[di
     """One row a module and number of regions."""
     cases = [(n, (n, DIMS), region_modules(n, device, None)) for n in args.proposals]
     cases += [(n, (n, 256, 7, 7), cell_modules()) for n in args.proposals]
-    cases += [(n, (n, DIMS), region_modules(n, device, [CONTENT])) for n in args.lambda_regions
-              if n not in args.proposals]
+    cases += [
+        (n, (n, DIMS), region_modules(n, device, [CONTENT]))
+        for n in args.lambda_regions
+        if n not in args.proposals
+    ]
     rows = []
     for count, shape, modules in cases:
         x = torch.randn(shape, device=device)
@@ -151,8 +169,14 @@ def benchmark_modules(args: argparse.Namespace, device: torch.device) -> list[di
             runs[f'backward:{name}'] = partial(training, module, call, x)
         results = measure(runs, args.repeats, device)
         for name in modules:
-            rows.append(dict(module=name, regions=count, forward=results[f'forward:{name}'],
-                             forward_backward=results[f'backward:{name}']))
+            rows.append(
+                dict(
+                    module=name,
+                    regions=count,
+                    forward=results[f'forward:{name}'],
+                    forward_backward=results[f'backward:{name}'],
+                )
+            )
         progress(f'modules, {shape}')
     return rows
 
@@ -191,19 +215,29 @@ def sample(height: int, width: int, device: torch.device) -> DetDataSample:
     g = torch.Generator().manual_seed(0)
     corner = torch.rand(12, 2, generator=g) * torch.tensor([width * 0.8, height * 0.8])
     size = torch.rand(12, 2, generator=g) * min(width, height) * 0.2 + 8
-    out = DetDataSample(metainfo=dict(
-        img_shape=(height, width), ori_shape=(height, width), pad_shape=(height, width),
-        batch_input_shape=(height, width), scale_factor=(1.0, 1.0)))
-    out.gt_instances = InstanceData(bboxes=torch.cat([corner, corner + size], 1).to(device),
-                                    labels=(torch.arange(12) % 10).to(device))
+    out = DetDataSample(
+        metainfo=dict(
+            img_shape=(height, width),
+            ori_shape=(height, width),
+            pad_shape=(height, width),
+            batch_input_shape=(height, width),
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    out.gt_instances = InstanceData(
+        bboxes=torch.cat([corner, corner + size], 1).to(device),
+        labels=(torch.arange(12) % 10).to(device),
+    )
     out.ignored_instances = InstanceData(
         bboxes=torch.zeros(0, 4, device=device),
-        labels=torch.zeros(0, dtype=torch.long, device=device))
+        labels=torch.zeros(0, dtype=torch.long, device=device),
+    )
     return out
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor,
-               samples: list[DetDataSample]) -> None:
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, samples: list[DetDataSample]
+) -> None:
     """Losses, gradients, SGD; the sampler draws the same regions each time."""
     torch.manual_seed(0)
     model.train()
@@ -239,7 +273,8 @@ def benchmark_steps(args: argparse.Namespace, device: torch.device) -> list[dict
             # The learning rate is nought, so that every round does the same work.
             optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
             model.roi_head.bbox_head.fc_cls.register_forward_hook(
-                partial(count_regions, regions, name))
+                partial(count_regions, regions, name)
+            )
             runs[f'train:{name}'] = partial(train_step, model, optimizer, image, samples)
             runs[f'test:{name}'] = partial(test_step, model, image, samples)
         results = measure(runs, args.repeats, device)
@@ -261,42 +296,78 @@ def progress(text: str) -> None:
 
 def module_table(rows: list[dict]) -> str:
     return table(
-        ['module', 'regions', 'forward, ms', 'forward + backward, ms', 'peak forward, MB',
-         'peak forward + backward, MB'],
-        [[r['module'], r['regions'], milliseconds(r['forward']['seconds']),
-          milliseconds(r['forward_backward']['seconds']), megabytes(r['forward']['peak_mb']),
-          megabytes(r['forward_backward']['peak_mb'])] for r in rows])
+        [
+            'module',
+            'regions',
+            'forward, ms',
+            'forward + backward, ms',
+            'peak forward, MB',
+            'peak forward + backward, MB',
+        ],
+        [
+            [
+                r['module'],
+                r['regions'],
+                milliseconds(r['forward']['seconds']),
+                milliseconds(r['forward_backward']['seconds']),
+                megabytes(r['forward']['peak_mb']),
+                megabytes(r['forward_backward']['peak_mb']),
+            ]
+            for r in rows
+        ],
+    )
 
 
 def step_table(rows: list[dict], kind: str) -> str:
     lines = []
     for r in rows:
         low, median, high = quartiles(r[kind]['ratios'])
-        lines.append([r['head'], r['proposals'], r[kind]['regions'],
-                      milliseconds(r[kind]['seconds']), f'{median:.3f} ({low:.3f}-{high:.3f})',
-                      megabytes(r[kind]['peak_mb'])])
+        lines.append(
+            [
+                r['head'],
+                r['proposals'],
+                r[kind]['regions'],
+                milliseconds(r[kind]['seconds']),
+                f'{median:.3f} ({low:.3f}-{high:.3f})',
+                megabytes(r[kind]['peak_mb']),
+            ]
+        )
     name = dict(train='training step', test='inference')[kind]
-    return table([f'{name} with', 'proposals', 'regions judged', 'ms', 'ratio to plain',
-                  'peak, MB'], lines)
+    return table(
+        [f'{name} with', 'proposals', 'regions judged', 'ms', 'ratio to plain', 'peak, MB'], lines
+    )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--part', choices=['all', 'modules', 'steps'], default='all')
     parser.add_argument('--proposals', type=int, nargs='+', default=[512, 1000, 4000])
-    parser.add_argument('--lambda-regions', type=int, nargs='+', default=[8000, 16000],
-                        help=f'further numbers of regions for {CONTENT} alone')
+    parser.add_argument(
+        '--lambda-regions',
+        type=int,
+        nargs='+',
+        default=[8000, 16000],
+        help=f'further numbers of regions for {CONTENT} alone',
+    )
     parser.add_argument('--repeats', type=int, default=9, help='rounds that are timed')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
     parser.add_argument('--threads', type=int, help="CPU threads; default: torch's choice")
-    parser.add_argument('--scale', type=float,
-                        help='of the 1280x720 image; default 0.5 on the CPU, else 1')
-    parser.add_argument('--keep-memory', action='store_true',
-                        help='let the process keep freed memory, as tools/train.py does')
+    parser.add_argument(
+        '--scale', type=float, help='of the 1280x720 image; default 0.5 on the CPU, else 1'
+    )
+    parser.add_argument(
+        '--keep-memory',
+        action='store_true',
+        help='let the process keep freed memory, as tools/train.py does',
+    )
     parser.add_argument('--json', metavar='OUT', help='also write every timing there')
-    parser.add_argument('--quick', action='store_true',
-                        help='a trial of all parts in a minute; its numbers mean little')
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='a trial of all parts in a minute; its numbers mean little',
+    )
     args = parser.parse_args(argv)
     if args.quick:
         args.proposals, args.lambda_regions, args.repeats, args.scale = [64, 128], [512], 2, 0.2
@@ -324,8 +395,10 @@ def main(argv: list[str] | None = None) -> None:
     device = torch.device(args.device)
     machine = machine_line(device)
     results = dict(machine=machine, torch=torch.__version__, arguments=vars(args))
-    print(f'{machine}; torch {torch.__version__}; float32; median (quartiles) of {args.repeats} '
-          'rounds\n')
+    print(
+        f'{machine}; torch {torch.__version__}; float32; median (quartiles) of {args.repeats} '
+        'rounds\n'
+    )
     if args.part != 'steps':
         results['modules'] = benchmark_modules(args, device)
         print(module_table(results['modules']) + '\n')

@@ -8,6 +8,7 @@ BaseEditModel.test_step on the packed sample, what its inferencers and test loop
 turn; medians and quartiles of the rounds. Memory is the highest use of the process during a run
 above that at its start (VmHWM); the result is one float32 a pixel.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -37,13 +38,24 @@ from tools.benchmarks.timing import (  # noqa: E402
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--config', type=Path, default=ROOT / 'configs/ssim_unet_sem.py')
-    parser.add_argument('--sides', type=int, nargs='*', default=[512, 1024, 2048],
-                        help='of square images, all contenders')
-    parser.add_argument('--tiled-only', type=int, nargs='*', default=[],
-                        help='sides of images that are restored in tiles alone, once')
+    parser.add_argument(
+        '--sides',
+        type=int,
+        nargs='*',
+        default=[512, 1024, 2048],
+        help='of square images, all contenders',
+    )
+    parser.add_argument(
+        '--tiled-only',
+        type=int,
+        nargs='*',
+        default=[],
+        help='sides of images that are restored in tiles alone, once',
+    )
     parser.add_argument('--tile', type=int, default=512)
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     parser.add_argument('--repeats', type=int, default=5)
@@ -58,6 +70,7 @@ def build(args: argparse.Namespace) -> tuple[Restorer, Restorer]:
 
     from mmagic.registry import MODELS
     from mmengine.logging import MMLogger
+
     MMLogger.get_instance('benchmark', log_level='ERROR')  # not a word on each weight
     config = load_config(args.config)
     torch.manual_seed(0)
@@ -68,23 +81,25 @@ def build(args: argparse.Namespace) -> tuple[Restorer, Restorer]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'random.pth'
         torch.save(dict(state_dict=model.state_dict()), path)
-        return tuple(Restorer(config, path, tile=tile, dtype=dtype)
-                     for tile in (args.tile, 10**6))
+        return tuple(Restorer(config, path, tile=tile, dtype=dtype) for tile in (args.tile, 10**6))
 
 
 def mmagic_inference(restorer: Restorer, image: np.ndarray) -> Callable[[], object]:
     """BaseEditModel's own path: packed sample in, data samples out."""
     from mmagic.datasets.transforms import PackInputs
+
     model = restorer.models[0]
     pixels = image[..., None].astype(np.float32)
     sample = PackInputs(keys=['img'])(dict(img=pixels, gt=pixels))
 
     def run() -> object:
         # A fresh copy: the preprocessor writes into the sample.
-        data = dict(inputs=[sample['inputs'].clone()],
-                    data_samples=[sample['data_samples'].clone()])
+        data = dict(
+            inputs=[sample['inputs'].clone()], data_samples=[sample['data_samples'].clone()]
+        )
         with torch.no_grad():
             return model.test_step(data)
+
     return run
 
 
@@ -104,16 +119,18 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     device = torch.device('cpu')
     tiled, whole = build(args)
-    print(f'{machine_line(device)}; torch {torch.__version__}; {args.dtype}; tile {args.tile}, '
-          f'overlap {tiled.tiling["overlap"]}; '
-          f'median (quartiles) of {args.repeats} rounds\n', flush=True)
+    print(
+        f'{machine_line(device)}; torch {torch.__version__}; {args.dtype}; tile {args.tile}, '
+        f'overlap {tiled.tiling["overlap"]}; '
+        f'median (quartiles) of {args.repeats} rounds\n',
+        flush=True,
+    )
     rows, everything = [], {}
     for side in [*args.sides, *args.tiled_only]:
         image = np.random.default_rng(0).integers(0, 256, (side, side), np.uint8)
         runs = {'tiled': lambda i=image: tiled(i)}
         if side in args.sides:
-            runs |= {'whole': lambda i=image: whole(i),
-                     'mmagic': mmagic_inference(whole, image)}
+            runs |= {'whole': lambda i=image: whole(i), 'mmagic': mmagic_inference(whole, image)}
             found = measure(runs, args.repeats, device)
         else:
             found = {'tiled': once(runs['tiled'], device)}
@@ -121,12 +138,21 @@ def main() -> None:
         for name, result in found.items():
             speed = [side**2 / 1e6 / s for s in result['seconds']]
             low, median, high = quartiles(speed)
-            rows.append([f'{side} x {side}', name, f'{median:.2f} ({low:.2f}-{high:.2f})',
-                         f'{result["peak_mb"]:,.0f}',
-                         f'{result["peak_mb"] - side**2 * 4 / 2**20:,.0f}'])
+            rows.append(
+                [
+                    f'{side} x {side}',
+                    name,
+                    f'{median:.2f} ({low:.2f}-{high:.2f})',
+                    f'{result["peak_mb"]:,.0f}',
+                    f'{result["peak_mb"] - side**2 * 4 / 2**20:,.0f}',
+                ]
+            )
         print(f'done: {side}', flush=True)
-    print(table(['image', 'restored', 'megapixels/s', 'peak memory, MB', 'beside the result, MB'],
-                rows))
+    print(
+        table(
+            ['image', 'restored', 'megapixels/s', 'peak memory, MB', 'beside the result, MB'], rows
+        )
+    )
     if args.json:
         args.json.write_text(json.dumps(everything))
 

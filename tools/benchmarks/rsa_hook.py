@@ -7,6 +7,7 @@ Trains configs/alexnet_surfaces_rsa.py on its embedded data, made in a temporary
 the rest; the same epochs without the hook show that the rest is what it was. The analysis before
 training (twin, reading) and the figures at its end are timed apart: they are made once.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -53,17 +54,20 @@ class EpochClock(Hook):
 
 def timed(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
     """The method, whose calls add their seconds to the list."""
+
     def run(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
         try:
             return method(*args, **kwargs)
         finally:
             seconds.append(time.perf_counter() - start)
+
     return run
 
 
-def train(data_root: Path, folder: Path, epochs: int,
-          with_hook: bool) -> tuple[list[float], dict[str, list[float]]]:
+def train(
+    data_root: Path, folder: Path, epochs: int, with_hook: bool
+) -> tuple[list[float], dict[str, list[float]]]:
     """Seconds of every epoch, and of every event of the hook."""
     config = load_config(ROOT / CONFIG, dict(data_root=f'{data_root}/'))
     config.work_dir, config.log_level = str(folder), 'ERROR'
@@ -85,7 +89,8 @@ def train(data_root: Path, folder: Path, epochs: int,
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--epochs', type=int, default=5, help='epochs of each run (default 5)')
     parser.add_argument('--data-root', type=Path, help='of make_surfaces.py')
     parser.add_argument('--quick', action='store_true', help='a few crops, in seconds')
@@ -110,14 +115,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     share = [100 * s / (w - s) for s, w in zip(inside, whole)]
     rest = [w - s for s, w in zip(inside, whole)]
     print(f'\n{machine_line(torch.device("cpu"))}; median (quartiles) of {args.epochs} epochs')
-    for name, values, unit in (('epoch without the hook', plain, 's'),
-                               ('epoch with it, less the hook', rest, 's'),
-                               ('inside the hook', inside, 's'),
-                               ('hook, of the rest', share, '%')):
+    for name, values, unit in (
+        ('epoch without the hook', plain, 's'),
+        ('epoch with it, less the hook', rest, 's'),
+        ('inside the hook', inside, 's'),
+        ('hook, of the rest', share, '%'),
+    ):
         low, median, high = quartiles(values)
         print(f'{name:<30} {median:8.2f} {unit} ({low:.2f}-{high:.2f})')
-    print(f'{"once, before and after":<30} {spent["before_train"][0]:8.2f} s, '
-          f'{spent["after_train"][0]:.2f} s')
+    print(
+        f'{"once, before and after":<30} {spent["before_train"][0]:8.2f} s, '
+        f'{spent["after_train"][0]:.2f} s'
+    )
     return 0
 
 

@@ -1,4 +1,5 @@
 """What the benchmarks share: rounds of contenders in turn, peak memory, and tables."""
+
 from __future__ import annotations
 
 import ctypes
@@ -48,8 +49,9 @@ class PeakMemory:
         return self._status('VmHWM') - self.before
 
 
-def measure(contenders: dict[str, Callable[[], object]], repeats: int,
-            device: torch.device) -> dict[str, dict]:
+def measure(
+    contenders: dict[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, dict]:
     """Seconds of each round and peak memory of every contender, run in turn."""
     results, memory = {name: dict(seconds=[]) for name in contenders}, PeakMemory(device)
     for name, run in contenders.items():  # also the warm-up
@@ -99,5 +101,4 @@ def machine_line(device: torch.device) -> str:
     """The processor and the threads in use."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return (f'{platform.machine()} CPU, {torch.get_num_threads()} thread(s) of '
-            f'{os.cpu_count()}')
+    return f'{platform.machine()} CPU, {torch.get_num_threads()} thread(s) of {os.cpu_count()}'

@@ -5,6 +5,7 @@
 The same settings give the same files, whatever the number of processes. A run with the settings of
 a finished data set does nothing; one that was broken off is made anew.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,21 +31,33 @@ SETTINGS = ('version', 'train', 'val', 'seed', 'two_groups')
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('out', type=Path, help='folder to write, e.g. data/murky')
     parser.add_argument('--train', type=int, default=600, help='training scenes (default 600)')
     parser.add_argument('--val', type=int, default=150, help='validation scenes (default 150)')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same files (default 0)')
-    parser.add_argument('--two-groups', type=float, default=0.5,
-                        help='share of scenes with two groups of different classes (default 0.5)')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1,
-                        help='processes (default: one for each core)')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='remake the data set if there is one')
+    parser.add_argument(
+        '--two-groups',
+        type=float,
+        default=0.5,
+        help='share of scenes with two groups of different classes (default 0.5)',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='processes (default: one for each core)',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='remake the data set if there is one'
+    )
     args = parser.parse_args(argv)
     if args.train < 1 or args.val < 1 or args.seed < 0 or not 0 <= args.two_groups <= 1:
-        parser.error('--train and --val must be at least 1, --seed at least 0, and --two-groups '
-                     'between 0 and 1')
+        parser.error(
+            '--train and --val must be at least 1, --seed at least 0, and --two-groups '
+            'between 0 and 1'
+        )
     if args.jobs < 1:
         parser.error('--jobs must be at least 1')
     return args
@@ -76,18 +89,23 @@ def check_target(out: Path, settings: dict, overwrite: bool) -> bool:
     try:
         found = json.loads(manifest.read_text())
     except FileNotFoundError:
-        raise SystemExit(f'{out} holds other files and no {MANIFEST}: it was not made by this '
-                         'tool; choose another folder') from None
+        raise SystemExit(
+            f'{out} holds other files and no {MANIFEST}: it was not made by this '
+            'tool; choose another folder'
+        ) from None
     except ValueError as error:
-        raise SystemExit(f'{manifest} is not JSON ({error}); delete {out}, or choose another '
-                         'folder') from None
+        raise SystemExit(
+            f'{manifest} is not JSON ({error}); delete {out}, or choose another folder'
+        ) from None
     if not isinstance(found, dict) or set(found) != set(SETTINGS):
         raise SystemExit(f'{manifest} is not a manifest of this tool; choose another folder')
     if overwrite:
         return False
     if found != settings:
-        raise SystemExit(f'{out} was made with other settings ({found}, now {settings}); choose '
-                         'another folder, or replace it with --overwrite')
+        raise SystemExit(
+            f'{out} was made with other settings ({found}, now {settings}); choose '
+            'another folder, or replace it with --overwrite'
+        )
     return is_whole(out, settings)
 
 
@@ -96,7 +114,8 @@ def is_whole(out: Path, settings: dict) -> bool:
     return all(
         (out / 'labels' / 'det_20' / f'det_{split}.json').is_file()
         and sum(1 for _ in (out / 'images' / '100k' / split).glob('*.jpg')) == settings[split]
-        for split in ('train', 'val'))
+        for split in ('train', 'val')
+    )
 
 
 def write_split(out: Path, split: str, settings: dict, jobs: int) -> None:
@@ -112,20 +131,24 @@ def write_split(out: Path, split: str, settings: dict, jobs: int) -> None:
     (out / 'labels' / 'det_20' / f'det_{split}.json').write_text(json.dumps(frames))
     objects = [label for frame in frames for label in frame['labels']]
     degraded = sum(label['attributes']['degraded'] for label in objects)
-    print(f'{split}: {len(frames)} scenes, {len(objects)} objects, {degraded} of them degraded',
-          flush=True)
+    print(
+        f'{split}: {len(frames)} scenes, {len(objects)} objects, {degraded} of them degraded',
+        flush=True,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Makes the data set, unless it is there."""
     args = parse_args(argv)
-    settings = dict(version=VERSION, train=args.train, val=args.val, seed=args.seed,
-                    two_groups=args.two_groups)
+    settings = dict(
+        version=VERSION, train=args.train, val=args.val, seed=args.seed, two_groups=args.two_groups
+    )
     if check_target(args.out, settings, args.overwrite):
         print(f'{args.out} is already made with these settings')
         return
     # Loaded before the processes are forked: they share it instead of loading it again each.
     from mmclarity.detection.datasets.murky import handwriting
+
     handwriting()
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / MARKER).touch()

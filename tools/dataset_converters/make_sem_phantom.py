@@ -7,6 +7,7 @@ val/particles/*.csv (y, x, radius in pixels, visible fraction) and phantom.json,
 was made. The same options and seed give the same files. A folder that holds the data of these
 options already is left as it is.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,8 +29,9 @@ STATE = 'phantom.json'
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('out', type=Path, nargs='?', default=Path('data/sem_phantom'))
     parser.add_argument('--train', type=int, default=40, help='images (default 40)')
     parser.add_argument('--val', type=int, default=8, help='images (default 8)')
@@ -49,6 +51,7 @@ def write(folder: Path, args: argparse.Namespace) -> None:
 
     from mmclarity.restoration.degradation import SimulateLowCostSEM
     from mmclarity.restoration.phantom import PhantomSettings, make_phantom
+
     settings = PhantomSettings(size=args.size)
     white, kind = (255, np.uint8) if args.bits == 8 else (65535, np.uint16)
     degrade = SimulateLowCostSEM(seed=args.seed)
@@ -58,20 +61,24 @@ def write(folder: Path, args: argparse.Namespace) -> None:
         for index in range(count):
             phantom = make_phantom(settings, seed=args.seed * 10**7 + first + index)
             stem = f'{index:04d}'
-            tifffile.imwrite(folder / split / 'high' / f'{stem}.tif',
-                             np.rint(phantom.image * white).astype(kind))
+            tifffile.imwrite(
+                folder / split / 'high' / f'{stem}.tif', np.rint(phantom.image * white).astype(kind)
+            )
             if split == 'train':
                 continue
             low = degrade.transform(dict(gt=phantom.image * 255, sample_idx=index))['img']
-            tifffile.imwrite(folder / split / 'low' / f'{stem}.tif',
-                             np.rint(low / 255 * white).astype(kind))
-            with open(folder / split / 'particles' / f'{stem}.csv', 'w', newline='',
-                      encoding='utf-8') as file:
+            tifffile.imwrite(
+                folder / split / 'low' / f'{stem}.tif', np.rint(low / 255 * white).astype(kind)
+            )
+            with open(
+                folder / split / 'particles' / f'{stem}.csv', 'w', newline='', encoding='utf-8'
+            ) as file:
                 table = csv.writer(file)
                 table.writerow(['y', 'x', 'radius', 'visible'])
                 table.writerows([f'{value:.4f}' for value in row] for row in phantom.particles)
-    (folder / STATE).write_text(json.dumps(wanted(args) | dict(settings=asdict(settings)),
-                                           indent=1))
+    (folder / STATE).write_text(
+        json.dumps(wanted(args) | dict(settings=asdict(settings)), indent=1)
+    )
 
 
 def wanted(args: argparse.Namespace) -> dict:
@@ -92,8 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if {key: there.get(key) for key in wanted(args)} == wanted(args):
                 print(f'{args.out} is there already')
                 return 0
-            print(f'error: {args.out} was made with other options; pass --overwrite or give '
-                  'another folder', file=sys.stderr)
+            print(
+                f'error: {args.out} was made with other options; pass --overwrite or give '
+                'another folder',
+                file=sys.stderr,
+            )
             return 1
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.sem_phantom_', dir=args.out.parent) as temporary:

@@ -4,6 +4,7 @@
 
 The same settings give the same files. A run with the settings of a finished data set does nothing.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -20,7 +21,8 @@ from mmclarity.rsa.surfaces import MANIFEST, SURFACES, make_surfaces
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('out', type=Path, help='folder to write, e.g. data/surfaces')
     parser.add_argument('--train', type=int, default=200, help='crops a surface (default 200)')
     parser.add_argument('--val', type=int, default=25, help='crops a surface (default 25)')
@@ -43,11 +45,14 @@ def is_made(out: Path, settings: dict) -> bool:
     try:
         found = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
-        raise SystemExit(f'{out} holds no finished data set of this tool; choose another folder, '
-                         'or delete it') from None
+        raise SystemExit(
+            f'{out} holds no finished data set of this tool; choose another folder, or delete it'
+        ) from None
     if found != settings:
-        raise SystemExit(f'{out} was made with other settings ({found}, now {settings}); choose '
-                         'another folder, or delete it')
+        raise SystemExit(
+            f'{out} was made with other settings ({found}, now {settings}); choose '
+            'another folder, or delete it'
+        )
     return True
 
 

@@ -6,8 +6,18 @@ backend_args = None
 # What BDD100KMetric reads, beside what mmdet needs.
 pack_test = dict(
     type='PackDetInputs',
-    meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'weather',
-               'timeofday', 'scene', 'instances'))
+    meta_keys=(
+        'img_id',
+        'img_path',
+        'ori_shape',
+        'img_shape',
+        'scale_factor',
+        'weather',
+        'timeofday',
+        'scene',
+        'instances',
+    ),
+)
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -34,7 +44,9 @@ train_dataloader = dict(
         data_prefix=dict(img='images/100k/train'),
         # Images without a box stay: they teach what is no object.
         filter_cfg=dict(filter_empty_gt=False, min_size=2),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -47,7 +59,9 @@ val_dataloader = dict(
         ann_file='labels/det_20/det_val.json',
         data_prefix=dict(img='images/100k/val'),
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='BDD100KMetric', by=('weather', 'timeofday', 'scene'))
 test_evaluator = val_evaluator

@@ -16,7 +16,8 @@ degradation = dict(
     blur=(0.279, 0.417),
     line_blur=(0.431, 0.568),
     gain=(0.958, 0.981),
-    offset=(3.42, 7.84))
+    offset=(3.42, 7.84),
+)
 
 train_pipeline = [
     dict(type='RandomSEMCrop', size=crop_size, key='gt', gain=(0.7, 1.2)),
@@ -24,6 +25,7 @@ train_pipeline = [
     dict(type='PackInputs', keys=['img']),
 ]
 train_dataloader = dict(
-    dataset=dict(data_root=data_root, sources=train_sources, pipeline=train_pipeline))
+    dataset=dict(data_root=data_root, sources=train_sources, pipeline=train_pipeline)
+)
 val_dataloader = dict(dataset=dict(data_root=data_root, sources=test_sources))
 test_dataloader = val_dataloader

@@ -10,8 +10,11 @@ train_pipeline = [
     dict(type='PackInputs', keys=['img']),
 ]
 train_dataloader = dict(
-    dataset=dict(data_root=data_root, sources=[dict(gt='train/high')], pipeline=train_pipeline))
+    dataset=dict(data_root=data_root, sources=[dict(gt='train/high')], pipeline=train_pipeline)
+)
 val_dataloader = dict(
-    dataset=dict(data_root=data_root, sources=[dict(gt='val/high', img='val/low')],
-                 register_pairs=False))
+    dataset=dict(
+        data_root=data_root, sources=[dict(gt='val/high', img='val/low')], register_pairs=False
+    )
+)
 test_dataloader = val_dataloader

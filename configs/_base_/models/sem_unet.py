@@ -3,4 +3,5 @@ model = dict(
     type='BaseEditModel',
     generator=dict(type='SEMUNet', base_channels=24, depth=4),
     pixel_loss=dict(type='MSELoss'),
-    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0]))
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0]),
+)

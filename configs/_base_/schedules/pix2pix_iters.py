@@ -8,10 +8,17 @@ adam = dict(type='Adam', lr=2e-4, betas=(0.5, 0.999))
 optim_wrapper = dict(
     constructor='MultiOptimWrapperConstructor',
     generators=dict(type='AutocastOptimWrapper', optimizer=adam),
-    discriminators=dict(type='AutocastOptimWrapper', optimizer=adam))
+    discriminators=dict(type='AutocastOptimWrapper', optimizer=adam),
+)
 model_wrapper_cfg = dict(type='AveragedGradients')
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1.0, end_factor=0.01, by_epoch=False,
-         begin=max_iters // 2, end=max_iters),
+    dict(
+        type='LinearLR',
+        start_factor=1.0,
+        end_factor=0.01,
+        by_epoch=False,
+        begin=max_iters // 2,
+        end=max_iters,
+    ),
 ]
 custom_hooks = [dict(type='RandomStateHook'), dict(type='MixedPrecisionHook', float32=[])]

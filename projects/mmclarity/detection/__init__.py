@@ -1,4 +1,5 @@
 """Objects in poor visibility: heads, data and metrics, registered in mmdet's registries."""
+
 from .. import compat
 
 compat.install()

@@ -1,4 +1,5 @@
 """Memory that a training step frees is kept for the next one."""
+
 from __future__ import annotations
 
 import ctypes

@@ -66,8 +66,9 @@ def load_checkpoint_file(path: str) -> dict:
         raise UsageError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict')
     weights = checkpoint.get('state_dict', checkpoint)
     if not isinstance(weights, dict):
-        raise UsageError(f'checkpoint {path}: state_dict is a {type(weights).__name__}, not a dict '
-                         'of tensors')
+        raise UsageError(
+            f'checkpoint {path}: state_dict is a {type(weights).__name__}, not a dict of tensors'
+        )
     return checkpoint
 
 
@@ -104,8 +105,9 @@ def _compare(checkpoint: dict, model: nn.Module) -> tuple[dict[str, list[str]], 
             if name in there and there[name].shape != value.shape
         ],
     }
-    fitting = sum(name in there and there[name].shape == value.shape
-                  for name, value in wanted.items())
+    fitting = sum(
+        name in there and there[name].shape == value.shape for name, value in wanted.items()
+    )
     return {title: names for title, names in problems.items() if names}, fitting
 
 

@@ -97,11 +97,16 @@ def compare(runner: Runner, one: str, left: Names, other: str, right: Names) -> 
     moved = [name for name in left if name in right and left.index(name) != right.index(name)]
     lists = f'{one}: {", ".join(left)}\n  {other}: {", ".join(right)}'
     if moved or len(left) != len(right):
-        what = (f'{moved[0]!r} is class {left.index(moved[0])} of one and '
-                f'{right.index(moved[0])} of the other' if moved
-                else f'{len(left)} against {len(right)}')
-        raise UsageError(f'class lists do not match ({what}):\n  {lists}\n  Set '
-                         'metainfo=dict(classes=...) of the data sets to one list, in one order')
+        what = (
+            f'{moved[0]!r} is class {left.index(moved[0])} of one and '
+            f'{right.index(moved[0])} of the other'
+            if moved
+            else f'{len(left)} against {len(right)}'
+        )
+        raise UsageError(
+            f'class lists do not match ({what}):\n  {lists}\n  Set '
+            'metainfo=dict(classes=...) of the data sets to one list, in one order'
+        )
     runner.logger.warning(f'Class names differ; are they spellings of one another?\n  {lists}')
 
 

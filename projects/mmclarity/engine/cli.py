@@ -28,15 +28,28 @@ from .show import set_up_dump, set_up_show, set_up_tta  # noqa: E402
 def _common_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help='config file; also looked for in the repository')
-    parser.add_argument('--work-dir', help='folder for logs and results '
-                        '(default: work_dirs/NAME_OF_CONFIG)')
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: float16 on CUDA, bfloat16 on a CPU that has it')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='settings that replace those of the config, e.g. data_root=PATH '
-                        'train_cfg.max_epochs=3 key="[a,b]"')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
-                        default='none', help='what started the processes')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and results (default: work_dirs/NAME_OF_CONFIG)'
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on CUDA, bfloat16 on a CPU that has it',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that replace those of the config, e.g. data_root=PATH '
+        'train_cfg.max_epochs=3 key="[a,b]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes',
+    )
     # torch.distributed.launch passes it with a hyphen, older versions with an underscore.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser
@@ -45,11 +58,18 @@ def _common_parser(description: str) -> argparse.ArgumentParser:
 def train_parser() -> argparse.ArgumentParser:
     """Command line of tools/train.py."""
     parser = _common_parser('Train a model')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or without a value from the latest of '
-                        'the work directory')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate with the batch size actually used')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or without a value from the latest of the work directory',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size actually used',
+    )
     parser.add_argument('--seed', type=int, help='random seed (replaces randomness.seed)')
     return parser
 
@@ -60,8 +80,9 @@ def test_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', metavar='NAME',
-                        help='write painted images to WORK_DIR/TIMESTAMP/NAME')
+    parser.add_argument(
+        '--show-dir', metavar='NAME', help='write painted images to WORK_DIR/TIMESTAMP/NAME'
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     return parser
@@ -143,8 +164,10 @@ def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:
         )
     seed = checkpoint['meta'].get('seed')
     if args.seed is not None and seed is not None and args.seed != seed:
-        raise UsageError(f'--seed {args.seed}, but {path} was trained with seed {seed}: leave '
-                         '--seed out, or start a new run')
+        raise UsageError(
+            f'--seed {args.seed}, but {path} was trained with seed {seed}: leave '
+            '--seed out, or start a new run'
+        )
     if seed is not None:
         # The samplers are built from it; mmengine would set it only after that.
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
@@ -171,8 +194,10 @@ def train(args: argparse.Namespace) -> None:
         enable_amp(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise UsageError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in '
-                             'the config: N is the batch size its learning rate was chosen for')
+            raise UsageError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in '
+                'the config: N is the batch size its learning rate was chosen for'
+            )
         cfg.auto_scale_lr.enable = True
     set_hook(cfg, 'RandomStateHook')
     set_hook(cfg, 'ClassListHook')
@@ -227,8 +252,11 @@ def test(args: argparse.Namespace) -> None:
     runner.test()
 
 
-def run(command: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser,
-        argv: Sequence[str] | None = None) -> int:
+def run(
+    command: Callable[[argparse.Namespace], None],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+) -> int:
     """Parse, run, and print a :class:`UsageError` without a traceback; returns the exit status."""
     args = parser.parse_args(argv)
     try:

@@ -63,8 +63,9 @@ def _check_option_names(cfg: Config, options: dict) -> None:
         name = option.partition('.')[0]
         near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
         if name not in known and near:
-            raise UsageError(f'--cfg-options {option}: the config has no {name!r}; did you mean '
-                             f'{near[0]!r}?')
+            raise UsageError(
+                f'--cfg-options {option}: the config has no {name!r}; did you mean {near[0]!r}?'
+            )
 
 
 def _replace_root(value: Any, old: str, new: str) -> Any:
@@ -77,7 +78,7 @@ def _replace_root(value: Any, old: str, new: str) -> Any:
         if value.rstrip('/') == folder:
             return new
         if value.startswith(f'{folder}/'):
-            return f'{new.rstrip("/")}/{value[len(folder) + 1:]}'
+            return f'{new.rstrip("/")}/{value[len(folder) + 1 :]}'
     return value
 
 

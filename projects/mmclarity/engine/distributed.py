@@ -30,7 +30,9 @@ def _slurm_environment() -> None:
     if 'MASTER_ADDR' not in os.environ:
         nodes = subprocess.run(
             ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
-            check=True, capture_output=True, text=True,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.split()
         os.environ['MASTER_ADDR'] = nodes[0]
 
@@ -55,8 +57,11 @@ def setup_cpu_processes(cfg: Config) -> None:
         _slurm_environment()
     elif launcher == 'mpi':
         raise UsageError('--launcher mpi needs GPUs; without them use --launcher pytorch')
-    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-               if name not in os.environ]
+    missing = [
+        name
+        for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
+        if name not in os.environ
+    ]
     if missing:
         raise UsageError(
             f'--launcher {launcher}, but {", ".join(missing)} not set in the environment. '

@@ -41,11 +41,14 @@ class TrainOnlyHook(Hook):
         """Freeze, and say how many parameters are trained."""
         model = unwrapped(runner.model)
         if not getattr(runner.model, 'find_unused_parameters', True):  # a wrapper's
-            raise UsageError('TrainOnlyHook in several processes: set find_unused_parameters=True, '
-                             'or they wait for the gradients of what is frozen')
+            raise UsageError(
+                'TrainOnlyHook in several processes: set find_unused_parameters=True, '
+                'or they wait for the gradients of what is frozen'
+            )
         parameters = dict(model.named_parameters())
-        missing = [part for part in self.parts
-                   if not any(_holds(part, name) for name in parameters)]
+        missing = [
+            part for part in self.parts if not any(_holds(part, name) for name in parameters)
+        ]
         if missing:
             there = ', '.join(name for name, _ in model.named_children())
             raise UsageError(f'TrainOnlyHook: the model has no {missing}; its parts are {there}')
@@ -55,10 +58,14 @@ class TrainOnlyHook(Hook):
                 trained += parameter.numel() * parameter.requires_grad
             else:
                 parameter.requires_grad_(False)
-        self._still = [module for name, module in model.named_modules()
-                       if hasattr(module, 'running_mean') and not self._trains(name)]
-        runner.logger.info(f'{trained:,} parameters in {", ".join(self.parts)} are trained; the '
-                           'rest is frozen')
+        self._still = [
+            module
+            for name, module in model.named_modules()
+            if hasattr(module, 'running_mean') and not self._trains(name)
+        ]
+        runner.logger.info(
+            f'{trained:,} parameters in {", ".join(self.parts)} are trained; the rest is frozen'
+        )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Keep the statistics of frozen batch norms: the loops call ``train()`` where they like."""

@@ -1,4 +1,5 @@
 """Models in the wrappers of several processes, one of them for networks with an optimiser each."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -42,8 +43,7 @@ class AveragedGradients(nn.Module):
         for value in [*module.parameters(), *module.buffers()]:
             broadcast(value.data)
         for parameter in module.parameters():
-            parameter.register_post_accumulate_grad_hook(
-                lambda p: all_reduce(p.grad, op='mean'))
+            parameter.register_post_accumulate_grad_hook(lambda p: all_reduce(p.grad, op='mean'))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Of the model."""

@@ -114,7 +114,10 @@ class AutocastOptimWrapper(OptimWrapper):
         """Autocast around the forward pass, inside mmengine's gradient-accumulation context."""
         with (
             super().optim_context(model),
-            torch.autocast(device_type=self.device_type, dtype=self.cast_dtype,
-                           enabled=self.cast_dtype is not torch.float32),
+            torch.autocast(
+                device_type=self.device_type,
+                dtype=self.cast_dtype,
+                enabled=self.cast_dtype is not torch.float32,
+            ),
         ):
             yield

@@ -41,8 +41,11 @@ def has_bfloat16_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
     except OSError:
         return False
     flags = (line.partition(':') for line in lines)
-    return any(BFLOAT16_FLAGS & set(value.split()) for name, _, value in flags
-               if name.strip().lower() in ('flags', 'features'))
+    return any(
+        BFLOAT16_FLAGS & set(value.split())
+        for name, _, value in flags
+        if name.strip().lower() in ('flags', 'features')
+    )
 
 
 class _Float32Mixin:
@@ -110,7 +113,9 @@ class MixedPrecisionHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(
-        self, channels_last: bool = True, float32: Sequence[str] = OUTPUT_LAYERS,
+        self,
+        channels_last: bool = True,
+        float32: Sequence[str] = OUTPUT_LAYERS,
         evaluation: bool = False,
     ) -> None:
         self.channels_last, self.evaluation = channels_last, evaluation
@@ -125,7 +130,8 @@ class MixedPrecisionHook(Hook):
         emulated = get_device() == 'cpu' and not has_bfloat16_units()
         if emulated:
             MMLogger.get_current_instance().info(
-                'This processor has no bfloat16 units: what is automatic stays in float32')
+                'This processor has no bfloat16 units: what is automatic stays in float32'
+            )
         if self.evaluation:
             # Loops that this run does not need are configs still, or not there.
             for loop in (runner._val_loop, runner._test_loop):

@@ -50,9 +50,13 @@ def set_up_tta(cfg: Config) -> None:
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         if cfg.get('default_scope') != 'mmdet':
             raise UsageError('--tta needs tta_model and tta_pipeline in the config')
-        cfg.setdefault('tta_model', dict(
-            type='DetTTAModel',
-            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)))
+        cfg.setdefault(
+            'tta_model',
+            dict(
+                type='DetTTAModel',
+                tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+            ),
+        )
         if 'tta_pipeline' not in cfg:
             cfg.tta_pipeline = _flip_pipeline(next(datasets(cfg, 'test_dataloader')).pipeline)
     for dataset in datasets(cfg, 'test_dataloader'):
@@ -62,8 +66,9 @@ def set_up_tta(cfg: Config) -> None:
 
 def _flip_pipeline(pipeline: list[dict]) -> list[dict]:
     pack = deepcopy(pipeline[-1])
-    keys = tuple(pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape',
-                                        'scale_factor')))
+    keys = tuple(
+        pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+    )
     pack['meta_keys'] = (*keys, *(key for key in ('flip', 'flip_direction') if key not in keys))
     flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
     return [*deepcopy(pipeline[:-1]), dict(type='TestTimeAug', transforms=[flips, [pack]])]

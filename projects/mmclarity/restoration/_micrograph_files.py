@@ -3,6 +3,7 @@
 Copies are made by patching: everything that is not a sample (tags, chunks, headers) is copied
 byte for byte, because no library writes back every private tag that it can read.
 """
+
 from __future__ import annotations
 
 import shutil
@@ -61,7 +62,7 @@ class Stored:
             if (self.palette == self.palette[:, :1]).all():
                 return self.palette[:, 0][self.samples]
             return self.palette[self.samples[..., 0]]
-        values = self.samples[..., :self.colours]
+        values = self.samples[..., : self.colours]
         return np.iinfo(values.dtype).max - values if self.inverted else values
 
     def replaced(self, grey: np.ndarray, content: Content) -> np.ndarray:
@@ -75,7 +76,7 @@ class Stored:
             grey = greys[np.abs(wanted).argmin(axis=1)].astype(samples.dtype)[grey]
         elif self.inverted:
             grey = np.iinfo(samples.dtype).max - grey
-        samples[content][..., :self.colours] = grey[..., None]
+        samples[content][..., : self.colours] = grey[..., None]
         return samples
 
 
@@ -99,8 +100,9 @@ def load(path: Path) -> Stored:
     if magic[:2] == b'BM':
         return _load_bmp(path)
     if magic[:2] == b'\xff\xd8':
-        raise SEMImageError(f'{path}: JPEG changes the grey values it stores; export the image as '
-                            'TIFF or PNG')
+        raise SEMImageError(
+            f'{path}: JPEG changes the grey values it stores; export the image as TIFF or PNG'
+        )
     what = 'an empty file' if not magic else 'not a TIFF, PNG or BMP file, or a damaged one'
     raise SEMImageError(f'{path}: {what}; export it again from the microscope')
 
@@ -118,7 +120,8 @@ def rewrite(stored: Stored, grey: np.ndarray, content: Content, path: Path, suff
     check_rewritable(stored.path, suffix)
     samples = stored.replaced(grey, content)
     {'TIFF': _rewrite_tiff, 'PNG': _rewrite_png, 'BMP': _rewrite_bmp}[stored.format](
-        stored.path, samples, path)
+        stored.path, samples, path
+    )
 
 
 def check_rewritable(source: Path, suffix: str) -> None:
@@ -127,8 +130,10 @@ def check_rewritable(source: Path, suffix: str) -> None:
         magic = file.read(2)
     form = {b'II': 'TIFF', b'MM': 'TIFF', b'BM': 'BMP'}.get(magic, 'PNG')
     if _FORMATS.get(suffix.lower()) != form:
-        raise SEMImageError(f'{source} is a {form} file, so the restored one must be too, not '
-                            f'"{suffix}": other formats would lose its tags')
+        raise SEMImageError(
+            f'{source} is a {form} file, so the restored one must be too, not '
+            f'"{suffix}": other formats would lose its tags'
+        )
     if form == 'TIFF':
         with tifffile.TiffFile(source) as tiff:
             page = tiff.pages[0]
@@ -136,10 +141,13 @@ def check_rewritable(source: Path, suffix: str) -> None:
                 raise SEMImageError(
                     f'{source}: {page.compression.name} compression (predictor {page.predictor}) '
                     'can not be written back without changing the rest of the image; save it '
-                    'uncompressed or with deflate')
+                    'uncompressed or with deflate'
+                )
             if page.compression in (_LZW, _PACKBITS) and find_spec('imagecodecs') is None:
-                raise SEMImageError(f'{source}: {page.compression.name} compression is written '
-                                    'with a further package: pip install imagecodecs')
+                raise SEMImageError(
+                    f'{source}: {page.compression.name} compression is written '
+                    'with a further package: pip install imagecodecs'
+                )
 
 
 # TIFF ------------------------------------------------------------------------------------------
@@ -160,18 +168,32 @@ def _load_tiff(path: Path) -> Stored:
             planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
     except FileNotFoundError:
         raise
-    except (ValueError, tifffile.TiffFileError, struct.error, IndexError, KeyError, TypeError,
-            RuntimeError, OSError, zlib.error, AttributeError) as error:
+    except (
+        ValueError,
+        tifffile.TiffFileError,
+        struct.error,
+        IndexError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        OSError,
+        zlib.error,
+        AttributeError,
+    ) as error:
         # the decoders raise whatever their library does on damaged data
-        hint = ('; pip install imagecodecs reads this compression' if 'imagecodecs' in str(error)
-                and 'requires' in str(error) else '')
+        hint = (
+            '; pip install imagecodecs reads this compression'
+            if 'imagecodecs' in str(error) and 'requires' in str(error)
+            else ''
+        )
         raise SEMImageError(f'{path}: can not be read as TIFF: {error}{hint}') from error
     if samples.ndim == 2:
         samples = samples[..., None]
     elif planar:
         samples = np.moveaxis(samples, 0, -1)
-    return Stored(path, 'TIFF', samples, 3 if samples.shape[2] >= 3 else 1, palette, inverted,
-                  metadata)
+    return Stored(
+        path, 'TIFF', samples, 3 if samples.shape[2] >= 3 else 1, palette, inverted, metadata
+    )
 
 
 def _check_tiff(page: tifffile.TiffPage, size: int) -> None:
@@ -179,12 +201,21 @@ def _check_tiff(page: tifffile.TiffPage, size: int) -> None:
     bits = page.tags['BitsPerSample'].value if 'BitsPerSample' in page.tags else 1
     if len(page.shape) not in (2, 3) or page.samplesperpixel > 4 or page.imagedepth > 1:
         raise ValueError(f'shape {page.shape}; one plane of one to four samples is needed')
-    if page.dtype is None or page.dtype.name not in ('uint8', 'uint16', 'float32') or \
-            set(np.atleast_1d(bits)) != {page.dtype.itemsize * 8}:
-        raise ValueError(f'{bits} bits per pixel, type {page.dtype}; save it as 8 or 16 bit '
-                         'unsigned, or 32 bit float')
-    known = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE,
-             tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.PALETTE)
+    if (
+        page.dtype is None
+        or page.dtype.name not in ('uint8', 'uint16', 'float32')
+        or set(np.atleast_1d(bits)) != {page.dtype.itemsize * 8}
+    ):
+        raise ValueError(
+            f'{bits} bits per pixel, type {page.dtype}; save it as 8 or 16 bit '
+            'unsigned, or 32 bit float'
+        )
+    known = (
+        tifffile.PHOTOMETRIC.MINISBLACK,
+        tifffile.PHOTOMETRIC.MINISWHITE,
+        tifffile.PHOTOMETRIC.RGB,
+        tifffile.PHOTOMETRIC.PALETTE,
+    )
     if page.photometric not in known:
         raise ValueError(f'its colours are stored as {page.photometric!r}; save it in grey')
     if page.dtype.kind == 'f' and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
@@ -197,11 +228,14 @@ def _check_tiff(page: tifffile.TiffPage, size: int) -> None:
     if not ends or 0 in page.databytecounts:
         raise ValueError('damaged: pixel data is missing')
     if max(ends) > size:
-        raise ValueError(f'truncated: pixel data should end at byte {max(ends)}, the file has '
-                         f'{size}; copy it again')
+        raise ValueError(
+            f'truncated: pixel data should end at byte {max(ends)}, the file has '
+            f'{size}; copy it again'
+        )
     if page.compression == _UNCOMPRESSED and sum(page.databytecounts) < page.nbytes:
-        raise ValueError(f'damaged: {sum(page.databytecounts)} bytes of pixels, {page.nbytes} '
-                         'needed')
+        raise ValueError(
+            f'damaged: {sum(page.databytecounts)} bytes of pixels, {page.nbytes} needed'
+        )
 
 
 def _vendor(page: tifffile.TiffPage) -> Metadata:
@@ -229,10 +263,11 @@ def _rewrite_tiff(source: Path, samples: np.ndarray, path: Path) -> None:
                 if file.tell() % 2:
                     file.write(b'\0')
                 offsets[i] = file.tell()
-                if offsets[i] + len(data) >= 2 ** 32 and not tiff.is_bigtiff:
+                if offsets[i] + len(data) >= 2**32 and not tiff.is_bigtiff:
                     raise SEMImageError(
                         f'{source}: its copy would be larger than TIFF allows; save '
-                        'it without compression first')
+                        'it without compression first'
+                    )
             else:
                 file.seek(offsets[i])
             file.write(data)
@@ -254,14 +289,16 @@ def _segments(page: tifffile.TiffPage, samples: np.ndarray):
     columns = page.tilewidth if tiled else width
     planes = [samples]
     if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-        planes = [samples[..., i:i + 1] for i in range(count)]
+        planes = [samples[..., i : i + 1] for i in range(count)]
     for plane in planes:
         for top in range(0, height, rows):
             for left in range(0, width, columns):
-                segment = plane[top:top + rows, left:left + columns]
+                segment = plane[top : top + rows, left : left + columns]
                 if tiled:
-                    segment = np.pad(segment, ((0, rows - segment.shape[0]),
-                                               (0, columns - segment.shape[1]), (0, 0)))
+                    segment = np.pad(
+                        segment,
+                        ((0, rows - segment.shape[0]), (0, columns - segment.shape[1]), (0, 0)),
+                    )
                 yield segment
 
 
@@ -276,11 +313,13 @@ def _encode(page: tifffile.TiffPage, segment: np.ndarray) -> bytes:
     if page.compression in _DEFLATE:
         return zlib.compress(data)
     import imagecodecs  # reading the file took it as well
+
     if page.compression == _LZW:
         return imagecodecs.lzw_encode(data)
     size = len(data) // segment.shape[0]  # PackBits may not run across rows
-    return b''.join(imagecodecs.packbits_encode(data[i:i + size])
-                    for i in range(0, len(data), size))
+    return b''.join(
+        imagecodecs.packbits_encode(data[i : i + size]) for i in range(0, len(data), size)
+    )
 
 
 # PNG -------------------------------------------------------------------------------------------
@@ -288,9 +327,9 @@ def _chunks(path: Path) -> list[tuple[bytes, bytes]]:
     """(type, data) of every chunk, checksums verified."""
     data, at, chunks = path.read_bytes(), len(_PNG_MAGIC), []
     while at + 12 <= len(data):
-        length, kind = struct.unpack('>I4s', data[at:at + 8])
-        body = data[at + 8:at + 8 + length]
-        checksum = data[at + 8 + length:at + 12 + length]
+        length, kind = struct.unpack('>I4s', data[at : at + 8])
+        body = data[at + 8 : at + 8 + length]
+        checksum = data[at + 8 + length : at + 12 + length]
         if len(checksum) < 4:
             break
         if struct.unpack('>I', checksum)[0] != zlib.crc32(kind + body):
@@ -329,9 +368,9 @@ def _load_png(path: Path) -> Stored:
     elif colour == 4:
         samples = samples[..., [0, 3]]
     else:
-        samples = samples[..., [2, 1, 0, 3][:samples.shape[2]]]
+        samples = samples[..., [2, 1, 0, 3][: samples.shape[2]]]
     # a colour key (tRNS) is expanded by the decoder; the file's samples do not have it
-    samples = samples[..., :{0: 1, 2: 3, 4: 2, 6: 4}[colour]]
+    samples = samples[..., : {0: 1, 2: 3, 4: 2, 6: 4}[colour]]
     return Stored(path, 'PNG', samples, 3 if colour in (2, 6) else 1)
 
 
@@ -357,8 +396,8 @@ def _rewrite_png(source: Path, samples: np.ndarray, path: Path) -> None:
     step = rows.shape[1] // width  # filter 1: each byte minus that of the pixel before
     filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = 1
-    filtered[:, 1:1 + step] = rows[:, :step]
-    filtered[:, 1 + step:] = rows[:, step:] - rows[:, :-step]
+    filtered[:, 1 : 1 + step] = rows[:, :step]
+    filtered[:, 1 + step :] = rows[:, step:] - rows[:, :-step]
     written = False
     with path.open('wb') as file:
         file.write(_PNG_MAGIC)
@@ -383,13 +422,16 @@ def _bmp_pixels(path: Path, data: bytearray) -> tuple[np.ndarray, np.ndarray | N
         raise SEMImageError(f'{path}: damaged BMP header; save it with another program')
     if bits not in (8, 24, 32) or packing not in ((0, 3) if bits == 32 else (0,)):
         raise SEMImageError(
-            f'{path}: BMP of {bits} bits, packing {packing}; save it as TIFF or PNG')
+            f'{path}: BMP of {bits} bits, packing {packing}; save it as TIFF or PNG'
+        )
     count, line = bits // 8, (width * bits + 31) // 32 * 4
     if start + line * abs(height) > len(data):
-        raise SEMImageError(f'{path}: truncated BMP: {start + line * abs(height)} bytes needed, '
-                            f'{len(data)} there; copy it again')
+        raise SEMImageError(
+            f'{path}: truncated BMP: {start + line * abs(height)} bytes needed, '
+            f'{len(data)} there; copy it again'
+        )
     rows = np.frombuffer(data, np.uint8, line * abs(height), start).reshape(abs(height), line)
-    pixels = rows[:, :width * count].reshape(abs(height), width, count)
+    pixels = rows[:, : width * count].reshape(abs(height), width, count)
     palette = None
     if bits == 8:
         used = struct.unpack_from('<I', data, 46)[0] or 256
@@ -400,13 +442,13 @@ def _bmp_pixels(path: Path, data: bytearray) -> tuple[np.ndarray, np.ndarray | N
 
 def _load_bmp(path: Path) -> Stored:
     pixels, palette = _bmp_pixels(path, bytearray(path.read_bytes()))
-    order = [0] if pixels.shape[2] == 1 else [2, 1, 0, 3][:pixels.shape[2]]
+    order = [0] if pixels.shape[2] == 1 else [2, 1, 0, 3][: pixels.shape[2]]
     return Stored(path, 'BMP', pixels[..., order], min(len(order), 3), palette)
 
 
 def _rewrite_bmp(source: Path, samples: np.ndarray, path: Path) -> None:
     data = bytearray(source.read_bytes())
     pixels, _ = _bmp_pixels(source, data)
-    order = [0] if pixels.shape[2] == 1 else [2, 1, 0, 3][:pixels.shape[2]]
+    order = [0] if pixels.shape[2] == 1 else [2, 1, 0, 3][: pixels.shape[2]]
     pixels[..., order] = samples
     path.write_bytes(data)

@@ -1,4 +1,5 @@
 """Where the picture lies in a micrograph file: vendor metadata, data bar and border."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -49,8 +50,12 @@ def parse_fei(text: str) -> Metadata:
         # [Scan] is a copy of the section that [Beam] names; some versions leave the copy out
         name = sections.get('Beam', {}).get('Scan', 'EScan')
         width = _number(sections.get(name, {}).get('PixelWidth'))
-    return Metadata('FEI', (rows, columns) if rows and columns else None,
-                    _whole(sections.get('PrivateFei', {}).get('DatabarHeight')), width)
+    return Metadata(
+        'FEI',
+        (rows, columns) if rows and columns else None,
+        _whole(sections.get('PrivateFei', {}).get('DatabarHeight')),
+        width,
+    )
 
 
 def parse_zeiss(text: str) -> Metadata:
@@ -104,8 +109,11 @@ def find_content(values: np.ndarray, metadata: Metadata) -> tuple[Content, str]:
     height, width = values.shape[:2]
     source = 'nothing'
     rows = height
-    if metadata.size is not None and metadata.size[1] == width \
-            and height in (metadata.size[0], metadata.size[0] + (metadata.bar or 0)):
+    if (
+        metadata.size is not None
+        and metadata.size[1] == width
+        and height in (metadata.size[0], metadata.size[0] + (metadata.bar or 0))
+    ):
         rows, source = metadata.size[0], 'metadata'
     else:
         bar = detect_bar(values)
@@ -125,7 +133,7 @@ def detect_border(values: np.ndarray) -> int:
     """
     width, colours = 0, []
     while width < _MAX_BORDER and min(values.shape[:2]) - 2 * (width + 1) >= 1:
-        inner = values[width:values.shape[0] - width, width:values.shape[1] - width]
+        inner = values[width : values.shape[0] - width, width : values.shape[1] - width]
         sides = (inner[0], inner[-1], inner[:, 0], inner[:, -1])
         colour = inner[0, 0]
         if not all((side == colour).all() for side in sides):
@@ -133,7 +141,9 @@ def detect_border(values: np.ndarray) -> int:
         colours.append(colour)
         width += 1
     while width and (colours[width - 1] == colours[width - 1][0]).all():
-        outer = values[width - 1:values.shape[0] - width + 1, width - 1:values.shape[1] - width + 1]
+        outer = values[
+            width - 1 : values.shape[0] - width + 1, width - 1 : values.shape[1] - width + 1
+        ]
         if _stands_out(outer, float(colours[width - 1][0])):
             break
         width -= 1
@@ -147,8 +157,9 @@ def _stands_out(inner: np.ndarray, value: float) -> bool:
     if value not in (0.0, top):
         return False
     nearest = (inner[1, 1:-1], inner[-2, 1:-1], inner[1:-1, 1], inner[1:-1, -2])
-    return all((np.abs(line.astype(np.float64) - value) > top / 32).mean() > 0.5
-               for line in nearest)
+    return all(
+        (np.abs(line.astype(np.float64) - value) > top / 32).mean() > 0.5 for line in nearest
+    )
 
 
 def detect_bar(values: np.ndarray) -> int:
@@ -162,18 +173,18 @@ def detect_bar(values: np.ndarray) -> int:
         return 0
     grey = values.max(axis=2)
     tallest = int(height * _MAX_BAR)
-    tail = grey[height - tallest - _MIN_BAR:]
+    tail = grey[height - tallest - _MIN_BAR :]
     modes, shares = _commonest(tail)
-    line = _coloured_line(values[height - len(tail):])  # of the picture's frame, not of the bar
+    line = _coloured_line(values[height - len(tail) :])  # of the picture's frame, not of the bar
     flat = (shares >= _FLAT) & ~line
     rows = len(tail) if flat.all() else int(np.argmin(flat[::-1]))
     if not _MIN_BAR <= rows <= tallest:
         return 0
-    bar, over = tail[len(tail) - rows:], slice(len(tail) - rows - _MIN_BAR, len(tail) - rows)
+    bar, over = tail[len(tail) - rows :], slice(len(tail) - rows - _MIN_BAR, len(tail) - rows)
     if (shares[over][~line[over]] > _LIVELY).any():
         return 0
     top = float(np.iinfo(values.dtype).max)
-    ground = float(np.median(modes[len(tail) - rows:]))
+    ground = float(np.median(modes[len(tail) - rows :]))
     distance = np.abs(bar.astype(np.float64) - ground) / top
     text = float((distance > _CONTRAST).mean())
     between = float(((distance > 0.02) & (distance <= _CONTRAST)).mean())

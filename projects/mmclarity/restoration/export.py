@@ -1,4 +1,5 @@
 """Export of a restorer to ONNX, with its padding and normalisation, for images of any size."""
+
 from __future__ import annotations
 
 import copy
@@ -69,8 +70,9 @@ def _without_keywords(network: nn.Module) -> nn.Module:
     return network
 
 
-def export_onnx(model: nn.Module, path: str | Path, opset: int = 18,
-                overwrite: bool = False) -> None:
+def export_onnx(
+    model: nn.Module, path: str | Path, opset: int = 18, overwrite: bool = False
+) -> None:
     """Writes ``image`` (batch, 1, height, width) in [0, 1] -> ``restored``, all sizes free.
 
     Args:
@@ -86,27 +88,34 @@ def export_onnx(model: nn.Module, path: str | Path, opset: int = 18,
     """
     missing = missing_packages()
     if missing:
-        raise ModuleNotFoundError(f'export needs further packages: pip install '
-                                  f'{" ".join(missing)}')
+        raise ModuleNotFoundError(f'export needs further packages: pip install {" ".join(missing)}')
     if model.training:
         raise ValueError('the model is in training mode; call model.eval() first')
     restorer = ExportableRestorer(model).eval()
     batch, channels, rows, columns = _EXAMPLE
     # not multiples of the stride, so that no size looks like a special one
-    example = torch.rand(batch, channels, rows * restorer.stride - 1,
-                         columns * restorer.stride - 2)
+    example = torch.rand(batch, channels, rows * restorer.stride - 1, columns * restorer.stride - 2)
     free = torch.export.Dim.DYNAMIC
     with replacing(Path(path), overwrite) as part, torch.no_grad():
         program = torch.onnx.export(
-            restorer, (example,), dynamo=True, opset_version=opset, input_names=['image'],
-            output_names=['restored'], dynamic_shapes=({0: free, 2: free, 3: free},),
-            verbose=False)
+            restorer,
+            (example,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=['image'],
+            output_names=['restored'],
+            dynamic_shapes=({0: free, 2: free, 3: free},),
+            verbose=False,
+        )
         program.save(str(part), external_data=False)
 
 
-def check_onnx(model: nn.Module, path: str | Path,
-               shapes: Sequence[tuple[int, int, int]] = ((1, 96, 128), (3, 131, 75)),
-               tolerance: float = 1e-4) -> float:
+def check_onnx(
+    model: nn.Module,
+    path: str | Path,
+    shapes: Sequence[tuple[int, int, int]] = ((1, 96, 128), (3, 131, 75)),
+    tolerance: float = 1e-4,
+) -> float:
     """Compares an exported file with the model, in onnxruntime on the CPU.
 
     Args:
@@ -122,6 +131,7 @@ def check_onnx(model: nn.Module, path: str | Path,
         RuntimeError: a difference above ``tolerance``, or a result of another size.
     """
     import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
@@ -131,10 +141,14 @@ def check_onnx(model: nn.Module, path: str | Path,
         found = session.run(None, {'image': image})[0]
         wanted = restore_batch(model, torch.from_numpy(image)).numpy()
         if found.shape != wanted.shape:
-            raise RuntimeError(f'{path}: returns {found.shape} for {image.shape}, torch '
-                               f'{wanted.shape}; the export did not keep the sizes free')
+            raise RuntimeError(
+                f'{path}: returns {found.shape} for {image.shape}, torch '
+                f'{wanted.shape}; the export did not keep the sizes free'
+            )
         worst = max(worst, float(np.abs(found - wanted).max()))
         if not worst <= tolerance:
-            raise RuntimeError(f'{path}: differs from torch by {worst:.3g} of the range for '
-                               f'{image.shape}, more than {tolerance:g}')
+            raise RuntimeError(
+                f'{path}: differs from torch by {worst:.3g} of the range for '
+                f'{image.shape}, more than {tolerance:g}'
+            )
     return worst

@@ -1,4 +1,5 @@
 """A trained restorer applied to arrays, files and folders."""
+
 from __future__ import annotations
 
 import warnings
@@ -48,8 +49,9 @@ class FolderReport:
     failed: dict[Path, str] = field(default_factory=dict)
 
 
-def build_restorer(config: str | Path | Config, checkpoint: str | Path,
-                   device: str = 'cpu') -> nn.Module:
+def build_restorer(
+    config: str | Path | Config, checkpoint: str | Path, device: str = 'cpu'
+) -> nn.Module:
     """Builds a restorer of mmagic and loads its weights, in evaluation mode.
 
     Where training kept a moving average of the weights (mmengine's EMAHook), ``state_dict`` of its
@@ -71,8 +73,9 @@ def build_restorer(config: str | Path | Config, checkpoint: str | Path,
     check_fits(saved, model, str(checkpoint))
     state = saved.get('state_dict', saved)
     state = {name.removeprefix('module.'): value for name, value in state.items()}
-    model.load_state_dict({name: state[name] for name in model.state_dict() if name in state},
-                          strict=False)  # check_fits has told what matters
+    model.load_state_dict(
+        {name: state[name] for name in model.state_dict() if name in state}, strict=False
+    )  # check_fits has told what matters
     return model.to(device, memory_format=torch.channels_last).eval()
 
 
@@ -94,9 +97,16 @@ class Restorer:
         ValueError: unknown ``dtype``, no checkpoint, or sizes that do not go together.
     """
 
-    def __init__(self, config: str | Path | Config, checkpoint: str | Path | Sequence[str | Path],
-                 device: str = 'cpu', tile: int = 512, overlap: int | None = None,
-                 batch_size: int = 4, dtype: str | None = None) -> None:
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | Sequence[str | Path],
+        device: str = 'cpu',
+        tile: int = 512,
+        overlap: int | None = None,
+        batch_size: int = 4,
+        dtype: str | None = None,
+    ) -> None:
         if dtype not in (None, 'bfloat16', 'float16'):
             raise ValueError(f"dtype must be None, 'bfloat16' or 'float16', not {dtype!r}")
         checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
@@ -108,8 +118,9 @@ class Restorer:
             overlap = default_overlap(self.models[0], tile)
         self.device = torch.device(device)
         self.dtype = getattr(torch, dtype) if dtype else None
-        self.tiling = dict(tile=tile, overlap=overlap, batch_size=batch_size,
-                           align=network_stride(self.models[0]))
+        self.tiling = dict(
+            tile=tile, overlap=overlap, batch_size=batch_size, align=network_stride(self.models[0])
+        )
         # sizes that do not go together are refused here, not at the first large image
         tile_weights(2 * tile + 1, tile, overlap, self.tiling['align'])
         if batch_size < 1:
@@ -117,8 +128,12 @@ class Restorer:
         self.trained_on = dict(cfg.get('restoration') or {})
         self._said: set[str] = set()
 
-    def __call__(self, image: np.ndarray | SEMImage, data_range: float | None = None,
-                 progress: Progress | None = None) -> np.ndarray:
+    def __call__(
+        self,
+        image: np.ndarray | SEMImage,
+        data_range: float | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
         """Restores one picture.
 
         Args:
@@ -141,9 +156,13 @@ class Restorer:
             total += self._run(model, pixels, scale, _part(progress, i, len(self.models)))
         return total / np.float32(len(self.models))
 
-    def with_uncertainty(self, image: np.ndarray | SEMImage, data_range: float | None = None,
-                         noise: float = 0.0, progress: Progress | None = None
-                         ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def with_uncertainty(
+        self,
+        image: np.ndarray | SEMImage,
+        data_range: float | None = None,
+        noise: float = 0.0,
+        progress: Progress | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Restores one picture several times.
 
         An ensemble is asked member by member; a single model is shown the picture and its mirror
@@ -162,24 +181,29 @@ class Restorer:
 
         if len(self.models) > 1:
             mean, std = spread.mean_and_spread(
-                [lambda model=model: run(model, pixels) for model in self.models])
+                [lambda model=model: run(model, pixels) for model in self.models]
+            )
             return mean, mean, std
         members = spread.augmented(lambda copy: run(self.models[0], copy), pixels, noise * scale)
         plain = members[0]()
         mean, std = spread.mean_and_spread([lambda: plain, *members[1:]])
         return plain, mean, std
 
-    def _run(self, model: nn.Module, pixels: np.ndarray, scale: float,
-             progress: Progress | None) -> np.ndarray:
+    def _run(
+        self, model: nn.Module, pixels: np.ndarray, scale: float, progress: Progress | None
+    ) -> np.ndarray:
         def function(batch: Tensor) -> Tensor:
-            with torch.inference_mode(), torch.autocast(
-                    self.device.type, self.dtype, enabled=self.dtype is not None):
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
+            ):
                 return restore_batch(model, batch.to(self.device))
 
         return restore_tiled(function, pixels, progress=progress, scale=scale, **self.tiling)
 
-    def _prepare(self, image: np.ndarray | SEMImage,
-                 data_range: float | None) -> tuple[np.ndarray, float]:
+    def _prepare(
+        self, image: np.ndarray | SEMImage, data_range: float | None
+    ) -> tuple[np.ndarray, float]:
         """Checked pixels as they are, and what to divide them by."""
         if not isinstance(image, SEMImage):
             image = from_array(image, data_range)
@@ -192,26 +216,41 @@ class Restorer:
         name, bits = image.path or 'the image', 8 * image.pixels.dtype.itemsize
         trained = self.trained_on.get('bit_depth')
         if trained and bits != trained:
-            self._warn('bit_depth', f'{name}: has {bits} bits per pixel, the model was trained on '
-                       f'{trained}: grey values are divided by {image.data_range:g}, and '
-                       'brightness and contrast should be as in training')
+            self._warn(
+                'bit_depth',
+                f'{name}: has {bits} bits per pixel, the model was trained on '
+                f'{trained}: grey values are divided by {image.data_range:g}, and '
+                'brightness and contrast should be as in training',
+            )
         if bits == 16 and image.image.max() < _DARK * image.data_range:
-            self._warn(f'dark {name}', f'{name}: its brightest pixel is {image.image.max()} of '
-                       f'{image.data_range:g}; if it holds 12 bit data, give data_range=4095')
+            self._warn(
+                f'dark {name}',
+                f'{name}: its brightest pixel is {image.image.max()} of '
+                f'{image.data_range:g}; if it holds 12 bit data, give data_range=4095',
+            )
         size, wanted = image.pixel_size, self.trained_on.get('pixel_size')
         if size and wanted and not 1 / _PIXEL_RATIO < size / wanted < _PIXEL_RATIO:
-            self._warn('pixel_size', f'{name}: has pixels of {size * 1e9:.3g} nm, the model was '
-                       f'trained on {wanted * 1e9:.3g} nm: particles appear in other sizes than '
-                       'it has learnt')
+            self._warn(
+                'pixel_size',
+                f'{name}: has pixels of {size * 1e9:.3g} nm, the model was '
+                f'trained on {wanted * 1e9:.3g} nm: particles appear in other sizes than '
+                'it has learnt',
+            )
 
     def _warn(self, key: str, text: str) -> None:
         if key not in self._said:
             self._said.add(key)
             warnings.warn(text, stacklevel=4)
 
-    def restore_file(self, src: str | Path, dst: str | Path, overwrite: bool = False,
-                     uncertainty: bool = False, progress: Progress | None = None,
-                     **reading: object) -> list[Path]:
+    def restore_file(
+        self,
+        src: str | Path,
+        dst: str | Path,
+        overwrite: bool = False,
+        uncertainty: bool = False,
+        progress: Progress | None = None,
+        **reading: object,
+    ) -> list[Path]:
         """Restores a file into another one of the same format; see :func:`.io.write_sem`.
 
         Args:
@@ -232,17 +271,19 @@ class Restorer:
         """
         src, dst = Path(src), Path(dst)
         if dst.exists() and src.exists() and dst.samefile(src):
-            raise SEMImageError(f'{src}: would be replaced by its restoration; choose another '
-                                'name')
+            raise SEMImageError(f'{src}: would be replaced by its restoration; choose another name')
         targets = [dst]
         if uncertainty:
-            targets += [dst.with_name(f'{dst.stem}_uncertainty.tif'),
-                        dst.with_name(f'{dst.stem}_doubtful.png')]
+            targets += [
+                dst.with_name(f'{dst.stem}_uncertainty.tif'),
+                dst.with_name(f'{dst.stem}_doubtful.png'),
+            ]
         image = read_sem(src, **reading)
         for target in targets:
             if target.exists() and not overwrite:
-                raise FileExistsError(f'{target}: exists already; choose another name, or ask to '
-                                      'overwrite')
+                raise FileExistsError(
+                    f'{target}: exists already; choose another name, or ask to overwrite'
+                )
         check_writable(dst, image)
         if not uncertainty:
             write_sem(dst, self(image, progress=progress), image, overwrite)
@@ -254,10 +295,15 @@ class Restorer:
         _write_png(targets[2], picture)
         return targets
 
-    def restore_folder(self, src: str | Path, dst: str | Path, overwrite: bool = False,
-                       uncertainty: bool = False,
-                       progress: Callable[[Path, int, int], None] | None = None,
-                       **reading: object) -> FolderReport:
+    def restore_folder(
+        self,
+        src: str | Path,
+        dst: str | Path,
+        overwrite: bool = False,
+        uncertainty: bool = False,
+        progress: Callable[[Path, int, int], None] | None = None,
+        **reading: object,
+    ) -> FolderReport:
         """Restores every image of a folder into another; one that fails does not stop the rest.
 
         Args:
@@ -274,18 +320,22 @@ class Restorer:
         if dst.exists() and dst.samefile(src):
             raise SEMImageError(f'{dst}: the originals are there; choose another folder')
         if uncertainty and len({path.stem for path in images}) < len(images):
-            raise SEMImageError(f'{src}: files that differ in their ending only would share one '
-                                'uncertainty map; rename them')
+            raise SEMImageError(
+                f'{src}: files that differ in their ending only would share one '
+                'uncertainty map; rename them'
+            )
         dst.mkdir(parents=True, exist_ok=True)
         report = FolderReport()
         for path in images:
+
             def tell(done: int, total: int, path: Path = path) -> None:
                 if progress is not None:
                     progress(path, done, total)
 
             try:
-                report.done += self.restore_file(path, dst / path.name, overwrite, uncertainty,
-                                                 tell, **reading)
+                report.done += self.restore_file(
+                    path, dst / path.name, overwrite, uncertainty, tell, **reading
+                )
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 text = str(error) or type(error).__name__
                 report.failed[path] = text if str(path) in text else f'{path}: {text}'

@@ -5,6 +5,7 @@ size. :func:`read_sem` finds the picture among them; :func:`write_sem` replaces 
 leaves every other byte of meaning alone, so that the microscope's own software still reads the
 file. TIFF, PNG and BMP, 8 and 16 bit, and 32 bit floating point (TIFF).
 """
+
 from __future__ import annotations
 
 import os
@@ -25,8 +26,17 @@ _FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
 _BAND = 256  # rows
 _SLACK = 1e-3  # restored values this far outside [0, 1] are rounding and are clipped
 
-__all__ = ['SEMImage', 'SEMImageError', 'check_writable', 'from_array', 'list_images', 'read_sem',
-           'replacing', 'write_map', 'write_sem']
+__all__ = [
+    'SEMImage',
+    'SEMImageError',
+    'check_writable',
+    'from_array',
+    'list_images',
+    'read_sem',
+    'replacing',
+    'write_map',
+    'write_sem',
+]
 
 
 @dataclass
@@ -74,15 +84,24 @@ def list_images(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f'{folder}: no such folder')
     if not folder.is_dir():
         raise NotADirectoryError(f'{folder}: is a file; a folder of images is needed')
-    found = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith('.')
-                   and p.suffix.lower() in SUFFIXES)
+    found = sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and not p.name.startswith('.') and p.suffix.lower() in SUFFIXES
+    )
     if not found:
         raise FileNotFoundError(f'{folder}: holds no {", ".join(SUFFIXES)} files')
     return found
 
 
-def read_sem(path: str | Path, *, data_range: float | None = None, crop: str = 'auto',
-             channel: int | None = None, allow_black: bool = False) -> SEMImage:
+def read_sem(
+    path: str | Path,
+    *,
+    data_range: float | None = None,
+    crop: str = 'auto',
+    channel: int | None = None,
+    allow_black: bool = False,
+) -> SEMImage:
     """Reads one micrograph.
 
     Args:
@@ -113,12 +132,20 @@ def read_sem(path: str | Path, *, data_range: float | None = None, crop: str = '
         content, cropped_by = (slice(0, values.shape[0]), slice(0, values.shape[1])), 'nothing'
     pixels = _one_channel(path, values, content, channel)
     _check_values(path, pixels[content], data_range, allow_black)
-    return SEMImage(pixels, data_range, layout.pixel_size(metadata, values.shape[:2]),
-                    metadata.vendor, content, path, cropped_by)
+    return SEMImage(
+        pixels,
+        data_range,
+        layout.pixel_size(metadata, values.shape[:2]),
+        metadata.vendor,
+        content,
+        path,
+        cropped_by,
+    )
 
 
-def from_array(pixels: np.ndarray, data_range: float | None = None, *,
-               pixel_size: float | None = None) -> SEMImage:
+def from_array(
+    pixels: np.ndarray, data_range: float | None = None, *, pixel_size: float | None = None
+) -> SEMImage:
     """An image made in memory, held to the rules of :func:`read_sem`.
 
     Args:
@@ -145,19 +172,23 @@ def from_array(pixels: np.ndarray, data_range: float | None = None, *,
 def _data_range(path: Path | str, dtype: np.dtype, given: float | None) -> float:
     if given is None:
         if dtype.name not in _FULL_SCALE:
-            raise SEMImageError(f'{path}: floating point pixels have no white of their own: '
-                                'give data_range, the value that means white')
+            raise SEMImageError(
+                f'{path}: floating point pixels have no white of their own: '
+                'give data_range, the value that means white'
+            )
         return _FULL_SCALE[dtype.name]
     if not (np.isfinite(given) and given > 0):
         raise SEMImageError(f'{path}: data_range must be a positive number, not {given!r}')
     if given > _FULL_SCALE.get(dtype.name, np.inf):
         raise SEMImageError(
-            f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold')
+            f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold'
+        )
     return float(given)
 
 
-def _one_channel(path: Path, values: np.ndarray, content: tuple[slice, slice],
-                 channel: int | None) -> np.ndarray:
+def _one_channel(
+    path: Path, values: np.ndarray, content: tuple[slice, slice], channel: int | None
+) -> np.ndarray:
     """(H, W) of (H, W, C); the channels may differ outside the picture only."""
     count = values.shape[2]
     if channel is not None and not 0 <= channel < count:
@@ -171,30 +202,38 @@ def _one_channel(path: Path, values: np.ndarray, content: tuple[slice, slice],
             raise SEMImageError(
                 f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
                 f'the picture, the first at row {row}, column {column}. Choose one with channel=0 '
-                '(red), 1 (green) or 2 (blue), or save the image in grey without annotations')
+                '(red), 1 (green) or 2 (blue), or save the image in grey without annotations'
+            )
     return np.ascontiguousarray(values[..., channel or 0])
 
 
-def _check_values(path: Path | str, picture: np.ndarray, data_range: float,
-                  allow_black: bool) -> None:
+def _check_values(
+    path: Path | str, picture: np.ndarray, data_range: float, allow_black: bool
+) -> None:
     if picture.dtype.kind == 'f':
         bad = ~np.isfinite(picture)
         if bad.any():
             row, column = (int(i[0]) for i in np.nonzero(bad))
             raise SEMImageError(
                 f'{path}: {int(bad.sum())} pixels of the picture are NaN or infinite,'
-                f' the first at row {row}, column {column}; replace them first')
+                f' the first at row {row}, column {column}; replace them first'
+            )
     low, high = float(picture.min()), float(picture.max())
     if low < 0 or high > data_range:
-        raise SEMImageError(f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
-                            f'{data_range:g}; give the data_range that fits, or rescale the image')
+        raise SEMImageError(
+            f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
+            f'{data_range:g}; give the data_range that fits, or rescale the image'
+        )
     if high == 0 and not allow_black:
-        raise SEMImageError(f'{path}: the picture is black, all of its pixels are 0; was the beam '
-                            'on? Remove the file, or read it with allow_black=True')
+        raise SEMImageError(
+            f'{path}: the picture is black, all of its pixels are 0; was the beam '
+            'on? Remove the file, or read it with allow_black=True'
+        )
 
 
-def write_sem(path: str | Path, restored: np.ndarray, like: SEMImage,
-              overwrite: bool = False) -> None:
+def write_sem(
+    path: str | Path, restored: np.ndarray, like: SEMImage, overwrite: bool = False
+) -> None:
     """Writes a copy of ``like``'s file with the picture replaced, or nothing at all.
 
     Type, size, byte order, compression, resolution, descriptions, vendor tags, data bar, border
@@ -224,8 +263,10 @@ def write_sem(path: str | Path, restored: np.ndarray, like: SEMImage,
             tifffile.imwrite(part, whole, **_resolution(like.pixel_size))
             return
         stored = files.load(like.path)
-        if stored.values().shape[:2] != like.pixels.shape or \
-                stored.values().dtype != like.pixels.dtype:
+        if (
+            stored.values().shape[:2] != like.pixels.shape
+            or stored.values().dtype != like.pixels.dtype
+        ):
             raise SEMImageError(f'{like.path}: has changed since it was read; read it again')
         files.rewrite(stored, grey, like.content, part, path.suffix)
 
@@ -245,8 +286,9 @@ def check_writable(path: str | Path, like: SEMImage) -> None:
         files.check_rewritable(like.path, path.suffix)
 
 
-def write_map(path: str | Path, values: np.ndarray, pixel_size: float | None = None,
-              overwrite: bool = False) -> None:
+def write_map(
+    path: str | Path, values: np.ndarray, pixel_size: float | None = None, overwrite: bool = False
+) -> None:
     """Writes (H, W) numbers, for example an uncertainty, as a float32 TIFF, or nothing at all."""
     values = np.asarray(values, dtype=np.float32)
     if values.ndim != 2 or not values.size:
@@ -260,23 +302,26 @@ def _grey_values(restored: np.ndarray, like: SEMImage) -> np.ndarray:
     restored = np.asarray(restored)
     name = like.path or 'the image'
     if restored.shape != like.image.shape:
-        raise SEMImageError(f'{name}: the restored picture is {restored.shape}, the original '
-                            f'{like.image.shape} (rows, columns, without data bar and border)')
+        raise SEMImageError(
+            f'{name}: the restored picture is {restored.shape}, the original '
+            f'{like.image.shape} (rows, columns, without data bar and border)'
+        )
     if restored.dtype.kind != 'f':
         raise TypeError(f'{name}: restored must be float in [0, 1], not {restored.dtype}')
     low, high = float(restored.min()), float(restored.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise SEMImageError(
-            f'{name}: the restored picture holds NaN or infinite values; nothing was '
-            'written')
+            f'{name}: the restored picture holds NaN or infinite values; nothing was written'
+        )
     if low < -_SLACK or high > 1 + _SLACK:
         raise SEMImageError(
             f'{name}: the restored picture goes from {low:g} to {high:g}, not within '
-            '[0, 1]; nothing was written')
+            '[0, 1]; nothing was written'
+        )
     grey = np.empty(restored.shape, like.pixels.dtype)
     for top in range(0, len(grey), _BAND):  # no second floating point copy of a large image
-        scaled = restored[top:top + _BAND].astype(np.float64).clip(0, 1) * like.data_range
-        grey[top:top + _BAND] = np.rint(scaled) if grey.dtype.kind != 'f' else scaled
+        scaled = restored[top : top + _BAND].astype(np.float64).clip(0, 1) * like.data_range
+        grey[top : top + _BAND] = np.rint(scaled) if grey.dtype.kind != 'f' else scaled
     return grey
 
 

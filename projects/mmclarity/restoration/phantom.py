@@ -1,4 +1,5 @@
 """Spheres on a dark substrate as a scanning electron microscope sees them, all known exactly."""
+
 from __future__ import annotations
 
 import math
@@ -54,11 +55,14 @@ class PhantomSettings:
 
     def __post_init__(self) -> None:
         if self.size < 16 or not 0 < self.least_radius <= self.most_radius:
-            raise ValueError('size must be at least 16 and 0 < least_radius <= most_radius, got '
-                             f'{self.size}, {self.least_radius}, {self.most_radius}')
+            raise ValueError(
+                'size must be at least 16 and 0 < least_radius <= most_radius, got '
+                f'{self.size}, {self.least_radius}, {self.most_radius}'
+            )
         if not 0 <= self.coverage < 1.5 or min(self.spread, self.escape, self.beam) < 0:
-            raise ValueError('coverage must lie in [0, 1.5) and spread, escape and beam be at '
-                             'least 0')
+            raise ValueError(
+                'coverage must lie in [0, 1.5) and spread, escape and beam be at least 0'
+            )
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,13 @@ def _place(settings: PhantomSettings, rng: np.random.Generator) -> np.ndarray:
     """(K, 3): y, x, radius; the largest first, so that they find room."""
     target, radii, area = settings.coverage * settings.size**2, [], 0.0
     while area < target:
-        radius = float(np.clip(
-            settings.median_radius * math.exp(settings.spread * rng.standard_normal()),
-            settings.least_radius, settings.most_radius))
+        radius = float(
+            np.clip(
+                settings.median_radius * math.exp(settings.spread * rng.standard_normal()),
+                settings.least_radius,
+                settings.most_radius,
+            )
+        )
         radii.append(radius)
         area += math.pi * radius**2
     placed = np.zeros((0, 3))
@@ -116,8 +124,9 @@ def _place(settings: PhantomSettings, rng: np.random.Generator) -> np.ndarray:
     return placed
 
 
-def _render(spheres: np.ndarray, settings: PhantomSettings,
-            rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _render(
+    spheres: np.ndarray, settings: PhantomSettings, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The image, averaged over sub-pixels, and the visible fractions."""
     n, size = SUPERSAMPLING, settings.size * SUPERSAMPLING
     texture = gaussian_filter(rng.standard_normal((settings.size, settings.size)), 1.2)
@@ -140,18 +149,21 @@ def _render(spheres: np.ndarray, settings: PhantomSettings,
         mine = (square <= 1) & (top > height[rows, columns])
         limit = math.sqrt(settings.escape / (2 * radius))
         bright = faces[index] * (
-            1 + settings.rim * (1 / (cosine + limit) - 1 / (1 + limit))
-            + settings.shading * (dy * math.sin(side) + dx * math.cos(side)) / radius)
+            1
+            + settings.rim * (1 / (cosine + limit) - 1 / (1 + limit))
+            + settings.shading * (dy * math.sin(side) + dx * math.cos(side)) / radius
+        )
         image[rows, columns] = np.where(mine, bright, image[rows, columns])
         height[rows, columns] = np.where(mine, top, height[rows, columns])
         owner[rows, columns] = np.where(mine, index, owner[rows, columns])
     seen = np.bincount(owner[owner >= 0], minlength=len(spheres)) / n**2
-    visible = np.minimum(seen / (math.pi * spheres[:, 2]**2), 1) if len(spheres) else seen
+    visible = np.minimum(seen / (math.pi * spheres[:, 2] ** 2), 1) if len(spheres) else seen
     return image.reshape(settings.size, n, settings.size, n).mean((1, 3)), visible
 
 
-def _window(y: float, x: float, reach: float, size: int,
-            n: int) -> tuple[slice, slice, np.ndarray, np.ndarray]:
+def _window(
+    y: float, x: float, reach: float, size: int, n: int
+) -> tuple[slice, slice, np.ndarray, np.ndarray]:
     """Sub-pixels within ``reach`` pixels of a point, and their distances from it in pixels."""
     parts, distances = [], []
     for centre in (y, x):

@@ -1,4 +1,5 @@
 """Two images of one field of view brought onto the same pixels."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -32,8 +33,14 @@ class Registration:
     confidence: float
 
 
-def register(fixed: np.ndarray, moving: np.ndarray, max_shift: float = 32.0,
-             smooth: float = 2.0, upsample: int = 20, strips: int = 7) -> Registration:
+def register(
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    max_shift: float = 32.0,
+    smooth: float = 2.0,
+    upsample: int = 20,
+    strips: int = 7,
+) -> Registration:
     """Translation and drift of one image against another, to a fraction of a pixel.
 
     Phase correlation. Both images are smoothed, so that noise of the worse one has no say, and
@@ -56,8 +63,10 @@ def register(fixed: np.ndarray, moving: np.ndarray, max_shift: float = 32.0,
         ValueError: If shapes differ, or an image is constant or smaller than 16 x 16 pixels.
     """
     if fixed.shape != moving.shape or fixed.ndim != 2 or min(fixed.shape) < 16:
-        raise ValueError('images must be (H, W) of one shape of at least 16 x 16, got '
-                         f'{fixed.shape} and {moving.shape}')
+        raise ValueError(
+            'images must be (H, W) of one shape of at least 16 x 16, got '
+            f'{fixed.shape} and {moving.shape}'
+        )
     pair = [gaussian_filter(np.asarray(image, np.float64), smooth) for image in (fixed, moving)]
     if min(np.ptp(image) for image in pair) == 0:
         raise ValueError('a constant image cannot be registered')
@@ -76,18 +85,20 @@ def register(fixed: np.ndarray, moving: np.ndarray, max_shift: float = 32.0,
     return Registration(shift, drift, _overlap_correlation(*pair, shift, drift))
 
 
-def _translation(fixed: np.ndarray, moving: np.ndarray, about: tuple[int, int], max_shift: float,
-                 upsample: int) -> tuple[float, float]:
+def _translation(
+    fixed: np.ndarray, moving: np.ndarray, about: tuple[int, int], max_shift: float, upsample: int
+) -> tuple[float, float]:
     taper = np.outer(*(tukey(length, 0.25) for length in fixed.shape))
     spectra = [rfft2((image - image.mean()) * taper) for image in (fixed, moving)]
     cross = spectra[0] * spectra[1].conj()
-    cross /= np.sqrt(np.abs(cross)) + 1e-12 * np.abs(cross).max()**0.5 + 1e-300
+    cross /= np.sqrt(np.abs(cross)) + 1e-12 * np.abs(cross).max() ** 0.5 + 1e-300
     peak = _peak(cross, fixed.shape, about, max_shift)
     return _refine(cross, fixed.shape, peak, upsample)
 
 
-def _drift(fixed: np.ndarray, moving: np.ndarray, height: int, strips: int,
-           upsample: int) -> tuple[tuple[float, float], tuple[float, float]]:
+def _drift(
+    fixed: np.ndarray, moving: np.ndarray, height: int, strips: int, upsample: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """Shift at the middle row and drift, from strips; robust against strips without structure."""
     total = fixed.shape[0]
     times, shifts, trust = [], [], []
@@ -105,27 +116,35 @@ def _drift(fixed: np.ndarray, moving: np.ndarray, height: int, strips: int,
     shifts, weights = np.array(shifts), np.array(trust)[:, None]
     for _ in range(5):
         # Reweighted towards the median (Huber): one strip may have locked onto something else.
-        fit = np.stack([np.linalg.lstsq(design * w[:, None], s * w, rcond=None)[0]
-                        for s, w in zip(shifts.T, np.broadcast_to(weights, shifts.shape).T)], 1)
+        fit = np.stack(
+            [
+                np.linalg.lstsq(design * w[:, None], s * w, rcond=None)[0]
+                for s, w in zip(shifts.T, np.broadcast_to(weights, shifts.shape).T)
+            ],
+            1,
+        )
         residual = np.abs(shifts - design @ fit)
         scale = 1.5 * np.maximum(np.median(residual, 0), 0.5 / upsample)
         weights = np.array(trust)[:, None] * np.sqrt(np.minimum(1, scale / (residual + 1e-12)))
     return tuple(fit[0].tolist()), tuple(fit[1].tolist())
 
 
-def _peak(cross: np.ndarray, shape: tuple[int, int], about: tuple[int, int],
-          max_shift: float) -> tuple[int, int]:
+def _peak(
+    cross: np.ndarray, shape: tuple[int, int], about: tuple[int, int], max_shift: float
+) -> tuple[int, int]:
     surface = irfft2(cross, s=shape)
     offsets = [np.fft.fftfreq(length, 1 / length).round().astype(int) for length in shape]
-    near = ((np.abs(offsets[0] - about[0]) <= max_shift)[:, None]
-            & (np.abs(offsets[1] - about[1]) <= max_shift))
+    near = (np.abs(offsets[0] - about[0]) <= max_shift)[:, None] & (
+        np.abs(offsets[1] - about[1]) <= max_shift
+    )
     surface = np.where(near, surface, -np.inf)
     row, column = np.unravel_index(np.argmax(surface), shape)
     return int(offsets[0][row]), int(offsets[1][column])
 
 
-def _refine(cross: np.ndarray, shape: tuple[int, int], start: tuple[int, int],
-            upsample: int) -> tuple[float, float]:
+def _refine(
+    cross: np.ndarray, shape: tuple[int, int], start: tuple[int, int], upsample: int
+) -> tuple[float, float]:
     """The correlation on a fine grid within one pixel of its peak."""
     fine = np.arange(-upsample, upsample + 1) / upsample
     rows = np.exp(2j * np.pi * np.outer(start[0] + fine, np.fft.fftfreq(shape[0])))
@@ -138,8 +157,9 @@ def _refine(cross: np.ndarray, shape: tuple[int, int], start: tuple[int, int],
     return float(start[0] + fine[row]), float(start[1] + fine[column])
 
 
-def _overlap_correlation(fixed: np.ndarray, moving: np.ndarray, shift: tuple[float, float],
-                         drift: tuple[float, float]) -> float:
+def _overlap_correlation(
+    fixed: np.ndarray, moving: np.ndarray, shift: tuple[float, float], drift: tuple[float, float]
+) -> float:
     moved = move(moving, shift, drift, order=1)
     part = valid_region(fixed.shape, shift, drift)
     if fixed[part].size == 0:
@@ -149,9 +169,12 @@ def _overlap_correlation(fixed: np.ndarray, moving: np.ndarray, shift: tuple[flo
     return float((a * b).sum() / scale) if scale > 0 else 0.0
 
 
-def valid_region(shape: tuple[int, int], shift: tuple[float, float],
-                 drift: tuple[float, float] = (0.0, 0.0),
-                 margin: int = 0) -> tuple[slice, slice]:
+def valid_region(
+    shape: tuple[int, int],
+    shift: tuple[float, float],
+    drift: tuple[float, float] = (0.0, 0.0),
+    margin: int = 0,
+) -> tuple[slice, slice]:
     """Rows and columns that a moved image covers, less a margin on each side."""
     parts = []
     for length, distance, extra in zip(shape, shift, drift):
@@ -162,9 +185,13 @@ def valid_region(shape: tuple[int, int], shift: tuple[float, float],
     return parts[0], parts[1]
 
 
-def move(image: np.ndarray, shift: tuple[float, float],
-         drift: tuple[float, float] = (0.0, 0.0), order: int = 5,
-         mode: str = 'reflect') -> np.ndarray:
+def move(
+    image: np.ndarray,
+    shift: tuple[float, float],
+    drift: tuple[float, float] = (0.0, 0.0),
+    order: int = 5,
+    mode: str = 'reflect',
+) -> np.ndarray:
     """An image moved by a fraction of pixels, its rows by as much more as the drift says.
 
     Interpolation by a spline of fifth order, which damps next to nothing below three quarters of
@@ -187,5 +214,4 @@ def move(image: np.ndarray, shift: tuple[float, float],
     rows = np.arange(height) - shift[0] - drift[0] * time
     columns = np.arange(width) - shift[1] - (drift[1] * time)[:, None]
     rows = np.broadcast_to(rows[:, None], (height, width))
-    return map_coordinates(image, [rows, columns], order=order,
-                           mode=mode).astype(np.float32)
+    return map_coordinates(image, [rows, columns], order=order, mode=mode).astype(np.float32)

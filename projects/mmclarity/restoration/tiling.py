@@ -4,6 +4,7 @@ Tiles start at multiples of the network's stride, so that its grid of pooled pix
 a tile as in the whole image, and an image's own edges are met by the network as they would be in
 the whole. Only tiles inside the image see a false edge; what they say near it is not used.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -41,16 +42,19 @@ def tile_weights(length: int, tile: int, overlap: int, align: int = 1) -> list[_
         ValueError: a size is out of range, or no tile fits between two multiples of ``align``.
     """
     if length < 1 or tile < 1 or align < 1:
-        raise ValueError(f'length, tile and align must be at least 1, got {length}, {tile}, '
-                         f'{align}')
+        raise ValueError(
+            f'length, tile and align must be at least 1, got {length}, {tile}, {align}'
+        )
     if not 0 <= overlap <= tile // 2:
         raise ValueError(f'overlap must be 0 to half a tile, {tile // 2}, got {overlap}')
     if length <= tile:
         return [_Tile(0, length, np.ones(length, np.float32))]
     step = (tile - overlap) // align * align
     if not step:
-        raise ValueError(f'tile={tile} less overlap={overlap} is below the stride of the network, '
-                         f'{align}; take tiles of at least {align + max(overlap, align)}')
+        raise ValueError(
+            f'tile={tile} less overlap={overlap} is below the stride of the network, '
+            f'{align}; take tiles of at least {align + max(overlap, align)}'
+        )
     inner = range(0, length - tile, step)
     last = -(-(length - tile) // align) * align
     starts = [*inner, last]
@@ -76,10 +80,17 @@ def _rise(start: int, stop: int, first: int, end: int, ramp: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(np.pi * np.clip(phase, 0, 1))
 
 
-def restore_tiled(function: Callable[[Tensor], Tensor], image: np.ndarray, tile: int = 512,
-                  overlap: int = 64, batch_size: int = 4, out: np.ndarray | None = None,
-                  progress: Callable[[int, int], None] | None = None, align: int = 32,
-                  scale: float = 1.0) -> np.ndarray:
+def restore_tiled(
+    function: Callable[[Tensor], Tensor],
+    image: np.ndarray,
+    tile: int = 512,
+    overlap: int = 64,
+    batch_size: int = 4,
+    out: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    align: int = 32,
+    scale: float = 1.0,
+) -> np.ndarray:
     """Restores (H, W) in tiles; beside input and output it needs memory for one row of tiles.
 
     Farther from the edges than the network sees, the result is that of the whole image where
@@ -111,12 +122,14 @@ def restore_tiled(function: Callable[[Tensor], Tensor], image: np.ndarray, tile:
     if out is None:
         out = np.empty(image.shape, np.float32)
     elif out.shape != image.shape or out.dtype != np.float32:
-        raise ValueError(f'out must be float32 of shape {image.shape}, got {out.dtype} of '
-                         f'{out.shape}')
+        raise ValueError(
+            f'out must be float32 of shape {image.shape}, got {out.dtype} of {out.shape}'
+        )
     rows = tile_weights(image.shape[0], tile, overlap, align)
     columns = tile_weights(image.shape[1], tile, overlap, align)
     total, filled = len(rows) * len(columns), 0
     for i, row in enumerate(rows):
+
         def report(done: int, before: int = i * len(columns)) -> None:
             if progress is not None:
                 progress(before + done, total)
@@ -126,38 +139,50 @@ def restore_tiled(function: Callable[[Tensor], Tensor], image: np.ndarray, tile:
         # what the row of tiles above has begun is completed, the rest is begun
         shared = filled - row.start
         if shared:
-            out[row.start:filled] += band[:shared]
-        out[filled:row.stop] = band[shared:]
+            out[row.start : filled] += band[:shared]
+        out[filled : row.stop] = band[shared:]
         filled = row.stop
     return out
 
 
-def _restore_band(function: Callable[[Tensor], Tensor], image: np.ndarray, row: _Tile,
-                  columns: list[_Tile], batch_size: int, scale: float,
-                  report: Callable[[int], None]) -> np.ndarray:
+def _restore_band(
+    function: Callable[[Tensor], Tensor],
+    image: np.ndarray,
+    row: _Tile,
+    columns: list[_Tile],
+    batch_size: int,
+    scale: float,
+    report: Callable[[int], None],
+) -> np.ndarray:
     """One row of tiles, blended along the row: (row.stop - row.start, W) float32."""
     band = np.zeros((row.stop - row.start, image.shape[1]), np.float32)
     # the last tile may be shorter than the others; a batch has one size
-    groups = [columns[i:min(i + batch_size, len(columns) - 1)]
-              for i in range(0, len(columns) - 1, batch_size)] + [columns[-1:]]
+    groups = [
+        columns[i : min(i + batch_size, len(columns) - 1)]
+        for i in range(0, len(columns) - 1, batch_size)
+    ] + [columns[-1:]]
     done = 0
     for group in groups:
-        pixels = np.stack([image[row.start:row.stop, t.start:t.stop] for t in group])
+        pixels = np.stack([image[row.start : row.stop, t.start : t.stop] for t in group])
         pixels = pixels.astype(np.float32)
         if scale != 1:
             pixels /= np.float32(scale)
         batch = torch.from_numpy(pixels[:, None])
         restored = function(batch)
         if restored.shape != batch.shape:
-            raise ValueError(f'the network made {tuple(restored.shape)} of tiles of '
-                             f'{tuple(batch.shape)}; a restorer keeps the size')
+            raise ValueError(
+                f'the network made {tuple(restored.shape)} of tiles of '
+                f'{tuple(batch.shape)}; a restorer keeps the size'
+            )
         values = restored.detach().float().cpu().numpy()[:, 0]
         for t, value in zip(group, values):
             if not np.isfinite(value).all():
-                raise ValueError(f'the network returned NaN or infinite values for rows '
-                                 f'{row.start}-{row.stop - 1}, columns {t.start}-{t.stop - 1}; '
-                                 'try dtype=None (float32), or another checkpoint')
-            band[:, t.start:t.stop] += value * t.weights
+                raise ValueError(
+                    f'the network returned NaN or infinite values for rows '
+                    f'{row.start}-{row.stop - 1}, columns {t.start}-{t.stop - 1}; '
+                    'try dtype=None (float32), or another checkpoint'
+                )
+            band[:, t.start : t.stop] += value * t.weights
         done += len(group)
         report(done)
     return band

@@ -4,6 +4,7 @@ A network that sees a particle in noise sees it by chance: shown the same noise 
 again after another training, it will often not. The spread of several restorations of one image is
 therefore large where structure was made up and small where the data holds it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -11,8 +12,14 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-__all__ = ['FLIPS', 'augmented', 'doubtful_particles', 'draw_particles', 'find_doubtful',
-           'mean_and_spread']
+__all__ = [
+    'FLIPS',
+    'augmented',
+    'doubtful_particles',
+    'draw_particles',
+    'find_doubtful',
+    'mean_and_spread',
+]
 
 # Axes to flip. Quarter turns are left out: they would put the scan lines upright, and the noise,
 # which is correlated along the lines only, would be of a kind that the network has never met.
@@ -20,8 +27,9 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))
 Restore = Callable[[np.ndarray], np.ndarray]
 
 
-def augmented(restore: Restore, image: np.ndarray, noise: float = 0.0, repeats: int = 1,
-              seed: int = 0) -> list[Callable[[], np.ndarray]]:
+def augmented(
+    restore: Restore, image: np.ndarray, noise: float = 0.0, repeats: int = 1, seed: int = 0
+) -> list[Callable[[], np.ndarray]]:
     """Restorations of an image and its mirror images, each turned back.
 
     Args:
@@ -41,8 +49,10 @@ def augmented(restore: Restore, image: np.ndarray, noise: float = 0.0, repeats: 
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(f'noise must be a number >= 0, got {noise}')
     if repeats < 1 or (repeats > 1 and not noise):
-        raise ValueError(f'repeats={repeats} with noise={noise}: at least 1, and more than 1 only '
-                         'with noise, else all repeats are equal')
+        raise ValueError(
+            f'repeats={repeats} with noise={noise}: at least 1, and more than 1 only '
+            'with noise, else all repeats are equal'
+        )
 
     def run(index: int, axes: tuple[int, ...]) -> np.ndarray:
         copy = np.flip(image, axes)
@@ -51,8 +61,7 @@ def augmented(restore: Restore, image: np.ndarray, noise: float = 0.0, repeats: 
             copy = copy + np.float32(noise) * random.standard_normal(copy.shape, np.float32)
         return np.flip(restore(np.ascontiguousarray(copy)), axes)
 
-    return [lambda i=i, axes=axes: run(i, axes)
-            for i, axes in enumerate(FLIPS * repeats)]
+    return [lambda i=i, axes=axes: run(i, axes) for i, axes in enumerate(FLIPS * repeats)]
 
 
 def mean_and_spread(members: Sequence[Callable[[], np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +94,9 @@ def mean_and_spread(members: Sequence[Callable[[], np.ndarray]]) -> tuple[np.nda
     return mean, np.sqrt(np.maximum(squares, 0) / np.float32(len(members) - 1))
 
 
-def doubtful_particles(image: np.ndarray, std: np.ndarray, particles: np.ndarray,
-                       factor: float = 2.0) -> np.ndarray:
+def doubtful_particles(
+    image: np.ndarray, std: np.ndarray, particles: np.ndarray, factor: float = 2.0
+) -> np.ndarray:
     """Tells which particles stand out too little from what is uncertain about them.
 
     The contrast is the mean of the particle's disc less the median of a ring of 1.5 to 2.5 radii
@@ -118,13 +128,14 @@ def doubtful_particles(image: np.ndarray, std: np.ndarray, particles: np.ndarray
     return np.array([_doubtful(image, std, *particle[:3], factor) for particle in particles])
 
 
-def _doubtful(image: np.ndarray, std: np.ndarray, row: float, column: float, radius: float,
-              factor: float) -> bool:
+def _doubtful(
+    image: np.ndarray, std: np.ndarray, row: float, column: float, radius: float, factor: float
+) -> bool:
     reach = 2.5 * max(radius, 1.0)
     top, left = max(int(row - reach), 0), max(int(column - reach), 0)
     part = (slice(top, max(int(row + reach) + 2, 0)), slice(left, max(int(column + reach) + 2, 0)))
     near, spread = image[part], std[part]
-    y, x = np.ogrid[top:top + near.shape[0], left:left + near.shape[1]]
+    y, x = np.ogrid[top : top + near.shape[0], left : left + near.shape[1]]
     distance = np.hypot(y - row, x - column) / max(radius, 1.0)
     disc, ring = distance <= 1, (distance >= 1.5) & (distance <= 2.5)
     if not (disc.any() and ring.any()):
@@ -133,8 +144,13 @@ def _doubtful(image: np.ndarray, std: np.ndarray, row: float, column: float, rad
     return contrast < factor * float(np.sqrt(np.mean(np.square(spread[disc], dtype=np.float64))))
 
 
-def find_doubtful(restored: np.ndarray, mean: np.ndarray, std: np.ndarray, factor: float = 2.0,
-                  **detection: object) -> tuple[np.ndarray, np.ndarray]:
+def find_doubtful(
+    restored: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    factor: float = 2.0,
+    **detection: object,
+) -> tuple[np.ndarray, np.ndarray]:
     """Detects the particles of a restored image and tells the doubtful ones.
 
     Args:
@@ -146,16 +162,22 @@ def find_doubtful(restored: np.ndarray, mean: np.ndarray, std: np.ndarray, facto
         particles (K, 4) and doubtful (K,) bool.
     """
     from .evaluation.particles import detect_particles
+
     particles = np.asarray(detect_particles(restored, **detection), np.float64).reshape(-1, 4)
     return particles, doubtful_particles(mean, std, particles, factor)
 
 
-def draw_particles(restored: np.ndarray, particles: np.ndarray,
-                   doubtful: np.ndarray) -> np.ndarray:
+def draw_particles(restored: np.ndarray, particles: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 picture, blue first as OpenCV has it: doubtful in red, the rest in green."""
     grey = np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8)
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     for (row, column, radius, _), doubted in zip(particles, doubtful):
-        cv2.circle(picture, (round(column), round(row)), max(round(radius), 2) + 1,
-                   (0, 0, 255) if doubted else (0, 200, 0), 1, cv2.LINE_AA)
+        cv2.circle(
+            picture,
+            (round(column), round(row)),
+            max(round(radius), 2) + 1,
+            (0, 0, 255) if doubted else (0, 200, 0),
+            1,
+            cv2.LINE_AA,
+        )
     return picture

@@ -2,6 +2,7 @@
 
 Needs torch, numpy and scipy only; the training hook lives in :mod:`mmclarity.rsa.training`.
 """
+
 from .analysis import RSAResult, RSASettings, analyse, network_rdms
 from .ceiling import NoiseCeiling, noise_ceiling
 from .compare import compare_rdms
@@ -15,8 +16,25 @@ from .twin import random_twin
 from .validation import as_condensed, to_square
 
 __all__ = [
-    'FeatureRecorder', 'GaborV1', 'NeuralArea', 'NoiseCeiling', 'RDMAccumulator', 'RSAResult',
-    'RSASettings', 'StimulusSet', 'align', 'analyse', 'as_condensed', 'bootstrap', 'compare_rdms',
-    'compute_rdm', 'fdr', 'load_neural', 'network_rdms', 'noise_ceiling', 'permutation_test',
-    'random_twin', 'to_square'
+    'FeatureRecorder',
+    'GaborV1',
+    'NeuralArea',
+    'NoiseCeiling',
+    'RDMAccumulator',
+    'RSAResult',
+    'RSASettings',
+    'StimulusSet',
+    'align',
+    'analyse',
+    'as_condensed',
+    'bootstrap',
+    'compare_rdms',
+    'compute_rdm',
+    'fdr',
+    'load_neural',
+    'network_rdms',
+    'noise_ceiling',
+    'permutation_test',
+    'random_twin',
+    'to_square',
 ]

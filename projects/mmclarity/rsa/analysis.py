@@ -5,6 +5,7 @@ n stimuli become n x n dissimilarity matrices (RDMs), and RDMs are correlated. I
 Nili et al. (PLoS Comput. Biol. 2014): a layer's score is the mean of its correlations with each
 subject's RDM, which is what makes it comparable to the noise ceiling.
 """
+
 from __future__ import annotations
 
 import math
@@ -66,8 +67,9 @@ class RSASettings:
         choices = dict(metric=METRICS, method=METHODS, pooling=POOLINGS, bootstrap_over=RESAMPLED)
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f'{name}={getattr(self, name)!r} is unknown; choose one of '
-                                 f'{", ".join(allowed)}')
+                raise ValueError(
+                    f'{name}={getattr(self, name)!r} is unknown; choose one of {", ".join(allowed)}'
+                )
         for name in ('bootstraps', 'permutations', 'seed'):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
@@ -169,10 +171,14 @@ class RSAResult:
         return self.layers[row], float(column[row])
 
 
-def analyse(layer_rdms: Mapping[str, np.ndarray], areas: Sequence[NeuralArea],
-            settings: RSASettings | None = None,
-            baseline_rdms: Mapping[str, np.ndarray] | None = None,
-            ids: Sequence[str] | None = None, meta: Mapping[str, Any] | None = None) -> RSAResult:
+def analyse(
+    layer_rdms: Mapping[str, np.ndarray],
+    areas: Sequence[NeuralArea],
+    settings: RSASettings | None = None,
+    baseline_rdms: Mapping[str, np.ndarray] | None = None,
+    ids: Sequence[str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> RSAResult:
     """Compare every layer of a network with every area.
 
     Args:
@@ -202,9 +208,17 @@ def analyse(layer_rdms: Mapping[str, np.ndarray], areas: Sequence[NeuralArea],
         baseline = _baseline_stack(baseline_rdms, layers, stimuli)
     models = rdms if baseline is None else np.concatenate([rdms, baseline])
     result = RSAResult(
-        ids=_common_ids(areas, ids, stimuli), layers=layers, areas=list(stacks),
-        scores=np.empty((len(layers), len(stacks))), ceilings={}, settings=settings, rdms=rdms,
-        area_rdms=stacks, baseline_rdms=baseline, meta=dict(meta or {}))
+        ids=_common_ids(areas, ids, stimuli),
+        layers=layers,
+        areas=list(stacks),
+        scores=np.empty((len(layers), len(stacks))),
+        ceilings={},
+        settings=settings,
+        rdms=rdms,
+        area_rdms=stacks,
+        baseline_rdms=baseline,
+        meta=dict(meta or {}),
+    )
     scores, intervals, p = [], [], []
     for name, subjects in stacks.items():
         # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
@@ -216,8 +230,15 @@ def analyse(layer_rdms: Mapping[str, np.ndarray], areas: Sequence[NeuralArea],
             if comparison is not None:
                 result.differences[name] = comparison
         if settings.permutations:
-            p.append(permutation_test(models, subjects, settings.method,
-                                      num_permutations=settings.permutations, seed=settings.seed))
+            p.append(
+                permutation_test(
+                    models,
+                    subjects,
+                    settings.method,
+                    num_permutations=settings.permutations,
+                    seed=settings.seed,
+                )
+            )
     result.scores, result.baseline_scores = _split(scores, len(layers))
     result.intervals, result.baseline_intervals = _split(intervals, len(layers))
     result.p, result.baseline_p = _split(p, len(layers))
@@ -239,8 +260,9 @@ def _stack(rdms: Mapping[str, np.ndarray], name: str) -> tuple[list[str], np.nda
     sizes = {layer: len(row) for layer, row in rows.items()}
     if len(set(sizes.values())) > 1:
         listed = ', '.join(f'{layer}: {num_stimuli(size)}' for layer, size in sizes.items())
-        raise ValueError(f'{name}: the numbers of stimuli differ ({listed}); show every layer the '
-                         'same stimuli')
+        raise ValueError(
+            f'{name}: the numbers of stimuli differ ({listed}); show every layer the same stimuli'
+        )
     return list(rows), np.stack(list(rows.values()))
 
 
@@ -251,35 +273,41 @@ def _area_stacks(areas: Sequence[NeuralArea], stimuli: int) -> dict[str, np.ndar
     stacks: dict[str, np.ndarray] = {}
     for area in areas:
         if not isinstance(area, NeuralArea):
-            raise TypeError(f'areas must hold NeuralArea, got {type(area).__name__}; read files '
-                            'with load_neural')
+            raise TypeError(
+                f'areas must hold NeuralArea, got {type(area).__name__}; read files '
+                'with load_neural'
+            )
         if area.name in stacks:
             raise ValueError(f'two areas are named {area.name!r}; give each its own name')
         rdms = as_condensed(area.rdms, name=f'area {area.name!r} ({area.source})')
         count = num_stimuli(rdms.shape[1])
         if count != stimuli:
-            raise ValueError(f'area {area.name!r} ({area.source}) has {count} stimuli but the '
-                             f'layers have {stimuli}; show the network the stimuli of the '
-                             'recording, or match them by id with align()')
+            raise ValueError(
+                f'area {area.name!r} ({area.source}) has {count} stimuli but the '
+                f'layers have {stimuli}; show the network the stimuli of the '
+                'recording, or match them by id with align()'
+            )
         stacks[area.name] = rdms
     return stacks
 
 
-def _baseline_stack(rdms: Mapping[str, np.ndarray], layers: list[str],
-                    stimuli: int) -> np.ndarray:
+def _baseline_stack(rdms: Mapping[str, np.ndarray], layers: list[str], stimuli: int) -> np.ndarray:
     names, stack = _stack(rdms, 'baseline_rdms')
     if set(names) != set(layers):
         different = ', '.join(sorted(set(names) ^ set(layers)))
-        raise ValueError(f'baseline_rdms has other layers than layer_rdms: {different}; record '
-                         'the untrained twin with the same layer names')
+        raise ValueError(
+            f'baseline_rdms has other layers than layer_rdms: {different}; record '
+            'the untrained twin with the same layer names'
+        )
     if num_stimuli(stack.shape[1]) != stimuli:
-        raise ValueError(f'baseline_rdms has {num_stimuli(stack.shape[1])} stimuli, layer_rdms '
-                         f'{stimuli}; show both networks the same stimuli')
+        raise ValueError(
+            f'baseline_rdms has {num_stimuli(stack.shape[1])} stimuli, layer_rdms '
+            f'{stimuli}; show both networks the same stimuli'
+        )
     return stack[[names.index(layer) for layer in layers]]
 
 
-def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None,
-                stimuli: int) -> list[str]:
+def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None, stimuli: int) -> list[str]:
     """The ids of all RDMs; numbers where nobody knows any."""
     known, owner = (list(ids), 'the stimuli of the network') if ids is not None else (None, '')
     for area in areas:
@@ -288,8 +316,10 @@ def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None,
         if known is None:
             known, owner = list(area.ids), f'area {area.name!r} ({area.source})'
         elif list(area.ids) != known:
-            raise ValueError(f'the ids of area {area.name!r} ({area.source}) are not those of '
-                             f'{owner}, or stand in another order; match them with align() first')
+            raise ValueError(
+                f'the ids of area {area.name!r} ({area.source}) are not those of '
+                f'{owner}, or stand in another order; match them with align() first'
+            )
     if known is None:
         return [str(i) for i in range(stimuli)]
     if len(known) != stimuli:
@@ -297,29 +327,45 @@ def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None,
     return [str(item) for item in known]
 
 
-def _intervals(area: str, models: np.ndarray, subjects: np.ndarray, layers: int,
-               settings: RSASettings) -> tuple[np.ndarray, Comparison | None]:
+def _intervals(
+    area: str, models: np.ndarray, subjects: np.ndarray, layers: int, settings: RSASettings
+) -> tuple[np.ndarray, Comparison | None]:
     """Limits (M, 2) of all models of one area and their paired differences."""
     over = settings.bootstrap_over
     if len(subjects) == 1 and over != 'stimuli':
         if over == 'subjects':
-            warnings.warn(f'area {area!r} has one subject: subjects cannot be resampled, so there '
-                          "are no intervals; use bootstrap_over='stimuli'", stacklevel=3)
+            warnings.warn(
+                f'area {area!r} has one subject: subjects cannot be resampled, so there '
+                "are no intervals; use bootstrap_over='stimuli'",
+                stacklevel=3,
+            )
             return np.full((len(models), 2), np.nan), None
         warnings.warn(f'area {area!r} has one subject: only stimuli are resampled', stacklevel=3)
         over = 'stimuli'
-    result = bootstrap(models, subjects, settings.method, over=over,
-                       num_samples=settings.bootstraps, seed=settings.seed, ceiling=False)
+    result = bootstrap(
+        models,
+        subjects,
+        settings.method,
+        over=over,
+        num_samples=settings.bootstraps,
+        seed=settings.seed,
+        ceiling=False,
+    )
     paired = result.paired_differences(settings.level)
     own = slice(0, layers)
-    comparison = Comparison(paired.difference[own, own], paired.interval[own, own],
-                            paired.p[own, own])
+    comparison = Comparison(
+        paired.difference[own, own], paired.interval[own, own], paired.p[own, own]
+    )
     if len(models) > layers:
         trained, untrained = np.arange(layers), np.arange(layers, len(models))
         comparison = Comparison(
-            comparison.layers, comparison.layers_interval, comparison.layers_p,
-            paired.difference[trained, untrained], paired.interval[trained, untrained],
-            paired.p[trained, untrained])
+            comparison.layers,
+            comparison.layers_interval,
+            comparison.layers_p,
+            paired.difference[trained, untrained],
+            paired.interval[trained, untrained],
+            paired.p[trained, untrained],
+        )
     return result.interval(settings.level), comparison
 
 
@@ -331,11 +377,16 @@ def _split(columns: list[np.ndarray], layers: int) -> tuple[np.ndarray | None, n
     return table[:layers], table[layers:] if len(table) > layers else None
 
 
-def network_rdms(model: nn.Module, layers: Sequence[str], stimuli: StimulusSet,
-                 metric: str = 'correlation', batch_size: int = 32,
-                 device: torch.device | str | None = None,
-                 spill_dir: str | None = None,
-                 forward: Callable[[torch.Tensor], Any] | None = None) -> dict[str, np.ndarray]:
+def network_rdms(
+    model: nn.Module,
+    layers: Sequence[str],
+    stimuli: StimulusSet,
+    metric: str = 'correlation',
+    batch_size: int = 32,
+    device: torch.device | str | None = None,
+    spill_dir: str | None = None,
+    forward: Callable[[torch.Tensor], Any] | None = None,
+) -> dict[str, np.ndarray]:
     """Show the stimuli to a network and make the RDM of each layer.
 
     Args:
@@ -363,8 +414,10 @@ def network_rdms(model: nn.Module, layers: Sequence[str], stimuli: StimulusSet,
     if batch_size < 1:
         raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
     if metric in ('mahalanobis', 'crossnobis'):
-        raise ValueError(f'metric={metric!r} needs repeated measurements, and a network responds '
-                         'the same each time; choose correlation, euclidean or cosine')
+        raise ValueError(
+            f'metric={metric!r} needs repeated measurements, and a network responds '
+            'the same each time; choose correlation, euclidean or cosine'
+        )
     parameter = next(model.parameters(), None)
     home = torch.device('cpu') if parameter is None else parameter.device
     device = home if device is None else torch.device(device)

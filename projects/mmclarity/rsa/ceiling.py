@@ -1,4 +1,5 @@
 """How well the best possible model could do, given how much subjects differ."""
+
 from __future__ import annotations
 
 import math
@@ -41,8 +42,10 @@ class NoiseCeiling:
     def __str__(self) -> str:
         if self.lower is None:
             return 'N/A (one subject)'
-        return (f'{self.lower:.3f} to {self.upper:.3f} ({self.subjects} subjects, pooled by '
-                f'{self.pooling})')
+        return (
+            f'{self.lower:.3f} to {self.upper:.3f} ({self.subjects} subjects, pooled by '
+            f'{self.pooling})'
+        )
 
 
 def normalise(subjects: np.ndarray, method: str, pooling: str) -> np.ndarray:
@@ -61,8 +64,9 @@ def normalise(subjects: np.ndarray, method: str, pooling: str) -> np.ndarray:
         return subjects / np.sqrt(np.square(subjects).mean(1, keepdims=True))
 
 
-def noise_ceiling(subject_rdms: Any, method: str = 'spearman',
-                  pooling: str = 'rank') -> NoiseCeiling:
+def noise_ceiling(
+    subject_rdms: Any, method: str = 'spearman', pooling: str = 'rank'
+) -> NoiseCeiling:
     """Lower (leave one out) and upper bound (Nili et al., PLoS Comput. Biol. 2014).
 
     Args:
@@ -82,23 +86,32 @@ def noise_ceiling(subject_rdms: Any, method: str = 'spearman',
     check_method(method)
     if pooling not in POOLINGS:
         raise ValueError(f'pooling must be one of {", ".join(POOLINGS)}, got {pooling!r}')
-    subjects, = drop_unknown(as_condensed(subject_rdms, 'subject_rdms'))
+    (subjects,) = drop_unknown(as_condensed(subject_rdms, 'subject_rdms'))
     count = len(subjects)
     if count == 1:
         return NoiseCeiling(None, None, method, pooling, 1)
     parts = normalise(subjects, method, pooling)
     total = parts.sum(0)
     upper = float(compare_rdms(total / count, subjects, method).mean())
-    lower = float(np.mean([
-        compare_rdms((total - part) / (count - 1), subject, method)[0, 0]
-        for part, subject in zip(parts, subjects)]))
+    lower = float(
+        np.mean(
+            [
+                compare_rdms((total - part) / (count - 1), subject, method)[0, 0]
+                for part, subject in zip(parts, subjects)
+            ]
+        )
+    )
     warning = None
     if lower < NEAR:
-        warning = (f'the lower noise ceiling is {lower:.3f}: the {count} subjects share next to '
-                   'nothing, and no model can be told from another')
+        warning = (
+            f'the lower noise ceiling is {lower:.3f}: the {count} subjects share next to '
+            'nothing, and no model can be told from another'
+        )
     elif upper - 1 / math.sqrt(count) < NEAR:
-        warning = (f'the upper noise ceiling is {upper:.3f}, and {count} unrelated subjects would '
-                   f'give {1 / math.sqrt(count):.3f}: the area is unreliable')
+        warning = (
+            f'the upper noise ceiling is {upper:.3f}, and {count} unrelated subjects would '
+            f'give {1 / math.sqrt(count):.3f}: the area is unreliable'
+        )
     if warning:
         warnings.warn(warning, stacklevel=2)
     return NoiseCeiling(lower, upper, method, pooling, count, warning)

@@ -1,4 +1,5 @@
 """Training torchvision's classifiers with mmengine."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ class RGBPreprocessor(BaseDataPreprocessor):
     # Read by networks.preprocessing: the network gets RGB, normalised.
     _channel_conversion, _enable_normalize = True, True
 
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN,
-                 std: Sequence[float] = IMAGENET_STD) -> None:
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
         super().__init__()
         for name, values in (('mean', mean), ('std', std)):
             self.register_buffer(name, 255 * torch.tensor(values)[:, None, None], False)
@@ -55,21 +57,36 @@ class SmallAlexNet(nn.Module):
         dropout (float): Before each of these. Defaults to 0.5.
     """
 
-    def __init__(self, num_classes: int = 8, width: float = 0.5, hidden: int = 256,
-                 dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int = 8, width: float = 0.5, hidden: int = 256, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         c1, c2, c3, c4, c5 = (max(8, round(width * c)) for c in (64, 192, 384, 256, 256))
         self.features = nn.Sequential(
-            nn.Conv2d(3, c1, 11, 2, 4), nn.ReLU(True), nn.MaxPool2d(3, 2),
-            nn.Conv2d(c1, c2, 5, 1, 2), nn.ReLU(True), nn.MaxPool2d(3, 2),
-            nn.Conv2d(c2, c3, 3, 1, 1), nn.ReLU(True),
-            nn.Conv2d(c3, c4, 3, 1, 1), nn.ReLU(True),
-            nn.Conv2d(c4, c5, 3, 1, 1), nn.ReLU(True), nn.MaxPool2d(3, 2))
+            nn.Conv2d(3, c1, 11, 2, 4),
+            nn.ReLU(True),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(c1, c2, 5, 1, 2),
+            nn.ReLU(True),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(c2, c3, 3, 1, 1),
+            nn.ReLU(True),
+            nn.Conv2d(c3, c4, 3, 1, 1),
+            nn.ReLU(True),
+            nn.Conv2d(c4, c5, 3, 1, 1),
+            nn.ReLU(True),
+            nn.MaxPool2d(3, 2),
+        )
         self.avgpool = nn.AdaptiveAvgPool2d(3)
         self.classifier = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(9 * c5, hidden), nn.ReLU(True),
-            nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(True),
-            nn.Linear(hidden, num_classes))
+            nn.Dropout(dropout),
+            nn.Linear(9 * c5, hidden),
+            nn.ReLU(True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(True),
+            nn.Linear(hidden, num_classes),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W), H and W of at least 63, to scores (N, num_classes)."""
@@ -92,15 +109,23 @@ class TorchvisionClassifier(BaseModel):
         ValueError: If torchvision has no such network.
     """
 
-    def __init__(self, network: str | dict = 'alexnet', num_classes: int = 1000,
-                 weights: str | None = None, data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        network: str | dict = 'alexnet',
+        num_classes: int = 1000,
+        weights: str | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(data_preprocessor or dict(type='RGBPreprocessor'), init_cfg)
         if isinstance(network, str):
             from torchvision import models
+
             if network not in models.list_models(models):
-                raise ValueError(f'torchvision has no classifier {network!r}; it has '
-                                 f'{", ".join(models.list_models(models))}')
+                raise ValueError(
+                    f'torchvision has no classifier {network!r}; it has '
+                    f'{", ".join(models.list_models(models))}'
+                )
             self.network = models.get_model(network, weights=weights, num_classes=num_classes)
         else:
             self.network = MODELS.build(dict(network, num_classes=num_classes))
@@ -135,20 +160,32 @@ class ImageFolderDataset(Dataset):
         FileNotFoundError: If there is no such folder, or no image in it.
     """
 
-    def __init__(self, data_root: str, split: str = '', training: bool = False,
-                 crop_size: int = 224, resize: int = 256, min_area: float = 0.08) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str = '',
+        training: bool = False,
+        crop_size: int = 224,
+        resize: int = 256,
+        min_area: float = 0.08,
+    ) -> None:
         from torchvision import transforms
         from torchvision.datasets import ImageFolder
 
         root = Path(data_root).expanduser() / split
         if not root.is_dir():
-            raise FileNotFoundError(f'{root}: there is no such folder; it must hold one folder of '
-                                    'images a class')
-        scale = [transforms.RandomResizedCrop(crop_size, (min_area, 1.0)),
-                 transforms.RandomHorizontalFlip()] if training else \
-            [transforms.Resize(resize), transforms.CenterCrop(crop_size)]
-        self.images = ImageFolder(str(root), transforms.Compose(
-            [*scale, transforms.PILToTensor()]))
+            raise FileNotFoundError(
+                f'{root}: there is no such folder; it must hold one folder of images a class'
+            )
+        scale = (
+            [
+                transforms.RandomResizedCrop(crop_size, (min_area, 1.0)),
+                transforms.RandomHorizontalFlip(),
+            ]
+            if training
+            else [transforms.Resize(resize), transforms.CenterCrop(crop_size)]
+        )
+        self.images = ImageFolder(str(root), transforms.Compose([*scale, transforms.PILToTensor()]))
         self.metainfo = dict(classes=tuple(self.images.classes))
 
     def __len__(self) -> int:
@@ -184,5 +221,6 @@ class TopKAccuracy(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """``top1``, ``top5``, ..."""
-        return {f'top{k}': 100 * sum(rank < k for rank in results) / len(results)
-                for k in self.topk}
+        return {
+            f'top{k}': 100 * sum(rank < k for rank in results) / len(results) for k in self.topk
+        }

@@ -1,4 +1,5 @@
 """How alike two dissimilarity matrices are."""
+
 from __future__ import annotations
 
 import math
@@ -40,8 +41,11 @@ def prepare(stack: np.ndarray, method: str) -> np.ndarray:
     if method == 'kendall':
         raise ValueError('kendall is no inner product; use compare_rdms')
     # Powers of two cost no digits, and the squares of 1e200 or 1e-200 have a place.
-    rows = rank_transform(stack) if method in RANKED else np.ldexp(
-        stack, -np.frexp(np.abs(stack).max(1, initial=0, keepdims=True))[1])
+    rows = (
+        rank_transform(stack)
+        if method in RANKED
+        else np.ldexp(stack, -np.frexp(np.abs(stack).max(1, initial=0, keepdims=True))[1])
+    )
     if method != 'cosine':
         rows = rows - rows.mean(1, keepdims=True)
     constant = (stack == stack[:, :1]).all(1) if method != 'cosine' else ~stack.any(1)
@@ -79,8 +83,10 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
     check_method(method)
     a, b = condensed_rows(a, 'a'), condensed_rows(b, 'b')
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
-                         'RDMs are compared over the same stimuli')
+        raise ValueError(
+            f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
+            'RDMs are compared over the same stimuli'
+        )
     # Sums and extremes that come out finite were of finite numbers: nobody need look before.
     result = None if method == 'kendall' else _inner(a, b, method)
     if result is None:
@@ -125,7 +131,7 @@ def _from_ranks(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
         return None
     (a, ties_a), (b, ties_b) = ranked
     products = inner_products(a, b)[0]
-    products -= size * ((size + 1) / 2)**2
+    products -= size * ((size + 1) / 2) ** 2
     whole = size**3 - size
     spread_a, spread_b = (whole - ties_a) / 12, (whole - ties_b.T) / 12
     if method == 'rho-a':
@@ -148,11 +154,16 @@ def _from_sums(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
 def _warn_undefined(result: np.ndarray, method: str) -> None:
     for name, undefined in (('a', np.isnan(result).all(1)), ('b', np.isnan(result).all(0))):
         if undefined.any() and not np.isnan(result).all():
-            warnings.warn(f'RDM(s) {np.flatnonzero(undefined).tolist()} of {name} are constant: '
-                          f'their {method} similarity is undefined (NaN)', stacklevel=3)
+            warnings.warn(
+                f'RDM(s) {np.flatnonzero(undefined).tolist()} of {name} are constant: '
+                f'their {method} similarity is undefined (NaN)',
+                stacklevel=3,
+            )
     if np.isnan(result).all():
-        warnings.warn(f'all RDMs of a or all of b are constant: their {method} similarity is '
-                      'undefined (NaN)', stacklevel=3)
+        warnings.warn(
+            f'all RDMs of a or all of b are constant: their {method} similarity is undefined (NaN)',
+            stacklevel=3,
+        )
 
 
 def drop_unknown(*stacks: np.ndarray) -> list[np.ndarray]:
@@ -164,8 +175,12 @@ def drop_unknown(*stacks: np.ndarray) -> list[np.ndarray]:
         unknown |= np.isnan(stack).any(0)
     left = int((~unknown).sum())
     if left < 3:
-        raise ValueError(f'{left} of {len(unknown)} pairs are known in all RDMs; at least 3 are '
-                         'needed. Leave out the RDM or the stimuli that are NaN')
-    warnings.warn(f'{int(unknown.sum())} of {len(unknown)} pairs are NaN in some RDM and left out '
-                  'of all', stacklevel=3)
+        raise ValueError(
+            f'{left} of {len(unknown)} pairs are known in all RDMs; at least 3 are '
+            'needed. Leave out the RDM or the stimuli that are NaN'
+        )
+    warnings.warn(
+        f'{int(unknown.sum())} of {len(unknown)} pairs are NaN in some RDM and left out of all',
+        stacklevel=3,
+    )
     return [stack[:, ~unknown] for stack in stacks]

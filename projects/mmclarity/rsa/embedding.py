@@ -1,4 +1,5 @@
 """Stimuli as points of a plane whose distances are their dissimilarities."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -24,8 +25,9 @@ def classical_mds(square: np.ndarray, dims: int = 2) -> np.ndarray:
     return vectors[:, order] * np.sqrt(np.maximum(values[order], 0))
 
 
-def smacof(rdm: np.ndarray, dims: int = 2, iterations: int = 300,
-           tolerance: float = 1e-6) -> tuple[np.ndarray, float]:
+def smacof(
+    rdm: np.ndarray, dims: int = 2, iterations: int = 300, tolerance: float = 1e-6
+) -> tuple[np.ndarray, float]:
     """Metric scaling by majorisation (de Leeuw and Heiser, 1980), from Torgerson's solution.
 
     Each step is the Guttman transform; it never raises the stress. Pairs without a dissimilarity

@@ -1,4 +1,5 @@
 """A model of primary visual cortex that needs no recordings."""
+
 from __future__ import annotations
 
 import math
@@ -9,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def gabor_pair(frequency: float, orientation: float, cycles: float = 0.56,
-               aspect: float = 0.5) -> Tensor:
+def gabor_pair(
+    frequency: float, orientation: float, cycles: float = 0.56, aspect: float = 0.5
+) -> Tensor:
     r"""An even and an odd Gabor filter.
 
     .. math::
@@ -68,13 +70,19 @@ class GaborV1(nn.Module):
         ValueError: If an option is out of range.
     """
 
-    def __init__(self, frequencies: Sequence[float] = (1 / 4, 1 / 8, 1 / 16),
-                 orientations: int = 8, pool: int = 8,
-                 semi_saturation: float | None = None) -> None:
+    def __init__(
+        self,
+        frequencies: Sequence[float] = (1 / 4, 1 / 8, 1 / 16),
+        orientations: int = 8,
+        pool: int = 8,
+        semi_saturation: float | None = None,
+    ) -> None:
         super().__init__()
         if orientations < 1 or pool < 1 or not frequencies:
-            raise ValueError('orientations and pool must be at least 1 and frequencies not empty; '
-                             f'got {orientations}, {pool}, {frequencies}')
+            raise ValueError(
+                'orientations and pool must be at least 1 and frequencies not empty; '
+                f'got {orientations}, {pool}, {frequencies}'
+            )
         if semi_saturation is not None and semi_saturation <= 0:
             raise ValueError(f'semi_saturation must be positive, got {semi_saturation}')
         self.frequencies, self.orientations, self.pool = tuple(frequencies), orientations, pool
@@ -97,11 +105,14 @@ class GaborV1(nn.Module):
             ValueError: If the shape is another.
         """
         if images.dim() != 4 or images.size(1) not in (1, 3) or min(images.shape[2:]) < self.pool:
-            raise ValueError('images must be (N, 1 or 3, H, W) with sides of at least '
-                             f'{self.pool} pixels, got {tuple(images.shape)}')
+            raise ValueError(
+                'images must be (N, 1 or 3, H, W) with sides of at least '
+                f'{self.pool} pixels, got {tuple(images.shape)}'
+            )
         if images.size(1) == 3:
-            images = (images * images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-                      ).sum(1, keepdim=True)
+            images = (images * images.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(
+                1, keepdim=True
+            )
         simple, energy = [], []
         for i in range(len(self.frequencies)):
             even, odd = self._pairs(images, getattr(self, f'filters_{i}'))

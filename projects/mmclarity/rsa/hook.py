@@ -1,4 +1,5 @@
 """Representational similarity while a network trains."""
+
 from __future__ import annotations
 
 import csv
@@ -64,24 +65,47 @@ class RSAHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self, stimuli: str, neural: Mapping[str, Any], layers: Sequence[str],
-                 manifest: str | None = None, size: int | None = None, module: str | None = None,
-                 assume_order: bool = False, metric: str = 'correlation',
-                 method: str = 'spearman', pooling: str = 'rank', bootstraps: int = 0,
-                 bootstrap_over: str = 'stimuli', permutations: int = 0, seed: int = 0,
-                 interval: int = 1, by_epoch: bool = True, at_start: bool = True,
-                 baseline: bool = True, figures: str = 'end', batch_size: int = 32,
-                 out_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        stimuli: str,
+        neural: Mapping[str, Any],
+        layers: Sequence[str],
+        manifest: str | None = None,
+        size: int | None = None,
+        module: str | None = None,
+        assume_order: bool = False,
+        metric: str = 'correlation',
+        method: str = 'spearman',
+        pooling: str = 'rank',
+        bootstraps: int = 0,
+        bootstrap_over: str = 'stimuli',
+        permutations: int = 0,
+        seed: int = 0,
+        interval: int = 1,
+        by_epoch: bool = True,
+        at_start: bool = True,
+        baseline: bool = True,
+        figures: str = 'end',
+        batch_size: int = 32,
+        out_dir: str | None = None,
+    ) -> None:
         if interval < 1:
             raise ValueError(f'interval must be 1 or more, got {interval}')
         if figures not in FIGURES:
             raise ValueError(f'figures must be one of {", ".join(FIGURES)}, got {figures!r}')
         if not isinstance(neural, Mapping) or not neural:
-            raise TypeError('neural must name at least one area: '
-                            f"dict(IT='recordings.npz:IT'), got {neural!r}")
-        self.settings = RSASettings(metric=metric, method=method, pooling=pooling,
-                                    bootstraps=bootstraps, bootstrap_over=bootstrap_over,
-                                    permutations=permutations, seed=seed)
+            raise TypeError(
+                f"neural must name at least one area: dict(IT='recordings.npz:IT'), got {neural!r}"
+            )
+        self.settings = RSASettings(
+            metric=metric,
+            method=method,
+            pooling=pooling,
+            bootstraps=bootstraps,
+            bootstrap_over=bootstrap_over,
+            permutations=permutations,
+            seed=seed,
+        )
         self.source = dict(folder=stimuli, manifest=manifest, size=size)
         self.neural, self.layers, self.module = dict(neural), list(layers), module
         self.assume_order, self.at_start, self.baseline = assume_order, at_start, baseline
@@ -103,8 +127,9 @@ class RSAHook(Hook):
         if self.by_epoch and self.every_n_epochs(runner, self.interval):
             self._on_first(lambda: self._go_on(runner, runner.epoch + 1))
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Every ``interval`` iterations."""
         if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
             self._on_first(lambda: self._go_on(runner, runner.iter + 1))
@@ -141,8 +166,7 @@ class RSAHook(Hook):
             part = next((name for name in (*MODULES, 'network') if hasattr(model, name)), '')
         elif part not in dict(model.named_modules()):
             children = ', '.join(name for name, _ in model.named_children())
-            raise ValueError(f'RSAHook: the model has no module {part!r}; its parts are '
-                             f'{children}')
+            raise ValueError(f'RSAHook: the model has no module {part!r}; its parts are {children}')
         self._part = part
         mean, std, self._bgr = preprocessing(getattr(model, 'data_preprocessor', None))
         self.stimuli = StimulusSet.from_folder(mean=mean, std=std, **self.source)
@@ -160,8 +184,10 @@ class RSAHook(Hook):
         result = report.load_npz(path)
         other = self._differences(result)
         if other:
-            runner.logger.warning(f'RSA: {path} was made with other {", ".join(other)}; it is '
-                                  'left out of the curves and of scores.csv')
+            runner.logger.warning(
+                f'RSA: {path} was made with other {", ".join(other)}; it is '
+                'left out of the curves and of scores.csv'
+            )
         else:
             self.results[step] = result
 
@@ -169,14 +195,18 @@ class RSAHook(Hook):
         """What an analysis does not share with this hook's: scores cannot be compared then."""
         mine, theirs = self.settings, result.settings
         same = dict(
-            stimuli=result.ids == self.stimuli.ids, layers=result.layers == self._names,
+            stimuli=result.ids == self.stimuli.ids,
+            layers=result.layers == self._names,
             areas=result.areas == [area.name for area in self.areas],
-            metric=theirs.metric == mine.metric, method=theirs.method == mine.method)
+            metric=theirs.metric == mine.metric,
+            method=theirs.method == mine.method,
+        )
         if same['stimuli'] and same['areas'] and same['metric']:
             same['recordings'] = all(
                 result.area_rdms[area.name].shape == area.rdms.shape
                 and allclose(result.area_rdms[area.name], area.rdms, rtol=1e-5, equal_nan=True)
-                for area in self.areas)
+                for area in self.areas
+            )
         return [what for what, is_same in same.items() if not is_same]
 
     @property
@@ -187,16 +217,19 @@ class RSAHook(Hook):
         options = dict(spec) if isinstance(spec, Mapping) else dict(file=spec)
         file = options.pop('file', None)
         if file is None:
-            raise ValueError(f'RSAHook: area {name!r} names no file; write '
-                             f"{name}='recordings.npz:key' or {name}=dict(file=...)")
+            raise ValueError(
+                f'RSAHook: area {name!r} names no file; write '
+                f"{name}='recordings.npz:key' or {name}=dict(file=...)"
+            )
         options.setdefault('metric', self.settings.metric)
         return align(load_neural(name, file, **options), self.stimuli.ids, self.assume_order)
 
     def _rdms(self, model: Any) -> dict:
         part = model.get_submodule(self._part)
         forward = (lambda images: part(images.flip(1))) if self._bgr else part
-        return network_rdms(model, self.layers, self.stimuli, self.settings.metric,
-                            self.batch_size, forward=forward)
+        return network_rdms(
+            model, self.layers, self.stimuli, self.settings.metric, self.batch_size, forward=forward
+        )
 
     def _go_on(self, runner: Runner, step: int) -> None:
         try:
@@ -208,14 +241,23 @@ class RSAHook(Hook):
 
     def _analyse(self, runner: Runner, step: int) -> None:
         meta = {'model': type(unwrapped(runner.model)).__name__, self._unit: step}
-        result = analyse(self._rdms(unwrapped(runner.model)), self.areas, self.settings,
-                         self._baseline_rdms, ids=self.stimuli.ids, meta=meta)
+        result = analyse(
+            self._rdms(unwrapped(runner.model)),
+            self.areas,
+            self.settings,
+            self._baseline_rdms,
+            ids=self.stimuli.ids,
+            meta=meta,
+        )
         self.results[step] = result
         report.save_npz(result, self.folder / f'{self._unit}_{step}.npz')
         self._save_scores()
         runner.visualizer.add_scalars(result.scalars(), step=step)
-        best = [f'{area}: {layer} {score:.3f}' for area in result.areas
-                for layer, score in [result.best_layer(area) or ('none', float('nan'))]]
+        best = [
+            f'{area}: {layer} {score:.3f}'
+            for area in result.areas
+            for layer, score in [result.best_layer(area) or ('none', float('nan'))]
+        ]
         runner.logger.info(f'RSA at {self._unit} {step}, most alike: {", ".join(best)}')
         if self.figures == 'each':
             self._draw()
@@ -223,19 +265,30 @@ class RSAHook(Hook):
     def _save_scores(self) -> None:
         text = io.StringIO(newline='')
         writer = csv.writer(text, lineterminator='\n')
-        writer.writerow([self._unit, 'area', 'layer', 'score', 'untrained', 'ceiling_lower',
-                         'ceiling_upper'])
+        writer.writerow(
+            [self._unit, 'area', 'layer', 'score', 'untrained', 'ceiling_lower', 'ceiling_upper']
+        )
         for step, result in sorted(self.results.items()):
             for column, area in enumerate(result.areas):
                 ceiling = result.ceilings[area]
-                bounds = ['N/A' if b is None else f'{b:.6g}'
-                          for b in (ceiling.lower, ceiling.upper)]
+                bounds = [
+                    'N/A' if b is None else f'{b:.6g}' for b in (ceiling.lower, ceiling.upper)
+                ]
                 for row, layer in enumerate(result.layers):
                     twin = result.baseline_scores
-                    writer.writerow([step, area, layer, f'{result.scores[row, column]:.6g}',
-                                     '' if twin is None else f'{twin[row, column]:.6g}', *bounds])
-        report.atomic_write(self.folder / 'scores.csv',
-                            lambda file: file.write(text.getvalue().encode()))
+                    writer.writerow(
+                        [
+                            step,
+                            area,
+                            layer,
+                            f'{result.scores[row, column]:.6g}',
+                            '' if twin is None else f'{twin[row, column]:.6g}',
+                            *bounds,
+                        ]
+                    )
+        report.atomic_write(
+            self.folder / 'scores.csv', lambda file: file.write(text.getvalue().encode())
+        )
 
     def _draw(self, final: bool = False) -> None:
         if not self.results:

@@ -1,4 +1,5 @@
 """Which similarities, and which differences between models, are more than chance."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -69,21 +70,31 @@ class BootstrapResult:
         count = np.isfinite(differences).sum(0)
         rarer = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
         p = np.minimum(1, 2 * (rarer + 1) / (count + 1))
-        return PairedDifferences(self.observed[:, None] - self.observed,
-                                 np.moveaxis(limits, 0, -1), p)
+        return PairedDifferences(
+            self.observed[:, None] - self.observed, np.moveaxis(limits, 0, -1), p
+        )
 
 
 def _inputs(models: Any, subjects: Any, method: str) -> tuple[np.ndarray, np.ndarray]:
     check_method(method)
     models, subjects = as_condensed(models, 'models'), as_condensed(subjects, 'subjects')
     if models.shape[1] != subjects.shape[1]:
-        raise ValueError(f'models have {num_stimuli(models.shape[1])} stimuli, subjects '
-                         f'{num_stimuli(subjects.shape[1])}; they must be the same')
+        raise ValueError(
+            f'models have {num_stimuli(models.shape[1])} stimuli, subjects '
+            f'{num_stimuli(subjects.shape[1])}; they must be the same'
+        )
     return models, subjects
 
 
-def bootstrap(models: Any, subjects: Any, method: str = 'spearman', over: str = 'stimuli',
-              num_samples: int = 1000, seed: int = 0, ceiling: bool = True) -> BootstrapResult:
+def bootstrap(
+    models: Any,
+    subjects: Any,
+    method: str = 'spearman',
+    over: str = 'stimuli',
+    num_samples: int = 1000,
+    seed: int = 0,
+    ceiling: bool = True,
+) -> BootstrapResult:
     """Scores when stimuli, subjects or both are drawn again with replacement.
 
     A stimulus drawn twice makes pairs with itself, of dissimilarity zero by construction: they
@@ -146,8 +157,13 @@ def _counts(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:
     return np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size).astype(float)
 
 
-def permutation_test(models: Any, subjects: Any, method: str = 'spearman',
-                     num_permutations: int = 1000, seed: int = 0) -> np.ndarray:
+def permutation_test(
+    models: Any,
+    subjects: Any,
+    method: str = 'spearman',
+    num_permutations: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
     """Chance of a score this high if the stimuli of the models were labelled at random.
 
     Args:
@@ -183,8 +199,11 @@ def permutation_test(models: Any, subjects: Any, method: str = 'spearman',
     for _ in range(num_permutations):
         order = rng.permutation(n)
         shuffled = square[:, order[rows], order[columns]]
-        score = shuffled @ pooled if pooled is not None else \
-            _quiet_compare(shuffled, subjects, method).mean(1)
+        score = (
+            shuffled @ pooled
+            if pooled is not None
+            else _quiet_compare(shuffled, subjects, method).mean(1)
+        )
         exceed += score >= observed - 1e-12
     p = (exceed + 1) / (num_permutations + 1)
     p[np.isnan(observed)] = np.nan

@@ -1,4 +1,5 @@
 """Inner products of a few long rows, and their sums, in one reading."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -51,8 +52,9 @@ def _products(a: np.ndarray, b: np.ndarray, first: int, last: int, out: np.ndarr
 
 
 @compiled
-def _add_up(a: np.ndarray, b: np.ndarray, products: np.ndarray, sums_a: np.ndarray,
-            sums_b: np.ndarray) -> None:
+def _add_up(
+    a: np.ndarray, b: np.ndarray, products: np.ndarray, sums_a: np.ndarray, sums_b: np.ndarray
+) -> None:
     for first in range(0, a.shape[1], COLUMNS):
         last = min(a.shape[1], first + COLUMNS)
         _products(a, b, first, last, products)
@@ -79,8 +81,9 @@ def inner_products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 @compiled
-def correlate(products: np.ndarray, sums_a: np.ndarray, sums_b: np.ndarray, size: int,
-              centre: bool) -> bool:
+def correlate(
+    products: np.ndarray, sums_a: np.ndarray, sums_b: np.ndarray, size: int, centre: bool
+) -> bool:
     """Makes inner products of rows of ``size`` entries cosines, or correlations, in place.
 
     Args:
@@ -96,7 +99,7 @@ def correlate(products: np.ndarray, sums_a: np.ndarray, sums_b: np.ndarray, size
         for k in range(len(sums)):
             if not 1e-290 < sums[k, 1] < 1e300:
                 return False
-            spread = sums[k, 1] - sums[k, 0]**2 / size if centre else sums[k, 1]
+            spread = sums[k, 1] - sums[k, 0] ** 2 / size if centre else sums[k, 1]
             if not spread > 1e-6 * sums[k, 1]:
                 return False
             sums[k, 1] = np.sqrt(spread)

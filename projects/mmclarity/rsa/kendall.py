@@ -1,4 +1,5 @@
 """Kendall's tau-a of many long vectors at once."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -14,9 +15,10 @@ FAN, FAN_BITS = 8, 3
 def _ones(bits: np.uint64) -> int:
     """Bits that are set. (LLVM knows the pattern; processors have an instruction for it.)"""
     bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    bits = (bits & np.uint64(0x3333333333333333)) + \
-        ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0f0f0f0f0f0f0f0f)
+    bits = (bits & np.uint64(0x3333333333333333)) + (
+        (bits >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
@@ -74,9 +76,15 @@ def _starts(ranks: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _concordance(orders_a: np.ndarray, ranks_a: np.ndarray, tied_a: np.ndarray,
-                 out: np.ndarray, orders_b: np.ndarray, ranks_b: np.ndarray,
-                 tied_b: np.ndarray) -> None:
+def _concordance(
+    orders_a: np.ndarray,
+    ranks_a: np.ndarray,
+    tied_a: np.ndarray,
+    out: np.ndarray,
+    orders_b: np.ndarray,
+    ranks_b: np.ndarray,
+    tied_b: np.ndarray,
+) -> None:
     """Concordant less discordant pairs of rows of a with rows of b (Knight, 1966)."""
     size = ranks_a.shape[1]
     pairs = size * (size - 1) // 2
@@ -97,8 +105,11 @@ def _concordance(orders_a: np.ndarray, ranks_a: np.ndarray, tied_a: np.ndarray,
                     rank = ranks_b[j, order[k]]
                     values[k] = cursor[rank]
                     cursor[rank] += 1
-                    equal = k > 0 and rank == ranks_b[j, order[k - 1]] and \
-                        ranks_a[i, order[k]] == ranks_a[i, order[k - 1]]
+                    equal = (
+                        k > 0
+                        and rank == ranks_b[j, order[k - 1]]
+                        and ranks_a[i, order[k]] == ranks_a[i, order[k - 1]]
+                    )
                     run = run + 1 if equal else 0
                     both += run
             out[i, j] = pairs - tied_a[i] - tied_b[j] + both - 2 * inversions(values)
@@ -116,6 +127,10 @@ def tau_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     size, others = a.shape[1], dense_ranks(b)
     difference = np.empty((len(a), len(b)), np.int64)
-    each_block(lambda *mine: _concordance(*mine, *others), *dense_ranks(a), difference,
-               effort=a.size * len(b))
+    each_block(
+        lambda *mine: _concordance(*mine, *others),
+        *dense_ranks(a),
+        difference,
+        effort=a.size * len(b),
+    )
     return difference / (size * (size - 1) // 2)

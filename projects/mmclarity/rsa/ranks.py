@@ -1,4 +1,5 @@
 """Ranks of many long vectors, weighted or not, by sorting their digits."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -117,13 +118,12 @@ def _rank_rows(keys: np.ndarray, ranks: np.ndarray, ties: np.ndarray) -> None:
             if run:
                 for tied in range(k - run, k):
                     out[order[tied]] = k + 1 - run / 2
-                ties[row] += (run + 1.0)**3 - (run + 1.0)
+                ties[row] += (run + 1.0) ** 3 - (run + 1.0)
                 run = 0
 
 
 @compiled
-def _dense_rows(keys: np.ndarray, orders: np.ndarray, ranks: np.ndarray,
-                tied: np.ndarray) -> None:
+def _dense_rows(keys: np.ndarray, orders: np.ndarray, ranks: np.ndarray, tied: np.ndarray) -> None:
     for row in range(len(keys)):
         ordered, order = sort_keys(keys[row])
         rank, run = 0, 0
@@ -135,8 +135,9 @@ def _dense_rows(keys: np.ndarray, orders: np.ndarray, ranks: np.ndarray,
             orders[row, k], ranks[row, order[k]] = order[k], rank
 
 
-def each_block(work: Callable[..., None], rows: np.ndarray, *outs: np.ndarray,
-               effort: int = 0) -> None:
+def each_block(
+    work: Callable[..., None], rows: np.ndarray, *outs: np.ndarray, effort: int = 0
+) -> None:
     """``work(rows, *outs)`` of blocks of rows, on several threads where there is enough to do.
 
     Args:
@@ -188,8 +189,7 @@ def dense_ranks(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @compiled
-def _weighted(values: np.ndarray, order: np.ndarray, weights: np.ndarray,
-              out: np.ndarray) -> None:
+def _weighted(values: np.ndarray, order: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Mean ranks of the copies of entries ``order``, whose ``values`` rise, put at their places."""
     before, first = 0.0, 0
     while first < len(values):
@@ -222,8 +222,9 @@ def weighted_ranks(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def ranks_of_kept(order: np.ndarray, ranks: np.ndarray, rows: np.ndarray, pairs: np.ndarray,
-                  weights: np.ndarray) -> np.ndarray:
+def ranks_of_kept(
+    order: np.ndarray, ranks: np.ndarray, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """:func:`weighted_ranks` of some pairs of some rows that were sorted before.
 
     Args:

@@ -1,4 +1,5 @@
 """Dissimilarity matrices (RDMs) of responses to stimuli."""
+
 from __future__ import annotations
 
 import math
@@ -18,10 +19,16 @@ REPEATED = ('mahalanobis', 'crossnobis')
 BLOCK_UNITS = 8192
 
 
-def compute_rdm(responses: Any, metric: str = 'correlation', *,
-                precision: np.ndarray | None = None, shrinkage: str = 'diag',
-                device: torch.device | str | None = None, block_units: int = BLOCK_UNITS,
-                names: Sequence[str] | None = None) -> np.ndarray:
+def compute_rdm(
+    responses: Any,
+    metric: str = 'correlation',
+    *,
+    precision: np.ndarray | None = None,
+    shrinkage: str = 'diag',
+    device: torch.device | str | None = None,
+    block_units: int = BLOCK_UNITS,
+    names: Sequence[str] | None = None,
+) -> np.ndarray:
     r"""Dissimilarity of each pair of stimuli.
 
     - ``correlation``: 1 - Pearson's r over the units.
@@ -61,13 +68,17 @@ def compute_rdm(responses: Any, metric: str = 'correlation', *,
         return _noise_normalised(responses, metric, precision, shrinkage, names)
     if precision is not None:
         raise ValueError(f'precision is for {" and ".join(REPEATED)}, not for {metric}')
-    if isinstance(responses, list | tuple) and len(
-            {np.shape(item) for item in responses if hasattr(item, 'shape')}) > 1:
+    if (
+        isinstance(responses, list | tuple)
+        and len({np.shape(item) for item in responses if hasattr(item, 'shape')}) > 1
+    ):
         # No stack of single stimuli: blocks, as from an iterator, that are in memory already.
         responses = _joined(responses)
     if not hasattr(responses, '__iter__'):
-        raise TypeError('responses must be an array, a tensor or blocks of them, got '
-                        f'{type(responses).__name__}')
+        raise TypeError(
+            'responses must be an array, a tensor or blocks of them, got '
+            f'{type(responses).__name__}'
+        )
     if not hasattr(responses, 'shape') and not isinstance(responses, list | tuple | str):
         with RDMAccumulator(metric, device=device) as accumulator:
             for block in responses:
@@ -110,8 +121,11 @@ def _matrix(responses: Any) -> np.ndarray | Tensor:
     """(n, units), real."""
     tensor = isinstance(responses, Tensor)
     responses = responses.detach() if tensor else np.asanyarray(responses)
-    real = (not responses.is_complex() and responses.dtype != torch.bool) if tensor else \
-        responses.dtype.kind in 'fiu'
+    real = (
+        (not responses.is_complex() and responses.dtype != torch.bool)
+        if tensor
+        else responses.dtype.kind in 'fiu'
+    )
     if not real:
         raise TypeError(f'responses must hold real numbers, got {responses.dtype}')
     shape = tuple(responses.shape)
@@ -120,8 +134,9 @@ def _matrix(responses: Any) -> np.ndarray | Tensor:
     return responses.reshape(shape[0], math.prod(shape[1:]))
 
 
-def _block(matrix: np.ndarray | Tensor, columns: slice, device: torch.device,
-           names: Sequence[str] | None) -> np.ndarray | Tensor:
+def _block(
+    matrix: np.ndarray | Tensor, columns: slice, device: torch.device, names: Sequence[str] | None
+) -> np.ndarray | Tensor:
     """Some units of all stimuli in float64: numpy on the CPU, whose A A^T takes half the time."""
     part = matrix[:, columns]
     if device.type == 'cpu':
@@ -132,13 +147,20 @@ def _block(matrix: np.ndarray | Tensor, columns: slice, device: torch.device,
         part = torch.as_tensor(part).to(device, torch.float64, copy=True)
         finite = part.isfinite().all(1).cpu().numpy()
     if not finite.all():
-        raise ValueError(f'the response to {_name(int((~finite).argmax()), names)} holds NaN or '
-                         'infinite values; leave the stimulus or the units out')
+        raise ValueError(
+            f'the response to {_name(int((~finite).argmax()), names)} holds NaN or '
+            'infinite values; leave the stimulus or the units out'
+        )
     return part
 
 
-def _gram(matrix: np.ndarray | Tensor, metric: str, device: torch.device, block_units: int,
-          names: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+def _gram(
+    matrix: np.ndarray | Tensor,
+    metric: str,
+    device: torch.device,
+    block_units: int,
+    names: Sequence[str] | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Inner products (n, n) of the rows, centred as the metric wants, and which are constant."""
     count, units = matrix.shape
     blocks = [slice(start, start + block_units) for start in range(0, units, block_units)]
@@ -151,8 +173,11 @@ def _gram(matrix: np.ndarray | Tensor, metric: str, device: torch.device, block_
             sums += _numpy(part.sum(1))
             low = np.minimum(low, _numpy(part.min(1) if device.type == 'cpu' else part.amin(1)))
             high = np.maximum(high, _numpy(part.max(1) if device.type == 'cpu' else part.amax(1)))
-    gram = np.zeros((count, count)) if device.type == 'cpu' else \
-        torch.zeros(count, count, dtype=torch.float64, device=device)
+    gram = (
+        np.zeros((count, count))
+        if device.type == 'cpu'
+        else torch.zeros(count, count, dtype=torch.float64, device=device)
+    )
     means = sums[:, None] / units
     for columns in blocks:
         part = single if single is not None else _block(matrix, columns, device, names)
@@ -172,8 +197,9 @@ def _numpy(values: np.ndarray | Tensor) -> np.ndarray:
     return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
 
 
-def _dissimilarity(gram: np.ndarray, constant: np.ndarray, metric: str, units: int,
-                   names: Sequence[str] | None) -> np.ndarray:
+def _dissimilarity(
+    gram: np.ndarray, constant: np.ndarray, metric: str, units: int, names: Sequence[str] | None
+) -> np.ndarray:
     """(n, n) from inner products."""
     squares = np.diag(gram).copy()
     if metric == 'euclidean':
@@ -182,9 +208,11 @@ def _dissimilarity(gram: np.ndarray, constant: np.ndarray, metric: str, units: i
     if undefined.any():
         what = 'constant' if metric == 'correlation' else 'zero (constant) in all units'
         others = f' ({int(undefined.sum())} such stimuli)' if undefined.sum() > 1 else ''
-        raise ValueError(f'the response to {_name(int(undefined.argmax()), names)} is {what}'
-                         f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
-                         "choose other units, or use metric='euclidean'")
+        raise ValueError(
+            f'the response to {_name(int(undefined.argmax()), names)} is {what}'
+            f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
+            "choose other units, or use metric='euclidean'"
+        )
     norm = np.sqrt(squares)
     return 1 - gram / norm[:, None] / norm
 
@@ -193,31 +221,42 @@ def _condensed(square: np.ndarray) -> np.ndarray:
     return square[np.triu_indices(len(square), 1)]
 
 
-def _noise_normalised(responses: Any, metric: str, precision: np.ndarray | None, shrinkage: str,
-                      names: Sequence[str] | None) -> np.ndarray:
+def _noise_normalised(
+    responses: Any,
+    metric: str,
+    precision: np.ndarray | None,
+    shrinkage: str,
+    names: Sequence[str] | None,
+) -> np.ndarray:
     """Mahalanobis and crossnobis of (repetitions, n, units)."""
     responses = _numpy(responses.detach()) if isinstance(responses, Tensor) else responses
     data = np.asarray(responses)
     if data.dtype.kind not in 'fiu':
         raise TypeError(f'responses must hold real numbers, got {data.dtype}')
     if data.ndim != 3 or 0 in data.shape:
-        raise ValueError(f'{metric} needs repeated measurements (repetitions, stimuli, units), got '
-                         f'shape {data.shape}')
+        raise ValueError(
+            f'{metric} needs repeated measurements (repetitions, stimuli, units), got '
+            f'shape {data.shape}'
+        )
     data = data.astype(np.float64)
     repetitions, count, units = data.shape
     _check_count(count, names)
     if not np.isfinite(data).all():
         bad = int(np.argwhere(~np.isfinite(data))[0][1])
-        raise ValueError(f'the response to {_name(bad, names)} holds NaN or infinite values; leave '
-                         'the stimulus or the units out')
+        raise ValueError(
+            f'the response to {_name(bad, names)} holds NaN or infinite values; leave '
+            'the stimulus or the units out'
+        )
     if metric == 'crossnobis' and repetitions < 2:
         raise ValueError('crossnobis needs 2 repetitions or more, got 1; use mahalanobis')
     if precision is None:
         precision = noise_precision(data, shrinkage)
     precision = np.asarray(precision, np.float64)
     if precision.shape != (units, units):
-        raise ValueError(f'precision has shape {precision.shape}; with {units} units it must be '
-                         f'({units}, {units})')
+        raise ValueError(
+            f'precision has shape {precision.shape}; with {units} units it must be '
+            f'({units}, {units})'
+        )
     total = data.sum(0)
     if metric == 'mahalanobis':
         kernel = total @ precision @ total.T / repetitions**2
@@ -247,8 +286,13 @@ class RDMAccumulator:
         ValueError: If the metric needs repetitions or is unknown.
     """
 
-    def __init__(self, metric: str = 'correlation', spill_dir: str | None = None,
-                 device: torch.device | str | None = None, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        metric: str = 'correlation',
+        spill_dir: str | None = None,
+        device: torch.device | str | None = None,
+        max_bytes: int = 1 << 30,
+    ) -> None:
         check_metric(metric)
         if metric in REPEATED:
             raise ValueError(f'{metric} needs all repetitions at once; use compute_rdm')
@@ -264,14 +308,17 @@ class RDMAccumulator:
         if self._units is None:
             self._units = block.shape[1]
         if block.shape[1] != self._units:
-            raise ValueError(f'a block of {block.shape[1]} units after blocks of {self._units}; '
-                             'all stimuli must be shown in one size')
+            raise ValueError(
+                f'a block of {block.shape[1]} units after blocks of {self._units}; '
+                'all stimuli must be shown in one size'
+            )
         self._count += len(block)
         self._blocks.append(block if self._file else block.copy())
         if self._file or self._count * self._units * 4 > self.max_bytes:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(  # noqa: SIM115  (closed by close())
-                    dir=self.spill_dir, prefix='rdm_')
+                    dir=self.spill_dir, prefix='rdm_'
+                )
             for waiting in self._blocks:
                 self._file.write(np.ascontiguousarray(waiting).data)
             self._blocks = []

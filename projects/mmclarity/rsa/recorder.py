@@ -1,4 +1,5 @@
 """What the layers of a network answer to images."""
+
 from __future__ import annotations
 
 import difflib
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside DataParallel, DistributedDataParallel and mmengine's wrappers."""
-    while isinstance(getattr(model, 'module', None), nn.Module) and \
-            'Parallel' in type(model).__name__:
+    while (
+        isinstance(getattr(model, 'module', None), nn.Module) and 'Parallel' in type(model).__name__
+    ):
         model = model.module
     return model
 
@@ -38,11 +40,14 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
         TypeError: If ``layers`` is a string, not a sequence of them.
     """
     if isinstance(layers, str):
-        raise TypeError(f'layers must be a sequence of names, got the string {layers!r}; write '
-                        f'[{layers!r}]')
+        raise TypeError(
+            f'layers must be a sequence of names, got the string {layers!r}; write [{layers!r}]'
+        )
     if not layers:
-        raise ValueError('layers is empty: name at least one, e.g. those of '
-                         '[name for name, _ in model.named_modules()]')
+        raise ValueError(
+            'layers is empty: name at least one, e.g. those of '
+            '[name for name, _ in model.named_modules()]'
+        )
     names = [name for name, _ in model.named_modules() if name]
     chosen: set[str] = set()
     for layer in layers:
@@ -52,12 +57,15 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
         try:
             matches = [name for name in names if re.fullmatch(layer, name)]
         except re.error as error:
-            raise ValueError(f'layer {layer!r} is no module and no regular expression: {error}'
-                             ) from error
+            raise ValueError(
+                f'layer {layer!r} is no module and no regular expression: {error}'
+            ) from error
         if not matches:
             near = difflib.get_close_matches(layer, names, 5, 0.3) or names[:5]
-            raise KeyError(f'{type(model).__name__} has no layer {layer!r}; the nearest names are '
-                           f'{", ".join(near)}')
+            raise KeyError(
+                f'{type(model).__name__} has no layer {layer!r}; the nearest names are '
+                f'{", ".join(near)}'
+            )
         chosen.update(matches)
     return [name for name in names if name in chosen]
 
@@ -124,8 +132,9 @@ class FeatureRecorder:
         self.model, self.pool = unwrapped(model), pool
         self.names = resolve_layers(self.model, layers)
 
-    def record(self, forward: Callable[[Tensor], Any],
-               batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
+    def record(
+        self, forward: Callable[[Tensor], Any], batches: Iterable[Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
         """Answers to batches of images.
 
         The network stays in evaluation mode, with hooks on it, until the last batch has been taken
@@ -146,8 +155,9 @@ class FeatureRecorder:
         found: dict[str, Tensor] = {}
         modules = dict(self.model.named_modules())
         with undisturbed(self.model):
-            handles = [modules[name].register_forward_hook(self._hook(name, found))
-                       for name in self.names]
+            handles = [
+                modules[name].register_forward_hook(self._hook(name, found)) for name in self.names
+            ]
             try:
                 for images in batches:
                     found.clear()
@@ -156,13 +166,16 @@ class FeatureRecorder:
                         forward(images)
                     missing = [name for name in self.names if name not in found]
                     if missing:
-                        raise RuntimeError(f'the images did not pass through {missing[0]!r}; '
-                                           'choose layers of the part of the network that is run')
+                        raise RuntimeError(
+                            f'the images did not pass through {missing[0]!r}; '
+                            'choose layers of the part of the network that is run'
+                        )
                     for name, rows in found.items():
                         if len(rows) != len(images):
                             raise RuntimeError(
                                 f'layer {name!r} returns {len(rows)} rows for {len(images)} '
-                                'images; choose a layer with one answer an image')
+                                'images; choose a layer with one answer an image'
+                            )
                     yield {name: found[name] for name in self.names}
             finally:
                 for handle in handles:
@@ -178,19 +191,25 @@ class FeatureRecorder:
         def keep(module: nn.Module, args: tuple, output: Any) -> None:
             tensors = [t for t in tensors_of(output) if t.dim() > 0 and t.is_floating_point()]
             if not tensors:
-                raise RuntimeError(f'layer {name!r} returns no tensor but '
-                                   f'{type(output).__name__}; choose another')
+                raise RuntimeError(
+                    f'layer {name!r} returns no tensor but {type(output).__name__}; choose another'
+                )
             if name in found:
-                raise RuntimeError(f'layer {name!r} is run several times for one batch; its '
-                                   'answers cannot be told apart. Choose a layer that is run once')
+                raise RuntimeError(
+                    f'layer {name!r} is run several times for one batch; its '
+                    'answers cannot be told apart. Choose a layer that is run once'
+                )
             if self.pool == 'mean':
                 tensors = [_pooled(t) for t in tensors]
             counts = sorted({len(t) for t in tensors})
             if len(counts) > 1:
-                raise RuntimeError(f'layer {name!r} returns tensors of {counts} rows; choose a '
-                                   'layer with one answer an image')
+                raise RuntimeError(
+                    f'layer {name!r} returns tensors of {counts} rows; choose a '
+                    'layer with one answer an image'
+                )
             # A copy: the next layer may work in place.
-            found[name] = torch.cat([t.detach().float().reshape(len(t), -1) for t in tensors],
-                                    1).clone()
+            found[name] = torch.cat(
+                [t.detach().float().reshape(len(t), -1) for t in tensors], 1
+            ).clone()
 
         return keep

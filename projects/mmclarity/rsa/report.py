@@ -3,6 +3,7 @@
 Files are written beside their place and then moved there, so that a reader (or a run that was
 broken off) never meets half of one.
 """
+
 from __future__ import annotations
 
 import csv
@@ -23,12 +24,39 @@ from .ceiling import NoiseCeiling
 
 FORMAT = 1
 NOT_AVAILABLE = 'N/A'
-OPTIONAL = ('intervals', 'p', 'q', 'baseline_scores', 'baseline_intervals', 'baseline_p',
-            'baseline_rdms')
-COLUMNS = ('area', 'layer', 'score', 'lower', 'upper', 'p', 'q', 'untrained', 'untrained_lower',
-           'untrained_upper', 'untrained_p', 'gain', 'gain_lower', 'gain_upper', 'gain_p',
-           'ceiling_lower', 'ceiling_upper', 'ceiling_pooling', 'subjects', 'stimuli', 'metric',
-           'method')
+OPTIONAL = (
+    'intervals',
+    'p',
+    'q',
+    'baseline_scores',
+    'baseline_intervals',
+    'baseline_p',
+    'baseline_rdms',
+)
+COLUMNS = (
+    'area',
+    'layer',
+    'score',
+    'lower',
+    'upper',
+    'p',
+    'q',
+    'untrained',
+    'untrained_lower',
+    'untrained_upper',
+    'untrained_p',
+    'gain',
+    'gain_lower',
+    'gain_upper',
+    'gain_p',
+    'ceiling_lower',
+    'ceiling_upper',
+    'ceiling_pooling',
+    'subjects',
+    'stimuli',
+    'metric',
+    'method',
+)
 DIFFERENCE_COLUMNS = ('area', 'layer', 'other', 'difference', 'lower', 'upper', 'p')
 SIGNIFICANT = 0.05
 
@@ -69,10 +97,16 @@ def save_npz(result: RSAResult, path: str | Path) -> None:
         TypeError: If ``meta`` holds something JSON cannot.
     """
     arrays: dict[str, Any] = dict(
-        format=FORMAT, ids=np.array(result.ids, str), layers=np.array(result.layers, str),
-        areas=np.array(result.areas, str), scores=result.scores, rdms=result.rdms,
-        settings=json.dumps(settings_dict(result.settings)), meta=json.dumps(result.meta),
-        ceilings=json.dumps([asdict(result.ceilings[area]) for area in result.areas]))
+        format=FORMAT,
+        ids=np.array(result.ids, str),
+        layers=np.array(result.layers, str),
+        areas=np.array(result.areas, str),
+        scores=result.scores,
+        rdms=result.rdms,
+        settings=json.dumps(settings_dict(result.settings)),
+        meta=json.dumps(result.meta),
+        ceilings=json.dumps([asdict(result.ceilings[area]) for area in result.areas]),
+    )
     for name in OPTIONAL:
         if getattr(result, name) is not None:
             arrays[name] = getattr(result, name)
@@ -103,16 +137,22 @@ def load_npz(path: str | Path) -> RSAResult:
         with file:
             arrays = {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-        raise ValueError(f'{path} cannot be read as an npz file ({error}); it is damaged or of '
-                         'another kind: write it anew with save_npz') from error
+        raise ValueError(
+            f'{path} cannot be read as an npz file ({error}); it is damaged or of '
+            'another kind: write it anew with save_npz'
+        ) from error
     if int(arrays.get('format', FORMAT)) > FORMAT:
-        raise ValueError(f'{path} has format {int(arrays["format"])}, this version reads up to '
-                         f'{FORMAT}; update mmclarity')
+        raise ValueError(
+            f'{path} has format {int(arrays["format"])}, this version reads up to '
+            f'{FORMAT}; update mmclarity'
+        )
     try:
         return _from_arrays(arrays)
     except KeyError as error:
-        raise ValueError(f'{path} has no key {error}: it was not written by save_npz; its keys '
-                         f'are {", ".join(sorted(arrays))}') from error
+        raise ValueError(
+            f'{path} has no key {error}: it was not written by save_npz; its keys '
+            f'are {", ".join(sorted(arrays))}'
+        ) from error
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> RSAResult:
@@ -121,16 +161,25 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> RSAResult:
     differences = {}
     for i, area in enumerate(areas):
         if f'differences_{i}_layers' in arrays:
-            differences[area] = Comparison(**{
-                item.name: arrays.get(f'differences_{i}_{item.name}')
-                for item in fields(Comparison)})
+            differences[area] = Comparison(
+                **{
+                    item.name: arrays.get(f'differences_{i}_{item.name}')
+                    for item in fields(Comparison)
+                }
+            )
     return RSAResult(
-        ids=arrays['ids'].tolist(), layers=arrays['layers'].tolist(), areas=areas,
-        scores=arrays['scores'], ceilings=dict(zip(areas, ceilings)),
-        settings=settings_from(json.loads(str(arrays['settings']))), rdms=arrays['rdms'],
+        ids=arrays['ids'].tolist(),
+        layers=arrays['layers'].tolist(),
+        areas=areas,
+        scores=arrays['scores'],
+        ceilings=dict(zip(areas, ceilings)),
+        settings=settings_from(json.loads(str(arrays['settings']))),
+        rdms=arrays['rdms'],
         area_rdms={area: arrays[f'area_rdms_{i}'] for i, area in enumerate(areas)},
-        differences=differences, meta=json.loads(str(arrays['meta'])),
-        **{name: arrays.get(name) for name in OPTIONAL})
+        differences=differences,
+        meta=json.loads(str(arrays['meta'])),
+        **{name: arrays.get(name) for name in OPTIONAL},
+    )
 
 
 def save_csv(result: RSAResult, path: str | Path) -> None:
@@ -153,9 +202,16 @@ def save_differences_csv(result: RSAResult, path: str | Path) -> None:
     for area, found in result.differences.items():
         for i, layer in enumerate(result.layers):
             for j in range(i + 1, len(result.layers)):
-                rows.append((area, layer, result.layers[j], _number(found.layers[i, j]),
-                             *map(_number, found.layers_interval[i, j]),
-                             _number(found.layers_p[i, j])))
+                rows.append(
+                    (
+                        area,
+                        layer,
+                        result.layers[j],
+                        _number(found.layers[i, j]),
+                        *map(_number, found.layers_interval[i, j]),
+                        _number(found.layers_p[i, j]),
+                    )
+                )
     _write_csv(path, DIFFERENCE_COLUMNS, rows)
 
 
@@ -170,22 +226,39 @@ def _write_csv(path: str | Path, columns: tuple[str, ...], rows: Iterable[tuple]
 def _rows(result: RSAResult) -> Iterable[tuple]:
     for column, area in enumerate(result.areas):
         ceiling, found = result.ceilings[area], result.differences.get(area)
-        bounds = [NOT_AVAILABLE if b is None else _number(b)
-                  for b in (ceiling.lower, ceiling.upper)]
+        bounds = [
+            NOT_AVAILABLE if b is None else _number(b) for b in (ceiling.lower, ceiling.upper)
+        ]
         for row, layer in enumerate(result.layers):
+
             def at(table: np.ndarray | None, *place: int) -> str:
                 return '' if table is None else _number(table[place])
 
             here = (row, column)
-            gain = (None,) * 3 if found is None else (
-                found.gain, found.gain_interval, found.gain_p)
-            yield (area, layer, at(result.scores, *here), at(result.intervals, *here, 0),
-                   at(result.intervals, *here, 1), at(result.p, *here), at(result.q, *here),
-                   at(result.baseline_scores, *here), at(result.baseline_intervals, *here, 0),
-                   at(result.baseline_intervals, *here, 1), at(result.baseline_p, *here),
-                   at(gain[0], row), at(gain[1], row, 0), at(gain[1], row, 1), at(gain[2], row),
-                   *bounds, ceiling.pooling, ceiling.subjects, len(result.ids),
-                   result.settings.metric, result.settings.method)
+            gain = (None,) * 3 if found is None else (found.gain, found.gain_interval, found.gain_p)
+            yield (
+                area,
+                layer,
+                at(result.scores, *here),
+                at(result.intervals, *here, 0),
+                at(result.intervals, *here, 1),
+                at(result.p, *here),
+                at(result.q, *here),
+                at(result.baseline_scores, *here),
+                at(result.baseline_intervals, *here, 0),
+                at(result.baseline_intervals, *here, 1),
+                at(result.baseline_p, *here),
+                at(gain[0], row),
+                at(gain[1], row, 0),
+                at(gain[1], row, 1),
+                at(gain[2], row),
+                *bounds,
+                ceiling.pooling,
+                ceiling.subjects,
+                len(result.ids),
+                result.settings.metric,
+                result.settings.method,
+            )
 
 
 def _number(value: float) -> str:
@@ -220,8 +293,9 @@ def markdown(result: RSAResult) -> str:
             text = _score(result.scores, result.intervals, result.q, row, column)
             cells.append(f'**{text}**' if best is not None and best[0] == layer else text)
             if twin:
-                cells.append(_score(result.baseline_scores, result.baseline_intervals, None, row,
-                                    column))
+                cells.append(
+                    _score(result.baseline_scores, result.baseline_intervals, None, row, column)
+                )
         lines.append(cells)
     ceilings = ['noise ceiling']
     for area in result.areas:
@@ -235,8 +309,9 @@ def _cell(text: str) -> str:
     return text.replace('|', '\\|')
 
 
-def _score(scores: np.ndarray, intervals: np.ndarray | None, q: np.ndarray | None, row: int,
-           column: int) -> str:
+def _score(
+    scores: np.ndarray, intervals: np.ndarray | None, q: np.ndarray | None, row: int, column: int
+) -> str:
     if not math.isfinite(scores[row, column]):
         return NOT_AVAILABLE
     text = f'{scores[row, column]:.3f}'
@@ -250,17 +325,28 @@ def _score(scores: np.ndarray, intervals: np.ndarray | None, q: np.ndarray | Non
 
 def _legend(result: RSAResult) -> str:
     settings = result.settings
-    parts = [f'{settings.method} correlation of RDMs ({settings.metric} distance, '
-             f'{len(result.ids)} stimuli), mean over subjects; best layer of each area in bold.']
+    parts = [
+        f'{settings.method} correlation of RDMs ({settings.metric} distance, '
+        f'{len(result.ids)} stimuli), mean over subjects; best layer of each area in bold.'
+    ]
     if settings.bootstraps:
-        parts.append(f'Brackets: {settings.level:.0%} interval, {settings.bootstraps} bootstraps '
-                     f'over {settings.bootstrap_over}.')
+        parts.append(
+            f'Brackets: {settings.level:.0%} interval, {settings.bootstraps} bootstraps '
+            f'over {settings.bootstrap_over}.'
+        )
     if settings.permutations:
-        parts.append(f'\\*: q < {SIGNIFICANT} (stimulus labels permuted {settings.permutations} '
-                     'times, false discovery rate over layers and areas).')
+        parts.append(
+            f'\\*: q < {SIGNIFICANT} (stimulus labels permuted {settings.permutations} '
+            'times, false discovery rate over layers and areas).'
+        )
     subjects = ', '.join(f'{area}: {result.ceilings[area].subjects}' for area in result.areas)
-    parts.append(f'Noise ceiling: leave-one-out lower and upper bound, {settings.pooling}-pooled; '
-                 f'subjects: {subjects}.')
-    parts += [f'Note on {area}: {result.ceilings[area].warning}' for area in result.areas
-              if result.ceilings[area].warning]
+    parts.append(
+        f'Noise ceiling: leave-one-out lower and upper bound, {settings.pooling}-pooled; '
+        f'subjects: {subjects}.'
+    )
+    parts += [
+        f'Note on {area}: {result.ceilings[area].warning}'
+        for area in result.areas
+        if result.ceilings[area].warning
+    ]
     return ' '.join(parts)

@@ -1,4 +1,5 @@
 """Scores and noise ceilings of resampled stimuli and subjects, without writing them out."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,8 +15,14 @@ from .ranks import dense_ranks, ranks_of_kept, weighted_ranks
 Resample = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 
 
-def make_resampler(models: np.ndarray, subjects: np.ndarray, method: str, ceiling: bool,
-                   rows: np.ndarray, columns: np.ndarray) -> Resample:
+def make_resampler(
+    models: np.ndarray,
+    subjects: np.ndarray,
+    method: str,
+    ceiling: bool,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> Resample:
     """How scores of models are found in resamplings.
 
     Args:
@@ -40,8 +47,9 @@ def make_resampler(models: np.ndarray, subjects: np.ndarray, method: str, ceilin
 def _mean_of_drawn(lower: np.ndarray, upper: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """(B, 2), means of (B, S) bounds over the subjects that were drawn."""
     with np.errstate(invalid='ignore'):
-        return np.stack([np.where(drawn, bound, 0).sum(1) / drawn.sum(1)
-                         for bound in (lower, upper)], 1)
+        return np.stack(
+            [np.where(drawn, bound, 0).sum(1) / drawn.sum(1) for bound in (lower, upper)], 1
+        )
 
 
 class _Moments:
@@ -50,8 +58,15 @@ class _Moments:
     Stimulus i drawn w_i times gives the pair (i, j) the weight w_i w_j.
     """
 
-    def __init__(self, models: np.ndarray, subjects: np.ndarray, method: str, ceiling: bool,
-                 rows: np.ndarray, columns: np.ndarray) -> None:
+    def __init__(
+        self,
+        models: np.ndarray,
+        subjects: np.ndarray,
+        method: str,
+        ceiling: bool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> None:
         self.method, self.ceiling, self.rows, self.columns = method, ceiling, rows, columns
         if method == 'pearson':  # sums of squares then keep their digits; nothing else changes
             models, subjects = (part - part.mean(1, keepdims=True) for part in (models, subjects))
@@ -61,28 +76,33 @@ class _Moments:
             self.upper = np.triu_indices(len(subjects))
             self.products = (subjects[self.upper[0]] * subjects[self.upper[1]]).T
 
-    def __call__(self, stimuli: np.ndarray,
-                 people: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(
+        self, stimuli: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         weights = stimuli[:, self.rows] * stimuli[:, self.columns]
         with np.errstate(invalid='ignore', divide='ignore'):
             scores = np.einsum('bms,bs->bm', self._each(weights), people)
-            return (scores / people.sum(1)[:, None],
-                    self._ceilings(weights, people) if self.ceiling else None)
+            return (
+                scores / people.sum(1)[:, None],
+                self._ceilings(weights, people) if self.ceiling else None,
+            )
 
     def _each(self, weights: np.ndarray) -> np.ndarray:
         """(B, M, S) comparisons, as matrix products."""
         m, s = self.models, self.subjects
         cross = (weights @ (m[:, None] * s).reshape(-1, m.shape[1]).T).reshape(
-            len(weights), len(m), len(s))
+            len(weights), len(m), len(s)
+        )
         squares = weights @ np.square(self.stack).T
         if self.method == 'pearson':
             total = weights.sum(1)
             sums = weights @ self.stack.T
             squares = squares - sums**2 / total[:, None]
-            cross = cross - (sums[:, :len(m), None] * sums[:, None, len(m):]
-                             / total[:, None, None])
+            cross = cross - (
+                sums[:, : len(m), None] * sums[:, None, len(m) :] / total[:, None, None]
+            )
         scale = 1 / np.sqrt(squares)
-        return cross * scale[:, :len(m), None] * scale[:, None, len(m):]
+        return cross * scale[:, : len(m), None] * scale[:, None, len(m) :]
 
     def _ceilings(self, weights: np.ndarray, people: np.ndarray) -> np.ndarray:
         """(B, 2): pools are sums of subjects scaled to unit length.
@@ -109,8 +129,15 @@ class _Moments:
 class _Drawn:
     """Which pairs and subjects are left in one resampling."""
 
-    def __init__(self, models: np.ndarray, subjects: np.ndarray, method: str, ceiling: bool,
-                 rows: np.ndarray, columns: np.ndarray) -> None:
+    def __init__(
+        self,
+        models: np.ndarray,
+        subjects: np.ndarray,
+        method: str,
+        ceiling: bool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> None:
         self.split, self.method, self.ceiling = len(models), method, ceiling
         self.stack = np.concatenate([models, subjects])
         size = int(columns.max()) + 1
@@ -131,8 +158,9 @@ class _Drawn:
         with np.errstate(invalid='ignore', divide='ignore'):
             return self.compare(rows, pairs, weights, people[drawn])
 
-    def compare(self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray,
-                people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def compare(
+        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The same of the rows of models and drawn subjects and the pairs (K,) with counts > 0."""
         raise NotImplementedError
 
@@ -150,8 +178,9 @@ class _Ranks(_Drawn):
         super().__init__(*args)
         self.order, self.dense, _ = dense_ranks(self.stack)
 
-    def compare(self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray,
-                people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def compare(
+        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         total = weights.sum()
         ranks = ranks_of_kept(self.order, self.dense, rows, pairs, weights)
         models, subjects = np.split(ranks - (total + 1) / 2, [self.split])
@@ -162,7 +191,7 @@ class _Ranks(_Drawn):
         if not self.ceiling or len(people) < 2:
             return scores, np.full(2, np.nan)
         # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
-        ranks = ranks[self.split:]
+        ranks = ranks[self.split :]
         pools = np.rint(2 * _pools(ranks, people)).astype(np.uint64)  # ranks are multiples of 1/2
         pools = weighted_ranks(pools, weights) - (total + 1) / 2
         lengths = self._lengths(pools, weights, total)
@@ -179,8 +208,9 @@ class _Ranks(_Drawn):
 class _Kendall(_Drawn):
     """Kendall has no weighted form: the resampling is written out."""
 
-    def compare(self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray,
-                people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def compare(
+        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         copies = np.repeat(pairs, weights.astype(int))
         models, subjects = np.split(self.stack[rows].take(copies, axis=1), [self.split])
         scores = tau_a(models, subjects) @ people / people.sum()

@@ -4,6 +4,7 @@ Eight surfaces, by name: brick, grass, gravel, coins, moon (lunar soil), paper (
 (stained), sky (stars). The published experiment used stone, bark, leaf, flower, fruit, butterfly
 wing, feather and skin; those photographs are not public.
 """
+
 from __future__ import annotations
 
 import csv
@@ -18,8 +19,15 @@ from PIL import Image
 from .gabor import GaborV1
 
 SURFACES: dict[str, str] = dict(
-    brick='brick', coins='coins', grass='grass', gravel='gravel', moon='moon', paper='page',
-    sky='hubble_deep_field', tissue='immunohistochemistry')
+    brick='brick',
+    coins='coins',
+    grass='grass',
+    gravel='gravel',
+    moon='moon',
+    paper='page',
+    sky='hubble_deep_field',
+    tissue='immunohistochemistry',
+)
 SIZE = 64
 # Columns of each photograph, as parts of its width: no pixel serves two purposes.
 PARTS = dict(train=(0.0, 0.58), val=(0.58, 0.78), stimuli=(0.78, 1.0))
@@ -37,8 +45,9 @@ def photograph(surface: str) -> np.ndarray:
     return (255 * np.clip((grey - low) / (high - low), 0, 1)).round().astype(np.uint8)
 
 
-def crops(surface: str, part: str, count: int, rng: np.random.Generator,
-          turn: bool = True) -> list[np.ndarray]:
+def crops(
+    surface: str, part: str, count: int, rng: np.random.Generator, turn: bool = True
+) -> list[np.ndarray]:
     """Random squares (64, 64) out of one part of a photograph; halves mirrored.
 
     Every crop gets its own contrast and brightness, so that neither tells the surface.
@@ -50,7 +59,7 @@ def crops(surface: str, part: str, count: int, rng: np.random.Generator,
     for _ in range(count):
         y = int(rng.integers(0, region.shape[0] - SIZE + 1))
         x = int(rng.integers(0, region.shape[1] - SIZE + 1))
-        crop = region[y:y + SIZE, x:x + SIZE].astype(np.float64)
+        crop = region[y : y + SIZE, x : x + SIZE].astype(np.float64)
         if turn and rng.random() < 0.5:
             crop = crop[:, ::-1]
         spread = max(crop.std(), 1.0)
@@ -59,8 +68,14 @@ def crops(surface: str, part: str, count: int, rng: np.random.Generator,
     return found
 
 
-def make_surfaces(out: Path, train: int = 200, val: int = 25, stimuli: int = 8, seed: int = 0,
-                  progress: Callable[[str], None] = lambda name: None) -> None:
+def make_surfaces(
+    out: Path,
+    train: int = 200,
+    val: int = 25,
+    stimuli: int = 8,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda name: None,
+) -> None:
     """Write ``train/SURFACE/*.png``, ``val/SURFACE/*.png``, ``stimuli/*.png`` and ``v1.npz``.
 
     ``stimuli/manifest.csv`` has an id and a file a line; ``v1.npz`` the responses of the simple
@@ -93,8 +108,9 @@ def make_surfaces(out: Path, train: int = 200, val: int = 25, stimuli: int = 8, 
         for stimulus, crop in shown.items():
             Image.fromarray(crop).save(folder / f'{stimulus}.png')
             writer.writerow([stimulus, f'{stimulus}.png'])
-    np.savez_compressed(out / 'v1.npz', ids=np.array(list(shown)), **v1_responses(
-        np.stack(list(shown.values()))))
+    np.savez_compressed(
+        out / 'v1.npz', ids=np.array(list(shown)), **v1_responses(np.stack(list(shown.values())))
+    )
     # Last, so that it stands for a complete data set.
     (out / MANIFEST).write_text(json.dumps(dict(train=train, val=val, stimuli=stimuli, seed=seed)))
 
@@ -102,9 +118,14 @@ def make_surfaces(out: Path, train: int = 200, val: int = 25, stimuli: int = 8, 
 def v1_responses(images: np.ndarray) -> dict[str, np.ndarray]:
     """``simple`` and ``complex`` (n, units), float32, of 8-bit grey images (n, H, W)."""
     model, found = GaborV1(), {}
-    handles = [getattr(model, name).register_forward_hook(
-        lambda module, args, output, name=name: found.__setitem__(name, output.flatten(1).numpy()))
-        for name in ('simple', 'complex')]
+    handles = [
+        getattr(model, name).register_forward_hook(
+            lambda module, args, output, name=name: found.__setitem__(
+                name, output.flatten(1).numpy()
+            )
+        )
+        for name in ('simple', 'complex')
+    ]
     with torch.no_grad():
         model(torch.from_numpy(images)[:, None].float() / 255)
     for handle in handles:

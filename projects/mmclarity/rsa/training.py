@@ -1,4 +1,5 @@
 """What mmengine configs need: ``custom_imports=dict(imports=['mmclarity.rsa.training'])``."""
+
 from .. import compat
 
 compat.install()
@@ -12,5 +13,11 @@ from .classification import (  # noqa: E402
 )
 from .hook import RSAHook  # noqa: E402
 
-__all__ = ['ImageFolderDataset', 'RGBPreprocessor', 'RSAHook', 'SmallAlexNet', 'TopKAccuracy',
-           'TorchvisionClassifier']
+__all__ = [
+    'ImageFolderDataset',
+    'RGBPreprocessor',
+    'RSAHook',
+    'SmallAlexNet',
+    'TopKAccuracy',
+    'TorchvisionClassifier',
+]

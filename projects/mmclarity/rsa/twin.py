@@ -1,4 +1,5 @@
 """The untrained twin of a network: the baseline of every analysis."""
+
 from __future__ import annotations
 
 import copy

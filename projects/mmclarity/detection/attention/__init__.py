@@ -1,4 +1,5 @@
 """Attention among, and within, the regions of an image."""
+
 from .base import BaseRegionAttention
 from .geometry import BoxEmbedding, PairGeometryEncoder, relative_geometry
 from .intra import IntraRegionAttention
@@ -7,7 +8,14 @@ from .regions import RegionBatch
 from .self_attention import RegionSelfAttention, RegionSourceTargetAttention
 
 __all__ = [
-    'BaseRegionAttention', 'BoxEmbedding', 'IntraRegionAttention', 'PairGeometryEncoder',
-    'RegionBatch', 'RegionBatchNorm', 'RegionLambda', 'RegionSelfAttention',
-    'RegionSourceTargetAttention', 'relative_geometry'
+    'BaseRegionAttention',
+    'BoxEmbedding',
+    'IntraRegionAttention',
+    'PairGeometryEncoder',
+    'RegionBatch',
+    'RegionBatchNorm',
+    'RegionLambda',
+    'RegionSelfAttention',
+    'RegionSourceTargetAttention',
+    'relative_geometry',
 ]

@@ -1,4 +1,5 @@
 """What all attention among regions has in common."""
+
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
@@ -31,8 +32,14 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
     # Whether the module reads its context from separate source regions.
     uses_sources = False
 
-    def __init__(self, embed_dims: int, residual: bool = True, pre_norm: bool = True,
-                 box_embedding: bool = True, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        residual: bool = True,
+        pre_norm: bool = True,
+        box_embedding: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.embed_dims = embed_dims
         self.residual = residual
@@ -43,8 +50,13 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
             nn.init.zeros_(self.out_proj.weight)
             nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, regions: RegionBatch, source_x: Tensor | None = None,
-                sources: RegionBatch | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        regions: RegionBatch,
+        source_x: Tensor | None = None,
+        sources: RegionBatch | None = None,
+    ) -> Tensor:
         """Add context to the features of all regions.
 
         Args:
@@ -68,8 +80,13 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
             return update.to(x.dtype)
         return x + self.out_proj(update).to(x.dtype)
 
-    def explain(self, x: Tensor, regions: RegionBatch, source_x: Tensor | None = None,
-                sources: RegionBatch | None = None) -> list[Tensor]:
+    def explain(
+        self,
+        x: Tensor,
+        regions: RegionBatch,
+        source_x: Tensor | None = None,
+        sources: RegionBatch | None = None,
+    ) -> list[Tensor]:
         """How much each region takes from each other one.
 
         Returns:
@@ -86,27 +103,34 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
             return x
         return x + self.box_embedding(regions.boxes).to(x.dtype)
 
-    def _context(self, x: Tensor, regions: RegionBatch, source_x: Tensor | None,
-                 sources: RegionBatch | None) -> tuple[Tensor, RegionBatch]:
+    def _context(
+        self, x: Tensor, regions: RegionBatch, source_x: Tensor | None, sources: RegionBatch | None
+    ) -> tuple[Tensor, RegionBatch]:
         if x.dim() != 2 or x.size(1) != self.embed_dims:
-            raise ValueError(f'{type(self).__name__} has embed_dims={self.embed_dims} but the '
-                             f'region features have shape {tuple(x.shape)}; set embed_dims to the '
-                             'width of the layer it follows (fc_out_channels)')
+            raise ValueError(
+                f'{type(self).__name__} has embed_dims={self.embed_dims} but the '
+                f'region features have shape {tuple(x.shape)}; set embed_dims to the '
+                'width of the layer it follows (fc_out_channels)'
+            )
         if len(regions) != x.size(0):
             raise ValueError(f'{x.size(0)} features for {len(regions)} regions')
         if not self.uses_sources:
             return x, regions
         if source_x is None or sources is None:
-            raise ValueError(f'{type(self).__name__} needs source regions; use it inside '
-                             'RegionAttentionRoIHead or CascadeRegionAttentionRoIHead')
+            raise ValueError(
+                f'{type(self).__name__} needs source regions; use it inside '
+                'RegionAttentionRoIHead or CascadeRegionAttentionRoIHead'
+            )
         return source_x, sources
 
     @abstractmethod
-    def attend(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-               sources: RegionBatch) -> Tensor:
+    def attend(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> Tensor:
         """The transform f: (N, d) and (S, d) to (N, d)."""
 
     @abstractmethod
-    def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-                sources: RegionBatch) -> list[Tensor]:
+    def weights(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> list[Tensor]:
         """The pair weights behind :meth:`attend`, one (heads, Nq, Nk) tensor an image."""

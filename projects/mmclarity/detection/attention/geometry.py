@@ -1,4 +1,5 @@
 """Where two boxes lie relative to each other, as features."""
+
 from __future__ import annotations
 
 import math
@@ -73,8 +74,13 @@ class BoxEmbedding(nn.Module):
         boxes = boxes.to(self.centre_frequency.dtype)
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).log2()
-        phase = torch.cat([(centre[..., None] * self.centre_frequency).flatten(1),
-                           (size[..., None] * self.size_frequency).flatten(1)], dim=1)
+        phase = torch.cat(
+            [
+                (centre[..., None] * self.centre_frequency).flatten(1),
+                (size[..., None] * self.size_frequency).flatten(1),
+            ],
+            dim=1,
+        )
         return self.proj(torch.cat([phase.sin(), phase.cos()], dim=1))
 
 
@@ -115,9 +121,14 @@ class PairGeometryEncoder(nn.Module):
         q_phase = (q_size[..., None] * self.frequency).flatten(2)[:, :, None]
         k_phase = (k_size[:, :, None] * self.frequency[:, None]).flatten(1, 2)
         bias = self.hidden.bias[:, None].expand(*queries.shape[:2], -1, -1)
-        per_query = torch.cat([sin_weight * q_phase.cos() + cos_weight * q_phase.sin(),
-                               cos_weight * q_phase.cos() - sin_weight * q_phase.sin(), bias],
-                              dim=3).flatten(0, 1)
+        per_query = torch.cat(
+            [
+                sin_weight * q_phase.cos() + cos_weight * q_phase.sin(),
+                cos_weight * q_phase.cos() - sin_weight * q_phase.sin(),
+                bias,
+            ],
+            dim=3,
+        ).flatten(0, 1)
         per_key = torch.cat([k_phase.sin(), k_phase.cos(), torch.ones_like(k_phase[:, :1])], dim=1)
         per_key = per_key[:, None].expand(-1, queries.size(1), -1, -1).flatten(0, 1)
         # In place: a further pass over all pairs would cost as much as the product itself.
@@ -138,8 +149,9 @@ class PairGeometryEncoder(nn.Module):
         torch.cos(phase, out=waves[:, :, 1])
         return (waves.flatten(0, 1).flatten(1, 3), q_size.log().to(dtype), k_size.log().to(dtype))
 
-    def contract(self, queries: Tensor, keys: Tensor, combine: Callable[..., Tensor],
-                 *per_query: Tensor) -> Tensor:
+    def contract(
+        self, queries: Tensor, keys: Tensor, combine: Callable[..., Tensor], *per_query: Tensor
+    ) -> Tensor:
         """``combine(hidden, *per_query)`` chunk by chunk along the queries (dim 1), joined.
 
         Args:
@@ -159,10 +171,11 @@ class PairGeometryEncoder(nn.Module):
             return step(queries, *per_query)
         outputs = []
         for start in range(0, num_queries, chunk):
-            parts = [t[:, start:start + chunk] for t in (queries, *per_query)]
+            parts = [t[:, start : start + chunk] for t in (queries, *per_query)]
             if torch.is_grad_enabled():
-                outputs.append(checkpoint(step, *parts, use_reentrant=False,
-                                          preserve_rng_state=False))
+                outputs.append(
+                    checkpoint(step, *parts, use_reentrant=False, preserve_rng_state=False)
+                )
             else:
                 outputs.append(step(*parts))
         return torch.cat(outputs, dim=1)

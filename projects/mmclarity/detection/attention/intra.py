@@ -1,4 +1,5 @@
 """Attention among the cells of one region."""
+
 from __future__ import annotations
 
 import math
@@ -43,22 +44,34 @@ class IntraRegionAttention(BaseModule):
             in_channels without the residual path, or t is not positive.
     """
 
-    def __init__(self, in_channels: int = 256, roi_feat_size: int = 7, kind: str = 'attention',
-                 num_heads: int = 4, key_dims: int = 16, value_dims: int | None = None,
-                 temperature: float | None = None, residual: bool = True,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 256,
+        roi_feat_size: int = 7,
+        kind: str = 'attention',
+        num_heads: int = 4,
+        key_dims: int = 16,
+        value_dims: int | None = None,
+        temperature: float | None = None,
+        residual: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if kind not in ('attention', 'lambda'):
             raise ValueError(f"kind must be 'attention' or 'lambda', got {kind!r}")
         if value_dims is None:
-            value_dims = (max(in_channels // 4 // num_heads, 1) * num_heads if residual
-                          else in_channels)
+            value_dims = (
+                max(in_channels // 4 // num_heads, 1) * num_heads if residual else in_channels
+            )
         if value_dims < 1 or value_dims % num_heads:
-            raise ValueError(f'value_dims ({value_dims}) must be divisible by num_heads '
-                             f'({num_heads})')
+            raise ValueError(
+                f'value_dims ({value_dims}) must be divisible by num_heads ({num_heads})'
+            )
         if not residual and value_dims != in_channels:
-            raise ValueError(f'without the residual path the output is the values: value_dims '
-                             f'({value_dims}) must be in_channels ({in_channels})')
+            raise ValueError(
+                f'without the residual path the output is the values: value_dims '
+                f'({value_dims}) must be in_channels ({in_channels})'
+            )
         if temperature is not None and not 0 < temperature < math.inf:
             raise ValueError(f'temperature must be positive, got {temperature}')
         self.kind, self.num_heads, self.residual = kind, num_heads, residual
@@ -79,8 +92,10 @@ class IntraRegionAttention(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, roi_feat_size, roi_feat_size) to the same shape; N may be 0."""
         if x.shape[2:] != (self.roi_feat_size, self.roi_feat_size):
-            raise ValueError(f'IntraRegionAttention has roi_feat_size={self.roi_feat_size} but '
-                             f'the pooled features have shape {tuple(x.shape)}')
+            raise ValueError(
+                f'IntraRegionAttention has roi_feat_size={self.roi_feat_size} but '
+                f'the pooled features have shape {tuple(x.shape)}'
+            )
         q, k, v = self._project(x.flatten(2).transpose(1, 2).contiguous())
         if self.kind == 'lambda':
             lam = content_lambda(k.softmax(1).to(q.dtype)[..., None], v[..., None])

@@ -1,4 +1,5 @@
 """Lambda layer among the regions of an image."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,8 +22,9 @@ class RegionBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.size(0) > 1:
             return super().forward(x)
-        return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight,
-                                        self.bias, False, 0.0, self.eps)
+        return nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
 
 
 def build_region_norm(name: str, channels: int) -> nn.Module:
@@ -85,14 +87,24 @@ class RegionLambda(BaseRegionAttention):
         ValueError: If embed_dims is not divisible by num_heads or the norm is unknown.
     """
 
-    def __init__(self, embed_dims: int = 1024, num_heads: int = 4, key_dims: int = 16,
-                 intra_depth: int = 1, position: bool = False, norm: str = 'BN',
-                 residual: bool = True, pre_norm: bool = True, box_embedding: bool = True,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int = 1024,
+        num_heads: int = 4,
+        key_dims: int = 16,
+        intra_depth: int = 1,
+        position: bool = False,
+        norm: str = 'BN',
+        residual: bool = True,
+        pre_norm: bool = True,
+        box_embedding: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(embed_dims, residual, pre_norm, box_embedding, init_cfg)
         if embed_dims % num_heads:
-            raise ValueError(f'embed_dims ({embed_dims}) must be divisible by num_heads '
-                             f'({num_heads})')
+            raise ValueError(
+                f'embed_dims ({embed_dims}) must be divisible by num_heads ({num_heads})'
+            )
         self.num_heads, self.key_dims, self.intra_depth = num_heads, key_dims, intra_depth
         value_dims = embed_dims // num_heads
         self.q_proj = nn.Linear(embed_dims, key_dims * num_heads, bias=False)
@@ -101,7 +113,7 @@ class RegionLambda(BaseRegionAttention):
         self.q_norm = build_region_norm(norm, key_dims * num_heads)
         self.v_norm = build_region_norm(norm, value_dims * intra_depth)
         # As in the paper: keys and values at d^-1/2, queries so that q.k starts at unit scale.
-        nn.init.normal_(self.q_proj.weight, std=(embed_dims * key_dims)**-0.5)
+        nn.init.normal_(self.q_proj.weight, std=(embed_dims * key_dims) ** -0.5)
         nn.init.normal_(self.k_proj.weight, std=embed_dims**-0.5)
         nn.init.normal_(self.v_proj.weight, std=embed_dims**-0.5)
         if position:
@@ -110,16 +122,20 @@ class RegionLambda(BaseRegionAttention):
         else:
             self.geometry = None
 
-    def _project(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-                 sources: RegionBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, N, h, k), K softmaxed (B, M, k, u) and V (B, M, v, u), padding zero."""
         q = regions.pad(self.q_norm(self.q_proj(self._located(queries, regions))))
         k = sources.pad(self.k_proj(self._located(context, sources)))
         k = k.unflatten(-1, (self.key_dims, self.intra_depth))
         v = sources.pad(self.v_norm(self.v_proj(context)))
         k = masked_softmax(k, sources.key_mask)
-        return (q.unflatten(-1, (self.num_heads, self.key_dims)), k,
-                v.unflatten(-1, (-1, self.intra_depth)))
+        return (
+            q.unflatten(-1, (self.num_heads, self.key_dims)),
+            k,
+            v.unflatten(-1, (-1, self.intra_depth)),
+        )
 
     def _pair_weights(self, hidden: Tensor, q: Tensor) -> Tensor:
         """q_n^T E_nmu, from hidden features (B, N, j, M) of pairs: (B, N, h, u, M)."""
@@ -130,8 +146,13 @@ class RegionLambda(BaseRegionAttention):
         offset = torch.einsum('bnhk,ku->bnhu', q, bias).flatten(2)[..., None]
         return (folded @ hidden.to(q.dtype) + offset).unflatten(2, (-1, self.intra_depth))
 
-    def _over_pairs(self, q: Tensor, regions: RegionBatch, sources: RegionBatch,
-                    combine: Callable[[Tensor], Tensor]) -> Tensor:
+    def _over_pairs(
+        self,
+        q: Tensor,
+        regions: RegionBatch,
+        sources: RegionBatch,
+        combine: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         """``combine`` of chunks of the position weights (B, n, h, u, M), divided by M; joined.
 
         Keys that may not be looked at have weights too: the caller leaves them out.
@@ -140,22 +161,28 @@ class RegionLambda(BaseRegionAttention):
         count = boxes.new_full(q.shape[:1], boxes.size(1)) if mask is None else mask.sum(1)
         q = q / count.clamp(min=1).to(q.dtype)[:, None, None, None]
         return self.geometry.contract(
-            regions.pad(regions.boxes), boxes,
-            lambda hidden, part: combine(self._pair_weights(hidden, part)), q)
+            regions.pad(regions.boxes),
+            boxes,
+            lambda hidden, part: combine(self._pair_weights(hidden, part)),
+            q,
+        )
 
-    def attend(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-               sources: RegionBatch) -> Tensor:
+    def attend(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> Tensor:
         q, k, v = self._project(queries, regions, context, sources)
         out = torch.einsum('bnhk,bkv->bnhv', q, content_lambda(k, v))
         if self.geometry is not None:
             if sources.key_mask is not None:
                 v = v * sources.key_mask[:, :, None, None].to(v.dtype)
-            out = out + self._over_pairs(q, regions, sources, lambda weights: torch.einsum(
-                'bnhum,bmvu->bnhv', weights, v))
+            out = out + self._over_pairs(
+                q, regions, sources, lambda weights: torch.einsum('bnhum,bmvu->bnhv', weights, v)
+            )
         return regions.unpad(out.flatten(2))
 
-    def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-                sources: RegionBatch) -> list[Tensor]:
+    def weights(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> list[Tensor]:
         """Signed weights of each value in the output, summed over the intra-depth u.
 
         The output is their product with the values exactly for u = 1.

@@ -1,4 +1,5 @@
 """Regions of several images, kept flat, and their padded view."""
+
 from __future__ import annotations
 
 from functools import cached_property
@@ -27,11 +28,14 @@ class RegionBatch:
 
     def __init__(self, rois: Tensor, num_images: int, key_valid: Tensor | None = None) -> None:
         if rois.dim() != 2 or rois.size(1) != 5:
-            raise ValueError(f'rois must have shape (N, 5): image index and box; '
-                             f'got {tuple(rois.shape)}')
+            raise ValueError(
+                f'rois must have shape (N, 5): image index and box; got {tuple(rois.shape)}'
+            )
         if key_valid is not None and key_valid.shape != rois.shape[:1]:
-            raise ValueError(f'key_valid must have shape ({rois.size(0)},), one flag a region; '
-                             f'got {tuple(key_valid.shape)}')
+            raise ValueError(
+                f'key_valid must have shape ({rois.size(0)},), one flag a region; '
+                f'got {tuple(key_valid.shape)}'
+            )
         rois = rois.detach()
         self.boxes = rois[:, 1:]
         self.image_index = rois[:, 0].long()
@@ -46,8 +50,10 @@ class RegionBatch:
         """Number of regions of each image."""
         counts = torch.bincount(self.image_index, minlength=self.num_images).tolist()
         if len(counts) > self.num_images:
-            raise ValueError(f'a region belongs to image {len(counts) - 1}, but the batch has '
-                             f'{self.num_images} image(s)')
+            raise ValueError(
+                f'a region belongs to image {len(counts) - 1}, but the batch has '
+                f'{self.num_images} image(s)'
+            )
         return counts
 
     @cached_property

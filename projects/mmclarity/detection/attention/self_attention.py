@@ -1,4 +1,5 @@
 """Dot-product attention among the regions of an image."""
+
 from __future__ import annotations
 
 import math
@@ -13,8 +14,7 @@ from .geometry import PairGeometryEncoder
 from .regions import RegionBatch
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, temperature: float,
-              bias: Tensor | None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, temperature: float, bias: Tensor | None) -> Tensor:
     """softmax(q k^T / temperature + bias) v, safe in half precision at small temperatures.
 
     A temperature of 0.32 makes logits a hundred times those of the usual sqrt(d): past float16's
@@ -54,14 +54,22 @@ class RegionSelfAttention(BaseRegionAttention):
         ValueError: If embed_dims is not divisible by num_heads or temperature is not positive.
     """
 
-    def __init__(self, embed_dims: int = 1024, num_heads: int = 1,
-                 temperature: float | None = None, geometry_bias: bool = False,
-                 residual: bool = True, pre_norm: bool = True, box_embedding: bool = True,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int = 1024,
+        num_heads: int = 1,
+        temperature: float | None = None,
+        geometry_bias: bool = False,
+        residual: bool = True,
+        pre_norm: bool = True,
+        box_embedding: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(embed_dims, residual, pre_norm, box_embedding, init_cfg)
         if embed_dims % num_heads:
-            raise ValueError(f'embed_dims ({embed_dims}) must be divisible by num_heads '
-                             f'({num_heads})')
+            raise ValueError(
+                f'embed_dims ({embed_dims}) must be divisible by num_heads ({num_heads})'
+            )
         if temperature is not None and not 0 < temperature < math.inf:
             raise ValueError(f'temperature must be positive, got {temperature}')
         self.num_heads = num_heads
@@ -90,8 +98,9 @@ class RegionSelfAttention(BaseRegionAttention):
         """Flat (N, d) to padded (images, heads, max_count, d / heads)."""
         return regions.pad(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def _bias(self, regions: RegionBatch,
-              sources: RegionBatch) -> tuple[Tensor | None, Tensor | None]:
+    def _bias(
+        self, regions: RegionBatch, sources: RegionBatch
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Mask or bias on the logits, and (images,) flags of those that have any key at all."""
         mask, has_key = sources.key_mask, None
         if mask is not None:
@@ -101,16 +110,24 @@ class RegionSelfAttention(BaseRegionAttention):
         if self.geometry is None:
             return mask, has_key
         bias = self.geometry.contract(
-            regions.pad(regions.boxes), sources.pad(sources.boxes),
-            lambda hidden: (self.geometry_weight.weight.to(hidden.dtype) @ hidden
-                            + self.geometry_weight.bias[:, None]).clamp(min=1e-6).log()
+            regions.pad(regions.boxes),
+            sources.pad(sources.boxes),
+            lambda hidden: (
+                (
+                    self.geometry_weight.weight.to(hidden.dtype) @ hidden
+                    + self.geometry_weight.bias[:, None]
+                )
+                .clamp(min=1e-6)
+                .log()
+            ),
         ).transpose(1, 2)
         if mask is not None:
             bias = bias.masked_fill(~mask, float('-inf'))
         return bias, has_key
 
-    def attend(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-               sources: RegionBatch) -> Tensor:
+    def attend(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> Tensor:
         if len(sources) == 0:
             # No source, no context; every parameter stays in the graph (distributed training).
             return torch.zeros_like(queries) + sum(p.sum() for p in self.parameters()) * 0
@@ -118,13 +135,17 @@ class RegionSelfAttention(BaseRegionAttention):
         out = attention(
             self._heads(self.q_proj(self._located(queries, regions)), regions),
             self._heads(self.k_proj(self._located(context, sources)), sources),
-            self._heads(self.v_proj(context), sources), self.temperature, bias)
+            self._heads(self.v_proj(context), sources),
+            self.temperature,
+            bias,
+        )
         if has_key is not None:
             out = out.where(has_key[:, None, None, None], 0)
         return regions.unpad(out.transpose(1, 2).flatten(2))
 
-    def weights(self, queries: Tensor, regions: RegionBatch, context: Tensor,
-                sources: RegionBatch) -> list[Tensor]:
+    def weights(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> list[Tensor]:
         bias, has_key = self._bias(regions, sources)
         q = self._heads(self.q_proj(self._located(queries, regions)), regions)
         k = self._heads(self.k_proj(self._located(context, sources)), sources)
@@ -132,8 +153,11 @@ class RegionSelfAttention(BaseRegionAttention):
         with torch.autocast(q.device.type, enabled=False):
             logits = q.to(dtype) @ k.to(dtype).transpose(-1, -2) / self.temperature
         if bias is not None:
-            logits = logits.masked_fill(~bias, float('-inf')) if bias.dtype == torch.bool \
+            logits = (
+                logits.masked_fill(~bias, float('-inf'))
+                if bias.dtype == torch.bool
                 else logits + bias
+            )
         weights = logits.softmax(-1)
         if has_key is not None:
             weights = weights.where(has_key[:, None, None, None], 0)
@@ -155,8 +179,14 @@ class RegionSourceTargetAttention(RegionSelfAttention):
 
     uses_sources = True
 
-    def __init__(self, embed_dims: int = 1024, num_heads: int = 1,
-                 temperature: float | None = None, num_sources: int = 128, **kwargs) -> None:
+    def __init__(
+        self,
+        embed_dims: int = 1024,
+        num_heads: int = 1,
+        temperature: float | None = None,
+        num_sources: int = 128,
+        **kwargs,
+    ) -> None:
         if num_sources < 1:
             raise ValueError(f'num_sources must be at least 1, got {num_sources}')
         super().__init__(embed_dims, num_heads, temperature, **kwargs)

@@ -1,4 +1,5 @@
 """Backbones."""
+
 from .efficientnet_lite import EfficientNetLite0
 
 __all__ = ['EfficientNetLite0']

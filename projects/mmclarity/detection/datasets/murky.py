@@ -6,6 +6,7 @@ the class. A detector that lets its proposals look at each other can name them, 
 cannot. The objects are plates with real handwriting (scikit-learn's 8x8 digits, UCI Optical
 Recognition of Handwritten Digits); digit k stands for class k of BDD100K's ten.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,8 +17,18 @@ from PIL import Image
 from scipy import ndimage
 
 WIDTH, HEIGHT = 320, 192
-CLASSES = ('pedestrian', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
-           'traffic light', 'traffic sign')
+CLASSES = (
+    'pedestrian',
+    'rider',
+    'car',
+    'truck',
+    'bus',
+    'train',
+    'motorcycle',
+    'bicycle',
+    'traffic light',
+    'traffic sign',
+)
 # What degrades a scene, with the weather and time of day it is recorded under.
 CONDITIONS = {
     'fog': ('foggy', 'daytime'),
@@ -36,6 +47,7 @@ GAP = 3
 @dataclass
 class Placed:
     """One object: its class, box (x, y, w, h in whole pixels) and whether it is degraded."""
+
     label: int
     x: int
     y: int
@@ -66,8 +78,14 @@ def render_ink(digit: np.ndarray, width: int, height: int, rng: np.random.Genera
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn @ np.array([[1, 0], [shear, 1]]) @ np.diag([10.5 / height, 10.5 / width])
     centre = np.array([(height - 1) / 2, (width - 1) / 2])
-    ink = ndimage.affine_transform(digit, matrix, np.array([3.5, 3.5]) - matrix @ centre,
-                                   output_shape=(height, width), order=3, mode='constant')
+    ink = ndimage.affine_transform(
+        digit,
+        matrix,
+        np.array([3.5, 3.5]) - matrix @ centre,
+        output_shape=(height, width),
+        order=3,
+        mode='constant',
+    )
     # The bicubic surface of 8x8 samples has no edges; this gives the stroke some.
     return np.clip((ink - 0.25) / 0.4, 0, 1)
 
@@ -121,18 +139,25 @@ def place(rng: np.random.Generator, num_groups: int) -> list[Placed]:
 
 
 def _too_close(a: Placed, b: Placed) -> bool:
-    return (a.x < b.x + b.w + GAP and b.x < a.x + a.w + GAP and a.y < b.y + b.h + GAP
-            and b.y < a.y + a.h + GAP)
+    return (
+        a.x < b.x + b.w + GAP
+        and b.x < a.x + a.w + GAP
+        and a.y < b.y + b.h + GAP
+        and b.y < a.y + a.h + GAP
+    )
 
 
-def paint(image: np.ndarray, box: Placed, digit: np.ndarray, condition: str,
-          rng: np.random.Generator) -> None:
+def paint(
+    image: np.ndarray, box: Placed, digit: np.ndarray, condition: str, rng: np.random.Generator
+) -> None:
     """Draw one object into the scene, in place."""
-    window = image[box.y:box.y + box.h, box.x:box.x + box.w]
-    y, x = np.mgrid[0:box.h, 0:box.w]
+    window = image[box.y : box.y + box.h, box.x : box.x + box.w]
+    y, x = np.mgrid[0 : box.h, 0 : box.w]
     # A super-ellipse that touches all four sides: the box is tight by construction.
-    radius = (np.abs((x - (box.w - 1) / 2) / (box.w / 2))**5
-              + np.abs((y - (box.h - 1) / 2) / (box.h / 2))**5)
+    radius = (
+        np.abs((x - (box.w - 1) / 2) / (box.w / 2)) ** 5
+        + np.abs((y - (box.h - 1) / 2) / (box.h / 2)) ** 5
+    )
     plate = np.clip(4 * (1.15 - radius), 0, 1)[..., None]
     colour = rng.uniform(0.55, 1.0, 3)
     ink = render_ink(digit, box.w, box.h, rng)
@@ -201,14 +226,25 @@ def make_scene(split: str, index: int, seed: int, two_groups: float) -> tuple[Im
     for i, box in enumerate(place(rng, num_groups)):
         samples = handwriting()[split][box.label]
         paint(image, box, samples[rng.integers(len(samples))], condition, rng)
-        labels.append(dict(
-            id=f'{name}-{i}',
-            category=CLASSES[box.label],
-            attributes=dict(occluded=False, truncated=False, degraded=box.degraded),
-            box2d=dict(x1=float(box.x), y1=float(box.y), x2=float(box.x + box.w - 1),
-                       y2=float(box.y + box.h - 1))))
+        labels.append(
+            dict(
+                id=f'{name}-{i}',
+                category=CLASSES[box.label],
+                attributes=dict(occluded=False, truncated=False, degraded=box.degraded),
+                box2d=dict(
+                    x1=float(box.x),
+                    y1=float(box.y),
+                    x2=float(box.x + box.w - 1),
+                    y2=float(box.y + box.h - 1),
+                ),
+            )
+        )
     weather, timeofday = CONDITIONS[condition]
     scene = 'one group' if num_groups == 1 else 'two groups'
-    frame = dict(name=f'{name}.jpg', timestamp=0, labels=labels,
-                 attributes=dict(weather=weather, timeofday=timeofday, scene=scene))
+    frame = dict(
+        name=f'{name}.jpg',
+        timestamp=0,
+        labels=labels,
+        attributes=dict(weather=weather, timeofday=timeofday, scene=scene),
+    )
     return Image.fromarray((image * 255).round().astype(np.uint8)), frame

@@ -152,8 +152,7 @@ class ParseReport:
             names = ', '.join(f'{name!r}: {n}' for name, n in self.unknown.most_common(12))
             more = ', ...' if len(self.unknown) > 12 else ''
             parts.append(
-                f'{sum(self.unknown.values())} labels of unknown categories skipped '
-                f'({names}{more})'
+                f'{sum(self.unknown.values())} labels of unknown categories skipped ({names}{more})'
             )
         for kind, text in (
             ('no_box', 'labels without box2d skipped'),
@@ -244,7 +243,7 @@ def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
     if isinstance(content, dict):
         if 'images' in content and 'annotations' in content:
             raise LabelFileError(
-                f"{file}: this is COCO JSON; read it with mmdet's CocoDataset. " f'{_LAYOUT_HELP}'
+                f"{file}: this is COCO JSON; read it with mmdet's CocoDataset. {_LAYOUT_HELP}"
             )
         if 'frames' in content and 'name' in content:
             content = [_from_single_file(content, file)]
@@ -353,7 +352,7 @@ def _expect(raw: dict[str, Any], key: str, kind: type, place: str) -> Any:
     value = raw.get(key)
     if value is not None and not isinstance(value, kind):
         raise LabelFileError(
-            f'{place}: "{key}" must be of type {kind.__name__} or null, got ' f'{_describe(value)}'
+            f'{place}: "{key}" must be of type {kind.__name__} or null, got {_describe(value)}'
         )
     return value
 

@@ -176,8 +176,7 @@ class BDD100KMetric(BaseMetric):
         unknown = [name for name in self.eval_classes or () if name not in classes]
         if unknown:
             raise UsageError(
-                f'eval_classes {unknown} are no classes of the data set, which has '
-                f'{list(classes)}'
+                f'eval_classes {unknown} are no classes of the data set, which has {list(classes)}'
             )
         return classes
 

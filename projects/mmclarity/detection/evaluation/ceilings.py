@@ -52,7 +52,8 @@ def evaluate_ceilings(
     }
     detections = {'as it is': list(dts), **{name: [] for name in rules}}
     objects, found = (
-        [item for item in items if item['category_id'] in wanted] for items in (gts, dts))
+        [item for item in items if item['category_id'] in wanted] for items in (gts, dts)
+    )
     for image in _images(objects, found, num_images):
         for name, rule in rules.items():
             detections[name] += rule(*image)
@@ -107,9 +108,7 @@ def rename(objects: list[dict], found: list[dict], overlaps: np.ndarray) -> list
         same = np.flatnonzero(place == renamed)
         stays[same] = (same == same[scores[same].argmax()]) | ~wrong[same]
     return [
-        {**dt, 'category_id': int(name)}
-        for dt, name, stay in zip(found, new_names, stays)
-        if stay
+        {**dt, 'category_id': int(name)} for dt, name, stay in zip(found, new_names, stays) if stay
     ]
 
 
@@ -133,9 +132,7 @@ def refit(objects: list[dict], found: list[dict], overlaps: np.ndarray) -> list[
     return others + list(best.values())
 
 
-def drop_background(
-    objects: list[dict], found: list[dict], overlaps: np.ndarray
-) -> list[dict]:
+def drop_background(objects: list[dict], found: list[dict], overlaps: np.ndarray) -> list[dict]:
     """Leaves out detections that overlap no object and no crowd by ``NEAR_OBJECT``.
 
     Arguments as for :func:`rename`.

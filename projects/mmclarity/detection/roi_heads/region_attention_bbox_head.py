@@ -1,4 +1,5 @@
 """A box head in which regions look at each other."""
+
 from __future__ import annotations
 
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
@@ -9,7 +10,7 @@ from ...engine.errors import UsageError
 from ..attention import BaseRegionAttention
 from .region_context import RegionContext
 
-STAGES = {'fc1': (0, ), 'fc2': (1, ), 'both': (0, 1)}
+STAGES = {'fc1': (0,), 'fc2': (1,), 'both': (0, 1)}
 
 
 def build_attention(cfg: dict, base: type, allowed: str, **defaults) -> nn.Module:
@@ -18,8 +19,10 @@ def build_attention(cfg: dict, base: type, allowed: str, **defaults) -> nn.Modul
         raise TypeError(f'an attention is given as dict(type=..., ...), got {cfg!r}')
     kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if kind is None or not (isinstance(kind, type) and issubclass(kind, base)):
-        raise UsageError(f'unknown attention type {cfg["type"]!r} in the box head; use {allowed}, '
-                       f'or register a subclass of {base.__name__} in mmdet.registry.MODELS')
+        raise UsageError(
+            f'unknown attention type {cfg["type"]!r} in the box head; use {allowed}, '
+            f'or register a subclass of {base.__name__} in mmdet.registry.MODELS'
+        )
     return MODELS.build(defaults | dict(cfg))
 
 
@@ -47,29 +50,44 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         ValueError: If ``attention_after`` is unknown or names a layer the head has not.
     """
 
-    def __init__(self, attention: dict | None = None, attention_after: str = 'fc2',
-                 intra_attention: dict | None = None, *args, num_shared_fcs: int = 2,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        attention: dict | None = None,
+        attention_after: str = 'fc2',
+        intra_attention: dict | None = None,
+        *args,
+        num_shared_fcs: int = 2,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, num_shared_fcs=num_shared_fcs, **kwargs)
         if attention_after not in STAGES:
-            raise ValueError(f'attention_after must be one of {", ".join(STAGES)}, got '
-                             f'{attention_after!r}')
+            raise ValueError(
+                f'attention_after must be one of {", ".join(STAGES)}, got {attention_after!r}'
+            )
         stages = STAGES[attention_after] if attention is not None else ()
         if stages and stages[-1] >= num_shared_fcs:
-            raise ValueError(f'attention_after={attention_after!r} needs {stages[-1] + 1} shared '
-                             f'fully connected layers, but num_shared_fcs={num_shared_fcs}')
+            raise ValueError(
+                f'attention_after={attention_after!r} needs {stages[-1] + 1} shared '
+                f'fully connected layers, but num_shared_fcs={num_shared_fcs}'
+            )
         self.attention = nn.ModuleDict()
         for stage in stages:
             self.attention[f'fc{stage + 1}'] = build_attention(
-                attention, BaseRegionAttention,
+                attention,
+                BaseRegionAttention,
                 'RegionSelfAttention, RegionSourceTargetAttention or RegionLambda',
-                embed_dims=self.fc_out_channels)
+                embed_dims=self.fc_out_channels,
+            )
         self.intra_attention = None
         if intra_attention is not None:
             channels = self.conv_out_channels if self.num_shared_convs else self.in_channels
             self.intra_attention = build_attention(
-                intra_attention, nn.Module, 'IntraRegionAttention', in_channels=channels,
-                roi_feat_size=self.roi_feat_size[0])
+                intra_attention,
+                nn.Module,
+                'IntraRegionAttention',
+                in_channels=channels,
+                roi_feat_size=self.roi_feat_size[0],
+            )
 
     @property
     def num_sources(self) -> int:
@@ -100,11 +118,14 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         self._shared(x, context, weights)
         return weights
 
-    def _shared(self, x: Tensor, context: RegionContext | None,
-                weights: dict | None = None) -> Tensor:
+    def _shared(
+        self, x: Tensor, context: RegionContext | None, weights: dict | None = None
+    ) -> Tensor:
         if self.attention and context is None:
-            raise ValueError('RegionAttentionBBoxHead needs to know where its regions lie; use it '
-                             'inside RegionAttentionRoIHead or CascadeRegionAttentionRoIHead')
+            raise ValueError(
+                'RegionAttentionBBoxHead needs to know where its regions lie; use it '
+                'inside RegionAttentionRoIHead or CascadeRegionAttentionRoIHead'
+            )
         for conv in self.shared_convs:
             x = conv(x)
         if self.intra_attention is not None:
@@ -123,7 +144,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
             # regions like any other.
             targets = context.targets if name == last else context.regions
             source_x, sources = context.sources_of(x)
-            args = (x[:len(targets)], targets, source_x, sources)
+            args = (x[: len(targets)], targets, source_x, sources)
             if not self.attention[name].uses_sources:
                 args = args[:2]
             if weights is not None:

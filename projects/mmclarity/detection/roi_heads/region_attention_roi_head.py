@@ -1,4 +1,5 @@
 """RoI heads that tell their box heads which regions belong together."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -64,8 +65,11 @@ class _RegionContextMixin:
                 shifted.append(index + start)
                 start += len(results)
             return self._during(_source_index=torch.cat(shifted))
-        return self._during(_source_boxes=[
-            results.bboxes[index].detach() for index, results in zip(chosen, rpn_results_list)])
+        return self._during(
+            _source_boxes=[
+                results.bboxes[index].detach() for index, results in zip(chosen, rpn_results_list)
+            ]
+        )
 
     def _bbox_heads(self) -> Sequence:
         heads = self.bbox_head
@@ -74,9 +78,11 @@ class _RegionContextMixin:
     def _check_bbox_heads(self) -> None:
         for head in self._bbox_heads() if self.with_bbox else ():
             if not isinstance(head, RegionAttentionBBoxHead):
-                raise TypeError(f'{type(self).__name__} works with a RegionAttentionBBoxHead, got '
-                                f'{type(head).__name__}; set bbox_head=dict(type='
-                                "'RegionAttentionBBoxHead', ...), with or without attention")
+                raise TypeError(
+                    f'{type(self).__name__} works with a RegionAttentionBBoxHead, got '
+                    f'{type(head).__name__}; set bbox_head=dict(type='
+                    "'RegionAttentionBBoxHead', ...), with or without attention"
+                )
 
     def _sampling_scope(self, sampling_results: Sequence[SamplingResult]):
         """Ground truth the sampler added stays a target, but is nobody's context."""
@@ -95,40 +101,52 @@ class _RegionContextMixin:
                 raise UsageError(
                     f'source-target attention has the proposals of {len(self._source_boxes)} '
                     f'images, but {num_images} is to be judged, as by OHEMSampler, which gives '
-                    'one image at a time: use RandomSampler, RegionSelfAttention or RegionLambda')
+                    'one image at a time: use RandomSampler, RegionSelfAttention or RegionLambda'
+                )
             source_rois = bbox2roi([boxes[:count] for boxes in self._source_boxes])
         return RegionContext(rois, num_images, self._key_valid, source_rois, self._source_index)
 
     def _attend(self, extractor, head, x: tuple[Tensor, ...], rois: Tensor) -> dict:
         """Pool targets and sources at once, run the head, return what mmdet expects."""
         context = self._region_context(rois, x[0].size(0), head)
-        bbox_feats = extractor(x[:extractor.num_inputs], context.all_rois)
+        bbox_feats = extractor(x[: extractor.num_inputs], context.all_rois)
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
         if self._explained is not None:
             self._explained.append(head.explain(bbox_feats, context))
         cls_score, bbox_pred = head(bbox_feats, context)
-        return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats[:len(rois)])
+        return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats[: len(rois)])
 
-    def loss(self, x: tuple[Tensor, ...], rpn_results_list: InstanceList,
-             batch_data_samples: list) -> dict:
+    def loss(
+        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: list
+    ) -> dict:
         """See mmdet; the sources are chosen before proposals are sampled."""
         with self._proposal_scope(rpn_results_list, testing=False):
             return super().loss(x, rpn_results_list, batch_data_samples)
 
-    def forward(self, x: tuple[Tensor, ...], rpn_results_list: InstanceList,
-                batch_data_samples: list | None = None) -> tuple:
+    def forward(
+        self,
+        x: tuple[Tensor, ...],
+        rpn_results_list: InstanceList,
+        batch_data_samples: list | None = None,
+    ) -> tuple:
         """See mmdet."""
         with self._proposal_scope(rpn_results_list, testing=True):
             return super().forward(x, rpn_results_list, batch_data_samples)
 
-    def predict_bbox(self, x: tuple[Tensor, ...], batch_img_metas: list[dict],
-                     rpn_results_list: InstanceList, rcnn_test_cfg, rescale: bool = False
-                     ) -> InstanceList:
+    def predict_bbox(
+        self,
+        x: tuple[Tensor, ...],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg,
+        rescale: bool = False,
+    ) -> InstanceList:
         """See mmdet."""
         with self._proposal_scope(rpn_results_list, testing=True):
-            return super().predict_bbox(x, batch_img_metas, rpn_results_list, rcnn_test_cfg,
-                                        rescale)
+            return super().predict_bbox(
+                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale
+            )
 
 
 @MODELS.register_module()
@@ -162,8 +180,9 @@ class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
             return super().bbox_loss(x, sampling_results)
 
     @torch.no_grad()
-    def explain(self, x: tuple[Tensor, ...], rpn_results_list: InstanceList
-                ) -> dict[str, list[Tensor]]:
+    def explain(
+        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList
+    ) -> dict[str, list[Tensor]]:
         """Attention weights among the proposals: see :meth:`RegionAttentionBBoxHead.explain`.
 
         Args:
@@ -197,15 +216,17 @@ class CascadeRegionAttentionRoIHead(_RegionContextMixin, CascadeRoIHead):
     def _bbox_forward(self, stage: int, x: tuple[Tensor, ...], rois: Tensor) -> dict:
         return self._attend(self.bbox_roi_extractor[stage], self.bbox_head[stage], x, rois)
 
-    def bbox_loss(self, stage: int, x: tuple[Tensor, ...],
-                  sampling_results: list[SamplingResult]) -> dict:
+    def bbox_loss(
+        self, stage: int, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]
+    ) -> dict:
         """See mmdet."""
         with self._sampling_scope(sampling_results):
             return super().bbox_loss(stage, x, sampling_results)
 
     @torch.no_grad()
-    def explain(self, x: tuple[Tensor, ...], rpn_results_list: InstanceList,
-                batch_img_metas: list[dict]) -> list[dict[str, list[Tensor]]]:
+    def explain(
+        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_img_metas: list[dict]
+    ) -> list[dict[str, list[Tensor]]]:
         """Attention weights of every stage: see :meth:`RegionAttentionBBoxHead.explain`.
 
         A stage judges the boxes that the one before it has refined, in the order of the proposals.

@@ -1,4 +1,5 @@
 """Which regions a box head gets to see together."""
+
 from __future__ import annotations
 
 import torch
@@ -19,8 +20,14 @@ class RegionContext:
             they are some of them. They are then not pooled a second time.
     """
 
-    def __init__(self, rois: Tensor, num_images: int, key_valid: Tensor | None = None,
-                 source_rois: Tensor | None = None, source_index: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        rois: Tensor,
+        num_images: int,
+        key_valid: Tensor | None = None,
+        source_rois: Tensor | None = None,
+        source_index: Tensor | None = None,
+    ) -> None:
         self.targets = RegionBatch(rois, num_images, key_valid)
         self.all_rois, self.regions = rois, self.targets
         self._sources = self._index = None

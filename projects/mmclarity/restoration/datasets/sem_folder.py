@@ -1,4 +1,5 @@
 """Folders of SEM images, clean ones alone or low and high ones of the same fields."""
+
 from __future__ import annotations
 
 import re
@@ -49,21 +50,32 @@ class SEMFolderDataset(BaseDataset):
 
     METAINFO = dict(dataset_type='sem', task_name='restoration')
 
-    def __init__(self, sources: Sequence[Mapping[str, Any]], data_root: str = '',
-                 pipeline: Sequence[dict | Callable] = (), register_pairs: bool = True,
-                 margin: int = 4, data_range: float | None = None, crop: str = 'auto',
-                 channel: int | None = None, cache: bool = True, test_mode: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Mapping[str, Any]],
+        data_root: str = '',
+        pipeline: Sequence[dict | Callable] = (),
+        register_pairs: bool = True,
+        margin: int = 4,
+        data_range: float | None = None,
+        crop: str = 'auto',
+        channel: int | None = None,
+        cache: bool = True,
+        test_mode: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if isinstance(sources, Mapping) or not sources:
-            raise ValueError("sources must be a list such as [dict(gt='high', img='low')], got "
-                             f'{sources!r}')
+            raise ValueError(
+                f"sources must be a list such as [dict(gt='high', img='low')], got {sources!r}"
+            )
         self.sources = [dict(source) for source in sources]
         self.register_pairs, self.margin = register_pairs, margin
         self.reading = dict(data_range=data_range, crop=crop, channel=channel)
         self.cache: dict[int, dict] | None = {} if cache else None
         # Decoded images stay outside of what mmengine serialises and copies for every sample.
-        super().__init__(ann_file='', data_root=data_root, pipeline=list(pipeline),
-                         test_mode=test_mode, **kwargs)
+        super().__init__(
+            ann_file='', data_root=data_root, pipeline=list(pipeline), test_mode=test_mode, **kwargs
+        )
 
     def load_data_list(self) -> list[dict]:
         """Paths of all images; see the class for what is refused."""
@@ -77,17 +89,21 @@ class SEMFolderDataset(BaseDataset):
         if unknown or 'gt' not in source:
             raise ValueError(f'a source has the keys gt, img and include, got {sorted(source)}')
         root, include = Path(self.data_root or '.'), source.get('include')
-        found = {key: self._stems(root / source[key], include)
-                 for key in ('gt', 'img') if key in source}
+        found = {
+            key: self._stems(root / source[key], include) for key in ('gt', 'img') if key in source
+        }
         if 'img' in found and set(found['img']) != set(found['gt']):
             alone = sorted(set(found['img']) ^ set(found['gt']))
             raise ValueError(
                 f'{root / source["img"]} and {root / source["gt"]} do not pair up: '
                 f'{len(found["img"])} and {len(found["gt"])} images, without a partner: '
                 f'{", ".join(alone[:5])}{" ..." if len(alone) > 5 else ""}; equal names make a '
-                'pair')
-        return [{f'{key}_path': str(paths[stem]) for key, paths in found.items()}
-                for stem in sorted(found['gt'])]
+                'pair'
+            )
+        return [
+            {f'{key}_path': str(paths[stem]) for key, paths in found.items()}
+            for stem in sorted(found['gt'])
+        ]
 
     @staticmethod
     def _stems(folder: Path, include: str | None) -> dict[str, Path]:
@@ -99,8 +115,9 @@ class SEMFolderDataset(BaseDataset):
         stems = {path.stem: path for path in paths}
         if len(stems) < len(paths):
             twice = next(path for path in paths if stems[path.stem] != path)
-            raise ValueError(f'{folder}: two files are called {twice.stem}; names without ending '
-                             'must differ')
+            raise ValueError(
+                f'{folder}: two files are called {twice.stem}; names without ending must differ'
+            )
         return stems
 
     def get_data_info(self, idx: int) -> dict:
@@ -111,8 +128,13 @@ class SEMFolderDataset(BaseDataset):
         if idx not in self.cache:
             self.cache[idx] = self._load(info)
         # Copies: a transform may write into its input.
-        return {**info, **{key: value.copy() if isinstance(value, np.ndarray) else value
-                           for key, value in self.cache[idx].items()}}
+        return {
+            **info,
+            **{
+                key: value.copy() if isinstance(value, np.ndarray) else value
+                for key, value in self.cache[idx].items()
+            },
+        }
 
     def _load(self, info: dict) -> dict:
         high = read_sem(info['gt_path'], **self.reading)
@@ -124,12 +146,15 @@ class SEMFolderDataset(BaseDataset):
     def _pair(self, low: SEMImage, high: SEMImage) -> dict:
         img, gt = _levels(low), _levels(high)
         if img.shape != gt.shape:
-            raise ValueError(f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '
-                             f'{high.path} {gt.shape[1]} x {gt.shape[0]}: a pair has one size')
-        if low.pixel_size and high.pixel_size and \
-                abs(low.pixel_size / high.pixel_size - 1) > 0.01:
-            raise ValueError(f'{low.path} has pixels of {low.pixel_size:.3g} m, {high.path} of '
-                             f'{high.pixel_size:.3g} m: not one field of view')
+            raise ValueError(
+                f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '
+                f'{high.path} {gt.shape[1]} x {gt.shape[0]}: a pair has one size'
+            )
+        if low.pixel_size and high.pixel_size and abs(low.pixel_size / high.pixel_size - 1) > 0.01:
+            raise ValueError(
+                f'{low.path} has pixels of {low.pixel_size:.3g} m, {high.path} of '
+                f'{high.pixel_size:.3g} m: not one field of view'
+            )
         if not self.register_pairs:
             return dict(img=img[..., None], gt=gt[..., None])
         found = register(img, gt)
@@ -138,12 +163,17 @@ class SEMFolderDataset(BaseDataset):
                 f'{low.path} and {high.path} do not show one field of view: best correlation '
                 f'{found.confidence:.2f} at a shift of {found.shift[0]:.1f}, {found.shift[1]:.1f} '
                 f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or register it by hand and '
-                'pass register_pairs=False')
+                'pass register_pairs=False'
+            )
         part = valid_region(img.shape, found.shift, found.drift, self.margin)
         gt = np.clip(move(gt, found.shift, found.drift), 0, 255)
-        return dict(img=np.ascontiguousarray(img[part])[..., None],
-                    gt=np.ascontiguousarray(gt[part])[..., None], shift=found.shift,
-                    drift=found.drift, confidence=found.confidence)
+        return dict(
+            img=np.ascontiguousarray(img[part])[..., None],
+            gt=np.ascontiguousarray(gt[part])[..., None],
+            shift=found.shift,
+            drift=found.drift,
+            confidence=found.confidence,
+        )
 
 
 def _levels(image: SEMImage) -> np.ndarray:

@@ -1,4 +1,5 @@
 """What mmagic's transforms lack for SEM images."""
+
 from __future__ import annotations
 
 import cv2
@@ -27,8 +28,13 @@ class RandomSEMCrop(BaseTransform):
         ValueError: If the size is below 1 or scale is not a range of positive numbers.
     """
 
-    def __init__(self, size: int, key: str = 'gt', gain: tuple[float, float] = (1.0, 1.0),
-                 scale: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        size: int,
+        key: str = 'gt',
+        gain: tuple[float, float] = (1.0, 1.0),
+        scale: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
         if size < 1:
             raise ValueError(f'size must be at least 1, got {size}')
         if not 0 < scale[0] <= scale[1] < np.inf:
@@ -44,11 +50,12 @@ class RandomSEMCrop(BaseTransform):
         if any(missing):
             image = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode='symmetric')
         top, left = (np.random.randint(length - side + 1) for length in image.shape[:2])
-        square = image[top:top + side, left:left + side]
+        square = image[top : top + side, left : left + side]
         if side != self.size:
             interpolation = cv2.INTER_AREA if side > self.size else cv2.INTER_CUBIC
-            square = cv2.resize(square.astype(np.float32), (self.size, self.size),
-                                interpolation=interpolation).reshape(self.size, self.size, -1)
+            square = cv2.resize(
+                square.astype(np.float32), (self.size, self.size), interpolation=interpolation
+            ).reshape(self.size, self.size, -1)
         square = np.rot90(square, np.random.randint(4))
         if np.random.randint(2):
             square = square[:, ::-1]
@@ -57,5 +64,7 @@ class RandomSEMCrop(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(size={self.size}, key={self.key!r}, gain={self.gain}, '
-                f'scale={self.scale})')
+        return (
+            f'{type(self).__name__}(size={self.size}, key={self.key!r}, gain={self.gain}, '
+            f'scale={self.scale})'
+        )

@@ -1,4 +1,5 @@
 """From folders of images to a config of the degradation, with uncertainties and a figure."""
+
 from __future__ import annotations
 
 import re
@@ -61,9 +62,14 @@ class Calibration:
     notes: list[str] = field(default_factory=list)
 
 
-def calibrate(low: str | Path, high: str | Path | None = None, seed: int = 0,
-              data_range: float | None = None, progress: Callable[[str], Any] = print,
-              include: str | None = None) -> Calibration:
+def calibrate(
+    low: str | Path,
+    high: str | Path | None = None,
+    seed: int = 0,
+    data_range: float | None = None,
+    progress: Callable[[str], Any] = print,
+    include: str | None = None,
+) -> Calibration:
     """Measure the degradation on a folder of low images, alone or with their high partners.
 
     Args:
@@ -82,8 +88,9 @@ def calibrate(low: str | Path, high: str | Path | None = None, seed: int = 0,
         FileNotFoundError, ValueError: See :func:`list_images`, :func:`read_sem`; also for a high
             image that is missing, or a pair that shows different fields.
     """
-    paths = [path for path in list_images(low) if include is None
-             or re.fullmatch(include, path.stem)]
+    paths = [
+        path for path in list_images(low) if include is None or re.fullmatch(include, path.stem)
+    ]
     if not paths:
         raise FileNotFoundError(f'no image of {low} matches include={include!r}')
     partners = {} if high is None else {path.stem: path for path in list_images(high)}
@@ -104,21 +111,25 @@ def calibrate(low: str | Path, high: str | Path | None = None, seed: int = 0,
     return _fit(noise, pairs, np.random.default_rng(seed))
 
 
-def _measured_pair(low: np.ndarray, high: np.ndarray, low_path: Path,
-                   high_path: Path) -> PairSample:
+def _measured_pair(
+    low: np.ndarray, high: np.ndarray, low_path: Path, high_path: Path
+) -> PairSample:
     try:
         found = measure_pair(low, high)
     except ValueError as error:
         raise ValueError(f'{low_path} and {high_path}: {error}') from error
     if found.confidence < MIN_CONFIDENCE:
-        raise ValueError(f'{low_path} and {high_path} do not show one field of view: best '
-                         f'correlation {found.confidence:.2f}, {MIN_CONFIDENCE} is wanted; remove '
-                         'the pair')
+        raise ValueError(
+            f'{low_path} and {high_path} do not show one field of view: best '
+            f'correlation {found.confidence:.2f}, {MIN_CONFIDENCE} is wanted; remove '
+            'the pair'
+        )
     return found
 
 
-def _fit(noise: list[NoiseSample], pairs: list[PairSample],
-         rng: np.random.Generator) -> Calibration:
+def _fit(
+    noise: list[NoiseSample], pairs: list[PairSample], rng: np.random.Generator
+) -> Calibration:
     draws = [rng.integers(0, len(noise), len(noise)) for _ in range(RESAMPLINGS)]
     estimates, notes = {}, []
 
@@ -126,8 +137,9 @@ def _fit(noise: list[NoiseSample], pairs: list[PairSample],
         values = np.atleast_1d(function(samples))
         errors = spreads = np.full(len(values), np.nan)
         if len(samples) > 1:
-            errors = np.std([function([samples[i] for i in draw]) for draw in draws], axis=0,
-                            ddof=1).reshape(-1)
+            errors = np.std(
+                [function([samples[i] for i in draw]) for draw in draws], axis=0, ddof=1
+            ).reshape(-1)
             if single:
                 spreads = np.std([function([s]) for s in samples], axis=0, ddof=1).reshape(-1)
         for name, value, error, spread in zip(names, values, errors, spreads):
@@ -135,24 +147,42 @@ def _fit(noise: list[NoiseSample], pairs: list[PairSample],
 
     add(['slope', 'intercept'], fit_noise, noise, False)
     lags = len(noise[0].correlation)
-    add([f'lag {lag + 1}' for lag in range(lags)],
-        lambda some: np.mean([s.correlation for s in some], 0), noise, True)
+    add(
+        [f'lag {lag + 1}' for lag in range(lags)],
+        lambda some: np.mean([s.correlation for s in some], 0),
+        noise,
+        True,
+    )
     across = float(np.mean([sample.across for sample in noise]))
     if abs(across) > MOST_ACROSS:
-        notes.append(f'neighbouring lines share noise (correlation {across:.2f}): the image was '
-                     'filtered or averaged, and the noise is underestimated')
+        notes.append(
+            f'neighbouring lines share noise (correlation {across:.2f}): the image was '
+            'filtered or averaged, and the noise is underestimated'
+        )
     if pairs:
-        add(['gain', 'offset'], lambda some: np.mean([(s.gain, s.offset) for s in some], 0), pairs,
-            True)
+        add(
+            ['gain', 'offset'],
+            lambda some: np.mean([(s.gain, s.offset) for s in some], 0),
+            pairs,
+            True,
+        )
         add(['blur along', 'blur across'], fit_blur, pairs, False)
-        add(['jitter'], lambda some: np.sqrt(max(np.mean([s.jitter for s in some]), 0)), pairs,
-            False)
+        add(
+            ['jitter'],
+            lambda some: np.sqrt(max(np.mean([s.jitter for s in some]), 0)),
+            pairs,
+            False,
+        )
         add(['drift'], lambda some: np.mean([s.drift for s in some]), pairs, True)
-        notes.append('drift between the two frames of a pair is reported, not simulated: from one '
-                     'image nobody can undo it')
+        notes.append(
+            'drift between the two frames of a pair is reported, not simulated: from one '
+            'image nobody can undo it'
+        )
     else:
-        notes.append('blur, jitter, gain and offset cannot be told from low images alone; the '
-                     'defaults stand in (give --high for pairs)')
+        notes.append(
+            'blur, jitter, gain and offset cannot be told from low images alone; the '
+            'defaults stand in (give --high for pairs)'
+        )
     curve = _curve(noise)
     line = estimates['slope'].value * curve[:, 0] + estimates['intercept'].value
     misfit = float(np.sqrt(np.mean(np.square(line / curve[:, 1] - 1))))
@@ -161,14 +191,19 @@ def _fit(noise: list[NoiseSample], pairs: list[PairSample],
 
 def _curve(noise: list[NoiseSample], points: int = 12) -> np.ndarray:
     """(L, 2): medians of variance in equally filled bins of level, all images together."""
-    level, variance, pixels = (np.concatenate([getattr(s, name) for s in noise])
-                               for name in ('level', 'variance', 'pixels'))
+    level, variance, pixels = (
+        np.concatenate([getattr(s, name) for s in noise])
+        for name in ('level', 'variance', 'pixels')
+    )
     good = np.isfinite(level) & np.isfinite(variance) & (pixels > 0)
     level, variance = level[good], variance[good]
     edges = np.unique(np.quantile(level, np.linspace(0, 1, points + 1)))
     index = np.clip(np.searchsorted(edges, level, side='right') - 1, 0, max(len(edges) - 2, 0))
-    out = [(level[index == i].mean(), np.median(variance[index == i]))
-           for i in range(max(len(edges) - 1, 1)) if (index == i).any()]
+    out = [
+        (level[index == i].mean(), np.median(variance[index == i]))
+        for i in range(max(len(edges) - 1, 1))
+        if (index == i).any()
+    ]
     return np.array(out)
 
 
@@ -178,6 +213,7 @@ def transform_options(found: Calibration, linear: bool | None = None) -> dict[st
     (``linear=None``), else its measured curve."""
     if linear is None:
         linear = found.misfit < LINEAR
+
     def around(name: str, least: float | None = None) -> tuple[float, float]:
         estimate = found.estimates[name]
         width = np.nanmax([2 * estimate.error, 2 * estimate.spread, 0.0])
@@ -198,17 +234,22 @@ def transform_options(found: Calibration, linear: bool | None = None) -> dict[st
         beam = min(across.value, along.value)
         line = float(np.sqrt(max(along.value**2 - beam**2, 0)))
         wide = 2 * float(np.nan_to_num(max(along.error, across.error)))
-        options.update(blur=(round(max(beam - wide, 0), 3), round(beam + wide, 3)),
-                       line_blur=(round(max(line - wide, 0), 3), round(line + wide, 3)),
-                       jitter=around('jitter', 0), gain=around('gain', 0),
-                       offset=around('offset'))
+        options.update(
+            blur=(round(max(beam - wide, 0), 3), round(beam + wide, 3)),
+            line_blur=(round(max(line - wide, 0), 3), round(line + wide, 3)),
+            jitter=around('jitter', 0),
+            gain=around('gain', 0),
+            offset=around('offset'),
+        )
     return options
 
 
 def config_text(found: Calibration, linear: bool | None = None) -> str:
     """A config file: ``degradation``, to be used as the transform of a training pipeline."""
-    lines = ['# Written by tools/calibrate_degradation.py from '
-             f'{len(found.noise)} low images and {len(found.pairs)} pairs.']
+    lines = [
+        '# Written by tools/calibrate_degradation.py from '
+        f'{len(found.noise)} low images and {len(found.pairs)} pairs.'
+    ]
     lines += [f'# {name}: {estimate}' for name, estimate in found.estimates.items()]
     lines.append('degradation = dict(')
     lines.append("    type='SimulateLowCostSEM',")
@@ -216,8 +257,9 @@ def config_text(found: Calibration, linear: bool | None = None) -> str:
     return '\n'.join([*lines, ')', ''])
 
 
-def write_config(path: str | Path, found: Calibration, linear: bool | None = None,
-                 overwrite: bool = False) -> None:
+def write_config(
+    path: str | Path, found: Calibration, linear: bool | None = None, overwrite: bool = False
+) -> None:
     """Write :func:`config_text`, whole or not at all.
 
     Raises:
@@ -233,6 +275,7 @@ def plot(found: Calibration, path: str | Path) -> None:
     """Fit against data: noise variance, correlation along the line, and (pairs) transfer."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12 if found.pairs else 8, 3.6), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3 if found.pairs else 2)
@@ -240,19 +283,33 @@ def plot(found: Calibration, path: str | Path) -> None:
     for sample in found.noise:
         axes[0].plot(sample.level, sample.variance, '.', color='#56B4E9', ms=2, alpha=0.5)
     levels = np.linspace(0, np.nanmax([np.nanmax(s.level) for s in found.noise]), 50)
-    axes[0].plot(levels, value['slope'] * levels + value['intercept'], color='#D55E00',
-                 label=f'{value["slope"]:.2f} I + {value["intercept"]:.0f}')
+    axes[0].plot(
+        levels,
+        value['slope'] * levels + value['intercept'],
+        color='#D55E00',
+        label=f'{value["slope"]:.2f} I + {value["intercept"]:.0f}',
+    )
     axes[0].plot(*found.curve.T, 'o-', color='#0072B2', ms=4, label='medians')
     axes[0].set(xlabel='grey level I', ylabel='noise variance', title='Noise in flat places')
     axes[0].set_ylim(0, 1.3 * found.curve[:, 1].max())
     axes[0].legend(frameon=False)
     rho = np.array([sample.correlation for sample in found.noise])
     lags = np.arange(1, rho.shape[1] + 1)
-    axes[1].errorbar(lags, rho.mean(0), rho.std(0) if len(rho) > 1 else None, fmt='o-',
-                     color='#0072B2', capsize=3)
+    axes[1].errorbar(
+        lags,
+        rho.mean(0),
+        rho.std(0) if len(rho) > 1 else None,
+        fmt='o-',
+        color='#0072B2',
+        capsize=3,
+    )
     axes[1].axhline(0, color='#B5B5B5', lw=0.8)
-    axes[1].set(xlabel='lag along the scan line in pixels', ylabel='correlation of the noise',
-                title='One line', xticks=lags)
+    axes[1].set(
+        xlabel='lag along the scan line in pixels',
+        ylabel='correlation of the noise',
+        title='One line',
+        xticks=lags,
+    )
     if found.pairs:
         frequency = found.pairs[0].frequency
         for name, colour in (('along', '#0072B2'), ('across', '#D55E00')):
@@ -260,11 +317,19 @@ def plot(found: Calibration, path: str | Path) -> None:
             ratio = np.average([getattr(s, name) for s in found.pairs], axis=0, weights=weight)
             axes[2].plot(frequency, ratio, 'o', color=colour, ms=4)
             sigma = value[f'blur {name}']
-            model = np.exp(-2 * (np.pi * sigma * frequency)**2)
-            axes[2].plot(frequency, model * np.average(ratio / model, weights=weight.sum(0)),
-                         color=colour, label=f'{name} the line: sigma {sigma:.2f} px')
-        axes[2].set(xlabel='cycles per pixel', ylabel='transfer, low over high', ylim=(0, 1.15),
-                    title='Blur')
+            model = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+            axes[2].plot(
+                frequency,
+                model * np.average(ratio / model, weights=weight.sum(0)),
+                color=colour,
+                label=f'{name} the line: sigma {sigma:.2f} px',
+            )
+        axes[2].set(
+            xlabel='cycles per pixel',
+            ylabel='transfer, low over high',
+            ylim=(0, 1.15),
+            title='Blur',
+        )
         axes[2].legend(frameon=False)
     for axis in axes:
         axis.spines[['top', 'right']].set_visible(False)

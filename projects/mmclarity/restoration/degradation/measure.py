@@ -3,6 +3,7 @@
 Noise is measured on low-quality images alone. Blur, jitter, gain and offset need pairs of one
 field of view, which need not be registered.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def measure_noise(image: np.ndarray) -> NoiseSample:
     if np.ptp(image) == 0:
         raise ValueError('the image is constant: it has no noise to measure')
     smooth = gaussian_filter(image, SMOOTH)
-    residual = (STENCIL[0] * image[:-2] + STENCIL[1] * image[1:-1] + STENCIL[2] * image[2:])
+    residual = STENCIL[0] * image[:-2] + STENCIL[1] * image[1:-1] + STENCIL[2] * image[2:]
     signal = smooth[1:-1]
     slope = np.hypot(*np.gradient(smooth))[1:-1]
     bend = np.abs(smooth[:-2] - 2 * signal + smooth[2:])
@@ -141,13 +142,17 @@ def fit_noise(samples: Sequence[NoiseSample]) -> tuple[float, float]:
     Raises:
         ValueError: If fewer than two bins of grey level are left.
     """
-    level, variance, pixels = (np.concatenate([getattr(s, name) for s in samples])
-                               for name in ('level', 'variance', 'pixels'))
+    level, variance, pixels = (
+        np.concatenate([getattr(s, name) for s in samples])
+        for name in ('level', 'variance', 'pixels')
+    )
     good = np.isfinite(level) & np.isfinite(variance)
     level, variance, pixels = level[good], variance[good], pixels[good]
     if len(level) < 2:
-        raise ValueError('fewer than two grey levels have noise that is not cut off at 0 or 255: '
-                         'give more images, or less contrast')
+        raise ValueError(
+            'fewer than two grey levels have noise that is not cut off at 0 or 255: '
+            'give more images, or less contrast'
+        )
     expected = np.maximum(variance, 1e-6)
     for _ in range(4):
         root = np.sqrt(pixels) / expected
@@ -190,13 +195,23 @@ def measure_pair(low: np.ndarray, high: np.ndarray) -> PairSample:
     out = {}
     for name, wedge in (('along', angle < np.pi / 8), ('across', angle > 3 * np.pi / 8)):
         index = np.digitize(radius, edges)
-        sums = [np.bincount(index[wedge], weights=w[wedge], minlength=len(edges) + 1)[1:-1]
-                for w in (cross, power)]
+        sums = [
+            np.bincount(index[wedge], weights=w[wedge], minlength=len(edges) + 1)[1:-1]
+            for w in (cross, power)
+        ]
         out[name], out[f'weight_{name}'] = sums[0] / np.maximum(sums[1], 1e-12) / gain, sums[1]
-    return PairSample(float(gain), float(offset), (edges[1:] + edges[:-1]) / 2, out['along'],
-                      out['across'], out['weight_along'], out['weight_across'],
-                      float(np.hypot(*found.drift)), line_jitter((low - offset) / gain, moved),
-                      found.confidence)
+    return PairSample(
+        float(gain),
+        float(offset),
+        (edges[1:] + edges[:-1]) / 2,
+        out['along'],
+        out['across'],
+        out['weight_along'],
+        out['weight_across'],
+        float(np.hypot(*found.drift)),
+        line_jitter((low - offset) / gain, moved),
+        found.confidence,
+    )
 
 
 def line_jitter(low: np.ndarray, high: np.ndarray) -> float:
@@ -230,7 +245,7 @@ def line_jitter(low: np.ndarray, high: np.ndarray) -> float:
     weight = np.min([weight[:-2], weight[1:-1], weight[2:]], axis=0)
     first, second = (d[1:-1] - (d[:-2] + d[2:]) / 2 for d in displacements)
     variance = (weight * first * second).sum() / max(weight.sum(), 1e-9) / 1.5
-    return float(variance / max(left, LEAST_LEFT)**2)
+    return float(variance / max(left, LEAST_LEFT) ** 2)
 
 
 def fit_blur(samples: Sequence[PairSample]) -> tuple[float, float]:

@@ -1,4 +1,5 @@
 """What makes a quick image of a cheap microscope worse, step by step; units are grey levels."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from ..registration import move
 SPECTRUM = 512
 
 
-def beam_blur(image: np.ndarray, sigma: float, astigmatism: float = 0.0,
-              angle: float = 0.0) -> np.ndarray:
+def beam_blur(
+    image: np.ndarray, sigma: float, astigmatism: float = 0.0, angle: float = 0.0
+) -> np.ndarray:
     """Blur by a Gaussian beam, elongated by astigmatism.
 
     Args:
@@ -34,9 +36,9 @@ def beam_blur(image: np.ndarray, sigma: float, astigmatism: float = 0.0,
         image = gaussian_filter1d(image, long if across else short, axis=1, mode='reflect')
         return gaussian_filter1d(image, short if across else long, axis=0, mode='reflect')
     radius = int(np.ceil(4 * max(long, short)))
-    y, x = np.mgrid[-radius:radius + 1, -radius:radius + 1].astype(np.float64)
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
     along, beside = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    kernel = np.exp(-(along / long)**2 / 2 - (beside / short)**2 / 2)
+    kernel = np.exp(-((along / long) ** 2) / 2 - (beside / short) ** 2 / 2)
     kernel = (kernel / kernel.sum()).astype(image.dtype)
     return oaconvolve(np.pad(image, radius, mode='symmetric'), kernel, mode='valid')
 
@@ -60,20 +62,27 @@ def line_filter(correlation: Sequence[float]) -> np.ndarray:
     """
     rho = np.asarray(correlation, np.float64).ravel()
     if not (np.abs(rho) < 1).all():
-        raise ValueError('correlations along the line (lags 1, 2, ...) must lie within (-1, 1), '
-                         f'got {list(correlation)}')
+        raise ValueError(
+            'correlations along the line (lags 1, 2, ...) must lie within (-1, 1), '
+            f'got {list(correlation)}'
+        )
     if not len(rho):
         return np.ones(1)
     omega = 2 * np.pi * np.arange(SPECTRUM) / SPECTRUM
     power = 1 + 2 * np.cos(np.outer(omega, np.arange(1, len(rho) + 1))) @ rho
     taps = np.fft.ifft(np.sqrt(np.maximum(power, 0))).real
     half = max(len(rho) + 4, 8)
-    taps = np.concatenate([taps[-half:], taps[:half + 1]])
+    taps = np.concatenate([taps[-half:], taps[: half + 1]])
     return taps / np.sqrt(np.square(taps).sum())
 
 
-def detector_noise(image: np.ndarray, variance: np.ndarray, taps: np.ndarray,
-                   rng: np.random.Generator, shot: np.ndarray | None = None) -> np.ndarray:
+def detector_noise(
+    image: np.ndarray,
+    variance: np.ndarray,
+    taps: np.ndarray,
+    rng: np.random.Generator,
+    shot: np.ndarray | None = None,
+) -> np.ndarray:
     """Poisson-Gaussian noise that the detector's limited bandwidth smears along the scan line.
 
     Shot noise is ``shot / I`` times a count of ``I**2 / shot`` electrons; what is left of the
@@ -99,15 +108,14 @@ def detector_noise(image: np.ndarray, variance: np.ndarray, taps: np.ndarray,
     else:
         # Where nothing is seen there are no electrons to count.
         seen = (image > 0) & (shot > 0)
-        noise *= np.sqrt(np.pad(np.where(seen, variance - shot, variance), sides,
-                                mode='symmetric'))
+        noise *= np.sqrt(np.pad(np.where(seen, variance - shot, variance), sides, mode='symmetric'))
         unit = np.where(seen, shot, 1) / np.where(seen, image, 1)
         count = np.pad(np.where(seen, image / unit, 0), sides, mode='symmetric')
         noise += np.pad(unit, sides, mode='symmetric') * (rng.poisson(count) - count)
     # A sum of shifted rows: a few taps are cheaper this way than any convolution routine.
     out = image.astype(np.float32)
     for offset, tap in enumerate(taps):
-        out += np.float32(tap) * noise[:, offset:offset + width]
+        out += np.float32(tap) * noise[:, offset : offset + width]
     return out
 
 
@@ -117,8 +125,9 @@ def displace_lines(image: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         return image.copy()
     height, width = image.shape
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    return map_coordinates(image, [rows, columns - shifts[:, None]], order=3,
-                           mode='nearest').astype(image.dtype)
+    return map_coordinates(
+        image, [rows, columns - shifts[:, None]], order=3, mode='nearest'
+    ).astype(image.dtype)
 
 
 def stretch_lines(image: np.ndarray, drift_y: float, drift_x: float) -> np.ndarray:

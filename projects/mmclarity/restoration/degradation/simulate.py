@@ -1,4 +1,5 @@
 """The degradation as a transform of a training pipeline."""
+
 from __future__ import annotations
 
 import math
@@ -14,8 +15,17 @@ from scipy.ndimage import gaussian_filter1d
 from .physics import beam_blur, detector_noise, displace_lines, line_filter, stretch_lines
 
 Range = Sequence[float] | float | None
-NOT_NEGATIVE = {'blur', 'astigmatism', 'line_blur', 'slope', 'intercept', 'jitter', 'drift',
-                'gain', 'strength'}
+NOT_NEGATIVE = {
+    'blur',
+    'astigmatism',
+    'line_blur',
+    'slope',
+    'intercept',
+    'jitter',
+    'drift',
+    'gain',
+    'strength',
+}
 
 
 @TRANSFORMS.register_module()
@@ -72,20 +82,41 @@ class SimulateLowCostSEM(BaseTransform):
         TypeError: If the image is none of (H, W) or (H, W, 1).
     """
 
-    def __init__(self, blur: Range = (0.2, 0.5), astigmatism: Range = (0.0, 0.3),
-                 line_blur: Range = (0.4, 0.6), slope: Range = (3.4, 3.56),
-                 intercept: Range = (0.0, 5.0),
-                 variance: Sequence[tuple[float, float]] | None = None,
-                 correlation: Sequence[float] = (0.48, 0.09, 0.02),
-                 correlation_spread: float = 0.05, drift: Range = None,
-                 jitter: Range = (0.0, 0.1), gain: Range = (0.96, 0.98),
-                 offset: Range = (3.4, 7.8), downsample: Range = None, quantise: bool = True,
-                 poisson: bool = True, strength: Range = None, seed: int | None = None,
-                 source: str = 'gt', target: str = 'img') -> None:
-        given = dict(blur=blur, astigmatism=astigmatism, line_blur=line_blur, slope=slope,
-                     intercept=intercept,
-                     drift=drift, jitter=jitter, gain=gain, offset=offset, downsample=downsample,
-                     strength=strength)
+    def __init__(
+        self,
+        blur: Range = (0.2, 0.5),
+        astigmatism: Range = (0.0, 0.3),
+        line_blur: Range = (0.4, 0.6),
+        slope: Range = (3.4, 3.56),
+        intercept: Range = (0.0, 5.0),
+        variance: Sequence[tuple[float, float]] | None = None,
+        correlation: Sequence[float] = (0.48, 0.09, 0.02),
+        correlation_spread: float = 0.05,
+        drift: Range = None,
+        jitter: Range = (0.0, 0.1),
+        gain: Range = (0.96, 0.98),
+        offset: Range = (3.4, 7.8),
+        downsample: Range = None,
+        quantise: bool = True,
+        poisson: bool = True,
+        strength: Range = None,
+        seed: int | None = None,
+        source: str = 'gt',
+        target: str = 'img',
+    ) -> None:
+        given = dict(
+            blur=blur,
+            astigmatism=astigmatism,
+            line_blur=line_blur,
+            slope=slope,
+            intercept=intercept,
+            drift=drift,
+            jitter=jitter,
+            gain=gain,
+            offset=offset,
+            downsample=downsample,
+            strength=strength,
+        )
         self.ranges = {name: _check_range(name, value) for name, value in given.items()}
         low = self.ranges['downsample']
         if low is not None and low[0] < 1:
@@ -100,11 +131,16 @@ class SimulateLowCostSEM(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the degraded image."""
         image = results[self.source]
-        if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or \
-                (image.ndim == 3 and image.shape[2] != 1):
+        if (
+            not isinstance(image, np.ndarray)
+            or image.ndim not in (2, 3)
+            or (image.ndim == 3 and image.shape[2] != 1)
+        ):
             shape = getattr(image, 'shape', type(image).__name__)
-            raise TypeError(f'results[{self.source!r}] must be an (H, W) or (H, W, 1) array of '
-                            f'one channel, got {shape}')
+            raise TypeError(
+                f'results[{self.source!r}] must be an (H, W) or (H, W, 1) array of '
+                f'one channel, got {shape}'
+            )
         if self.seed is None:
             rng = np.random.default_rng(np.random.randint(2**31, size=4))
         else:
@@ -118,12 +154,12 @@ class SimulateLowCostSEM(BaseTransform):
         draw = {name: _draw(limits, rng) for name, limits in self.ranges.items()}
         out = np.asarray(image, np.float32)
         if draw['blur']:
-            out = beam_blur(out, draw['blur'], draw['astigmatism'] or 0.0,
-                            rng.uniform(0, math.pi))
+            out = beam_blur(out, draw['blur'], draw['astigmatism'] or 0.0, rng.uniform(0, math.pi))
         if draw['drift']:
             angle = rng.uniform(0, 2 * math.pi)
-            out = stretch_lines(out, draw['drift'] * math.sin(angle),
-                                draw['drift'] * math.cos(angle))
+            out = stretch_lines(
+                out, draw['drift'] * math.sin(angle), draw['drift'] * math.cos(angle)
+            )
         if draw['jitter']:
             out = displace_lines(out, draw['jitter'] * rng.standard_normal(len(out)))
         if draw['line_blur']:
@@ -146,7 +182,7 @@ class SimulateLowCostSEM(BaseTransform):
         slope, intercept = draw['slope'] or 0.0, draw['intercept'] or 0.0
         if self.variance is None and not (slope or intercept):
             return image
-        power = (1.0 if draw['strength'] is None else draw['strength'])**2
+        power = (1.0 if draw['strength'] is None else draw['strength']) ** 2
         if self.variance is None:
             shot = slope * np.maximum(image, 0)
             variance = shot + intercept
@@ -154,23 +190,33 @@ class SimulateLowCostSEM(BaseTransform):
             variance = _extrapolated(image, *self.variance)
             shot = np.maximum(variance - self.variance[1].min(), 0)
         rho = np.asarray(self.correlation) * (1 + self.correlation_spread * rng.standard_normal())
-        return detector_noise(image, variance * power, line_filter(np.clip(rho, -0.95, 0.95)),
-                              rng, shot * power if self.poisson else None)
+        return detector_noise(
+            image,
+            variance * power,
+            line_filter(np.clip(rho, -0.95, 0.95)),
+            rng,
+            shot * power if self.poisson else None,
+        )
 
     def __repr__(self) -> str:
         ranges = ', '.join(f'{name}={value}' for name, value in self.ranges.items())
         curve = None if self.variance is None else np.stack(self.variance, 1).tolist()
-        return (f'{type(self).__name__}({ranges}, variance={curve}, '
-                f'correlation={self.correlation}, '
-                f'quantise={self.quantise}, poisson={self.poisson}, seed={self.seed})')
+        return (
+            f'{type(self).__name__}({ranges}, variance={curve}, '
+            f'correlation={self.correlation}, '
+            f'quantise={self.quantise}, poisson={self.poisson}, seed={self.seed})'
+        )
 
 
 def _check_range(name: str, value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
     pair = (value, value) if isinstance(value, int | float) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int | float) and math.isfinite(v) for v in pair) \
-            or pair[0] > pair[1]:
+    if (
+        len(pair) != 2
+        or not all(isinstance(v, int | float) and math.isfinite(v) for v in pair)
+        or pair[0] > pair[1]
+    ):
         raise ValueError(f'{name} must be a number, a pair (least, most) or None, got {value!r}')
     if name in NOT_NEGATIVE and pair[0] < 0:
         raise ValueError(f'{name} cannot be negative, got {value!r}')
@@ -180,10 +226,16 @@ def _check_range(name: str, value: Any) -> tuple[float, float] | None:
 def _check_curve(curve: Any) -> tuple[np.ndarray, np.ndarray]:
     """Grey levels and variances of the curve, for numpy.interp."""
     points = np.asarray(curve, np.float32)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all() or \
-            (np.diff(points[:, 0]) <= 0).any() or (points[:, 1] < 0).any():
-        raise ValueError('variance must be pairs (grey level, variance) of rising level, got '
-                         f'{curve!r}')
+    if (
+        points.ndim != 2
+        or points.shape[1] != 2
+        or not np.isfinite(points).all()
+        or (np.diff(points[:, 0]) <= 0).any()
+        or (points[:, 1] < 0).any()
+    ):
+        raise ValueError(
+            f'variance must be pairs (grey level, variance) of rising level, got {curve!r}'
+        )
     return points[:, 0], points[:, 1]
 
 

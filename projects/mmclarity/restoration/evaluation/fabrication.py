@@ -1,4 +1,5 @@
 """Honesty: particles that a restored image invents, and those it loses."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,10 +22,13 @@ SIZES = {'small': (0.0, 4.0), 'medium': (4.0, 10.0), 'large': (10.0, np.inf)}
 BORDER = 4
 
 
-def count_fabrications(restored: np.ndarray, reference: np.ndarray,
-                       thresholds: Sequence[float] = THRESHOLDS,
-                       settings: DetectionSettings | None = None,
-                       ignore: np.ndarray | None = None) -> list[dict[str, Any]]:
+def count_fabrications(
+    restored: np.ndarray,
+    reference: np.ndarray,
+    thresholds: Sequence[float] = THRESHOLDS,
+    settings: DetectionSettings | None = None,
+    ignore: np.ndarray | None = None,
+) -> list[dict[str, Any]]:
     """Fabricated and missed particles at every threshold.
 
     Fabricated: at least as strong as the threshold in the restored image, and without a partner of
@@ -55,8 +59,9 @@ def count_fabrications(restored: np.ndarray, reference: np.ndarray,
     return [_count(mine, real, hidden, threshold, restored.shape) for threshold in thresholds]
 
 
-def _reference_particles(reference: np.ndarray, shape: tuple[int, int],
-                         settings: DetectionSettings | None) -> np.ndarray:
+def _reference_particles(
+    reference: np.ndarray, shape: tuple[int, int], settings: DetectionSettings | None
+) -> np.ndarray:
     reference = np.asarray(reference, np.float64)
     if reference.shape == shape:
         return detect_particles(reference, settings)
@@ -64,33 +69,45 @@ def _reference_particles(reference: np.ndarray, shape: tuple[int, int],
         return np.concatenate([reference, np.full((len(reference), 1), np.inf)], 1)
     if reference.ndim == 2 and reference.shape[1] == 4:
         return reference
-    raise ValueError(f'the reference must be an image of shape {shape} or a list (L, 3 or 4), got '
-                     f'{reference.shape}')
+    raise ValueError(
+        f'the reference must be an image of shape {shape} or a list (L, 3 or 4), got '
+        f'{reference.shape}'
+    )
 
 
-def _count(mine: np.ndarray, real: np.ndarray, hidden: np.ndarray, threshold: float,
-           shape: tuple[int, int]) -> dict[str, Any]:
+def _count(
+    mine: np.ndarray, real: np.ndarray, hidden: np.ndarray, threshold: float, shape: tuple[int, int]
+) -> dict[str, Any]:
     low = HYSTERESIS * threshold
     strong = mine[mine[:, 3] >= threshold]
     fabricated = strong[match_particles(strong, real[real[:, 3] >= low])[1]]
     present = real[(real[:, 3] >= threshold) & ~hidden]
     missed = present[match_particles(present, mine[mine[:, 3] >= low])[1]]
     strong, present, fabricated, missed = (
-        part[_inside(part, shape)] for part in (strong, present, fabricated, missed))
+        part[_inside(part, shape)] for part in (strong, present, fabricated, missed)
+    )
     return dict(
-        threshold=threshold, fabricated=len(fabricated), missed=len(missed), found=len(strong),
+        threshold=threshold,
+        fabricated=len(fabricated),
+        missed=len(missed),
+        found=len(strong),
         present=len(present),
         precision=1 - len(fabricated) / len(strong) if len(strong) else float('nan'),
         recall=1 - len(missed) / len(present) if len(present) else float('nan'),
-        sizes={name: dict(fabricated=_sized(fabricated, limits), missed=_sized(missed, limits))
-               for name, limits in SIZES.items()},
-        fabricated_particles=fabricated, missed_particles=missed)
+        sizes={
+            name: dict(fabricated=_sized(fabricated, limits), missed=_sized(missed, limits))
+            for name, limits in SIZES.items()
+        },
+        fabricated_particles=fabricated,
+        missed_particles=missed,
+    )
 
 
 def _inside(particles: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     y, x = particles[:, 0], particles[:, 1]
-    return ((y >= BORDER) & (x >= BORDER) & (y <= shape[0] - 1 - BORDER)
-            & (x <= shape[1] - 1 - BORDER))
+    return (
+        (y >= BORDER) & (x >= BORDER) & (y <= shape[0] - 1 - BORDER) & (x <= shape[1] - 1 - BORDER)
+    )
 
 
 def _sized(particles: np.ndarray, limits: tuple[float, float]) -> int:
@@ -109,8 +126,13 @@ class FabricationMetric(BaseMetric):
 
     default_prefix = 'sem'
 
-    def __init__(self, thresholds: Sequence[float] = THRESHOLDS, settings: dict | None = None,
-                 collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        thresholds: Sequence[float] = THRESHOLDS,
+        settings: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device, prefix)
         self.thresholds = tuple(thresholds)
         self.settings = DetectionSettings(**(settings or {}))
@@ -118,11 +140,16 @@ class FabricationMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in ``output.pred_img`` and ``gt_img`` (0..255) of every sample."""
         for sample in data_samples:
-            restored, reference = (to_grey(image) / 255 for image in (
-                sample['output']['pred_img'], sample['gt_img']))
+            restored, reference = (
+                to_grey(image) / 255 for image in (sample['output']['pred_img'], sample['gt_img'])
+            )
             counts = count_fabrications(restored, reference, self.thresholds, self.settings)
-            self.results.append([{key: value for key, value in count.items()
-                                  if not key.endswith('_particles')} for count in counts])
+            self.results.append(
+                [
+                    {key: value for key, value in count.items() if not key.endswith('_particles')}
+                    for count in counts
+                ]
+            )
 
     def compute_metrics(self, results: list[list[dict]]) -> dict[str, float]:
         """Per image: fabricated and missed, over the sweep and at each threshold."""
@@ -139,16 +166,21 @@ def summarise(results: Sequence[Sequence[dict]]) -> dict[str, float]:
         out[name] = float(np.mean([[count[name] for count in image] for image in results]))
     for column in zip(*results):
         tag = f'{column[0]["threshold"]:g}'
-        total = {name: sum(count[name] for count in column)
-                 for name in ('fabricated', 'missed', 'found', 'present')}
+        total = {
+            name: sum(count[name] for count in column)
+            for name in ('fabricated', 'missed', 'found', 'present')
+        }
         for name in ('fabricated', 'missed'):
             out[f'{name}@{tag}'] = total[name] / len(column)
-        out[f'precision@{tag}'] = (1 - total['fabricated'] / total['found'] if total['found']
-                                   else float('nan'))
-        out[f'recall@{tag}'] = (1 - total['missed'] / total['present'] if total['present']
-                                else float('nan'))
+        out[f'precision@{tag}'] = (
+            1 - total['fabricated'] / total['found'] if total['found'] else float('nan')
+        )
+        out[f'recall@{tag}'] = (
+            1 - total['missed'] / total['present'] if total['present'] else float('nan')
+        )
     for size in SIZES:
         for name in ('fabricated', 'missed'):
-            out[f'{name}/{size}'] = float(np.mean(
-                [[count['sizes'][size][name] for count in image] for image in results]))
+            out[f'{name}/{size}'] = float(
+                np.mean([[count['sizes'][size][name] for count in image] for image in results])
+            )
     return out

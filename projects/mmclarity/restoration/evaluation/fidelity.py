@@ -1,4 +1,5 @@
 """How near a restored image is to its reference, pixel by pixel and in structure."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ def to_grey(image: Any) -> np.ndarray:
     return image.astype(np.float64)
 
 
-def fidelity(restored: np.ndarray, reference: np.ndarray,
-             data_range: float = 1.0) -> dict[str, float]:
+def fidelity(
+    restored: np.ndarray, reference: np.ndarray, data_range: float = 1.0
+) -> dict[str, float]:
     """PSNR (dB), SSIM (Wang et al. 2004: Gaussian window, population covariance), and LPIPS.
 
     Args:
@@ -38,12 +40,20 @@ def fidelity(restored: np.ndarray, reference: np.ndarray,
         ValueError: If shapes differ or are too small.
     """
     if restored.shape != reference.shape or min(restored.shape) < 11:
-        raise ValueError('restored and reference must be of one shape of at least 11 x 11, got '
-                         f'{restored.shape} and {reference.shape}')
+        raise ValueError(
+            'restored and reference must be of one shape of at least 11 x 11, got '
+            f'{restored.shape} and {reference.shape}'
+        )
     with np.errstate(divide='ignore'):
         psnr = peak_signal_noise_ratio(reference, restored, data_range=data_range)
-    ssim = structural_similarity(reference, restored, data_range=data_range, gaussian_weights=True,
-                                 sigma=1.5, use_sample_covariance=False)
+    ssim = structural_similarity(
+        reference,
+        restored,
+        data_range=data_range,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
     found = dict(psnr=float(psnr), ssim=float(ssim))
     if min(restored.shape) >= 32:
         distance = lpips_distance(restored / data_range, reference / data_range)
@@ -68,11 +78,15 @@ class FidelityMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in ``output.pred_img`` and ``gt_img`` of every sample."""
         for sample in data_samples:
-            self.results.append(fidelity(to_grey(sample['output']['pred_img']),
-                                         to_grey(sample['gt_img']), 255.0))
+            self.results.append(
+                fidelity(to_grey(sample['output']['pred_img']), to_grey(sample['gt_img']), 255.0)
+            )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Means."""
         keys = set.intersection(*map(set, results))
-        return {key: float(np.mean([result[key] for result in results]))
-                for key in results[0] if key in keys}
+        return {
+            key: float(np.mean([result[key] for result in results]))
+            for key in results[0]
+            if key in keys
+        }

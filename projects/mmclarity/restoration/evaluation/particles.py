@@ -1,4 +1,5 @@
 """Particles of an image, and which of them are those of another image."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,8 +36,7 @@ class DetectionSettings:
     overlap: float = 0.7
 
 
-def detect_particles(image: np.ndarray,
-                     settings: DetectionSettings | None = None) -> np.ndarray:
+def detect_particles(image: np.ndarray, settings: DetectionSettings | None = None) -> np.ndarray:
     """Bright particles: maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998).
 
     Args:
@@ -60,8 +60,11 @@ def detect_particles(image: np.ndarray,
     space, round_enough = np.empty((2, settings.scales, *image.shape), np.float32)
     for index, sigma in enumerate(radii / np.sqrt(2)):
         space[index], round_enough[index] = _curvature(image, sigma)
-    peaks = ((space == maximum_filter(space, size=3, mode='nearest')) & (space > settings.floor)
-             & (round_enough > settings.roundness))
+    peaks = (
+        (space == maximum_filter(space, size=3, mode='nearest'))
+        & (space > settings.floor)
+        & (round_enough > settings.roundness)
+    )
     scale, y, x = np.nonzero(peaks)
     strength = space[scale, y, x]
     order = np.lexsort((x, y, scale, -strength))
@@ -98,8 +101,9 @@ def _distinct(found: np.ndarray, overlap: float) -> np.ndarray:
     return keep
 
 
-def match_particles(found: np.ndarray, reference: np.ndarray, tolerance: float = 2.0,
-                    relative: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def match_particles(
+    found: np.ndarray, reference: np.ndarray, tolerance: float = 2.0, relative: float = 0.5
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pair particles one to one: as many pairs as can be, of least total distance.
 
     Two particles can be one where their centres are within ``max(tolerance, relative * radius)``
@@ -120,11 +124,15 @@ def match_particles(found: np.ndarray, reference: np.ndarray, tolerance: float =
     larger = np.maximum(found[:, None, 2], reference[None, :, 2])
     smaller = np.minimum(found[:, None, 2], reference[None, :, 2])
     allowed = (distance <= np.maximum(tolerance, relative * larger)) & (
-        larger <= 2 * np.maximum(smaller, 1e-9))
+        larger <= 2 * np.maximum(smaller, 1e-9)
+    )
     # More than all distances together: one more pair is worth any detour.
     forbidden = 1 + distance[allowed].sum() if allowed.any() else 1.0
     rows, columns = linear_sum_assignment(np.where(allowed, distance, forbidden))
     good = allowed[rows, columns]
     pairs = np.stack([rows[good], columns[good]], 1)
-    return (pairs, np.setdiff1d(np.arange(len(found)), pairs[:, 0]),
-            np.setdiff1d(np.arange(len(reference)), pairs[:, 1]))
+    return (
+        pairs,
+        np.setdiff1d(np.arange(len(found)), pairs[:, 0]),
+        np.setdiff1d(np.arange(len(reference)), pairs[:, 1]),
+    )

@@ -1,4 +1,5 @@
 """LPIPS, where its weights are at hand: nothing is downloaded."""
+
 from __future__ import annotations
 
 import warnings
@@ -23,6 +24,7 @@ def lpips_weights() -> Path | None:
 @lru_cache(maxsize=1)
 def _network(file: Path) -> nn.Module:
     from lpips import LPIPS
+
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torchvision's on how the package asks for the weights
         return LPIPS(net='alex', verbose=False).eval().requires_grad_(False)
@@ -43,11 +45,15 @@ def lpips_distance(restored: np.ndarray, reference: np.ndarray) -> float | None:
         ValueError: If shapes differ or are too small.
     """
     if restored.shape != reference.shape or min(restored.shape) < 32:
-        raise ValueError('LPIPS compares images of one shape of at least 32 x 32, got '
-                         f'{restored.shape} and {reference.shape}')
+        raise ValueError(
+            'LPIPS compares images of one shape of at least 32 x 32, got '
+            f'{restored.shape} and {reference.shape}'
+        )
     file = lpips_weights()
     if file is None:
         return None
-    images = (torch.from_numpy(np.ascontiguousarray(image)).float().expand(1, 3, -1, -1)
-              for image in (restored, reference))
+    images = (
+        torch.from_numpy(np.ascontiguousarray(image)).float().expand(1, 3, -1, -1)
+        for image in (restored, reference)
+    )
     return float(_network(file)(*images, normalize=True))

@@ -1,4 +1,5 @@
 """Several restorers side by side: one table, and one figure each."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,9 +16,16 @@ from .sharpness import find_edges, sharpness
 
 Restore = Callable[[np.ndarray], np.ndarray]
 # Always together: no fabrications is easy for a blurred image, and sharpness for a noisy one.
-COLUMNS = (('psnr', 'PSNR dB', 2), ('ssim', 'SSIM', 3), ('lpips', 'LPIPS', 3),
-           ('fabricated', 'fabricated', 1), ('missed', 'missed', 1), ('blur', 'blur px', 2),
-           ('edge_width', 'edge width px', 2), ('frc', 'FRC px', 2))
+COLUMNS = (
+    ('psnr', 'PSNR dB', 2),
+    ('ssim', 'SSIM', 3),
+    ('lpips', 'LPIPS', 3),
+    ('fabricated', 'fabricated', 1),
+    ('missed', 'missed', 1),
+    ('blur', 'blur px', 2),
+    ('edge_width', 'edge width px', 2),
+    ('frc', 'FRC px', 2),
+)
 
 
 @dataclass
@@ -63,8 +71,10 @@ class RestorationReport:
         for index, (low, reference, truth) in enumerate(self.pairs):
             restored = np.asarray(restore(low), np.float64)
             count = count_fabrications(restored, truth, self.thresholds)
-            row = {**fidelity(restored, reference),
-                   **sharpness(restored, reference, self.edges[index])}
+            row = {
+                **fidelity(restored, reference),
+                **sharpness(restored, reference, self.edges[index]),
+            }
             row['blur'] = row['edge_width'] - row['edge_width_reference']
             rows.append(row)
             counts.append(count)
@@ -80,8 +90,11 @@ class RestorationReport:
 
         A column that was not measured is left out: LPIPS, where its weights are not at hand.
         """
-        columns = [column for column in columns if all(
-            column[0] in seed for entry in self.entries.values() for seed in entry.seeds)]
+        columns = [
+            column
+            for column in columns
+            if all(column[0] in seed for entry in self.entries.values() for seed in entry.seeds)
+        ]
         head = ['', *(title for _, title, _ in columns)]
         lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
         for entry in self.entries.values():
@@ -95,8 +108,13 @@ class RestorationReport:
             lines.append('| ' + ' | '.join(cells) + ' |')
         return '\n'.join(lines)
 
-    def figure(self, path: str | Path, names: Sequence[str] | None = None, picture: int = 0,
-               window: tuple[slice, slice] | None = None) -> None:
+    def figure(
+        self,
+        path: str | Path,
+        names: Sequence[str] | None = None,
+        picture: int = 0,
+        window: tuple[slice, slice] | None = None,
+    ) -> None:
         """low | restored | reference, and false (red) and missed (blue) particles circled.
 
         Args:
@@ -107,22 +125,38 @@ class RestorationReport:
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+
         names = list(names or self.shown)
         low, reference, _ = self.pairs[picture]
         window = window or (slice(0, low.shape[0]), slice(0, low.shape[1]))
         height, width = low[window].shape
-        figure = Figure(figsize=(4 * 3.2, len(names) * 3.2 * height / width + 0.3), dpi=110,
-                        layout='constrained')
+        figure = Figure(
+            figsize=(4 * 3.2, len(names) * 3.2 * height / width + 0.3),
+            dpi=110,
+            layout='constrained',
+        )
         FigureCanvasAgg(figure)
         axes = figure.subplots(len(names), 4, squeeze=False)
         for row, name in zip(axes, names):
             restored, count = self.shown[name]
-            for axis, image, title in zip(row, (low, restored, reference, restored), (
-                    'low', name, 'reference', f'{count["fabricated"]} false, '
-                    f'{count["missed"]} missed (strength {count["threshold"]:g})')):
+            for axis, image, title in zip(
+                row,
+                (low, restored, reference, restored),
+                (
+                    'low',
+                    name,
+                    'reference',
+                    f'{count["fabricated"]} false, '
+                    f'{count["missed"]} missed (strength {count["threshold"]:g})',
+                ),
+            ):
                 axis.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
-                axis.set(xticks=[], yticks=[], xlim=(window[1].start - 0.5, window[1].stop - 0.5),
-                         ylim=(window[0].stop - 0.5, window[0].start - 0.5))
+                axis.set(
+                    xticks=[],
+                    yticks=[],
+                    xlim=(window[1].start - 0.5, window[1].stop - 0.5),
+                    ylim=(window[0].stop - 0.5, window[0].start - 0.5),
+                )
                 axis.set_title(title, fontsize=9)
             _circle(row[3], count['fabricated_particles'], '#FF3B30')
             _circle(row[3], count['missed_particles'], '#30A0FF')
@@ -132,5 +166,6 @@ class RestorationReport:
 
 def _circle(axis: Any, particles: np.ndarray, colour: str) -> None:
     from matplotlib.patches import Circle
+
     for y, x, radius in particles[:, :3]:
         axis.add_patch(Circle((x, y), max(radius + 2, 4), fill=False, ec=colour, lw=1.2))

@@ -1,4 +1,5 @@
 """Sharpness where the reference has edges, and agreement with it frequency by frequency."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -73,9 +74,15 @@ def find_edges(reference: np.ndarray, particles: np.ndarray | None = None) -> Ed
         inside, outside = part[:, :quarter], part[:, -quarter:]
         contrast = inside.mean(1) - outside.mean(1)
         height, width = reference.shape
-        good = ((contrast > LEAST_CONTRAST) & (np.ptp(outside, axis=1) < 0.3 * contrast)
-                & (np.ptp(inside, axis=1) < 0.5 * contrast) & (yy.min(1) >= 1) & (xx.min(1) >= 1)
-                & (yy.max(1) <= height - 2) & (xx.max(1) <= width - 2))
+        good = (
+            (contrast > LEAST_CONTRAST)
+            & (np.ptp(outside, axis=1) < 0.3 * contrast)
+            & (np.ptp(inside, axis=1) < 0.5 * contrast)
+            & (yy.min(1) >= 1)
+            & (xx.min(1) >= 1)
+            & (yy.max(1) <= height - 2)
+            & (xx.max(1) <= width - 2)
+        )
         if good.sum() >= LEAST_ANGLES:
             ys.append(yy[good])
             xs.append(xx[good])
@@ -109,24 +116,31 @@ def edge_width(image: np.ndarray, edges: Edges) -> tuple[float, int]:
         return float('nan'), 0
     profiles = _sample(spline_filter(np.asarray(image, np.float64), order=3), edges.y, edges.x)
     offset = np.arange(-REACH, REACH + STEP / 2, STEP)
-    widths = [_fit_width(offset, profiles[edges.particle == index].mean(0))
-              for index in np.unique(edges.particle)]
+    widths = [
+        _fit_width(offset, profiles[edges.particle == index].mean(0))
+        for index in np.unique(edges.particle)
+    ]
     return float(np.median(widths)), len(widths)
 
 
 def _fit_width(offset: np.ndarray, profile: np.ndarray) -> float:
     """Width of one averaged edge; as wide as the window where there is no edge left."""
+
     def residual(p: np.ndarray) -> np.ndarray:
         return p[0] - p[1] * erf((offset - p[2]) / (np.sqrt(2) * p[3])) - profile
 
     start = [(profile[0] + profile[-1]) / 2, (profile[0] - profile[-1]) / 2, 0.0, 1.0]
-    fit = least_squares(residual, start, bounds=(
-        [-np.inf, -np.inf, -REACH, 0.05], [np.inf, np.inf, REACH, 2 * REACH]))
+    fit = least_squares(
+        residual,
+        start,
+        bounds=([-np.inf, -np.inf, -REACH, 0.05], [np.inf, np.inf, REACH, 2 * REACH]),
+    )
     return float(min(TEN_TO_NINETY * fit.x[3], 2 * REACH)) if fit.x[1] > 0 else 2 * REACH
 
 
-def fourier_ring_correlation(image: np.ndarray,
-                             reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fourier_ring_correlation(
+    image: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Correlation of two images' spectra on rings (Saxton and Baumeister 1982).
 
     Args:
@@ -140,11 +154,14 @@ def fourier_ring_correlation(image: np.ndarray,
         ValueError: If shapes differ or are too small.
     """
     if image.shape != reference.shape or image.ndim != 2 or min(image.shape) < 16:
-        raise ValueError('images must be (H, W) of one shape of at least 16 x 16, got '
-                         f'{image.shape} and {reference.shape}')
+        raise ValueError(
+            'images must be (H, W) of one shape of at least 16 x 16, got '
+            f'{image.shape} and {reference.shape}'
+        )
     window = np.outer(np.hanning(image.shape[0]), np.hanning(image.shape[1]))
-    first, second = (np.fft.rfft2((np.asarray(i, np.float64) - np.mean(i)) * window)
-                     for i in (image, reference))
+    first, second = (
+        np.fft.rfft2((np.asarray(i, np.float64) - np.mean(i)) * window) for i in (image, reference)
+    )
     rows, columns = np.fft.fftfreq(image.shape[0]), np.fft.rfftfreq(image.shape[1])
     rings = min(image.shape) // 2
     index = np.rint(np.hypot(rows[:, None], columns) * 2 * rings).astype(int)
@@ -180,8 +197,9 @@ def frc_resolution(image: np.ndarray, reference: np.ndarray, threshold: float = 
     return float(1 / (frequency[first - 1] + part * (frequency[first] - frequency[first - 1])))
 
 
-def sharpness(restored: np.ndarray, reference: np.ndarray,
-              edges: Edges | None = None) -> dict[str, float]:
+def sharpness(
+    restored: np.ndarray, reference: np.ndarray, edges: Edges | None = None
+) -> dict[str, float]:
     """All of sharpness, images in [0, 1]: edge widths and resolution in pixels.
 
     Returns:
@@ -190,8 +208,12 @@ def sharpness(restored: np.ndarray, reference: np.ndarray,
     """
     edges = edges or find_edges(reference)
     width, count = edge_width(restored, edges)
-    return dict(edge_width=width, edge_width_reference=edges.width,
-                edges=count, frc=frc_resolution(restored, reference))
+    return dict(
+        edge_width=width,
+        edge_width_reference=edges.width,
+        edges=count,
+        frc=frc_resolution(restored, reference),
+    )
 
 
 @METRICS.register_module()
@@ -210,8 +232,14 @@ class SharpnessMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in ``output.pred_img`` and ``gt_img`` (0..255) of every sample."""
         for sample in data_samples:
-            self.results.append(sharpness(*(to_grey(image) / 255 for image in (
-                sample['output']['pred_img'], sample['gt_img']))))
+            self.results.append(
+                sharpness(
+                    *(
+                        to_grey(image) / 255
+                        for image in (sample['output']['pred_img'], sample['gt_img'])
+                    )
+                )
+            )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Means, images without edges left out of those of width."""

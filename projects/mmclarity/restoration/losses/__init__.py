@@ -1,8 +1,16 @@
 """Losses that compare structure."""
+
 from .composite import CompositeLoss, EdgeLoss
 from .honesty import ExcessStructureLoss
 from .ssim import mean_ssim, ssim_map
 from .ssim_loss import MSSSIMLoss, SSIMLoss
 
-__all__ = ['CompositeLoss', 'EdgeLoss', 'ExcessStructureLoss', 'MSSSIMLoss', 'SSIMLoss',
-           'mean_ssim', 'ssim_map']
+__all__ = [
+    'CompositeLoss',
+    'EdgeLoss',
+    'ExcessStructureLoss',
+    'MSSSIMLoss',
+    'SSIMLoss',
+    'mean_ssim',
+    'ssim_map',
+]

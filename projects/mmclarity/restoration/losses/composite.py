@@ -1,4 +1,5 @@
 """Several losses as one."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -31,8 +32,10 @@ class CompositeLoss(nn.Module):
     def __init__(self, losses: Mapping[str, dict]) -> None:
         super().__init__()
         if not losses:
-            raise ValueError('losses is empty: name at least one, e.g. '
-                             "losses=dict(ssim=dict(type='SSIMLoss', data_range=1.0))")
+            raise ValueError(
+                'losses is empty: name at least one, e.g. '
+                "losses=dict(ssim=dict(type='SSIMLoss', data_range=1.0))"
+            )
         for name, cfg in losses.items():
             if not isinstance(cfg, Mapping) or 'type' not in cfg:
                 raise TypeError(f'losses[{name!r}] must be dict(type=..., ...), got {cfg!r}')
@@ -73,8 +76,9 @@ class EdgeLoss(nn.Module):
         ValueError: If the reduction is unknown, or shapes differ or are too small.
     """
 
-    def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0,
-                 shortfall: float = 0.0) -> None:
+    def __init__(
+        self, reduction: str = 'mean', loss_weight: float = 1.0, shortfall: float = 0.0
+    ) -> None:
         super().__init__()
         if reduction not in ('mean', 'sum'):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
@@ -85,8 +89,10 @@ class EdgeLoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of two batches (N, C, H, W) of at least 3 x 3 pixels."""
         if pred.shape != target.shape or pred.dim() != 4 or min(pred.shape[2:]) < 3:
-            raise ValueError('pred and target must have one shape (N, C, H >= 3, W >= 3), got '
-                             f'{tuple(pred.shape)} and {tuple(target.shape)}')
+            raise ValueError(
+                'pred and target must have one shape (N, C, H >= 3, W >= 3), got '
+                f'{tuple(pred.shape)} and {tuple(target.shape)}'
+            )
         if pred.dtype in (torch.half, torch.bfloat16):
             pred, target = pred.float(), target.float()
         # The stencil is linear: differences of the difference image.
@@ -105,5 +111,9 @@ def _gradient(image: Tensor) -> Tensor:
     """(2, N, C, H - 2, W - 2): across and down, by separable Sobel stencils."""
     smooth_rows = (image[..., :-2, :] + 2 * image[..., 1:-1, :] + image[..., 2:, :]) / 8
     smooth_columns = (image[..., :-2] + 2 * image[..., 1:-1] + image[..., 2:]) / 8
-    return torch.stack([smooth_rows[..., 2:] - smooth_rows[..., :-2],
-                        smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :]])
+    return torch.stack(
+        [
+            smooth_rows[..., 2:] - smooth_rows[..., :-2],
+            smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :],
+        ]
+    )

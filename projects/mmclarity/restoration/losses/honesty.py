@@ -1,4 +1,5 @@
 """A price on structure that the reference does not have."""
+
 from __future__ import annotations
 
 import math
@@ -39,12 +40,18 @@ class ExcessStructureLoss(nn.Module):
         ValueError: If a radius is not positive, or the margin negative.
     """
 
-    def __init__(self, radii: Sequence[float] = (2.0, 4.0, 8.0), margin: float = 0.0,
-                 loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        radii: Sequence[float] = (2.0, 4.0, 8.0),
+        margin: float = 0.0,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if not radii or min(radii) <= 0 or margin < 0:
-            raise ValueError('radii must be positive and margin at least 0, got '
-                             f'radii={tuple(radii)} and margin={margin}')
+            raise ValueError(
+                'radii must be positive and margin at least 0, got '
+                f'radii={tuple(radii)} and margin={margin}'
+            )
         self.radii, self.margin, self.loss_weight = tuple(radii), margin, loss_weight
         for index, radius in enumerate(self.radii):
             sigma = radius / math.sqrt(2)
@@ -59,8 +66,10 @@ class ExcessStructureLoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of two batches (N, C, H, W), a scalar."""
         if pred.shape != target.shape or pred.dim() != 4:
-            raise ValueError('pred and target must have one shape (N, C, H, W), got '
-                             f'{tuple(pred.shape)} and {tuple(target.shape)}')
+            raise ValueError(
+                'pred and target must have one shape (N, C, H, W), got '
+                f'{tuple(pred.shape)} and {tuple(target.shape)}'
+            )
         with torch.autocast(device_type=pred.device.type, enabled=False):
             pred, target = pred.float(), target.float()
             loss = pred.new_zeros(())

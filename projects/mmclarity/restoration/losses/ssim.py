@@ -1,4 +1,5 @@
 """Structural similarity, differentiable, in one pass over the image."""
+
 from __future__ import annotations
 
 import math
@@ -27,23 +28,31 @@ def check_images(x: Tensor, y: Tensor, data_range: float, size: int, sigma: floa
     for name, image in (('pred', x), ('target', y)):
         if not isinstance(image, Tensor) or not image.is_floating_point():
             kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
-            raise TypeError(f'{name} must be a floating-point tensor, got {kind}; convert it with '
-                            '.float() and give data_range in its units')
+            raise TypeError(
+                f'{name} must be a floating-point tensor, got {kind}; convert it with '
+                '.float() and give data_range in its units'
+            )
     if x.shape != y.shape or x.dim() != 4:
-        raise ValueError('pred and target must have one shape (N, C, H, W), got '
-                         f'{tuple(x.shape)} and {tuple(y.shape)}')
+        raise ValueError(
+            'pred and target must have one shape (N, C, H, W), got '
+            f'{tuple(x.shape)} and {tuple(y.shape)}'
+        )
     if size < 1 or size % 2 == 0:
         raise ValueError(f'window_size must be odd and positive, got {size}')
     if not 0 < sigma < math.inf:
         raise ValueError(f'sigma must be positive, got {sigma}')
     if not 0 < data_range < math.inf:
-        raise ValueError(f'data_range must be positive (1 for images in [0, 1], 255 for 8-bit '
-                         f'values), got {data_range}')
+        raise ValueError(
+            f'data_range must be positive (1 for images in [0, 1], 255 for 8-bit '
+            f'values), got {data_range}'
+        )
     if x.numel() == 0:
         raise ValueError(f'there is nothing to compare: the images have shape {tuple(x.shape)}')
     if min(x.shape[2:]) < size:
-        raise ValueError(f'images of {x.size(2)} x {x.size(3)} pixels are smaller than the window '
-                         f'({size} x {size}); use larger images or a smaller window_size')
+        raise ValueError(
+            f'images of {x.size(2)} x {x.size(3)} pixels are smaller than the window '
+            f'({size} x {size}); use larger images or a smaller window_size'
+        )
 
 
 class _StripTerms:
@@ -57,8 +66,9 @@ class _StripTerms:
     from images less ``shift``: c does not change, but keeps the digits that a large mean costs.
     """
 
-    def __init__(self, moments: Tensor, shift: Tensor, c1: float, c2: float,
-                 contrast_only: bool) -> None:
+    def __init__(
+        self, moments: Tensor, shift: Tensor, c1: float, c2: float, contrast_only: bool
+    ) -> None:
         *self.means, s, p = moments
         a, b = self.means
         self.inverse = (s - a.square()).addcmul_(b, b, value=-1).add_(c2).reciprocal_()
@@ -104,8 +114,9 @@ def _compiled(x: Tensor) -> bool:
     return x.device.type == 'cpu'
 
 
-def _means(x: Tensor, y: Tensor, wants: Sequence[bool],
-           *options: object) -> tuple[Tensor, list[Tensor | None]]:
+def _means(
+    x: Tensor, y: Tensor, wants: Sequence[bool], *options: object
+) -> tuple[Tensor, list[Tensor | None]]:
     """:func:`means_on_cpu` on any device."""
     planes, height, width = x.shape
     margin = options[0] - 1
@@ -131,8 +142,16 @@ class _MeanSSIM(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, size: int, sigma: float, c1: float, c2: float,
-                contrast_only: bool) -> Tensor:
+    def forward(
+        ctx,
+        x: Tensor,
+        y: Tensor,
+        size: int,
+        sigma: float,
+        c1: float,
+        c2: float,
+        contrast_only: bool,
+    ) -> Tensor:
         means = means_on_cpu if _compiled(x) else _means
         value, grads = means(x, y, ctx.needs_input_grad[:2], size, sigma, c1, c2, contrast_only)
         ctx.save_for_backward(*grads)
@@ -146,8 +165,16 @@ class _MeanSSIM(torch.autograd.Function):
         return (*grads, None, None, None, None, None)
 
 
-def _strip(x: Tensor, y: Tensor, grads: list[Tensor | None], size: int, sigma: float, c1: float,
-           c2: float, contrast_only: bool) -> Tensor:
+def _strip(
+    x: Tensor,
+    y: Tensor,
+    grads: list[Tensor | None],
+    size: int,
+    sigma: float,
+    c1: float,
+    c2: float,
+    contrast_only: bool,
+) -> Tensor:
     """SSIM map of one strip (n, h, w); adds the gradients of its sum to ``grads``."""
     shift = y.mean()
     stack = x.new_empty(4, *x.shape)
@@ -170,8 +197,9 @@ def _strip(x: Tensor, y: Tensor, grads: list[Tensor | None], size: int, sigma: f
     return value
 
 
-def _planes(x: Tensor, y: Tensor, data_range: float, window_size: int, sigma: float,
-            border: str) -> list[Tensor]:
+def _planes(
+    x: Tensor, y: Tensor, data_range: float, window_size: int, sigma: float, border: str
+) -> list[Tensor]:
     """Checked images as contiguous planes (N C, H, W), float32 or float64."""
     check_images(x, y, data_range, window_size, sigma)
     if border not in ('valid', 'reflect'):
@@ -183,9 +211,17 @@ def _planes(x: Tensor, y: Tensor, data_range: float, window_size: int, sigma: fl
     return [image.contiguous().flatten(0, 1) for image in images]
 
 
-def mean_ssim(x: Tensor, y: Tensor, data_range: float, window_size: int = 11, sigma: float = 1.5,
-              k1: float = 0.01, k2: float = 0.03, contrast_only: bool = False,
-              border: str = 'valid') -> Tensor:
+def mean_ssim(
+    x: Tensor,
+    y: Tensor,
+    data_range: float,
+    window_size: int = 11,
+    sigma: float = 1.5,
+    k1: float = 0.01,
+    k2: float = 0.03,
+    contrast_only: bool = False,
+    border: str = 'valid',
+) -> Tensor:
     r"""Mean structural similarity of each channel of each image.
 
     Gaussian window, population (co)variances, and the mean over those pixels whose window lies
@@ -211,13 +247,27 @@ def mean_ssim(x: Tensor, y: Tensor, data_range: float, window_size: int = 11, si
     """
     planes = _planes(x, y, data_range, window_size, sigma, border)
     with torch.autocast(x.device.type, enabled=False):
-        means = _MeanSSIM.apply(*planes, window_size, float(sigma), (k1 * data_range)**2,
-                                (k2 * data_range)**2, contrast_only)
+        means = _MeanSSIM.apply(
+            *planes,
+            window_size,
+            float(sigma),
+            (k1 * data_range) ** 2,
+            (k2 * data_range) ** 2,
+            contrast_only,
+        )
     return means.unflatten(0, x.shape[:2])
 
 
-def ssim_map(x: Tensor, y: Tensor, data_range: float, window_size: int = 11, sigma: float = 1.5,
-             k1: float = 0.01, k2: float = 0.03, border: str = 'valid') -> Tensor:
+def ssim_map(
+    x: Tensor,
+    y: Tensor,
+    data_range: float,
+    window_size: int = 11,
+    sigma: float = 1.5,
+    k1: float = 0.01,
+    k2: float = 0.03,
+    border: str = 'valid',
+) -> Tensor:
     """SSIM of each pixel whose window lies inside: (N, C, H - window_size + 1, ...).
 
     With ``border='reflect'``, of each pixel: (N, C, H, W). For pictures and metrics: it has no
@@ -229,7 +279,14 @@ def ssim_map(x: Tensor, y: Tensor, data_range: float, window_size: int = 11, sig
     out = x.new_empty(len(x), x.size(1) - margin, x.size(2) - margin)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         for part, rows in _strips(x, window_size):
-            out[part, rows.start:rows.stop - margin] = _strip(
-                x[part, rows], y[part, rows], [None, None], window_size, float(sigma),
-                (k1 * data_range)**2, (k2 * data_range)**2, False)
+            out[part, rows.start : rows.stop - margin] = _strip(
+                x[part, rows],
+                y[part, rows],
+                [None, None],
+                window_size,
+                float(sigma),
+                (k1 * data_range) ** 2,
+                (k2 * data_range) ** 2,
+                False,
+            )
     return out.unflatten(0, shape)

@@ -1,4 +1,5 @@
 """SSIM and its gradient on a processor, row by row: each map is as high as the window."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -35,11 +36,13 @@ def _filter(out: np.ndarray, source: np.ndarray, starts: np.ndarray, taps: np.nd
         v3, v4 = starts[last - k - 3], starts[last - k - 4]
         t0, t1, t2, t3, t4 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3], taps[k + 4]
         for j in range(width):
-            out[j] += (t0 * (source[u0 + j] + source[v0 + j])
-                       + t1 * (source[u1 + j] + source[v1 + j])
-                       + t2 * (source[u2 + j] + source[v2 + j])
-                       + t3 * (source[u3 + j] + source[v3 + j])
-                       + t4 * (source[u4 + j] + source[v4 + j]))
+            out[j] += (
+                t0 * (source[u0 + j] + source[v0 + j])
+                + t1 * (source[u1 + j] + source[v1 + j])
+                + t2 * (source[u2 + j] + source[v2 + j])
+                + t3 * (source[u3 + j] + source[v3 + j])
+                + t4 * (source[u4 + j] + source[v4 + j])
+            )
         k += 5
     while k < half:
         u0, v0, t0 = starts[k], starts[last - k], taps[k]
@@ -57,8 +60,14 @@ def _fill_maps(maps: np.ndarray, x: np.ndarray, y: np.ndarray, shift: float) -> 
 
 
 @compiled(fastmath=REORDER)
-def _terms(moments: np.ndarray, derivatives: np.ndarray, shift: float, c1: float, c2: float,
-           contrast_only: bool) -> float:
+def _terms(
+    moments: np.ndarray,
+    derivatives: np.ndarray,
+    shift: float,
+    c1: float,
+    c2: float,
+    contrast_only: bool,
+) -> float:
     """Sum of SSIM over one row, and its derivatives; see ``_StripTerms`` of ssim.py.
 
     Args:
@@ -91,16 +100,34 @@ def _terms(moments: np.ndarray, derivatives: np.ndarray, shift: float, c1: float
 
 
 @compiled(fastmath=REORDER)
-def _gradient(out: np.ndarray, by_mean: np.ndarray, by_s: np.ndarray, own: np.ndarray,
-              by_p: np.ndarray, other: np.ndarray, scale: float) -> None:
+def _gradient(
+    out: np.ndarray,
+    by_mean: np.ndarray,
+    by_s: np.ndarray,
+    own: np.ndarray,
+    by_p: np.ndarray,
+    other: np.ndarray,
+    scale: float,
+) -> None:
     for j in range(len(out)):
         out[j] = scale * (by_mean[j] + by_s[j] * own[j] + by_p[j] * other[j])
 
 
 @compiled
-def _strip(x: np.ndarray, y: np.ndarray, grad_x: np.ndarray, grad_y: np.ndarray,
-           first: int, last: int, taps: np.ndarray, shift: float, scale: float, c1: float,
-           c2: float, contrast_only: bool) -> float:
+def _strip(
+    x: np.ndarray,
+    y: np.ndarray,
+    grad_x: np.ndarray,
+    grad_y: np.ndarray,
+    first: int,
+    last: int,
+    taps: np.ndarray,
+    shift: float,
+    scale: float,
+    c1: float,
+    c2: float,
+    contrast_only: bool,
+) -> float:
     """Sum of SSIM over rows ``first`` to ``last`` of a plane (H, W).
 
     Fills those rows of the gradients, ``scale`` times that of the sum over the whole plane.
@@ -110,8 +137,10 @@ def _strip(x: np.ndarray, y: np.ndarray, grad_x: np.ndarray, grad_y: np.ndarray,
     """
     size, (height, width) = len(taps), x.shape
     half, rows, columns = size - 1, height - size + 1, width - size + 1
-    wanted = np.array([len(grad_x) + len(grad_y), len(grad_x) + len(grad_y), len(grad_x),
-                       len(grad_y)]) > 0
+    wanted = (
+        np.array([len(grad_x) + len(grad_y), len(grad_x) + len(grad_y), len(grad_x), len(grad_y)])
+        > 0
+    )
     maps, moments = np.empty((4, width), x.dtype), np.empty((4, columns), x.dtype)
     derivatives, back = np.empty((4, columns), x.dtype), np.empty((4, width), x.dtype)
     padded = np.zeros(width + half, x.dtype)
@@ -126,7 +155,7 @@ def _strip(x: np.ndarray, y: np.ndarray, grad_x: np.ndarray, grad_y: np.ndarray,
             _fill_maps(maps, x[filled], y[filled], shift)
             there = (filled % size) * columns
             for m in range(4):
-                _filter(means[m, there:there + columns], maps[m], along, taps)
+                _filter(means[m, there : there + columns], maps[m], along, taps)
             filled += 1
         if row < rows:
             for k in range(size):
@@ -142,25 +171,31 @@ def _strip(x: np.ndarray, y: np.ndarray, grad_x: np.ndarray, grad_y: np.ndarray,
             if not wanted[m]:
                 continue
             if row < rows:
-                ring[m, here:here + columns] = derivatives[m]
+                ring[m, here : here + columns] = derivatives[m]
             else:
-                ring[m, here:here + columns] = 0
+                ring[m, here : here + columns] = 0
             if row >= first:
                 _filter(padded[half:width], ring[m], down, taps)
                 _filter(back[m], padded, along, taps)
         if wanted[0] and row >= first:
             _fill_maps(maps, x[row], y[row], shift)
             if wanted[2]:
-                _gradient(grad_x[row], back[2], back[1], maps[0], back[0], maps[1],
-                          scale)
+                _gradient(grad_x[row], back[2], back[1], maps[0], back[0], maps[1], scale)
             if wanted[3]:
-                _gradient(grad_y[row], back[3], back[1], maps[1], back[0], maps[0],
-                          scale)
+                _gradient(grad_y[row], back[3], back[1], maps[1], back[0], maps[0], scale)
     return total
 
 
-def means_on_cpu(x: Tensor, y: Tensor, wants: Sequence[bool], size: int, sigma: float, c1: float,
-                 c2: float, contrast_only: bool) -> tuple[Tensor, list[Tensor | None]]:
+def means_on_cpu(
+    x: Tensor,
+    y: Tensor,
+    wants: Sequence[bool],
+    size: int,
+    sigma: float,
+    c1: float,
+    c2: float,
+    contrast_only: bool,
+) -> tuple[Tensor, list[Tensor | None]]:
     """Mean SSIM of each plane, and its gradients.
 
     Args:
@@ -175,8 +210,9 @@ def means_on_cpu(x: Tensor, y: Tensor, wants: Sequence[bool], size: int, sigma: 
     count = (height - size + 1) * (width - size + 1)
     a, b = (image.detach().numpy() for image in (x, y))
     grads = [torch.empty_like(x) if want else None for want in wants]
-    by_a, by_b = (np.empty((planes, 0, width), a.dtype) if grad is None else grad.numpy()
-                  for grad in grads)
+    by_a, by_b = (
+        np.empty((planes, 0, width), a.dtype) if grad is None else grad.numpy() for grad in grads
+    )
     shifts = y.mean((1, 2), dtype=torch.float64).tolist()
     taps, kind = gaussian_window(size, sigma).numpy().astype(a.dtype), a.dtype.type
     threads = torch.get_num_threads()
@@ -185,8 +221,20 @@ def means_on_cpu(x: Tensor, y: Tensor, wants: Sequence[bool], size: int, sigma: 
 
     def run(part: tuple[int, int, int]) -> float:
         plane, first, last = part
-        return _strip(a[plane], b[plane], by_a[plane], by_b[plane], first, last, taps,
-                      kind(shifts[plane]), kind(1 / count), kind(c1), kind(c2), contrast_only)
+        return _strip(
+            a[plane],
+            b[plane],
+            by_a[plane],
+            by_b[plane],
+            first,
+            last,
+            taps,
+            kind(shifts[plane]),
+            kind(1 / count),
+            kind(c1),
+            kind(c2),
+            contrast_only,
+        )
 
     work = [(plane, *rows) for plane in range(planes) for rows in zip(edges[:-1], edges[1:])]
     if min(threads, len(work)) > 1:

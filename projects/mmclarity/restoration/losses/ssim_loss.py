@@ -1,4 +1,5 @@
 """SSIM and MS-SSIM as losses."""
+
 from __future__ import annotations
 
 import math
@@ -19,18 +20,37 @@ MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 class _SimilarityLoss(nn.Module):
     """``loss_weight * (1 - similarity)``, reduced over the images."""
 
-    def __init__(self, data_range: float, window_size: int, sigma: float, k1: float, k2: float,
-                 border: str, reduction: str, loss_weight: float) -> None:
+    def __init__(
+        self,
+        data_range: float,
+        window_size: int,
+        sigma: float,
+        k1: float,
+        k2: float,
+        border: str,
+        reduction: str,
+        loss_weight: float,
+    ) -> None:
         super().__init__()
         if reduction not in REDUCTIONS:
-            raise ValueError(f'reduction must be one of {", ".join(REDUCTIONS)}, got '
-                             f'{reduction!r}')
-        if isinstance(data_range, bool) or not isinstance(data_range, int | float) or \
-                not 0 < data_range < math.inf:
-            raise ValueError('data_range must be the positive range of a pixel (1 for images in '
-                             f'[0, 1], 2 for [-1, 1], 255 for 8-bit values), got {data_range!r}')
-        self.options = dict(data_range=float(data_range), window_size=window_size, sigma=sigma,
-                            k1=k1, k2=k2, border=border)
+            raise ValueError(f'reduction must be one of {", ".join(REDUCTIONS)}, got {reduction!r}')
+        if (
+            isinstance(data_range, bool)
+            or not isinstance(data_range, int | float)
+            or not 0 < data_range < math.inf
+        ):
+            raise ValueError(
+                'data_range must be the positive range of a pixel (1 for images in '
+                f'[0, 1], 2 for [-1, 1], 255 for 8-bit values), got {data_range!r}'
+            )
+        self.options = dict(
+            data_range=float(data_range),
+            window_size=window_size,
+            sigma=sigma,
+            k1=k1,
+            k2=k2,
+            border=border,
+        )
         self.reduction, self.loss_weight = reduction, loss_weight
 
     def similarity(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -67,9 +87,17 @@ class SSIMLoss(_SimilarityLoss):
         ValueError: If data_range or reduction is none.
     """
 
-    def __init__(self, data_range: float, window_size: int = 11, sigma: float = 1.5,
-                 k1: float = 0.01, k2: float = 0.03, border: str = 'valid',
-                 reduction: str = 'mean', loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        data_range: float,
+        window_size: int = 11,
+        sigma: float = 1.5,
+        k1: float = 0.01,
+        k2: float = 0.03,
+        border: str = 'valid',
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(data_range, window_size, sigma, k1, k2, border, reduction, loss_weight)
 
     def similarity(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -95,10 +123,19 @@ class MSSSIMLoss(_SimilarityLoss):
         ValueError: If an option is none, or images are too small for the number of scales.
     """
 
-    def __init__(self, data_range: float, window_size: int = 11, sigma: float = 1.5,
-                 k1: float = 0.01, k2: float = 0.03, border: str = 'valid',
-                 weights: Sequence[float] = MS_WEIGHTS, floor: float = 1e-6,
-                 reduction: str = 'mean', loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        data_range: float,
+        window_size: int = 11,
+        sigma: float = 1.5,
+        k1: float = 0.01,
+        k2: float = 0.03,
+        border: str = 'valid',
+        weights: Sequence[float] = MS_WEIGHTS,
+        floor: float = 1e-6,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(data_range, window_size, sigma, k1, k2, border, reduction, loss_weight)
         if not weights or any(not 0 < w < math.inf for w in weights):
             raise ValueError(f'weights must be positive, one a scale, got {weights}')
@@ -106,15 +143,17 @@ class MSSSIMLoss(_SimilarityLoss):
 
     def similarity(self, pred: Tensor, target: Tensor) -> Tensor:
         scales = len(self.weights)
-        least = (self.options['window_size'] - 1) * 2**(scales - 1) + 1
+        least = (self.options['window_size'] - 1) * 2 ** (scales - 1) + 1
         if pred.dim() == 4 and min(pred.shape[2:]) < least:
-            raise ValueError(f'images of {pred.size(2)} x {pred.size(3)} pixels are too small for '
-                             f'{scales} scales: each side needs {least}; use larger patches, or '
-                             'fewer weights')
+            raise ValueError(
+                f'images of {pred.size(2)} x {pred.size(3)} pixels are too small for '
+                f'{scales} scales: each side needs {least}; use larger patches, or '
+                'fewer weights'
+            )
         result = 1
         for i, weight in enumerate(self.weights):
             factor = mean_ssim(pred, target, contrast_only=i < scales - 1, **self.options)
-            result = result * factor.clamp(min=self.floor)**weight
+            result = result * factor.clamp(min=self.floor) ** weight
             if i < scales - 1:
                 pred, target = halve(pred), halve(target)
         return result

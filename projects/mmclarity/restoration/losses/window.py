@@ -1,4 +1,5 @@
 """Gaussian windows as banded matrices: a separable filter at the speed of matrix products."""
+
 from __future__ import annotations
 
 import math
@@ -35,13 +36,14 @@ def smooth(image: Tensor, taps: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def banded(size: int, sigma: float, outputs: int, dtype: torch.dtype,
-           device: torch.device) -> Tensor:
+def banded(
+    size: int, sigma: float, outputs: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """T of shape (outputs + size - 1, outputs): ``row @ T`` is the valid filter of a row."""
     window = gaussian_window(size, sigma)
     matrix = torch.zeros(outputs + size - 1, outputs, dtype=torch.float64)
     for j in range(outputs):
-        matrix[j:j + size, j] = window
+        matrix[j : j + size, j] = window
     return matrix.to(device, dtype)
 
 

@@ -1,4 +1,5 @@
 """mmagic's models of one channel, and what every one of them can do: restore a batch."""
+
 from __future__ import annotations
 
 import torch
@@ -59,8 +60,10 @@ def generator_of(model: nn.Module) -> nn.Module:
         return model.get_module(model.generators)[model._default_domain]
     if isinstance(model, BaseEditModel):
         return model.generator
-    raise TypeError(f'{type(model).__name__} is no restorer: a BaseEditModel with a generator or '
-                    'a Pix2Pix is wanted')
+    raise TypeError(
+        f'{type(model).__name__} is no restorer: a BaseEditModel with a generator or '
+        'a Pix2Pix is wanted'
+    )
 
 
 def network_stride(model: nn.Module) -> int:

@@ -1,4 +1,5 @@
 """Steeper edges for a restored image, and less of what is too faint to be believed."""
+
 from __future__ import annotations
 
 import math
@@ -51,8 +52,10 @@ class Sharpening:
             if not 0 <= value < math.inf:
                 raise ValueError(f'{name} of sharpen must be at least 0 and finite, got {value}')
         if self.damping > 1 or not self.faint:
-            raise ValueError('damping of sharpen must be at most 1 and faint above 0, got '
-                             f'{self.damping} and {self.faint}')
+            raise ValueError(
+                'damping of sharpen must be at most 1 and faint above 0, got '
+                f'{self.damping} and {self.faint}'
+            )
 
     @property
     def radius(self) -> int:

@@ -1,4 +1,5 @@
 """A U-net for images of any size."""
+
 from __future__ import annotations
 
 import torch
@@ -29,13 +30,26 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 class ConvBlock(nn.Module):
     """Convolutions of 3 x 3, each with an optional norm and a leaky rectifier."""
 
-    def __init__(self, in_channels: int, out_channels: int, num_convs: int,
-                 norm_cfg: dict | None, slope: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_convs: int,
+        norm_cfg: dict | None,
+        slope: float,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for index in range(num_convs):
-            layers.append(nn.Conv2d(in_channels if index == 0 else out_channels, out_channels, 3,
-                                    padding=1, bias=norm_cfg is None))
+            layers.append(
+                nn.Conv2d(
+                    in_channels if index == 0 else out_channels,
+                    out_channels,
+                    3,
+                    padding=1,
+                    bias=norm_cfg is None,
+                )
+            )
             if norm_cfg is not None:
                 layers.append(build_norm_layer(norm_cfg, out_channels)[1])
             layers.append(nn.LeakyReLU(slope, inplace=True))
@@ -53,13 +67,16 @@ class Upsample(nn.Module):
         if mode == 'deconv':
             self.layers: nn.Module = nn.ConvTranspose2d(channels, out_channels, 2, stride=2)
         elif mode == 'pixelshuffle':
-            self.layers = nn.Sequential(nn.Conv2d(channels, 4 * out_channels, 1),
-                                        nn.PixelShuffle(2))
+            self.layers = nn.Sequential(
+                nn.Conv2d(channels, 4 * out_channels, 1), nn.PixelShuffle(2)
+            )
         else:
             options = {} if mode == 'nearest' else dict(align_corners=False)
             # The 1 x 1 convolution commutes with the interpolation and is cheaper before it.
-            self.layers = nn.Sequential(nn.Conv2d(channels, out_channels, 1),
-                                        nn.Upsample(scale_factor=2, mode=mode, **options))
+            self.layers = nn.Sequential(
+                nn.Conv2d(channels, out_channels, 1),
+                nn.Upsample(scale_factor=2, mode=mode, **options),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -97,20 +114,33 @@ class SEMUNet(BaseModule):
         ValueError: If an option is unknown or out of range.
     """
 
-    def __init__(self, in_channels: int = 1, out_channels: int = 1, base_channels: int = 32,
-                 depth: int = 4, num_convs: int = 2, max_channels: int = 256,
-                 norm_cfg: dict | None = None, upsampling: str = 'bilinear',
-                 residual: bool = True, slope: float = 0.1, sharpen: float | dict = 0.0,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        base_channels: int = 32,
+        depth: int = 4,
+        num_convs: int = 2,
+        max_channels: int = 256,
+        norm_cfg: dict | None = None,
+        upsampling: str = 'bilinear',
+        residual: bool = True,
+        slope: float = 0.1,
+        sharpen: float | dict = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if upsampling not in UPSAMPLINGS:
-            raise ValueError(f'upsampling must be one of {", ".join(UPSAMPLINGS)}, got '
-                             f'{upsampling!r}')
+            raise ValueError(
+                f'upsampling must be one of {", ".join(UPSAMPLINGS)}, got {upsampling!r}'
+            )
         if min(in_channels, out_channels, base_channels, num_convs, max_channels) < 1 or depth < 0:
             raise ValueError('channels and num_convs must be at least 1 and depth at least 0')
         if residual and in_channels != out_channels:
-            raise ValueError(f'residual=True needs in_channels == out_channels, got {in_channels} '
-                             f'and {out_channels}')
+            raise ValueError(
+                f'residual=True needs in_channels == out_channels, got {in_channels} '
+                f'and {out_channels}'
+            )
         self.in_channels, self.depth, self.residual = in_channels, depth, residual
         self.slope = slope
         options = sharpen if isinstance(sharpen, dict) else dict(amount=sharpen)
@@ -118,11 +148,14 @@ class SEMUNet(BaseModule):
         widths = [min(base_channels * 2**level, max_channels) for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
             ConvBlock(before, width, num_convs, norm_cfg, slope)
-            for before, width in zip([in_channels, *widths], widths))
+            for before, width in zip([in_channels, *widths], widths)
+        )
         self.up = nn.ModuleList(
-            Upsample(widths[level + 1], widths[level], upsampling) for level in range(depth))
+            Upsample(widths[level + 1], widths[level], upsampling) for level in range(depth)
+        )
         self.decoder = nn.ModuleList(
-            ConvBlock(2 * width, width, num_convs, norm_cfg, slope) for width in widths[:-1])
+            ConvBlock(2 * width, width, num_convs, norm_cfg, slope) for width in widths[:-1]
+        )
         self.last = nn.Conv2d(widths[0], out_channels, 1)
 
     def init_weights(self) -> None:
@@ -164,8 +197,10 @@ class SEMUNet(BaseModule):
             ValueError: If the shape is another.
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels or 0 in x.shape[2:]:
-            raise ValueError(f'SEMUNet takes (N, {self.in_channels}, H, W) with H and W of at '
-                             f'least 1, got {tuple(x.shape)}')
+            raise ValueError(
+                f'SEMUNet takes (N, {self.in_channels}, H, W) with H and W of at '
+                f'least 1, got {tuple(x.shape)}'
+            )
         height, width = x.shape[2:]
         padded = features = pad_to_multiple(x, self.stride)
         skips = []
