@@ -17,16 +17,16 @@ help:
 	@echo 'make check      print versions and operators, and how to mend what is wrong'
 
 env:
-	@sh tools/make_env.sh
+	@sh tools/env/make_env.sh
 
 demo: env
-	$(PY) tools/demo.py $(DEMO_ARGS)
+	$(PY) demo/demo_detection.py $(DEMO_ARGS)
 
 demo-rsa: env
-	$(PY) tools/demo_rsa.py $(DEMO_ARGS)
+	$(PY) demo/demo_rsa.py $(DEMO_ARGS)
 
 demo-sem: env
-	$(PY) tools/demo_sem.py $(DEMO_ARGS)
+	$(PY) demo/demo_sem.py $(DEMO_ARGS)
 
 test: env
 	$(PY) -m pytest -q $(PYTEST_ARGS)
@@ -36,6 +36,7 @@ test-slow: env
 
 lint: env
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 check: env
-	$(PY) tools/check_env.py
+	$(PY) tools/env/check_env.py

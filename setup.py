@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 
 # The ranges that are known to work together; requirements.txt pins one tested set exactly.
-# tools/check_env.py reads this list, so it stays a plain literal.
+# tools/env/check_env.py reads this list, so it stays a plain literal.
 INSTALL_REQUIRES = [
     'setuptools<81',  # mmengine and mmcv need pkg_resources
     'numpy>=1.24,<2',  # mmagic uses np.bool8

@@ -1,4 +1,4 @@
-# A small AlexNet on the embedded surfaces (tools/dataset_converters/make_surfaces.py), beside a
+# A small AlexNet on the embedded surfaces (tools/dataset_generators/make_surfaces.py), beside a
 # Gabor-filter model of V1. Minutes on two cores.
 _base_ = ['./_base_/datasets/image_folder.py', './_base_/classification_runtime.py']
 data_root = 'data/surfaces/'

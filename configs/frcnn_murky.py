@@ -1,4 +1,4 @@
-# Plain Faster R-CNN on the embedded scenes (tools/dataset_converters/make_murky.py).
+# Plain Faster R-CNN on the embedded scenes (tools/dataset_generators/make_murky.py).
 _base_ = [
     './_base_/models/frcnn_murky.py',
     './_base_/datasets/bdd100k.py',

@@ -1,5 +1,5 @@
 # Lambda-FRCNN on the embedded scenes, its backbone compared with the model V1 of the embedded
-# surfaces (tools/dataset_converters/make_surfaces.py) after every epoch.
+# surfaces (tools/dataset_generators/make_surfaces.py) after every epoch.
 #
 # Other images and recordings (the variable `surfaces` cannot be set on the command line):
 #   python tools/train.py configs/lambda_frcnn_murky_rsa.py --cfg-options \

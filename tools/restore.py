@@ -19,9 +19,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / 'projects'))
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the current directory."""
@@ -84,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')
-        from mmclarity.engine.errors import UsageError
-        from mmclarity.restoration.inferencer import Restorer
+        from mmclarity.errors import UsageError
+        from mmclarity.restoration.inference.restorer import Restorer
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     try:
         restorer = Restorer(

@@ -19,15 +19,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / 'projects'))
+import numpy as np
+from torch import nn
 
-import numpy as np  # noqa: E402
-from torch import nn  # noqa: E402
-
-from mmclarity.rsa import analysis, networks, neural, plots, report  # noqa: E402
-from mmclarity.rsa.stimuli import StimulusSet  # noqa: E402
-from mmclarity.rsa.twin import random_twin  # noqa: E402
+from mmclarity.rsa import analysis
+from mmclarity.rsa.data import neural
+from mmclarity.rsa.data.stimuli import StimulusSet
+from mmclarity.rsa.models import networks
+from mmclarity.rsa.models.untrained import random_twin
+from mmclarity.rsa.report import figures as plots
+from mmclarity.rsa.report import tables as report
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

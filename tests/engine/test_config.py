@@ -1,11 +1,11 @@
 import pytest
 from mmengine.config import Config, ConfigDict
 
-from mmclarity.engine import cli
+from mmclarity.cli import main as cli
+from mmclarity.cli.show import set_up_show, set_up_tta
 from mmclarity.engine.config import REPO, find_config, load_config, resolve_data_roots
 from mmclarity.engine.distributed import setup_cpu_processes
-from mmclarity.engine.errors import UsageError
-from mmclarity.engine.show import set_up_show, set_up_tta
+from mmclarity.errors import UsageError
 
 CONFIG = """
 data_root = 'data/set/'

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from mmclarity.engine.config import load_config
 from mmclarity.restoration.degradation import SimulateLowCostSEM
-from mmclarity.restoration.phantom import PhantomSettings, make_phantom
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
 REPO = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (REPO / 'configs').glob('*_sem.py')) + sorted(

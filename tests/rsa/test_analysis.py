@@ -12,8 +12,8 @@ from torch import nn
 
 from mmclarity.rsa import analysis
 from mmclarity.rsa.analysis import RSASettings, analyse, network_rdms
-from mmclarity.rsa.neural import NeuralArea
-from mmclarity.rsa.twin import random_twin
+from mmclarity.rsa.data.neural import NeuralArea
+from mmclarity.rsa.models.untrained import random_twin
 
 RSA92 = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'rsa_92' / 'rdms.npz'
 needs_rsa92 = pytest.mark.skipif(not RSA92.is_file(), reason=f'{RSA92} is not at hand')

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / 'tools/check_env.py'
+SCRIPT = ROOT / 'tools/env/check_env.py'
 
 
 def load_script():
@@ -251,8 +251,8 @@ def clone(tmp_path):
     """A clone whose requirements are a package made here; a stand-in for pip installs it."""
     if shutil.which('make') is None:
         pytest.skip('make is not installed')
-    (tmp_path / 'tools').mkdir()
-    for name in ('Makefile', 'tools/make_env.sh', 'tools/check_env.py'):
+    (tmp_path / 'tools/env').mkdir(parents=True)
+    for name in ('Makefile', 'tools/env/make_env.sh', 'tools/env/check_env.py'):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / 'setup.py').write_text("INSTALL_REQUIRES = ['tiny>=1']\n")
     (tmp_path / 'requirements.txt').write_text('tiny==1.0\n')
@@ -363,7 +363,7 @@ def test_make_env_says_so_when_there_is_no_python(clone):
     for name in ('sh', 'cmp', 'cat', 'dirname', 'rm'):
         (tools / name).symlink_to(shutil.which(name))
     done = subprocess.run(
-        ['/bin/sh', 'tools/make_env.sh'],
+        ['/bin/sh', 'tools/env/make_env.sh'],
         cwd=clone,
         env={'PATH': str(tools)},
         capture_output=True,

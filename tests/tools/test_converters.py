@@ -15,9 +15,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmclarity.detection.datasets import BDD100KDataset
-from mmclarity.detection.datasets.json_files import LabelFileError, write_json
 from mmclarity.detection.datasets.scalabel import CLASSES, load_frames
 from mmclarity.detection.evaluation import BDD100KMetric
+from mmclarity.utils.json_files import LabelFileError, write_json
 from tools.dataset_converters import bdd100k_to_coco, coco_to_scalabel
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mmclarity.rsa import GaborV1, StimulusSet, load_neural
-from mmclarity.rsa.surfaces import PARTS, SURFACES, photograph
-from tools.dataset_converters import make_surfaces as tool
+from mmclarity.synthetic.surfaces import PARTS, SURFACES, photograph
+from tools.dataset_generators import make_surfaces as tool
 
 FEW = ['--train', '2', '--val', '1', '--stimuli', '2']
 

@@ -1,4 +1,4 @@
-"""tools/restore.py and tools/export_onnx.py as their users run them."""
+"""tools/restore.py and tools/deployment/export_onnx.py as their users run them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import torch
 
-from tests.restoration.test_inferencer import UNET, micrograph, save
+from tests.restoration.inference.test_restorer import UNET, micrograph, save
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -123,7 +123,7 @@ def test_nothing_to_restore(main, model, tmp_path, capsys):
 def test_export(tmp_path, model):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    done = run('export_onnx.py', model[1], model[3], 'net.onnx', cwd=tmp_path)
+    done = run('deployment/export_onnx.py', model[1], model[3], 'net.onnx', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'written: net.onnx' in done.stdout
     session = onnxruntime.InferenceSession(str(tmp_path / 'net.onnx'))

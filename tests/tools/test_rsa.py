@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import squareform
 
-from mmclarity.rsa import report
+from mmclarity.rsa.report import tables as report
 from tools import rsa
 
 ROOT = Path(__file__).resolve().parents[2]

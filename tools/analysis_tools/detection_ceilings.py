@@ -11,20 +11,13 @@ data. Where boxes are what is wrong, train longer, on larger images or on more o
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from terminaltables import AsciiTable
 
-from mmclarity.detection.datasets.json_files import LabelFileError
+from mmclarity.detection.datasets.coco import check_detection, read_coco, read_detections
 from mmclarity.detection.evaluation.ceilings import evaluate_ceilings, share_found
 from mmclarity.detection.evaluation.coco_eval import BoxSummary
-from mmclarity.detection.evaluation.coco_files import (
-    check_detection,
-    read_coco,
-    read_detections,
-)
+from mmclarity.utils.json_files import LabelFileError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

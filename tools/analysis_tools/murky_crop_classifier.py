@@ -117,7 +117,7 @@ def read_crops(root: Path, split: str, seed: int = 0) -> Crops:
     if not path.is_file():
         raise SystemExit(
             f'{path} is missing; make the data set with '
-            f'`python tools/dataset_converters/make_murky.py {root}`'
+            f'`python tools/dataset_generators/make_murky.py {root}`'
         )
     rng = np.random.default_rng(seed)
     pixels, classes, degraded, weather, objects, background = [], [], [], [], [], []

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
+
 METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
 
 

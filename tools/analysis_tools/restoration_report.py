@@ -16,8 +16,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
-
 import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope

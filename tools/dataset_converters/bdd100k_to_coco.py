@@ -14,17 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
-
 from mmclarity.detection.datasets.image_files import ImageFileError, probe_images
-from mmclarity.detection.datasets.json_files import LabelFileError, write_json
-from mmclarity.detection.datasets.scalabel import (
-    CLASSES,
-    Frame,
-    ParseReport,
-    fit_box,
-    load_frames,
-)
+from mmclarity.detection.datasets.scalabel import CLASSES, Frame, ParseReport, fit_box, load_frames
+from mmclarity.utils.json_files import LabelFileError, write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

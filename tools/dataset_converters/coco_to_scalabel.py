@@ -13,17 +13,11 @@ Example:
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
-
-from mmclarity.detection.datasets.json_files import LabelFileError, write_json
-from mmclarity.detection.evaluation.coco_files import (
-    check_detection,
-    read_coco,
-    read_detections,
-)
+from mmclarity.detection.datasets.coco import check_detection, read_coco, read_detections
+from mmclarity.utils.json_files import LabelFileError, write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

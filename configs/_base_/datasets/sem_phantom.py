@@ -1,4 +1,4 @@
-# Made by tools/dataset_converters/make_sem_phantom.py.
+# Made by tools/dataset_generators/make_sem_phantom.py.
 _base_ = './sem_folder.py'
 data_root = 'data/sem_phantom/'
 crop_size = 96

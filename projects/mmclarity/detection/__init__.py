@@ -1,6 +1,6 @@
 """Objects in poor visibility: heads, data and metrics, registered in mmdet's registries."""
 
-from .. import compat
+from mmclarity import compat
 
 compat.install()
 

@@ -1,16 +1,16 @@
 """What trains and tests any mmclarity model: registered in mmengine, seen from every scope.
 
 Autocast on the CPU, exact resume, checkpoints that are never half-written, several processes
-without a GPU, and the two command lines (:mod:`mmclarity.engine.cli`).
+without a GPU, and the two command lines (:mod:`mmclarity.cli.main`).
 """
 
-from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
-from .class_lists import ClassListHook
-from .freeze import TrainOnlyHook
+from .hooks.checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from .hooks.class_lists import ClassListHook
+from .hooks.freeze import TrainOnlyHook
+from .hooks.precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
+from .hooks.random_state import RandomStateHook
 from .model_wrapper import AveragedGradients
 from .optim_wrapper import AutocastOptimWrapper
-from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
-from .random_state import RandomStateHook
 
 __all__ = [
     'AtomicCheckpointHook',

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .errors import UsageError
+from mmclarity.errors import UsageError
 
 REPO = Path(__file__).resolve().parents[3]
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

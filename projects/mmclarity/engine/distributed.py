@@ -8,8 +8,8 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from ..cpus import available_cpus
-from .errors import UsageError
+from mmclarity.errors import UsageError
+from mmclarity.utils.cpus import available_cpus
 
 
 def _slurm_environment() -> None:

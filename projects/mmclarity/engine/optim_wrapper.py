@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
-from .precision import has_bfloat16_units
+from .hooks.precision import has_bfloat16_units
 
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 

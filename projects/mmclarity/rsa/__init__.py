@@ -4,16 +4,16 @@ Needs torch, numpy and scipy only; the training hook lives in :mod:`mmclarity.rs
 """
 
 from .analysis import RSAResult, RSASettings, analyse, network_rdms
-from .ceiling import NoiseCeiling, noise_ceiling
-from .compare import compare_rdms
-from .gabor import GaborV1
-from .inference import bootstrap, fdr, permutation_test
-from .neural import NeuralArea, align, load_neural
-from .rdm import RDMAccumulator, compute_rdm
-from .recorder import FeatureRecorder
-from .stimuli import StimulusSet
-from .twin import random_twin
-from .validation import as_condensed, to_square
+from .data.neural import NeuralArea, align, load_neural
+from .data.stimuli import StimulusSet
+from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
+from .inference.significance import bootstrap, fdr, permutation_test
+from .models.gabor import GaborV1
+from .models.recorder import FeatureRecorder
+from .models.untrained import random_twin
+from .rdms.compute import RDMAccumulator, compute_rdm
+from .rdms.rdms import as_condensed, to_square
+from .similarity.compare import compare_rdms
 
 __all__ = [
     'FeatureRecorder',

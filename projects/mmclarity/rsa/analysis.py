@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from .ceiling import NoiseCeiling, noise_ceiling
-from .compare import METHODS, compare_rdms
-from .inference import bootstrap, fdr, permutation_test
-from .neural import NeuralArea
-from .rdm import METRICS, RDMAccumulator
-from .recorder import FeatureRecorder
-from .validation import as_condensed, num_stimuli
+from .data.neural import NeuralArea
+from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
+from .inference.significance import bootstrap, fdr, permutation_test
+from .models.recorder import FeatureRecorder
+from .rdms.compute import METRICS, RDMAccumulator
+from .rdms.rdms import as_condensed, num_stimuli
+from .similarity.compare import METHODS, compare_rdms
 
 if TYPE_CHECKING:
-    from .stimuli import StimulusSet
+    from .data.stimuli import StimulusSet
 
 POOLINGS = ('rank', 'mean')
 RESAMPLED = ('stimuli', 'subjects', 'both')

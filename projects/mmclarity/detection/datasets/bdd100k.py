@@ -11,8 +11,9 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
+from mmclarity.utils.json_files import LabelFileError
+
 from .image_files import probe_images
-from .json_files import LabelFileError
 from .scalabel import (
     CLASSES,
     FRAME_ATTRIBUTES,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from ...engine.errors import UsageError
+from mmclarity.errors import UsageError
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 #: Last bytes of a whole file; after the marker some writers pad a little.

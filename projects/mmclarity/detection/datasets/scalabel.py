@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .json_files import LabelFileError, read_json
+from mmclarity.utils.json_files import LabelFileError, read_json
 
 CLASSES = (
     'pedestrian',

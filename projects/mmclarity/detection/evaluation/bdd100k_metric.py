@@ -10,8 +10,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from ...engine.errors import UsageError
-from ..datasets.json_files import write_json
+from mmclarity.errors import UsageError
+from mmclarity.utils.json_files import write_json
+
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
 

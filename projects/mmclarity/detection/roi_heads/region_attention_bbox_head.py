@@ -6,7 +6,8 @@ from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ...engine.errors import UsageError
+from mmclarity.errors import UsageError
+
 from ..attention import BaseRegionAttention
 from .region_context import RegionContext
 

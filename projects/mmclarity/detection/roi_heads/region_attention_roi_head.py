@@ -13,7 +13,8 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
-from ...engine.errors import UsageError
+from mmclarity.errors import UsageError
+
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_context import RegionContext
 

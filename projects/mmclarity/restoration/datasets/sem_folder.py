@@ -11,8 +11,8 @@ import numpy as np
 from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
-from ..io import SEMImage, list_images, read_sem
-from ..registration import MIN_CONFIDENCE, move, register, valid_region
+from ..io.micrograph import SEMImage, list_images, read_sem
+from ..ops.registration import MIN_CONFIDENCE, move, register, valid_region
 
 SOURCE_KEYS = {'gt', 'img', 'include'}
 

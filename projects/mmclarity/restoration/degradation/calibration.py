@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..io import list_images, read_sem, replacing
-from ..registration import MIN_CONFIDENCE
+from ..io.micrograph import list_images, read_sem, replacing
+from ..ops.registration import MIN_CONFIDENCE
 from .measure import NoiseSample, PairSample, fit_blur, fit_noise, measure_noise, measure_pair
 
 RESAMPLINGS = 200

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from ..registration import move, register, valid_region
+from ..ops.registration import move, register, valid_region
 
 LAGS = 5
 # Second difference down a column: zero for any linear slope, noise variance times one.

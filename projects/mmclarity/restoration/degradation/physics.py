@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.signal import oaconvolve
 
-from ..registration import move
+from ..ops.registration import move
 
 # Samples of the power spectrum from which the taps of a line filter are made.
 SPECTRUM = 512

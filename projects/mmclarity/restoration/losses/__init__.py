@@ -1,7 +1,7 @@
 """Losses that compare structure."""
 
 from .composite import CompositeLoss, EdgeLoss
-from .honesty import ExcessStructureLoss
+from .excess_structure import ExcessStructureLoss
 from .ssim import mean_ssim, ssim_map
 from .ssim_loss import MSSSIMLoss, SSIMLoss
 

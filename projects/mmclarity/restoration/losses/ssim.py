@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..ops.gaussian import BLOCK, filter_strip, spread_strip
 from .ssim_cpu import means_on_cpu
-from .window import BLOCK, filter_strip, spread_strip
 
 # Pixels worked on at a time: the maps of one chunk stay in a CPU's cache, and fill a GPU.
 CHUNK_PIXELS = dict(cpu=1 << 17, cuda=1 << 22)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...jit import compiled
-from .window import gaussian_window
+from mmclarity.utils.jit import compiled
+
+from ..ops.gaussian import gaussian_window
 
 # Least rows for a thread: each begins with a window's height of rows that another one does too.
 ROWS = 128

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..losses.window import gaussian_taps, smooth
+from ..ops.gaussian import gaussian_taps, smooth
 
 # Standard deviations, in pixels, of the Gaussians below whose scale detail is steepened or damped.
 FINE, COARSE = 1.0, 3.0

@@ -1,0 +1,1 @@
+"""The command lines of the tools: parsing, checking, running, and one way to end."""

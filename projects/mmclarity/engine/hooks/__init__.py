@@ -1,0 +1,18 @@
+"""Hooks that any training may use, registered at mmengine's root."""
+
+from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from .class_lists import ClassListHook
+from .freeze import TrainOnlyHook
+from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
+from .random_state import RandomStateHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'ClassListHook',
+    'MixedPrecisionHook',
+    'RandomStateHook',
+    'TrainOnlyHook',
+    'has_bfloat16_units',
+    'keep_float32',
+]

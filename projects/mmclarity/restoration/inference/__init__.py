@@ -1,0 +1,6 @@
+"""From a trained network and files to restored files: tiles, uncertainty, ONNX."""
+
+from .restorer import FolderReport, Restorer, build_restorer
+from .tiling import restore_tiled
+
+__all__ = ['FolderReport', 'Restorer', 'build_restorer', 'restore_tiled']

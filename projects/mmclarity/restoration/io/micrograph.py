@@ -1,0 +1,346 @@
+"""Electron micrographs in files: read the picture out of them, put a restored one back.
+
+A micrograph file holds more than the picture: a data bar, a border, vendor tags with the pixel
+size. :func:`read_sem` finds the picture among them; :func:`write_sem` replaces its grey values and
+leaves every other byte of meaning alone, so that the microscope's own software still reads the
+file. TIFF, PNG and BMP, 8 and 16 bit, and 32 bit floating point (TIFF).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from . import files, layout
+from .files import SEMImageError
+
+SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')
+_FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
+_BAND = 256  # rows
+_SLACK = 1e-3  # restored values this far outside [0, 1] are rounding and are clipped
+
+__all__ = [
+    'SEMImage',
+    'SEMImageError',
+    'check_writable',
+    'from_array',
+    'list_images',
+    'read_sem',
+    'replacing',
+    'write_map',
+    'write_sem',
+]
+
+
+@dataclass
+class SEMImage:
+    """One micrograph.
+
+    Attributes:
+        pixels: (H, W) of the whole file, uint8, uint16 or float32, one channel.
+        data_range: the value that means white: 255, 65535, or as given to :func:`read_sem`.
+        pixel_size: metres per pixel, where the file tells.
+        vendor: 'FEI' (also Thermo Fisher), 'Zeiss' or None.
+        content: rows and columns of the picture itself, without data bar and border.
+        path: the file, None for an image made in memory.
+        cropped_by: 'metadata', 'detection' or 'nothing': what ``content`` rests on.
+    """
+
+    pixels: np.ndarray
+    data_range: float
+    pixel_size: float | None
+    vendor: str | None
+    content: tuple[slice, slice]
+    path: Path | None
+    cropped_by: str = 'nothing'
+
+    @property
+    def image(self) -> np.ndarray:
+        """The picture, a view of ``pixels``: (h, w), values 0 to ``data_range``."""
+        return self.pixels[self.content]
+
+    @property
+    def unit(self) -> np.ndarray:
+        """The picture as (h, w) float32 in [0, 1]."""
+        return self.image.astype(np.float32) / np.float32(self.data_range)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The TIFF, PNG and BMP files of a folder, sorted by name, hidden ones left out.
+
+    Raises:
+        FileNotFoundError: no such folder, or no such file in it.
+        NotADirectoryError: ``folder`` is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f'{folder}: no such folder')
+    if not folder.is_dir():
+        raise NotADirectoryError(f'{folder}: is a file; a folder of images is needed')
+    found = sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and not p.name.startswith('.') and p.suffix.lower() in SUFFIXES
+    )
+    if not found:
+        raise FileNotFoundError(f'{folder}: holds no {", ".join(SUFFIXES)} files')
+    return found
+
+
+def read_sem(
+    path: str | Path,
+    *,
+    data_range: float | None = None,
+    crop: str = 'auto',
+    channel: int | None = None,
+    allow_black: bool = False,
+) -> SEMImage:
+    """Reads one micrograph.
+
+    Args:
+        path: TIFF, PNG or BMP file of one page.
+        data_range: the value that means white. By default 255 for 8 bit and 65535 for 16 bit;
+            give 4095 for 12 bit data in a 16 bit file. Floating point images need it.
+        crop: 'auto' leaves data bar and border out (FEI and Zeiss metadata, else detection, which
+            crops only when sure); 'none' takes the whole file as picture.
+        channel: which channel of a colour image to take; needed only where they differ.
+        allow_black: accept a picture whose pixels are all 0.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SEMImageError: unreadable, truncated, several pages, colour without ``channel``, fewer
+            than 8 bits, float without ``data_range``, values outside 0 to ``data_range``, NaN or
+            Inf, or all black; the message names the file and the remedy.
+    """
+    path = Path(path)
+    if crop not in ('auto', 'none'):
+        raise ValueError(f"crop must be 'auto' or 'none', not {crop!r}")
+    stored = files.load(path)
+    values = stored.values()
+    data_range = _data_range(path, values.dtype, data_range)
+    metadata = stored.metadata
+    if crop == 'auto':
+        content, cropped_by = layout.find_content(values, metadata)
+    else:
+        content, cropped_by = (slice(0, values.shape[0]), slice(0, values.shape[1])), 'nothing'
+    pixels = _one_channel(path, values, content, channel)
+    _check_values(path, pixels[content], data_range, allow_black)
+    return SEMImage(
+        pixels,
+        data_range,
+        layout.pixel_size(metadata, values.shape[:2]),
+        metadata.vendor,
+        content,
+        path,
+        cropped_by,
+    )
+
+
+def from_array(
+    pixels: np.ndarray, data_range: float | None = None, *, pixel_size: float | None = None
+) -> SEMImage:
+    """An image made in memory, held to the rules of :func:`read_sem`.
+
+    Args:
+        pixels: (H, W) uint8, uint16 or float; all of it is picture.
+        data_range: as in :func:`read_sem`.
+        pixel_size: metres.
+
+    Raises:
+        SEMImageError: as :func:`read_sem`; a black image is accepted.
+    """
+    pixels = np.asarray(pixels)
+    if pixels.ndim != 2 or not pixels.size:
+        raise SEMImageError(f'an image is (H, W) with at least one pixel, not {pixels.shape}')
+    if pixels.dtype.kind == 'f':
+        pixels = pixels.astype(np.float32, copy=False)
+    elif pixels.dtype.name not in _FULL_SCALE:
+        raise SEMImageError(f'pixels are uint8, uint16 or float, not {pixels.dtype}')
+    data_range = _data_range('the image', pixels.dtype, data_range)
+    _check_values('the image', pixels, data_range, allow_black=True)
+    whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
+    return SEMImage(pixels, data_range, pixel_size, None, whole, None)
+
+
+def _data_range(path: Path | str, dtype: np.dtype, given: float | None) -> float:
+    if given is None:
+        if dtype.name not in _FULL_SCALE:
+            raise SEMImageError(
+                f'{path}: floating point pixels have no white of their own: '
+                'give data_range, the value that means white'
+            )
+        return _FULL_SCALE[dtype.name]
+    if not (np.isfinite(given) and given > 0):
+        raise SEMImageError(f'{path}: data_range must be a positive number, not {given!r}')
+    if given > _FULL_SCALE.get(dtype.name, np.inf):
+        raise SEMImageError(
+            f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold'
+        )
+    return float(given)
+
+
+def _one_channel(
+    path: Path, values: np.ndarray, content: tuple[slice, slice], channel: int | None
+) -> np.ndarray:
+    """(H, W) of (H, W, C); the channels may differ outside the picture only."""
+    count = values.shape[2]
+    if channel is not None and not 0 <= channel < count:
+        raise SEMImageError(f'{path}: channel={channel}, but the file has {count} channel(s)')
+    if channel is None and count > 1:
+        picture = values[content]
+        differ = (picture[..., 1:] != picture[..., :1]).any(axis=-1)
+        if differ.any():
+            row, column = (int(i[0]) for i in np.nonzero(differ))
+            row, column = row + content[0].start, column + content[1].start
+            raise SEMImageError(
+                f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
+                f'the picture, the first at row {row}, column {column}. Choose one with channel=0 '
+                '(red), 1 (green) or 2 (blue), or save the image in grey without annotations'
+            )
+    return np.ascontiguousarray(values[..., channel or 0])
+
+
+def _check_values(
+    path: Path | str, picture: np.ndarray, data_range: float, allow_black: bool
+) -> None:
+    if picture.dtype.kind == 'f':
+        bad = ~np.isfinite(picture)
+        if bad.any():
+            row, column = (int(i[0]) for i in np.nonzero(bad))
+            raise SEMImageError(
+                f'{path}: {int(bad.sum())} pixels of the picture are NaN or infinite,'
+                f' the first at row {row}, column {column}; replace them first'
+            )
+    low, high = float(picture.min()), float(picture.max())
+    if low < 0 or high > data_range:
+        raise SEMImageError(
+            f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
+            f'{data_range:g}; give the data_range that fits, or rescale the image'
+        )
+    if high == 0 and not allow_black:
+        raise SEMImageError(
+            f'{path}: the picture is black, all of its pixels are 0; was the beam '
+            'on? Remove the file, or read it with allow_black=True'
+        )
+
+
+def write_sem(
+    path: str | Path, restored: np.ndarray, like: SEMImage, overwrite: bool = False
+) -> None:
+    """Writes a copy of ``like``'s file with the picture replaced, or nothing at all.
+
+    Type, size, byte order, compression, resolution, descriptions, vendor tags, data bar, border
+    and transparency are those of the original; a colour file gets the grey values in its three
+    channels. The file appears under its name only when it is complete.
+
+    Args:
+        path: the new file, of the format of ``like.path``; it may be ``like.path`` itself.
+        restored: (h, w) of ``like.image``, real, in [0, 1].
+        like: what :func:`read_sem` returned for the original.
+        overwrite: replace an existing file.
+
+    Raises:
+        FileExistsError: ``path`` exists and ``overwrite`` is not set.
+        FileNotFoundError: the folder of ``path``, or the original, is not there.
+        SEMImageError: wrong size or values, another format, or a way of packing pixels that can not
+            be written without loss (lossy compression).
+    """
+    path = Path(path)
+    grey = _grey_values(restored, like)
+    with replacing(path, overwrite) as part:
+        if like.path is None:
+            if path.suffix.lower() not in ('.tif', '.tiff'):
+                raise SEMImageError(f'{path}: an image made in memory is written as TIFF; use .tif')
+            whole = like.pixels.copy()
+            whole[like.content] = grey
+            tifffile.imwrite(part, whole, **_resolution(like.pixel_size))
+            return
+        stored = files.load(like.path)
+        if (
+            stored.values().shape[:2] != like.pixels.shape
+            or stored.values().dtype != like.pixels.dtype
+        ):
+            raise SEMImageError(f'{like.path}: has changed since it was read; read it again')
+        files.rewrite(stored, grey, like.content, part, path.suffix)
+
+
+def check_writable(path: str | Path, like: SEMImage) -> None:
+    """Finds out before the work what :func:`write_sem` would refuse after it.
+
+    Raises:
+        FileNotFoundError: the folder of ``path`` is not there.
+        SEMImageError: ``path`` has the ending of another format, or the original is packed in a
+            way that can not be written back.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'{path}: no folder {path.parent} to write to')
+    if like.path is not None:
+        files.check_rewritable(like.path, path.suffix)
+
+
+def write_map(
+    path: str | Path, values: np.ndarray, pixel_size: float | None = None, overwrite: bool = False
+) -> None:
+    """Writes (H, W) numbers, for example an uncertainty, as a float32 TIFF, or nothing at all."""
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != 2 or not values.size:
+        raise SEMImageError(f'{path}: a map is (H, W), not {values.shape}')
+    with replacing(Path(path), overwrite) as part:
+        tifffile.imwrite(part, values, compression='zlib', **_resolution(pixel_size))
+
+
+def _grey_values(restored: np.ndarray, like: SEMImage) -> np.ndarray:
+    """``restored`` in the type and scale of ``like``."""
+    restored = np.asarray(restored)
+    name = like.path or 'the image'
+    if restored.shape != like.image.shape:
+        raise SEMImageError(
+            f'{name}: the restored picture is {restored.shape}, the original '
+            f'{like.image.shape} (rows, columns, without data bar and border)'
+        )
+    if restored.dtype.kind != 'f':
+        raise TypeError(f'{name}: restored must be float in [0, 1], not {restored.dtype}')
+    low, high = float(restored.min()), float(restored.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise SEMImageError(
+            f'{name}: the restored picture holds NaN or infinite values; nothing was written'
+        )
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise SEMImageError(
+            f'{name}: the restored picture goes from {low:g} to {high:g}, not within '
+            '[0, 1]; nothing was written'
+        )
+    grey = np.empty(restored.shape, like.pixels.dtype)
+    for top in range(0, len(grey), _BAND):  # no second floating point copy of a large image
+        scaled = restored[top : top + _BAND].astype(np.float64).clip(0, 1) * like.data_range
+        grey[top : top + _BAND] = np.rint(scaled) if grey.dtype.kind != 'f' else scaled
+    return grey
+
+
+def _resolution(pixel_size: float | None) -> dict[str, object]:
+    """Arguments of ``tifffile.imwrite``; TIFF has no unit finer than the centimetre."""
+    if pixel_size is None:
+        return {}
+    return {'resolution': (0.01 / pixel_size,) * 2, 'resolutionunit': 'CENTIMETER'}
+
+
+@contextmanager
+def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A name beside ``path`` to write to; it becomes ``path`` if the block succeeds."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'{path}: no folder {path.parent} to write to')
+    if path.exists() and not overwrite:
+        raise FileExistsError(f'{path}: exists already; choose another name, or ask to overwrite')
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

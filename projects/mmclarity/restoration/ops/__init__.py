@@ -1,0 +1,5 @@
+"""Gaussian windows and sub-pixel registration."""
+
+from .registration import Registration, move, register, valid_region
+
+__all__ = ['Registration', 'move', 'register', 'valid_region']

@@ -1,0 +1,203 @@
+"""The images that networks are shown, each with its id."""
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+
+
+class StimulusSet:
+    """Images in a fixed order, read when they are shown.
+
+    Make it with :meth:`from_folder`.
+
+    Args:
+        ids (Sequence[str]): One a stimulus.
+        paths (Sequence[Path]): Their files.
+        size (int, optional): Shorter side to resize to, then the square centre is cut out. None
+            keeps images as they are; they must all be of one size.
+        mean, std (Sequence[float]): Of red, green and blue in [0, 1]; images are normalised by
+            them. Default to 0 and 1.
+        background (float): Grey level in [0, 1] behind transparent pixels. Defaults to 0.5.
+    """
+
+    def __init__(self, ids: Sequence[str], paths: Sequence[Path], size: int | None = None,
+                 mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0),
+                 background: float = 0.5) -> None:
+        if size is not None and size < 1:
+            raise ValueError(f'size must be positive, got {size}')
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError('mean and std need a value for red, green and blue, std above zero; '
+                             f'got {mean} and {std}')
+        self.ids, self.paths = [str(i) for i in ids], [Path(p) for p in paths]
+        if len(self.ids) != len(self.paths) or len(set(self.ids)) != len(self.ids):
+            raise ValueError(f'each stimulus needs an id of its own and a file; got {len(ids)} ids,'
+                             f' {len(set(self.ids))} of them different, and {len(paths)} files')
+        self.size, self.background = size, background
+        self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
+        self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, manifest: str | Path | None = None,
+                    **kwargs) -> StimulusSet:
+        """All images of a folder in the order of their names, or those of a manifest in its order.
+
+        Args:
+            folder: Folder of images.
+            manifest (optional): CSV with columns ``id`` and ``file``; JSON, an object of files by
+                id or a list of such pairs or of files; or a text file of a file a line, whose stem
+                is the id. Files are relative to the folder.
+            kwargs: See :class:`StimulusSet`.
+
+        Raises:
+            FileNotFoundError: If the folder, the manifest or an image is missing.
+            ValueError: If there is no image, an id comes twice, or the manifest cannot be read.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(f'{folder}: there is no such folder of stimuli')
+        if manifest is None:
+            paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+            pairs = [(p.stem, p) for p in paths]
+            source = folder
+        else:
+            source = Path(manifest)
+            pairs = [(i, folder / name) for i, name in read_manifest(source)]
+        if not pairs:
+            raise ValueError(f'{source} names no image; stimuli are files of type '
+                             f'{", ".join(SUFFIXES)}')
+        seen: dict[str, Path] = {}
+        for stimulus, path in pairs:
+            if stimulus in seen:
+                raise ValueError(f'{source}: the id {stimulus!r} comes twice ({seen[stimulus].name}'
+                                 f' and {path.name}); give each stimulus its own')
+            if not path.is_file():
+                raise FileNotFoundError(f'{path}: the image of stimulus {stimulus!r} (named in '
+                                        f'{source}) is missing')
+            seen[stimulus] = path
+        return cls(list(seen), list(seen.values()), **kwargs)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Tensor:
+        """One normalised image (3, H, W), float32.
+
+        Raises:
+            ValueError: If the file cannot be read as an image.
+        """
+        path = self.paths[index]
+        try:
+            with Image.open(path) as file:
+                # Photographs are shown upright, as their camera says.
+                picture = self._rgb(ImageOps.exif_transpose(file))
+        except (UnidentifiedImageError, OSError, SyntaxError,
+                Image.DecompressionBombError) as error:
+            raise ValueError(f'{path}: stimulus {self.ids[index]!r} cannot be read as an image '
+                             f'({error}); replace the file') from error
+        if self.size is not None:
+            picture = _centre(picture, self.size)
+        pixels = torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)
+        return (pixels - self._mean) / self._std
+
+    def _rgb(self, file: Image.Image) -> Image.Image:
+        if file.mode.startswith('I;16') or file.mode in ('I', 'F'):
+            values = np.asarray(file, np.float32)
+            top = 65535.0 if file.mode != 'F' else 1.0
+            grey = np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
+            return Image.fromarray(grey).convert('RGB')
+        if file.mode in ('RGBA', 'LA', 'PA') or 'transparency' in file.info:
+            front = file.convert('RGBA')
+            level = round(255 * self.background)
+            behind = Image.new('RGBA', front.size, (level, level, level, 255))
+            return Image.alpha_composite(behind, front).convert('RGB')
+        return file.convert('RGB')
+
+    def batches(self, batch_size: int = 32) -> Iterator[tuple[list[str], Tensor]]:
+        """Ids and images (b, 3, H, W) of ``batch_size`` stimuli at a time.
+
+        Raises:
+            ValueError: If images differ in size and ``size`` was not given.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
+        first = None
+        for start in range(0, len(self), batch_size):
+            images = []
+            for i in range(start, min(start + batch_size, len(self))):
+                image = self.image(i)
+                first = first or (i, image.shape)
+                if image.shape != first[1]:
+                    height, width = image.shape[1:]
+                    raise ValueError(
+                        f'{self.paths[i]} is {width} x {height} pixels, {self.paths[first[0]]} '
+                        f'{first[1][2]} x {first[1][1]}; give size= to bring all to one')
+                images.append(image)
+            yield self.ids[start:start + batch_size], torch.stack(images)
+
+
+def _centre(picture: Image.Image, size: int) -> Image.Image:
+    """Shorter side to ``size``, then the square in the middle."""
+    scale = size / min(picture.size)
+    width, height = (max(size, round(side * scale)) for side in picture.size)
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return picture.crop((left, top, left + size, top + size))
+
+
+def read_manifest(path: str | Path) -> list[tuple[str, str]]:
+    """(id, file) of each stimulus; see :meth:`StimulusSet.from_folder`.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it cannot be read, with the line or entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such manifest')
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no text in UTF-8 ({error})') from error
+    if path.suffix.lower() == '.json':
+        return _json_pairs(path, text)
+    if path.suffix.lower() == '.csv':
+        rows = csv.DictReader(text.splitlines())
+        if not {'id', 'file'} <= set(rows.fieldnames or ()):
+            raise ValueError(f'{path}: the first line must name the columns id and file, got '
+                             f'{rows.fieldnames}')
+        pairs = [(row['id'], row['file']) for row in rows]
+        for number, pair in enumerate(pairs, start=2):
+            if not all(pair):
+                raise ValueError(f'{path}, line {number}: id or file is empty')
+        return pairs
+    return [(Path(line.strip()).stem, line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
+    try:
+        # Pairs, not a dict: that would keep the last of several equal ids and say nothing.
+        content = json.loads(text, object_pairs_hook=list)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{path} is no JSON: {error}') from error
+    if not isinstance(content, list):
+        raise ValueError(f'{path} must hold an object of files by id, or a list of files')
+    pairs = []
+    for number, item in enumerate(content):
+        if isinstance(item, str):
+            item = (Path(item).stem, item)
+        if not isinstance(item, list | tuple) or len(item) != 2 or \
+                not all(isinstance(part, str) for part in item):
+            raise ValueError(f'{path}, entry {number}: must be a file or a pair of id and file, '
+                             f'got {item!r}')
+        pairs.append((item[0], item[1]))
+    return pairs

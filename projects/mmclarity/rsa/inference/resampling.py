@@ -1,0 +1,220 @@
+"""Scores and noise ceilings of resampled stimuli and subjects, without writing them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..similarity.kendall import tau_a
+from ..similarity.ranks import dense_ranks, ranks_of_kept, weighted_ranks
+from .noise_ceiling import normalise
+
+# (B, n) how often each stimulus is drawn and (B, S) each subject, to (B, M) scores, means over the
+# subjects, and (B, 2) ceilings.
+Resample = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+
+
+def make_resampler(
+    models: np.ndarray,
+    subjects: np.ndarray,
+    method: str,
+    ceiling: bool,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> Resample:
+    """How scores of models are found in resamplings.
+
+    Args:
+        models (np.ndarray): (M, P), finite.
+        subjects (np.ndarray): (S, P).
+        method (str): Of :func:`compare_rdms`.
+        ceiling (bool): Also the noise ceilings; needs two subjects.
+        rows, columns (np.ndarray): (P,) the two stimuli of each pair, row < column.
+    """
+    if method in ('pearson', 'cosine'):
+        return _Moments(models, subjects, method, ceiling, rows, columns)
+    kind = _Kendall if method == 'kendall' else _Ranks
+    one = kind(models, subjects, method, ceiling, rows, columns)
+
+    def resample(stimuli: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        scores, bounds = zip(*map(one, stimuli, people))
+        return np.stack(scores), (np.stack(bounds) if ceiling else None)
+
+    return resample
+
+
+def _mean_of_drawn(lower: np.ndarray, upper: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """(B, 2), means of (B, S) bounds over the subjects that were drawn."""
+    with np.errstate(invalid='ignore'):
+        return np.stack(
+            [np.where(drawn, bound, 0).sum(1) / drawn.sum(1) for bound in (lower, upper)], 1
+        )
+
+
+class _Moments:
+    """Pearson and cosine: weighted sums over all pairs, of many resamplings at once.
+
+    Stimulus i drawn w_i times gives the pair (i, j) the weight w_i w_j.
+    """
+
+    def __init__(
+        self,
+        models: np.ndarray,
+        subjects: np.ndarray,
+        method: str,
+        ceiling: bool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> None:
+        self.method, self.ceiling, self.rows, self.columns = method, ceiling, rows, columns
+        if method == 'pearson':  # sums of squares then keep their digits; nothing else changes
+            models, subjects = (part - part.mean(1, keepdims=True) for part in (models, subjects))
+        self.models, self.subjects = models, subjects
+        self.stack = np.concatenate([models, subjects])
+        if ceiling:
+            self.upper = np.triu_indices(len(subjects))
+            self.products = (subjects[self.upper[0]] * subjects[self.upper[1]]).T
+
+    def __call__(
+        self, stimuli: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        weights = stimuli[:, self.rows] * stimuli[:, self.columns]
+        with np.errstate(invalid='ignore', divide='ignore'):
+            scores = np.einsum('bms,bs->bm', self._each(weights), people)
+            return (
+                scores / people.sum(1)[:, None],
+                self._ceilings(weights, people) if self.ceiling else None,
+            )
+
+    def _each(self, weights: np.ndarray) -> np.ndarray:
+        """(B, M, S) comparisons, as matrix products."""
+        m, s = self.models, self.subjects
+        cross = (weights @ (m[:, None] * s).reshape(-1, m.shape[1]).T).reshape(
+            len(weights), len(m), len(s)
+        )
+        squares = weights @ np.square(self.stack).T
+        if self.method == 'pearson':
+            total = weights.sum(1)
+            sums = weights @ self.stack.T
+            squares = squares - sums**2 / total[:, None]
+            cross = cross - (
+                sums[:, : len(m), None] * sums[:, None, len(m) :] / total[:, None, None]
+            )
+        scale = 1 / np.sqrt(squares)
+        return cross * scale[:, : len(m), None] * scale[:, None, len(m) :]
+
+    def _ceilings(self, weights: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """(B, 2): pools are sums of subjects scaled to unit length.
+
+        Their products with subjects and with themselves follow from those between subjects, one
+        matrix product for all resamplings. Subjects drawn several times are left out together,
+        and count once.
+        """
+        gram = np.empty((len(weights), len(self.subjects), len(self.subjects)))
+        gram[:, self.upper[0], self.upper[1]] = weights @ self.products
+        gram[:, self.upper[1], self.upper[0]] = gram[:, self.upper[0], self.upper[1]]
+        if self.method == 'pearson':
+            sums = weights @ self.subjects.T
+            gram -= sums[:, :, None] * sums[:, None] / weights.sum(1)[:, None, None]
+        scale = 1 / np.sqrt(np.einsum('bss->bs', gram))
+        gram *= scale[:, :, None] * scale[:, None]
+        each = np.einsum('bst,bt->bs', gram, people)  # pool of all times each subject
+        length = np.einsum('bs,bs->b', each, people)[:, None]
+        upper = each / np.sqrt(length)
+        lower = (each - people) / np.sqrt(length - 2 * people * each + people**2)
+        return _mean_of_drawn(lower, upper, people > 0)
+
+
+class _Drawn:
+    """Which pairs and subjects are left in one resampling."""
+
+    def __init__(
+        self,
+        models: np.ndarray,
+        subjects: np.ndarray,
+        method: str,
+        ceiling: bool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> None:
+        self.split, self.method, self.ceiling = len(models), method, ceiling
+        self.stack = np.concatenate([models, subjects])
+        size = int(columns.max()) + 1
+        self.place = np.full((size, size), -1)
+        self.place[rows, columns] = np.arange(len(rows))
+
+    def __call__(self, stimuli: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(M,) scores and (2,) ceilings of (n,) and (S,) counts."""
+        size = len(self.place)
+        kept, drawn = np.flatnonzero(stimuli[:size]), np.flatnonzero(people)
+        block = self.place[kept[:, None], kept].ravel()
+        known = np.flatnonzero(block >= 0)  # one triangle: rows and columns are in rising order
+        pairs, counts = block.take(known), stimuli.take(kept)
+        weights = (counts[:, None] * counts).ravel().take(known)
+        if len(kept) < 3 or not len(pairs):
+            return np.full(self.split, np.nan), np.full(2, np.nan)
+        rows = np.concatenate([np.arange(self.split), self.split + drawn])
+        with np.errstate(invalid='ignore', divide='ignore'):
+            return self.compare(rows, pairs, weights, people[drawn])
+
+    def compare(
+        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the rows of models and drawn subjects and the pairs (K,) with counts > 0."""
+        raise NotImplementedError
+
+
+def _pools(ranks: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """(S + 1, K) sums of ranks (S, K): without all copies of each subject, and of all."""
+    pooled = people @ ranks
+    return np.concatenate([pooled - people[:, None] * ranks, pooled[None]])
+
+
+class _Ranks(_Drawn):
+    """Spearman and rho-a: ranks of the pairs that are left, each there as often as its weight."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.order, self.dense, _ = dense_ranks(self.stack)
+
+    def compare(
+        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        total = weights.sum()
+        ranks = ranks_of_kept(self.order, self.dense, rows, pairs, weights)
+        models, subjects = np.split(ranks - (total + 1) / 2, [self.split])
+        subject_lengths = self._lengths(subjects, weights, total)
+        weighted = subjects * weights
+        each = models @ weighted.T / subject_lengths
+        scores = each @ people / self._lengths(models, weights, total) / people.sum()
+        if not self.ceiling or len(people) < 2:
+            return scores, np.full(2, np.nan)
+        # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
+        ranks = ranks[self.split :]
+        pools = np.rint(2 * _pools(ranks, people)).astype(np.uint64)  # ranks are multiples of 1/2
+        pools = weighted_ranks(pools, weights) - (total + 1) / 2
+        lengths = self._lengths(pools, weights, total)
+        lower = np.einsum('sk,sk->s', pools[:-1], weighted) / lengths[:-1] / subject_lengths
+        upper = weighted @ pools[-1] / lengths[-1] / subject_lengths
+        return scores, np.array([lower.mean(), upper.mean()])
+
+    def _lengths(self, centred: np.ndarray, weights: np.ndarray, total: float) -> np.ndarray:
+        if self.method == 'rho-a':
+            return np.full(len(centred), np.sqrt((total**3 - total) / 12))
+        return np.sqrt((centred * centred) @ weights)
+
+
+class _Kendall(_Drawn):
+    """Kendall has no weighted form: the resampling is written out."""
+
+    def compare(
+        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        copies = np.repeat(pairs, weights.astype(int))
+        models, subjects = np.split(self.stack[rows].take(copies, axis=1), [self.split])
+        scores = tau_a(models, subjects) @ people / people.sum()
+        if not self.ceiling or len(people) < 2:
+            return scores, np.full(2, np.nan)
+        table = tau_a(_pools(normalise(subjects, self.method, 'rank'), people), subjects)
+        return scores, np.array([np.diag(table).mean(), table[-1].mean()])

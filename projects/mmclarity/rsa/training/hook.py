@@ -1,0 +1,303 @@
+"""Representational similarity while a network trains."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from numpy import allclose
+
+from ..analysis import RSAResult, RSASettings, analyse, network_rdms
+from ..data.neural import NeuralArea, align, load_neural
+from ..data.stimuli import StimulusSet
+from ..models.networks import MODULES, preprocessing
+from ..models.recorder import resolve_layers, unwrapped
+from ..models.untrained import random_twin
+from ..report import figures as plots
+from ..report import tables as report
+
+FIGURES = ('end', 'each', 'none')
+
+
+@HOOKS.register_module()
+class RSAHook(Hook):
+    """Compares layers with brain areas before and during training.
+
+    Training with the hook gives the same losses as without: it runs in evaluation mode, without
+    gradients, and leaves modes, statistics and random states as they were. With several processes
+    the first works and the others wait for its word. A failure before training ends it; one
+    during training (ValueError, RuntimeError or OSError: constant answers, a layer that is not
+    run, a full disk) is logged, and training goes on.
+
+    Written to ``WORK_DIR/rsa``: ``epoch_N.npz`` (or ``iter_N.npz``; all RDMs, ids, settings),
+    ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
+
+    Args:
+        stimuli (str): Folder of images.
+        neural (Mapping): For each area ``file[:key]``, or a dict with ``file`` and further
+            arguments of :func:`load_neural`.
+        layers (Sequence[str]): Names or regular expressions of the model's submodules.
+        manifest (str, optional): Ids and files of the stimuli, see
+            :meth:`StimulusSet.from_folder`.
+        size (int, optional): Side to which stimuli are brought. Defaults to None: as they are.
+        module (str, optional): Part of the model that is shown the images. Defaults to its
+            ``backbone`` or ``generator``, else to ``network``, else to all of it.
+        assume_order (bool): See :func:`align`. Defaults to False.
+        metric, method, pooling, bootstraps, bootstrap_over, permutations, seed: See
+            :class:`RSASettings`.
+        interval (int): Epochs (iterations) between analyses. Defaults to 1.
+        by_epoch (bool): Count epochs, not iterations. Defaults to True.
+        at_start (bool): Also before the first epoch. Defaults to True.
+        baseline (bool): Also an untrained twin of the network, once. Defaults to True.
+        figures (str): 'end' of training, 'each' analysis, or 'none'. Defaults to 'end'.
+        batch_size (int): Stimuli shown at once. Defaults to 32.
+        out_dir (str, optional): Instead of ``WORK_DIR/rsa``.
+
+    Raises:
+        ValueError, TypeError: If an option is out of range.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        stimuli: str,
+        neural: Mapping[str, Any],
+        layers: Sequence[str],
+        manifest: str | None = None,
+        size: int | None = None,
+        module: str | None = None,
+        assume_order: bool = False,
+        metric: str = 'correlation',
+        method: str = 'spearman',
+        pooling: str = 'rank',
+        bootstraps: int = 0,
+        bootstrap_over: str = 'stimuli',
+        permutations: int = 0,
+        seed: int = 0,
+        interval: int = 1,
+        by_epoch: bool = True,
+        at_start: bool = True,
+        baseline: bool = True,
+        figures: str = 'end',
+        batch_size: int = 32,
+        out_dir: str | None = None,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f'interval must be 1 or more, got {interval}')
+        if figures not in FIGURES:
+            raise ValueError(f'figures must be one of {", ".join(FIGURES)}, got {figures!r}')
+        if not isinstance(neural, Mapping) or not neural:
+            raise TypeError(
+                f"neural must name at least one area: dict(IT='recordings.npz:IT'), got {neural!r}"
+            )
+        self.settings = RSASettings(
+            metric=metric,
+            method=method,
+            pooling=pooling,
+            bootstraps=bootstraps,
+            bootstrap_over=bootstrap_over,
+            permutations=permutations,
+            seed=seed,
+        )
+        self.source = dict(folder=stimuli, manifest=manifest, size=size)
+        self.neural, self.layers, self.module = dict(neural), list(layers), module
+        self.assume_order, self.at_start, self.baseline = assume_order, at_start, baseline
+        self.interval, self.by_epoch, self.figures = interval, by_epoch, figures
+        self.batch_size, self.out_dir = batch_size, out_dir
+        self.results: dict[int, RSAResult] = {}
+        self._baseline_rdms = None
+
+    # What happens when.
+
+    def before_train(self, runner: Runner) -> None:
+        """Read everything, and analyse the network as it starts."""
+        self._on_first(lambda: self._set_up(runner))
+        if self.at_start and runner.iter == 0:
+            self._on_first(lambda: self._analyse(runner, 0))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Every ``interval`` epochs."""
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self._on_first(lambda: self._go_on(runner, runner.epoch + 1))
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Every ``interval`` iterations."""
+        if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
+            self._on_first(lambda: self._go_on(runner, runner.iter + 1))
+
+    def after_train(self, runner: Runner) -> None:
+        """Draw the last analysis and the course of training."""
+        if self.figures != 'none':
+            self._on_first(lambda: self._draw(final=True))
+
+    # How.
+
+    def _on_first(self, work: Any) -> None:
+        """Run on the first process; the others wait, and stop if it fails."""
+        error = None
+        if is_main_process():
+            try:
+                work()
+            except Exception as caught:
+                error = caught
+        if get_world_size() > 1:
+            status = [None if error is None else f'{type(error).__name__}: {error}']
+            broadcast_object_list(status)
+            if error is None and status[0] is not None:
+                raise RuntimeError(f'the analysis failed on the first process: {status[0]}')
+        if error is not None:
+            raise error
+
+    def _set_up(self, runner: Runner) -> None:
+        self.folder = Path(self.out_dir or Path(runner.work_dir) / 'rsa')
+        model = unwrapped(runner.model)
+        self._names = resolve_layers(model, self.layers)
+        part = self.module
+        if part is None:
+            part = next((name for name in (*MODULES, 'network') if hasattr(model, name)), '')
+        elif part not in dict(model.named_modules()):
+            children = ', '.join(name for name, _ in model.named_children())
+            raise ValueError(f'RSAHook: the model has no module {part!r}; its parts are {children}')
+        self._part = part
+        mean, std, self._bgr = preprocessing(getattr(model, 'data_preprocessor', None))
+        self.stimuli = StimulusSet.from_folder(mean=mean, std=std, **self.source)
+        self.areas = [self._area(name, spec) for name, spec in self.neural.items()]
+        # A run that goes on keeps the curve of what came before.
+        for path in sorted(self.folder.glob(f'{self._unit}_*.npz')) if runner.iter else []:
+            step = int(path.stem.rpartition('_')[2])
+            if step <= (runner.epoch if self.by_epoch else runner.iter):
+                self._take_over(runner, step, path)
+        if self.baseline:
+            self._baseline_rdms = self._rdms(random_twin(model, self.settings.seed))
+
+    def _take_over(self, runner: Runner, step: int, path: Path) -> None:
+        """Put an earlier analysis on the curve, unless it was made of something else."""
+        result = report.load_npz(path)
+        other = self._differences(result)
+        if other:
+            runner.logger.warning(
+                f'RSA: {path} was made with other {", ".join(other)}; it is '
+                'left out of the curves and of scores.csv'
+            )
+        else:
+            self.results[step] = result
+
+    def _differences(self, result: RSAResult) -> list[str]:
+        """What an analysis does not share with this hook's: scores cannot be compared then."""
+        mine, theirs = self.settings, result.settings
+        same = dict(
+            stimuli=result.ids == self.stimuli.ids,
+            layers=result.layers == self._names,
+            areas=result.areas == [area.name for area in self.areas],
+            metric=theirs.metric == mine.metric,
+            method=theirs.method == mine.method,
+        )
+        if same['stimuli'] and same['areas'] and same['metric']:
+            same['recordings'] = all(
+                result.area_rdms[area.name].shape == area.rdms.shape
+                and allclose(result.area_rdms[area.name], area.rdms, rtol=1e-5, equal_nan=True)
+                for area in self.areas
+            )
+        return [what for what, is_same in same.items() if not is_same]
+
+    @property
+    def _unit(self) -> str:
+        return 'epoch' if self.by_epoch else 'iter'
+
+    def _area(self, name: str, spec: Any) -> NeuralArea:
+        options = dict(spec) if isinstance(spec, Mapping) else dict(file=spec)
+        file = options.pop('file', None)
+        if file is None:
+            raise ValueError(
+                f'RSAHook: area {name!r} names no file; write '
+                f"{name}='recordings.npz:key' or {name}=dict(file=...)"
+            )
+        options.setdefault('metric', self.settings.metric)
+        return align(load_neural(name, file, **options), self.stimuli.ids, self.assume_order)
+
+    def _rdms(self, model: Any) -> dict:
+        part = model.get_submodule(self._part)
+        forward = (lambda images: part(images.flip(1))) if self._bgr else part
+        return network_rdms(
+            model, self.layers, self.stimuli, self.settings.metric, self.batch_size, forward=forward
+        )
+
+    def _go_on(self, runner: Runner, step: int) -> None:
+        try:
+            self._analyse(runner, step)
+        except (ValueError, RuntimeError, OSError) as error:
+            # Constant answers; a layer that is not run, or no memory; a full disk. Days of
+            # training are worth more than one measurement; errors of programming are not caught.
+            runner.logger.warning(f'RSA at {self._unit} {step} left out: {error}')
+
+    def _analyse(self, runner: Runner, step: int) -> None:
+        meta = {'model': type(unwrapped(runner.model)).__name__, self._unit: step}
+        result = analyse(
+            self._rdms(unwrapped(runner.model)),
+            self.areas,
+            self.settings,
+            self._baseline_rdms,
+            ids=self.stimuli.ids,
+            meta=meta,
+        )
+        self.results[step] = result
+        report.save_npz(result, self.folder / f'{self._unit}_{step}.npz')
+        self._save_scores()
+        runner.visualizer.add_scalars(result.scalars(), step=step)
+        best = [
+            f'{area}: {layer} {score:.3f}'
+            for area in result.areas
+            for layer, score in [result.best_layer(area) or ('none', float('nan'))]
+        ]
+        runner.logger.info(f'RSA at {self._unit} {step}, most alike: {", ".join(best)}')
+        if self.figures == 'each':
+            self._draw()
+
+    def _save_scores(self) -> None:
+        text = io.StringIO(newline='')
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(
+            [self._unit, 'area', 'layer', 'score', 'untrained', 'ceiling_lower', 'ceiling_upper']
+        )
+        for step, result in sorted(self.results.items()):
+            for column, area in enumerate(result.areas):
+                ceiling = result.ceilings[area]
+                bounds = [
+                    'N/A' if b is None else f'{b:.6g}' for b in (ceiling.lower, ceiling.upper)
+                ]
+                for row, layer in enumerate(result.layers):
+                    twin = result.baseline_scores
+                    writer.writerow(
+                        [
+                            step,
+                            area,
+                            layer,
+                            f'{result.scores[row, column]:.6g}',
+                            '' if twin is None else f'{twin[row, column]:.6g}',
+                            *bounds,
+                        ]
+                    )
+        report.atomic_write(
+            self.folder / 'scores.csv', lambda file: file.write(text.getvalue().encode())
+        )
+
+    def _draw(self, final: bool = False) -> None:
+        if not self.results:
+            return
+        last = self.results[max(self.results)]
+        plots.heat_map(last, self.folder / 'heat_map.png')
+        plots.layer_curves(last, self.folder / 'layer_curves.png')
+        plots.epoch_curves(self.results, self.folder / f'{self._unit}_curves.png', self._unit)
+        if final:
+            plots.rdm_grid(last, self.folder / 'rdm_grid.png')
+            plots.mds(last, self.folder / 'mds.png')

@@ -1,0 +1,1 @@
+"""Files, checkpoints, models, compiled loops and processors: what all parts share."""

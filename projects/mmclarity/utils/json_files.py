@@ -1,0 +1,72 @@
+"""JSON files of labels and detections: read with errors that tell what to do, written whole."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mmclarity.errors import UsageError
+
+
+class LabelFileError(UsageError):
+    """Labels that cannot be used; the message names file, place and remedy."""
+
+
+def read_json(path: str | Path) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        LabelFileError: If it is empty, not text, cut off or no JSON; the message
+            gives line, column and character.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as err:
+        raise LabelFileError(
+            f'{path}: byte {err.start} is not text, so this is no JSON file; unpack '
+            'it if it is an archive, else download it again'
+        ) from err
+    if not text.strip():
+        raise LabelFileError(f'{path}: the file is empty; download it again')
+    try:
+        return json.loads(text)
+    except RecursionError as err:
+        raise LabelFileError(f'{path}: nested too deeply for labels; download it again') from err
+    except json.JSONDecodeError as err:
+        cut = err.pos >= len(text.rstrip()) or err.msg.startswith('Unterminated string')
+        why = 'the file is cut off' if cut else 'not valid JSON'
+        raise LabelFileError(
+            f'{path}: {why}: {err.msg} at line {err.lineno}, column {err.colno} (character '
+            f'{err.pos} of {len(text)}); download the file again or mend that place'
+        ) from err
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes JSON so that ``path`` holds either the old content or all of the new.
+
+    Args:
+        path: The file to write; its folder is made where missing.
+        content: What ``json`` can write; NaN and infinity are refused.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with part.open('w', encoding='utf-8') as file:
+            # the C encoder of `dumps` is several times faster than `dump`
+            file.write(json.dumps(content, allow_nan=False))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

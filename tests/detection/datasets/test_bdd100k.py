@@ -1,0 +1,428 @@
+"""BDD100KDataset: every layout it reads, and every message it gives."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from PIL import Image
+
+from mmclarity.detection.datasets import BDD100KDataset
+from mmclarity.detection.datasets.image_files import ImageFileError, probe_image
+from mmclarity.detection.datasets.scalabel import CLASSES, Label, ParseReport, fit_box, load_frames
+from mmclarity.utils.json_files import LabelFileError, write_json
+
+SHARED = Path(__file__).resolve().parents[4] / 'shared' / 'data'
+FOG, FRAMES = SHARED / 'road_fog_bdd100k', SHARED / 'bdd100k_frames'
+WIDTH, HEIGHT = 64, 48
+
+
+def make_label(category, box=(1, 2, 10, 20), label_id='7', **attributes):
+    x1, y1, x2, y2 = box
+    return {
+        'id': label_id,
+        'category': category,
+        'attributes': {'occluded': True, 'truncated': False, **attributes},
+        'box2d': {'x1': x1, 'y1': y1, 'x2': x2, 'y2': y2},
+    }
+
+
+def make_frame(name, *labels):
+    attributes = {'weather': 'foggy', 'timeofday': 'dawn/dusk', 'scene': 'city street'}
+    return {'name': name, 'attributes': attributes, 'timestamp': 10000, 'labels': list(labels)}
+
+
+def make_root(root, frames, labels='labels/det_20/det_train.json', size=(WIDTH, HEIGHT)):
+    """Writes images and labels in BDD100K's layout; returns the keyword arguments."""
+    folder = root / 'images/100k/train'
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    for frame in frames:
+        Image.fromarray(noise).save(folder / f'{Path(frame["name"]).stem}.jpg')
+    path = root / labels
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(frames))
+    return {
+        'data_root': str(root),
+        'ann_file': labels,
+        'data_prefix': {'img': 'images/100k/train'},
+    }
+
+
+def infos(dataset):
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """Collects the data set's warnings."""
+    from mmclarity.detection.datasets import bdd100k
+
+    found = []
+
+    def record(text, logger=None, level=logging.INFO):
+        found.append((level, text))
+
+    monkeypatch.setattr(bdd100k, 'print_log', record)
+    return found
+
+
+def test_det20_frame_in_full(tmp_path):
+    args = make_root(tmp_path, [make_frame('a.jpg', make_label('car', (1, 2, 10.5, 20)))])
+    dataset = DATASETS.build({'type': 'BDD100KDataset', **args})
+    assert dataset.metainfo['classes'] == (
+        'pedestrian', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+        'traffic light', 'traffic sign',
+    )  # fmt: skip
+    assert len(dataset.metainfo['palette']) == 10
+    info = dataset.get_data_info(0)
+    assert (info['width'], info['height'], info['img_id']) == (WIDTH, HEIGHT, 1)
+    assert Path(info['img_path']) == tmp_path / 'images/100k/train/a.jpg'
+    assert [info[key] for key in ('weather', 'timeofday', 'scene')] == [
+        'foggy', 'dawn/dusk', 'city street',
+    ]  # fmt: skip
+    assert info['instances'] == [
+        {
+            'bbox': [1.0, 2.0, 11.5, 21.0],  # the last pixel belongs to a Scalabel box
+            'bbox_label': 2,
+            'ignore_flag': 0,
+            'attributes': {'occluded': True, 'truncated': False},
+            'label_id': '7',
+        }
+    ]
+
+
+def test_old_names_and_ignored_categories(tmp_path, warnings):
+    names = ['person', 'bike', 'motor', 'caravan', 'van', 'other person', 'other vehicle',
+             'trailer', 'rider']  # fmt: skip
+    labels = [make_label(name) for name in names]
+    labels.append(make_label('car', crowd=True))
+    labels.append(make_label('bus', ignored=True))
+    instances = BDD100KDataset(**make_root(tmp_path, [make_frame('a.jpg', *labels)])).get_data_info(
+        0
+    )['instances']
+    found = [(CLASSES[item['bbox_label']], item['ignore_flag']) for item in instances]
+    assert found == [
+        ('pedestrian', 0), ('bicycle', 0), ('motorcycle', 0), ('car', 0), ('car', 0),
+        ('pedestrian', 1), ('car', 1), ('truck', 1), ('rider', 0), ('car', 1), ('bus', 1),
+    ]  # fmt: skip
+    assert not warnings
+
+
+def test_everything_skipped_is_counted_in_one_warning(tmp_path, warnings):
+    lane = {'id': 3, 'category': 'lane', 'poly2d': [], 'box2d': None}
+    frames = [
+        make_frame('a.jpg', make_label('car'), lane, {**lane, 'category': 'drivable area'}),
+        make_frame('b.jpg', lane, make_label('car', (9, 9, 3, 3)), {'category': 'bus', 'id': 1}),
+        make_frame('c.jpg', make_label('car', (-9, 5, 200, 20)), make_label('car', (70, 5, 90, 9))),
+    ]
+    dataset = BDD100KDataset(**make_root(tmp_path, frames))
+    assert [len(info['instances']) for info in infos(dataset)] == [1, 0, 1]
+    assert dataset.get_data_info(2)['instances'][0]['bbox'] == [0.0, 5.0, 64.0, 21.0]
+    ((level, text),) = warnings
+    assert level == logging.WARNING
+    for part in (
+        "3 labels of unknown categories skipped ('lane': 2, 'drivable area': 1)",
+        '1 labels without box2d', '1 boxes of no area', '1 boxes wholly outside',
+        '1 boxes reaching more than 1 px', 'det_train.json', 'mend or delete these labels',
+        'label 2 (id 1))', "label id '", 'no area skipped (first: ',
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_box_within_a_pixel_of_the_border_is_clipped_silently():
+    report = ParseReport()
+    label = Label('1', 'car', (-0.5, 0, 64.0, 47.9), False, {})
+    assert fit_box(label, (64, 48), report) == (0.0, 0.0, 64.0, 48.0)
+    one_pixel = Label('1', 'car', (3, 3, 3, 3), False, {})
+    assert fit_box(one_pixel, (64, 48), report) == (3, 3, 4, 4)
+    assert report.summary() is None
+
+
+def test_negatives_are_kept_or_filtered(tmp_path):
+    missing = make_frame('b.jpg')
+    del missing['labels']
+    null = {**make_frame('c.jpg'), 'labels': None, 'attributes': None}
+    frames = [make_frame('a.jpg', make_label('car')), missing, null, make_frame('d.jpg')]
+    args = make_root(tmp_path, frames)
+    assert len(BDD100KDataset(**args)) == 4
+    assert BDD100KDataset(**args).get_data_info(2)['weather'] == 'undefined'
+    kept = BDD100KDataset(**args, filter_cfg={'filter_empty_gt': True})
+    assert [info['img_id'] for info in infos(kept)] == [1]
+    assert len(BDD100KDataset(**args, filter_cfg={'filter_empty_gt': True}, test_mode=True)) == 4
+    with pytest.raises(ValueError, match='leaves none of 4 images'):
+        BDD100KDataset(**args, filter_cfg={'min_size': 49})
+    with pytest.raises(ValueError, match='filter_empty'):
+        BDD100KDataset(**args, filter_cfg={'filter_empty': True})
+
+
+def test_layouts_agree(tmp_path):
+    frames = [make_frame('a.jpg', make_label('car'), make_label('bus', label_id='8')),
+              make_frame('b.jpg')]  # fmt: skip
+    args = make_root(tmp_path, frames)
+    old = [make_frame('a.jpg', make_label('van'), make_label('bus', label_id='8')), frames[1]]
+    for frame in old:
+        frame = dict(frame, name=Path(frame['name']).stem)
+        frame['frames'] = [{'timestamp': 1, 'objects': frame.pop('labels')}]
+        write_json(tmp_path / 'labels/100k/train' / f'{frame["name"]}.json', frame)
+    write_json(tmp_path / 'labels/dataset.json', {'frames': frames, 'config': None})
+    write_json(tmp_path / 'bdd100k_labels_images_train.json', old)
+    expected = infos(BDD100KDataset(**args))
+    for ann_file in (
+        'labels/100k/train',
+        'labels/dataset.json',
+        'bdd100k_labels_images_train.json',
+    ):
+        assert infos(BDD100KDataset(**{**args, 'ann_file': ann_file})) == expected
+
+
+def test_old_layout_without_objects_is_a_negative(tmp_path):
+    for number, inner in enumerate(([], None, [{'timestamp': 1}])):
+        write_json(tmp_path / f'{number}.json', {'name': f'n{number}', 'frames': inner})
+    frames, report = load_frames(tmp_path)
+    assert [frame.name for frame in frames] == ['n0.jpg', 'n1.jpg', 'n2.jpg']
+    assert report.negatives == 3
+
+
+def test_clips_keep_their_images_in_folders(tmp_path):
+    frame = {**make_frame('a.jpg', make_label('car')), 'videoName': 'clip'}
+    args = make_root(tmp_path, [frame])
+    folder = tmp_path / 'images/100k/train'
+    assert Path(BDD100KDataset(**args).get_data_info(0)['img_path']) == folder / 'a.jpg'
+    (folder / 'clip').mkdir()
+    (folder / 'a.jpg').rename(folder / 'clip/a.jpg')
+    assert Path(BDD100KDataset(**args).get_data_info(0)['img_path']) == folder / 'clip/a.jpg'
+
+
+def test_class_subset_takes_its_palette_along(tmp_path, warnings):
+    frames = [make_frame('a.jpg', make_label('car'), make_label('bus'), make_label('trailer'))]
+    args = make_root(tmp_path, frames)
+    dataset = BDD100KDataset(**args, metainfo={'classes': ['bus', 'car']})
+    assert [item['bbox_label'] for item in dataset.get_data_info(0)['instances']] == [1, 0]
+    assert dataset.metainfo['palette'] == [(0, 60, 100), (0, 0, 142)]
+    assert not warnings  # the others were left out because this was asked for
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        (['cars'], "did you mean 'car'"),
+        (['person'], "did you mean 'pedestrian'"),
+        ('car', r"write \('car', \)"),
+        (['car', 'car'], 'twice'),
+        ([], 'empty'),
+    ],
+)
+def test_class_lists_that_do_not_match(tmp_path, classes, message):
+    args = make_root(tmp_path, [make_frame('a.jpg', make_label('car'))])
+    with pytest.raises(ValueError, match=message):
+        BDD100KDataset(**args, metainfo={'classes': classes})
+
+
+def test_metainfo_string_is_no_file_name(tmp_path, monkeypatch):
+    args = make_root(tmp_path, [make_frame('a.jpg', make_label('car'))])
+    (tmp_path / 'bdd100k').mkdir()
+    (tmp_path / 'note').write_text('content')
+    monkeypatch.chdir(tmp_path)
+    dataset = BDD100KDataset(**args, metainfo={'dataset_type': 'bdd100k', 'info': 'note'})
+    assert dataset.metainfo['dataset_type'] == 'bdd100k'
+    assert dataset.metainfo['info'] == 'note'
+
+
+def test_missing_folders_name_what_is_there(tmp_path):
+    args = make_root(tmp_path, [make_frame('a.jpg', make_label('car'))])
+    with pytest.raises(FileNotFoundError, match='nowhere.*--cfg-options data_root='):
+        BDD100KDataset(**{**args, 'data_root': str(tmp_path / 'nowhere')})
+    with pytest.raises(FileNotFoundError, match="found instead: .'labels/det_20/det_train.json'"):
+        BDD100KDataset(**{**args, 'ann_file': 'labels/train.json'})
+    with pytest.raises(FileNotFoundError, match=r"img'.*does not exist.*holds \['images', 'labels"):
+        BDD100KDataset(**{**args, 'data_prefix': {'img': 'img'}})
+    with pytest.raises(FileNotFoundError, match='image folder'):
+        BDD100KDataset(**{**args, 'data_prefix': {'img_path': 'images'}})
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('', 'the file is empty'),
+        ('[{"name": "a.jpg", "labels": [', r'cut off.*line 1, column 31 \(character 30 of 30\)'),
+        ('[{"name": "a.j', r'cut off: Unterminated string.*line 1, column 11'),
+        ('[\n{"name" "a.jpg"}]', r'not valid JSON.*line 2, column 9'),
+        ('[]', 'no frames'),
+        ('[3]', r'frame 0: a frame must be an object'),
+        ('[{"labels": []}]', r"frame 0.*keys \['labels'\]"),
+        ('{"images": [], "annotations": []}', 'COCO JSON'),
+        ('{"a": 1}', r"unknown layout \(an object with keys \['a'\]\)"),
+        ('[{"name": "a.jpg", "labels": {}}]', r'frame 0 \(\'a.jpg\'\): "labels" must be'),
+        ('[{"name": "a.jpg", "labels": [1]}]', r'frame 0 \(\'a.jpg\'\), label 0: a label must be'),
+        ('[{"name": "a.jpg", "size": {"width": 0, "height": 5}}]', 'positive integers'),
+        ('{"name": "a", "frames": [{}, {}]}', "2 frames for one image 'a'"),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_be_used(tmp_path, content, message):
+    path = tmp_path / 'labels.json'
+    path.write_text(content)
+    with pytest.raises(LabelFileError, match=message) as error:
+        load_frames(path)
+    assert str(path) in str(error.value)
+
+
+def test_binary_labels_and_empty_folder(tmp_path):
+    (tmp_path / 'zip.json').write_bytes(b'PK\x03\x04\xff\xfe')
+    with pytest.raises(LabelFileError, match='byte 4 is not text'):
+        load_frames(tmp_path / 'zip.json')
+    (tmp_path / 'none').mkdir()
+    with pytest.raises(LabelFileError, match='holds no'):
+        load_frames(tmp_path / 'none')
+    with pytest.raises(FileNotFoundError, match='absent'):
+        load_frames(tmp_path / 'absent')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), None, '12', True, 10**400])
+def test_coordinate_that_is_no_number(tmp_path, value):
+    frames = [make_frame('a.jpg'), make_frame('b.jpg', make_label('car', (1, 2, value, 9), 'x9'))]
+    with pytest.raises(LabelFileError) as error:
+        BDD100KDataset(**make_root(tmp_path, frames))
+    for part in ('det_train.json', 'frame 1', "'b.jpg'", 'label 0', "id 'x9'", '"x2"', 'delete'):
+        assert part in str(error.value)
+
+
+def test_labels_of_another_task(tmp_path):
+    path = tmp_path / 'drivable.json'
+    write_json(path, [make_frame('a.jpg', make_label('direct'), make_label('alternative'))])
+    with pytest.raises(LabelFileError, match=r"none of 2 labels.*\['alternative', 'direct'\]"):
+        load_frames(path)
+
+
+def test_bad_images_are_all_named_before_training(tmp_path):
+    frames = [make_frame(f'{number:02d}.jpg', make_label('car')) for number in range(14)]
+    args = make_root(tmp_path, frames)
+    folder = tmp_path / 'images/100k/train'
+    (folder / '00.jpg').unlink()
+    (folder / '01.jpg').write_bytes(b'')
+    whole = (folder / '02.jpg').read_bytes()
+    (folder / '02.jpg').write_bytes(whole[: len(whole) // 2])
+    (folder / '03.jpg').write_text('<html>404</html>')
+    with pytest.raises(ImageFileError) as error:
+        BDD100KDataset(**args)
+    text = str(error.value)
+    assert '4 of 14 images' in text
+    for part in (
+        '00.jpg: missing',
+        '01.jpg: empty file',
+        '02.jpg: cut off',
+        '03.jpg: not an image',
+    ):
+        assert part in text
+    for number in range(4, 13):
+        (folder / f'{number:02d}.jpg').unlink()
+    with pytest.raises(ImageFileError, match='and 3 more') as error:
+        BDD100KDataset(**args)
+    assert '09.jpg' in str(error.value) and '10.jpg' not in str(error.value)
+    # without the check and with known sizes no image is looked at
+    assert len(BDD100KDataset(**args, check_images=False, image_size=(WIDTH, HEIGHT))) == 14
+
+
+def test_whole_images_with_padding_and_other_formats_pass(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    for suffix in ('jpg', 'png', 'bmp'):
+        image.save(tmp_path / f'a.{suffix}')
+        assert probe_image(str(tmp_path / f'a.{suffix}')) == ((30, 20), None)
+    padded = tmp_path / 'padded.jpg'
+    padded.write_bytes((tmp_path / 'a.jpg').read_bytes() + bytes(100))
+    assert probe_image(str(padded)) == ((30, 20), None)
+    reserved = tmp_path / 'reserved.jpg'  # a download that stopped in the space it had reserved
+    for suffix, share in (('jpg', 0.9), ('jpg', 0.5), ('png', 0.7)):
+        content = (tmp_path / f'a.{suffix}').read_bytes()
+        begun = content[: int(share * len(content))]
+        reserved.write_bytes(begun + bytes(len(content) - len(begun)))
+        assert probe_image(str(reserved))[0] is None
+    (tmp_path / 'folder.jpg').mkdir()
+    assert probe_image(str(tmp_path / 'folder.jpg')) == (None, 'a folder')
+    cut = tmp_path / 'cut.png'
+    cut.write_bytes((tmp_path / 'a.png').read_bytes()[:-200])
+    assert 'cut off' in probe_image(str(cut))[1]
+
+
+def test_orientation_tag_swaps_the_size_as_loading_does(tmp_path):
+    import mmcv
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = str(tmp_path / 'turned.jpg')
+    Image.new('RGB', (30, 20)).save(path, exif=exif)
+    assert probe_image(path)[0] == mmcv.imread(path).shape[1::-1] == (20, 30)
+
+
+def test_size_that_contradicts_the_image(tmp_path):
+    args = make_root(tmp_path, [make_frame('a.jpg', make_label('car'))])
+    with pytest.raises(LabelFileError, match=r'is 64x48 pixels, but image_size says 1280x720'):
+        BDD100KDataset(**args, image_size=(1280, 720))
+    frame = {**make_frame('a.jpg'), 'size': {'width': 32, 'height': 48}}
+    with pytest.raises(LabelFileError, match=r'the labels say 32x48'):
+        BDD100KDataset(**make_root(tmp_path, [frame]))
+    with pytest.raises(ValueError, match='width, height'):
+        BDD100KDataset(**args, image_size=(0, 720))
+
+
+def test_pipeline_carries_everything_to_the_sample(tmp_path):
+    frames = [make_frame('a.jpg', make_label('car'), make_label('trailer', degraded=True))]
+    keys = ('img_id', 'ori_shape', 'instances', 'weather', 'timeofday', 'scene')
+    pipeline = [
+        {'type': 'mmdet.LoadImageFromFile'},
+        {'type': 'mmdet.LoadAnnotations', 'with_bbox': True},
+        {'type': 'mmdet.Resize', 'scale': (32, 24), 'keep_ratio': True},
+        {'type': 'mmdet.PackDetInputs', 'meta_keys': keys},
+    ]
+    sample = BDD100KDataset(**make_root(tmp_path, frames), pipeline=pipeline)[0]['data_samples']
+    assert sample.gt_instances.labels.tolist() == [2]
+    assert sample.ignored_instances.labels.tolist() == [3]
+    assert sample.gt_instances.bboxes.tensor.tolist() == [[0.5, 1.0, 5.5, 10.5]]
+    assert sample.weather == 'foggy'
+    assert sample.instances[1]['attributes']['degraded'] is True
+    assert sample.instances[0]['bbox'] == [1, 2, 11, 21]  # still of the original image
+
+
+@pytest.mark.skipif(not FOG.is_dir(), reason='needs the fog photos in ../shared/data')
+def test_real_fog_photos(warnings):
+    counts = {}
+    for split, images, boxes in (('train', 161, 895), ('val', 40, 243)):
+        dataset = BDD100KDataset(
+            data_root=str(FOG),
+            ann_file=f'labels/det_20/det_{split}.json',
+            data_prefix={'img': f'images/100k/{split}'},
+        )
+        found = infos(dataset)
+        assert len(found) == images
+        assert sum(len(info['instances']) for info in found) == boxes
+        assert {info['weather'] for info in found} == {'foggy'}
+        for info in found:
+            for item in info['instances']:
+                counts[CLASSES[item['bbox_label']]] = True
+                x1, y1, x2, y2 = item['bbox']
+                assert 0 <= x1 < x2 <= info['width'] and 0 <= y1 < y2 <= info['height']
+    assert set(counts) == {'pedestrian', 'car', 'truck', 'bus', 'motorcycle', 'bicycle'}
+    assert not warnings
+
+
+@pytest.mark.skipif(not FRAMES.is_dir(), reason='needs the BDD100K frames in ../shared/data')
+def test_real_bdd100k_frames(warnings):
+    detect = BDD100KDataset(
+        data_root=str(FRAMES / 'detect'),
+        ann_file='labels/annotation.json',
+        data_prefix={'img': 'images'},
+        image_size=(1280, 720),
+    )
+    (info,) = infos(detect)
+    assert (info['timeofday'], info['scene']) == ('dawn/dusk', 'city street')
+    np.testing.assert_allclose(
+        info['instances'][0]['bbox'], [624.253824, 290.023202, 636.516861, 303.412543]
+    )
+    track = BDD100KDataset(
+        data_root=str(FRAMES / 'track'), ann_file='labels', data_prefix={'img': 'images'}
+    )
+    assert len(track) == 12 and track.get_data_info(0)['weather'] == 'undefined'
+    assert not warnings

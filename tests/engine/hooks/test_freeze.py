@@ -1,0 +1,75 @@
+"""Training of a part of a model leaves the rest, statistics included, as it was."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmclarity.cli import main as cli
+from mmclarity.engine import TrainOnlyHook
+from mmclarity.errors import UsageError
+from tests.engine.toy_parts import ToyModel, write_config
+
+
+def train(tmp_path, monkeypatch, parts, *options):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    start = ToyModel().state_dict()
+    start['norm.running_mean'] += 0.5
+    torch.save(dict(state_dict=start), 'start.pth')
+    config = write_config(
+        tmp_path, f"\ncustom_hooks = [dict(type='TrainOnlyHook', parts={parts!r})]\n"
+    )
+    cli.train(
+        cli.train_parser().parse_args(
+            [
+                config,
+                '--work-dir',
+                'work',
+                '--cfg-options',
+                'load_from=start.pth',
+                'train_cfg.max_epochs=2',
+                'optim_wrapper.optimizer.weight_decay=0.5',
+                *options,
+            ]
+        )
+    )
+    end = torch.load('work/epoch_2.pth', weights_only=True)['state_dict']
+    return {name for name in start if not torch.equal(start[name], end[name])}
+
+
+def test_only_the_named_part_changes(tmp_path, monkeypatch):
+    changed = train(tmp_path, monkeypatch, ['fc_cls'])
+    assert changed == {'fc_cls.weight', 'fc_cls.bias'}
+
+
+def test_a_batch_norm_that_is_trained_goes_on_counting(tmp_path, monkeypatch):
+    changed = train(tmp_path, monkeypatch, ['norm', 'fc_cls.bias'])
+    assert changed == {
+        'norm.weight',
+        'norm.bias',
+        'norm.running_mean',
+        'norm.running_var',
+        'norm.num_batches_tracked',
+        'fc_cls.bias',
+    }
+
+
+def test_an_unknown_part_is_named(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"no \['fc'\]; its parts are .*conv, norm, drop, fc_cls"):
+        train(tmp_path, monkeypatch, ['fc'])
+
+
+@pytest.mark.parametrize('parts', ['fc_cls', []])
+def test_parts_are_a_list(parts):
+    with pytest.raises(ValueError, match='list of names'):
+        TrainOnlyHook(parts)
+
+
+def test_several_processes_need_unused_parameters(monkeypatch):
+    from mmclarity.engine.hooks import freeze
+
+    monkeypatch.setattr(freeze, 'unwrapped', lambda model: model.module)
+    wrapped = SimpleNamespace(find_unused_parameters=False, module=ToyModel())
+    with pytest.raises(UsageError, match='find_unused_parameters=True'):
+        TrainOnlyHook(['fc_cls']).before_train(SimpleNamespace(model=wrapped))

@@ -1,0 +1,217 @@
+import math
+
+import h5py
+import numpy as np
+import pytest
+from scipy.io import savemat
+from scipy.spatial.distance import pdist, squareform
+
+from mmclarity.rsa import NeuralArea, align, load_neural
+from mmclarity.rsa.data.neural import split_spec
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.random((3, 15))
+SQUARES = np.stack([squareform(row) for row in ROWS])
+IDS = ['c', 'a', 'f', 'b', 'e', 'd']
+
+
+@pytest.mark.parametrize('values,expected', [
+    (ROWS[0], ROWS[:1]), (SQUARES[0], ROWS[:1]), (SQUARES, ROWS),
+    (np.stack([SQUARES - 0.1 * (SQUARES > 0), SQUARES + 0.1 * (SQUARES > 0)], 1), ROWS),
+], ids=['condensed', 'square', 'subjects', 'sessions'])
+@pytest.mark.parametrize('suffix', ['npz', 'npy', 'mat', 'h5'])
+def test_rdms_from_every_kind_of_file(tmp_path, suffix, values, expected):
+    path = tmp_path / f'it.{suffix}'
+    if suffix == 'npy':
+        np.save(path, values)
+    elif suffix == 'npz':
+        np.savez(path, rdm=values, ids=IDS)
+    elif suffix == 'mat':
+        savemat(path, dict(rdm=values, ids=np.array(IDS, object)))
+    else:
+        with h5py.File(path, 'w') as file:
+            file['rdm'], file['ids'] = values, IDS
+    area = load_neural('IT', path)
+    np.testing.assert_allclose(area.rdms, expected, atol=1e-12)
+    assert area.ids == (None if suffix == 'npy' else IDS) and area.name == 'IT'
+    if suffix != 'npy':
+        assert area.source == f'{path}:rdm'
+        np.testing.assert_allclose(load_neural('IT', f'{path}:rdm').rdms, expected, atol=1e-12)
+
+
+def test_matlab_7_3_has_its_axes_reversed(tmp_path):
+    path = tmp_path / 'v4.mat'
+    responses = RNG.random((6, 9))
+    with h5py.File(path, 'w', userblock_size=512) as file:
+        file['responses'] = responses.T
+    with open(path, 'r+b') as file:
+        file.write(b'MATLAB 7.3 MAT-file'.ljust(116) + bytes(8) + b'\x00\x02IM')
+    np.testing.assert_allclose(load_neural('V4', path).rdms[0], pdist(responses, 'correlation'))
+
+
+@pytest.mark.parametrize('metric', ['correlation', 'cosine'])
+def test_responses_become_rdms(tmp_path, metric):
+    responses = RNG.random((2, 6, 40))
+    np.save(tmp_path / 'v1.npy', responses)
+    np.save(tmp_path / 'one.npy', responses[0])
+    expected = np.stack([pdist(one, metric) for one in responses])
+    np.testing.assert_allclose(load_neural('V1', tmp_path / 'v1.npy', metric).rdms, expected)
+    np.testing.assert_allclose(load_neural('V1', tmp_path / 'one.npy', metric).rdms, expected[:1])
+
+
+def test_square_responses_are_told_from_rdms(tmp_path):
+    responses = RNG.random((6, 6))
+    np.save(tmp_path / 'x.npy', responses)
+    np.testing.assert_allclose(load_neural('V1', tmp_path / 'x.npy').rdms[0],
+                               pdist(responses, 'correlation'))
+    np.save(tmp_path / 'x.npy', responses + responses.T)
+    with pytest.raises(ValueError, match='x.npy.*diagonal is not zero.*kind="rdm"'):
+        load_neural('V1', tmp_path / 'x.npy')
+    with pytest.raises(ValueError, match='x.npy.*diagonal'):
+        load_neural('V1', tmp_path / 'x.npy', kind='rdm')
+    load_neural('V1', tmp_path / 'x.npy', kind='responses')
+
+
+@pytest.mark.parametrize('metric', ['correlation', 'euclidean'])
+@pytest.mark.parametrize('kind', ['auto', 'rdm'])
+@pytest.mark.parametrize('subjects', [1, 3, 6])
+def test_subjects_may_come_last(tmp_path, metric, kind, subjects):
+    rows = RNG.random((subjects, 15))
+    np.save(tmp_path / 'it.npy', np.stack([squareform(row) for row in rows], -1))
+    area = load_neural('IT', tmp_path / 'it.npy', metric, kind=kind)
+    np.testing.assert_allclose(area.rdms, rows)
+
+
+def test_as_many_subjects_as_stimuli_first(tmp_path):
+    rows = RNG.random((6, 15))
+    np.save(tmp_path / 'it.npy', np.stack([squareform(row) for row in rows]))
+    np.testing.assert_allclose(load_neural('IT', tmp_path / 'it.npy').rdms, rows)
+
+
+def test_a_noisy_rdm_is_not_taken_for_responses(tmp_path):
+    np.save(tmp_path / 'x.npy', SQUARES[0] + 1e-3 * RNG.random((6, 6)))
+    with pytest.raises(ValueError, match='x.npy.*not symmetric and its diagonal is not zero.*Say'):
+        load_neural('V1', tmp_path / 'x.npy', 'euclidean')
+
+
+def test_a_stack_of_condensed_rdms(tmp_path):
+    np.savez(tmp_path / 'x.npz', rdms=ROWS, ids=IDS)
+    with pytest.raises(ValueError, match='6 ids for 3 stimuli; if its rows.*kind="rdm"'):
+        load_neural('V1', tmp_path / 'x.npz')
+    np.testing.assert_array_equal(load_neural('V1', tmp_path / 'x.npz', kind='rdm').rdms, ROWS)
+
+
+def test_ids_in_a_cell_array_of_matlab_7_3(tmp_path):
+    path = tmp_path / 'it.mat'
+    with h5py.File(path, 'w', userblock_size=512) as file:
+        file['rdm'] = SQUARES[0]
+        for name in IDS:
+            file[f'#refs#/{name}'] = np.array([[ord(c)] for c in f'im_{name}'], np.uint16)
+        file['ids'] = np.array([[file[f'#refs#/{name}'].ref for name in IDS]], h5py.ref_dtype)
+    with open(path, 'r+b') as file:
+        file.write(b'MATLAB 7.3 MAT-file'.ljust(116) + bytes(8) + b'\x00\x02IM')
+    assert load_neural('IT', path).ids == [f'im_{name}' for name in IDS]
+
+
+def test_numbers_as_ids(tmp_path):
+    savemat(tmp_path / 'x.mat', dict(rdm=SQUARES[0], ids=np.arange(1.0, 7.0)))
+    assert load_neural('IT', tmp_path / 'x.mat').ids == list('123456')
+
+
+def test_ids_beside_the_array_in_its_group(tmp_path):
+    with h5py.File(tmp_path / 'x.h5', 'w') as file:
+        file['V1/rdm'], file['V1/ids'], file['V4/rdm'] = SQUARES, IDS, SQUARES
+        file['ids'] = sorted(IDS)
+    assert load_neural('V1', f'{tmp_path}/x.h5:V1/rdm').ids == IDS
+    assert load_neural('V4', f'{tmp_path}/x.h5:V4/rdm').ids == sorted(IDS)
+
+
+def test_several_candidates_are_listed(tmp_path):
+    np.savez(tmp_path / 'all.npz', V1=SQUARES, V4=SQUARES[:2], n=6)
+    with pytest.raises(KeyError, match=r'V1 \(3, 6, 6\), V4 \(2, 6, 6\); write .*all.npz:KEY'):
+        load_neural('V1', tmp_path / 'all.npz')
+    with pytest.raises(KeyError, match="no key 'IT'; it holds V1, V4, n"):
+        load_neural('V1', f'{tmp_path}/all.npz:IT')
+    assert len(load_neural('V4', f'{tmp_path}/all.npz:V4').rdms) == 2
+
+
+def test_pickled_objects_are_not_read(tmp_path):
+    np.savez(tmp_path / 'x.npz', rdm=SQUARES, other=np.array([dict()], object))
+    assert len(load_neural('V1', tmp_path / 'x.npz').rdms) == 3
+    np.save(tmp_path / 'x.npy', np.array([dict()], object))
+    with pytest.raises(ValueError, match='x.npy cannot be read'):
+        load_neural('V1', tmp_path / 'x.npy')
+
+
+@pytest.mark.parametrize('values,match', [
+    (np.ones((6, 4)), 'x.npy: the response to stimulus 0 is constant'),
+    (np.where(np.eye(6, 4) > 0, math.nan, 1), 'x.npy.*NaN'),
+    (RNG.random((2, 4)), 'x.npy.*at least 3'),
+    (np.array(['a', 'b', 'c']), 'x.npy holds <U1'),
+    (RNG.random(7), 'x.npy.*neither square nor condensed'),
+])
+def test_what_is_wrong_is_said_with_the_file(tmp_path, values, match):
+    np.save(tmp_path / 'x.npy', values)
+    with pytest.raises(ValueError, match=match):
+        load_neural('V1', tmp_path / 'x.npy')
+
+
+def test_files_at_fault(tmp_path):
+    with pytest.raises(FileNotFoundError, match='gone.npz'):
+        load_neural('V1', tmp_path / 'gone.npz:V1')
+    (tmp_path / 'x.txt').write_text('1')
+    with pytest.raises(ValueError, match='recordings are read from'):
+        load_neural('V1', tmp_path / 'x.txt')
+    for name in ('x.npz', 'x.h5', 'x.mat', 'x.npy'):
+        (tmp_path / name).write_bytes(b'broken')
+        with pytest.raises(ValueError, match=f'{name} cannot be read'):
+            load_neural('V1', tmp_path / name)
+    with pytest.raises(KeyError, match='one array and has no key'):
+        np.save(tmp_path / 'y.npy', ROWS[0])
+        load_neural('V1', f'{tmp_path}/y.npy:V1')
+
+
+def test_a_colon_in_the_name_of_a_file(tmp_path):
+    np.save(tmp_path / 'a:b.npy', ROWS[0])
+    assert split_spec(tmp_path / 'a:b.npy') == (tmp_path / 'a:b.npy', None)
+    assert split_spec('a.npz:rdm/left') == (split_spec('a.npz')[0], 'rdm/left')
+
+
+def area(ids=None):
+    return NeuralArea('IT', ROWS, ids, 'it.npz:rdm')
+
+
+def test_align_reorders_every_subject():
+    got = align(area(IDS), sorted(IDS))
+    order = [IDS.index(i) for i in sorted(IDS)]
+    assert got.ids == sorted(IDS)
+    for row, square in zip(got.rdms, SQUARES):
+        np.testing.assert_array_equal(squareform(row), square[order][:, order])
+
+
+def test_align_takes_a_subset():
+    got = align(area(IDS), ['b', 'c', 'd'])
+    order = [IDS.index(i) for i in 'bcd']
+    np.testing.assert_array_equal(squareform(got.rdms[1]), SQUARES[1][order][:, order])
+
+
+def test_align_refuses_what_it_cannot_match():
+    with pytest.raises(ValueError, match=r'it.npz:rdm.*lacks 2 of 3 stimuli \(x, y\); it has c, f'):
+        align(area(IDS), ['a', 'x', 'y'])
+    for known in (IDS, None):
+        with pytest.raises(ValueError, match="stimulus_ids has 'a' several times"):
+            align(area(known), ['a', 'b', 'a', 'c', 'd', 'e'], assume_order=True)
+    with pytest.raises(ValueError, match='does not say which stimulus is which'):
+        align(area(), IDS)
+    with pytest.raises(ValueError, match='6 stimuli, the images are 5'):
+        align(area(), IDS[:5], assume_order=True)
+    assert align(area(), IDS, assume_order=True).ids == IDS
+
+
+def test_ids_that_do_not_fit(tmp_path):
+    np.savez(tmp_path / 'x.npz', rdm=SQUARES, ids=IDS[:5])
+    with pytest.raises(ValueError, match='5 ids for 6 stimuli'):
+        load_neural('V1', tmp_path / 'x.npz')
+    with pytest.raises(ValueError, match="'a' comes twice"):
+        load_neural('V1', tmp_path / 'x.npz', ids=['a', 'a', 'b', 'c', 'd', 'e'])
+    assert load_neural('V1', tmp_path / 'x.npz', ids=IDS).ids == IDS

@@ -1,0 +1,344 @@
+"""The hook in real, small trainings."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import mmclarity.rsa.training  # noqa: F401  (registers)
+from mmclarity.rsa.report import tables as report
+from mmclarity.rsa.training.hook import RSAHook
+from mmclarity.synthetic.surfaces import make_surfaces
+
+REPO = Path(__file__).resolve().parents[3]
+LAYERS = ['network.features.1', r'network\.classifier\.\d']
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp('surfaces')
+    make_surfaces(root, train=4, val=1, stimuli=1)
+    return root
+
+
+def config(data, work_dir, hooks=(), epochs=2):
+    cfg = Config.fromfile(REPO / 'configs' / 'alexnet_surfaces_rsa.py')
+    cfg.merge_from_dict(
+        dict(
+            work_dir=str(work_dir),
+            log_level='WARNING',
+            train_cfg=dict(max_epochs=epochs),
+            model=dict(network=dict(width=0.1, hidden=16)),
+            train_dataloader=dict(batch_size=8, dataset=dict(data_root=str(data))),
+            val_dataloader=dict(dataset=dict(data_root=str(data))),
+            # Not numpy's random numbers: a runner seeds them, and names would repeat.
+            experiment_name=f'{work_dir.name}_{uuid.uuid4().hex}',
+        )
+    )
+    # mmengine keeps one visualiser a name in a process.
+    cfg.visualizer.name = cfg.experiment_name
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    cfg.custom_hooks = [dict(type='RandomStateHook'), *hooks]
+    return cfg
+
+
+def hook(data, **kwargs):
+    return dict(
+        dict(
+            type='RSAHook',
+            stimuli=str(data / 'stimuli'),
+            manifest=str(data / 'stimuli/manifest.csv'),
+            neural=dict(V1=f'{data}/v1.npz:complex'),
+            layers=LAYERS,
+            figures='none',
+        ),
+        **kwargs,
+    )
+
+
+def losses(work_dir):
+    lines = [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+    return [line['loss'] for line in lines if 'loss' in line], lines
+
+
+def train(cfg, resume=False):
+    cfg.default_hooks.logger.interval = 1
+    cfg.resume = resume
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def test_losses_are_the_same_with_and_without(data, tmp_path):
+    plain = train(config(data, tmp_path / 'plain'))
+    hooked = train(config(data, tmp_path / 'hooked', [hook(data, interval=1)]))
+    expected, _ = losses(tmp_path / 'plain')
+    got, lines = losses(tmp_path / 'hooked')
+    assert got == expected and len(got) == 8
+    for a, b in zip(plain.model.state_dict().values(), hooked.model.state_dict().values()):
+        assert torch.equal(a, b)
+    # Scalars of three analyses went to the visualisation backend.
+    found = [line for line in lines if 'rsa/V1/network.features.1' in line]
+    assert [line['step'] for line in found] == [0, 1, 2]
+
+
+def test_files_hold_what_was_found(data, tmp_path):
+    runner = train(config(data, tmp_path, [hook(data, figures='end', permutations=9)], epochs=1))
+    folder = tmp_path / 'rsa'
+    result = report.load_npz(folder / 'epoch_1.npz')
+    assert result.layers == ['network.features.1'] + [f'network.classifier.{i}' for i in range(7)]
+    assert len(result.ids) == 8 and result.rdms.shape == (8, 28)
+    assert result.baseline_scores.shape == result.p.shape == (8, 1)
+    assert result.meta['epoch'] == 1 and result.ceilings['V1'].lower is None
+    with open(folder / 'scores.csv') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 8 and {row['epoch'] for row in rows} == {'0', '1'}
+    assert float(rows[8]['score']) == pytest.approx(result.scores[0, 0], rel=1e-4)
+    assert rows[0]['ceiling_lower'] == 'N/A'
+    for name in ('heat_map', 'layer_curves', 'epoch_curves', 'rdm_grid', 'mds'):
+        assert (folder / f'{name}.png').stat().st_size > 5000
+    # The twin is untrained: it is the same before and after.
+    before = report.load_npz(folder / 'epoch_0.npz')
+    np.testing.assert_array_equal(before.baseline_scores, result.baseline_scores)
+    assert not np.array_equal(before.scores, result.scores)
+    assert runner.model.training is False or runner.iter == 4
+
+
+def test_shuffled_recordings_are_realigned_and_other_ids_refused(data, tmp_path):
+    with np.load(data / 'v1.npz') as file:
+        responses, ids = file['complex'], file['ids']
+    order = np.random.default_rng(0).permutation(len(ids))
+    np.savez(tmp_path / 'shuffled.npz', v1=responses[order], ids=ids[order])
+    np.savez(tmp_path / 'other.npz', v1=responses, ids=[f'x{i}' for i in ids])
+    np.savez(tmp_path / 'silent.npz', v1=responses)
+    neural = dict(V1=f'{data}/v1.npz:complex', shuffled=f'{tmp_path}/shuffled.npz:v1')
+    train(config(data, tmp_path / 'a', [hook(data, neural=neural)], epochs=1))
+    scores = report.load_npz(tmp_path / 'a' / 'rsa' / 'epoch_1.npz').scores
+    np.testing.assert_allclose(scores[:, 0], scores[:, 1])
+    for name, match in (('other', 'lacks 8 of 8 stimuli'), ('silent', 'which stimulus is which')):
+        bad = hook(data, neural=dict(V1=f'{tmp_path}/{name}.npz:v1'))
+        with pytest.raises(ValueError, match=match):
+            train(config(data, tmp_path / name, [bad]))
+
+
+@pytest.mark.parametrize(
+    'kwargs,error,match',
+    [
+        (dict(layers=['network.features.20']), KeyError, 'nearest names'),
+        (dict(stimuli='nowhere'), FileNotFoundError, 'nowhere'),
+        (dict(neural=dict(V1='gone.npz:V1')), FileNotFoundError, 'gone.npz'),
+        (dict(neural=dict(V1=dict(kind='rdm'))), ValueError, 'names no file'),
+        (dict(module='backbone'), ValueError, "no module 'backbone'; its parts are"),
+    ],
+)
+def test_what_is_wrong_is_said_before_training(data, tmp_path, kwargs, error, match):
+    with pytest.raises(error, match=match):
+        train(config(data, tmp_path, [hook(data, **kwargs)]))
+    assert not losses(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    'kwargs,error',
+    [
+        (dict(interval=0), ValueError),
+        (dict(figures='all'), ValueError),
+        (dict(neural={}), TypeError),
+        (dict(metric='l2'), ValueError),
+        (dict(method='r'), ValueError),
+    ],
+)
+def test_bad_options(data, kwargs, error):
+    options = hook(data, **kwargs)
+    options.pop('type')
+    with pytest.raises(error):
+        RSAHook(**options)
+
+
+@pytest.mark.parametrize('error', [ValueError, RuntimeError, OSError])
+def test_a_failed_measurement_does_not_end_the_training(data, tmp_path, monkeypatch, error):
+    cfg = config(data, tmp_path, [hook(data)])
+    runner = Runner.from_cfg(cfg)
+    warned = []
+    monkeypatch.setattr(runner.logger, 'warning', lambda text, *a, **k: warned.append(str(text)))
+    original = RSAHook._analyse
+
+    def analyse(self, runner, step):
+        if step == 1:
+            raise error("layer 'network.features.1' fails")
+        original(self, runner, step)
+
+    monkeypatch.setattr(RSAHook, '_analyse', analyse)
+    runner.train()
+    assert any('RSA at epoch 1 left out' in text for text in warned)
+    assert (tmp_path / 'rsa' / 'epoch_2.npz').is_file()
+    assert not (tmp_path / 'rsa' / 'epoch_1.npz').exists()
+
+
+def test_by_iteration_and_resumed(data, tmp_path):
+    options = hook(data, by_epoch=False, interval=3, figures='none')
+    train(config(data, tmp_path, [options], epochs=1))
+    assert sorted(p.name for p in (tmp_path / 'rsa').glob('*.npz')) == ['iter_0.npz', 'iter_3.npz']
+    runner = train(config(data, tmp_path, [options], epochs=2), resume=True)
+    hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
+    assert sorted(hooked.results) == [0, 3, 6]
+
+
+@pytest.mark.parametrize(
+    'change,what',
+    [
+        ('stimuli', 'stimuli, areas'),
+        ('layers', 'layers'),
+        ('metric', 'metric'),
+        ('method', 'method'),
+        ('recordings', 'recordings'),
+    ],
+)
+def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, caplog, change, what):
+    """Left out with a warning; the training and its figures go on."""
+    with np.load(data / 'v1.npz') as file:
+        responses, ids = file['complex'], file['ids']
+    other = tmp_path / 'other'
+    make_surfaces(other, train=1, val=1, stimuli=2)
+    np.savez(tmp_path / 'noise.npz', v1=np.random.default_rng(0).random(responses.shape), ids=ids)
+    new = dict(
+        stimuli=dict(
+            stimuli=str(other / 'stimuli'),
+            manifest=str(other / 'stimuli/manifest.csv'),
+            neural=dict(other=f'{other}/v1.npz:complex'),
+        ),
+        layers=dict(layers=LAYERS[:1]),
+        metric=dict(metric='euclidean'),
+        method=dict(method='pearson'),
+        recordings=dict(neural=dict(V1=f'{tmp_path}/noise.npz:v1')),
+    )[change]
+    work_dir = tmp_path / 'run'
+    train(config(data, work_dir, [hook(data)], epochs=1))
+    cfg = config(data, work_dir, [hook(data, figures='end', **new)], epochs=2)
+    cfg.resume = True
+    runner = Runner.from_cfg(cfg)
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
+    assert sorted(hooked.results) == [2]
+    for step in (0, 1):
+        assert f'epoch_{step}.npz was made with other {what};' in caplog.text
+    with open(work_dir / 'rsa' / 'scores.csv') as file:
+        assert {row['epoch'] for row in csv.DictReader(file)} == {'2'}
+    assert (work_dir / 'rsa' / 'epoch_curves.png').is_file()
+
+
+@pytest.mark.slow
+def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
+    """Images reach the backbone as its data preprocessor gives them: the twin's RDM is redone."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    from mmclarity.rsa import StimulusSet, compute_rdm, random_twin
+
+    scenes, config = tmp_path / 'murky', REPO / 'configs' / 'lambda_frcnn_murky_rsa.py'
+    env = dict(os.environ, OMP_NUM_THREADS='1')
+    for command in (
+        ['tools/dataset_generators/make_murky.py', scenes, '--train', '8', '--val', '2'],
+        [
+            'tools/train.py',
+            config,
+            '--work-dir',
+            tmp_path,
+            '--cfg-options',
+            f'data_root={scenes}/',
+            'train_cfg.max_epochs=1',
+            f'custom_hooks.2.stimuli={data}/stimuli',
+            f'custom_hooks.2.manifest={data}/stimuli/manifest.csv',
+            f'custom_hooks.2.neural.V1_simple={data}/v1.npz:simple',
+            f'custom_hooks.2.neural.V1_complex={data}/v1.npz:complex',
+        ],
+    ):
+        done = subprocess.run(
+            [sys.executable, *map(str, command)],
+            cwd=REPO,
+            env=env,
+            text=True,
+            capture_output=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    result = report.load_npz(tmp_path / 'rsa' / 'epoch_1.npz')
+    assert result.layers == ['backbone.relu'] + [f'backbone.layer{i}' for i in (1, 2, 3)]
+    assert result.areas == ['V1_simple', 'V1_complex'] and np.isfinite(result.scores).all()
+    before = report.load_npz(tmp_path / 'rsa' / 'epoch_0.npz')
+    assert (before.scores != result.scores).all()
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(config).model)
+    model = random_twin(model, 0)
+    preprocessor = model.data_preprocessor
+    images = torch.cat(
+        [
+            batch
+            for _, batch in StimulusSet.from_folder(
+                data / 'stimuli',
+                manifest=data / 'stimuli' / 'manifest.csv',
+                mean=(0,) * 3,
+                std=(1 / 255,) * 3,
+            ).batches(8)
+        ]
+    )
+    with torch.no_grad():
+        # Grey images: the order of the channels is only in the mean and the deviation.
+        shown = (images - preprocessor.mean) / preprocessor.std
+        found = model.backbone(shown)[-1]
+    np.testing.assert_allclose(before.baseline_rdms[-1], compute_rdm(found), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_one_analysis(data, tmp_path):
+    """The first works, the second waits; a fault before training ends both."""
+    options = [
+        f'data_root={data}/',
+        f'custom_hooks.1.stimuli={data}/stimuli',
+        f'custom_hooks.1.manifest={data}/stimuli/manifest.csv',
+        f'custom_hooks.1.neural.V1_simple={data}/v1.npz:simple',
+        f'custom_hooks.1.neural.V1_complex={data}/v1.npz:complex',
+        'train_cfg.max_epochs=1',
+        'model.network.width=0.1',
+        'train_dataloader.batch_size=4',
+    ]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        '--master_port=29641',
+        str(REPO / 'tools' / 'train.py'),
+        str(REPO / 'configs' / 'alexnet_surfaces_rsa.py'),
+        '--launcher',
+        'pytorch',
+        '--work-dir',
+        str(tmp_path),
+        '--cfg-options',
+    ]
+    env = dict(os.environ, OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        [*command, *options], env=env, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'rsa' / 'epoch_1.npz').is_file()
+    done = subprocess.run(
+        [*command, *options, 'custom_hooks.1.neural.V1_simple=gone.npz:x'],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode != 0 and 'gone.npz' in done.stderr + done.stdout

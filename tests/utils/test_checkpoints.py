@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch import nn
+
+from mmclarity.errors import UsageError
+from mmclarity.utils.checkpoints import check_fits, check_start, find_latest, load_checkpoint_file
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).write_bytes(b'')
+
+
+def test_latest_is_the_one_that_is_noted(tmp_path):
+    touch(tmp_path, 'epoch_1.pth', 'epoch_9.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    assert find_latest(tmp_path).name == 'epoch_1.pth'
+
+
+def test_latest_by_number_not_by_spelling(tmp_path):
+    assert find_latest(tmp_path) is None
+    touch(tmp_path, 'epoch_9.pth', 'epoch_10.pth', 'best_bbox_epoch_11.pth', '.epoch_12.pth.part')
+    for note in ('', str(tmp_path / 'epoch_13.pth')):  # empty; gone
+        (tmp_path / 'last_checkpoint').write_text(note)
+        assert find_latest(tmp_path).name == 'epoch_10.pth'
+
+
+def test_latest_in_a_directory_that_was_moved(tmp_path):
+    touch(tmp_path, 'epoch_1.pth', 'epoch_2.pth')
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/work/epoch_1.pth')
+    assert find_latest(tmp_path) == tmp_path / 'epoch_1.pth'
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UsageError, match='not found.*nothing.pth'):
+        load_checkpoint_file(str(tmp_path / 'nothing.pth'))
+    whole = tmp_path / 'whole.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1000))), whole)
+    for size in (0, 10, whole.stat().st_size // 2):
+        (tmp_path / 'cut.pth').write_bytes(whole.read_bytes()[:size])
+        with pytest.raises(UsageError, match='cut.pth'):
+            load_checkpoint_file(str(tmp_path / 'cut.pth'))
+    for other in (b'hello world', b'\x80\x04garbage', bytes(range(256)) * 40):
+        (tmp_path / 'other.pth').write_bytes(other)
+        with pytest.raises(UsageError, match='other.pth'):
+            load_checkpoint_file(str(tmp_path / 'other.pth'))
+    torch.save(dict(state_dict=[1]), whole)
+    with pytest.raises(UsageError, match='state_dict is a list'):
+        load_checkpoint_file(str(whole))
+    torch.save([1], whole)
+    with pytest.raises(UsageError, match='list, not a dict'):
+        load_checkpoint_file(str(whole))
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ('run while loading',)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys):
+    torch.save(dict(state_dict=Evil()), tmp_path / 'evil.pth')
+    with pytest.raises(UsageError, match='evil.pth'):
+        load_checkpoint_file(str(tmp_path / 'evil.pth'))
+    assert 'run while loading' not in capsys.readouterr().out
+
+
+def test_fitting_weights():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    state = model.state_dict()
+    check_fits(dict(state_dict=state), model, 'a.pth')
+    check_fits({f'module.{name}': value for name, value in state.items()}, model, 'a.pth')
+    del state['1.num_batches_tracked']
+    check_fits(state, model, 'a.pth')
+
+
+def test_weights_of_another_model_are_named():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
+    state = model.state_dict()
+    del state['0.bias']
+    state['extra'] = torch.zeros(1)
+    state['1.weight'] = torch.zeros(7, 4)
+    with pytest.raises(UsageError) as error:
+        check_fits(dict(state_dict=state), model, 'b.pth')
+    message = str(error.value)
+    assert 'b.pth' in message
+    assert 'missing in the checkpoint: 0.bias' in message
+    assert 'unknown to the model: extra' in message
+    assert '1.weight (checkpoint (7, 4), model (5, 4))' in message
+
+
+def test_a_checkpoint_to_start_from_may_lack_what_is_new():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
+    state = model.state_dict()
+    assert check_start(dict(state_dict=state), model, 'a.pth') is None
+    del state['1.weight']
+    state['1.bias'] = torch.zeros(9)
+    note = check_start(dict(state_dict=state), model, 'a.pth')
+    assert 'load_from=a.pth: 2 weights' in note
+    assert 'missing in the checkpoint: 1.weight' in note and '1.bias (checkpoint (9,)' in note
+
+
+@pytest.mark.parametrize(
+    'state', [{}, {'conv1.weight': torch.zeros(2)}, {'0.weight': torch.zeros(9, 9)}]
+)
+def test_a_checkpoint_of_which_nothing_fits_is_refused(state):
+    with pytest.raises(UsageError, match='a.pth: none of its weights fits'):
+        check_start(dict(state_dict=state), nn.Sequential(nn.Linear(3, 4)), 'a.pth')

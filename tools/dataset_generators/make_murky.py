@@ -1,0 +1,166 @@
+"""Make the embedded data set: road-like scenes in BDD100K's layout, most objects unnameable alone.
+
+    python tools/dataset_generators/make_murky.py data/murky
+
+The same settings give the same files, whatever the number of processes. A run with the settings of
+a finished data set does nothing; one that was broken off is made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+# Raised when the same settings give other images.
+VERSION = 1
+MANIFEST = 'manifest.json'
+# Lies in the folder while the data set is made: what is there then is ours to delete.
+MARKER = '.making_murky'
+SETTINGS = ('version', 'train', 'val', 'seed', 'two_groups')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', type=Path, help='folder to write, e.g. data/murky')
+    parser.add_argument('--train', type=int, default=600, help='training scenes (default 600)')
+    parser.add_argument('--val', type=int, default=150, help='validation scenes (default 150)')
+    parser.add_argument('--seed', type=int, default=0, help='same seed, same files (default 0)')
+    parser.add_argument(
+        '--two-groups',
+        type=float,
+        default=0.5,
+        help='share of scenes with two groups of different classes (default 0.5)',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='processes (default: one for each core)',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='remake the data set if there is one'
+    )
+    args = parser.parse_args(argv)
+    if args.train < 1 or args.val < 1 or args.seed < 0 or not 0 <= args.two_groups <= 1:
+        parser.error(
+            '--train and --val must be at least 1, --seed at least 0, and --two-groups '
+            'between 0 and 1'
+        )
+    if args.jobs < 1:
+        parser.error('--jobs must be at least 1')
+    return args
+
+
+def write_scene(task: tuple[str, int], out: Path, seed: int, two_groups: float) -> dict:
+    """Writes the image of one scene (split, number) and returns its Scalabel frame."""
+    from mmclarity.synthetic.murky import make_scene
+
+    image, frame = make_scene(*task, seed, two_groups)
+    image.save(out / 'images' / '100k' / task[0] / frame['name'], quality=95)
+    return frame
+
+
+def check_target(out: Path, settings: dict, overwrite: bool) -> bool:
+    """Whether the data set is already there, whole and with these settings.
+
+    Raises:
+        SystemExit: If the folder holds anything but a data set of this tool (which is never
+            deleted), or one with other settings and ``overwrite`` is not set.
+    """
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise SystemExit(f'{out} is a file; choose another folder')
+    if (out / MARKER).exists() or not any(out.iterdir()):
+        return False
+    manifest = out / MANIFEST
+    try:
+        found = json.loads(manifest.read_text())
+    except FileNotFoundError:
+        raise SystemExit(
+            f'{out} holds other files and no {MANIFEST}: it was not made by this '
+            'tool; choose another folder'
+        ) from None
+    except ValueError as error:
+        raise SystemExit(
+            f'{manifest} is not JSON ({error}); delete {out}, or choose another folder'
+        ) from None
+    if not isinstance(found, dict) or set(found) != set(SETTINGS):
+        raise SystemExit(f'{manifest} is not a manifest of this tool; choose another folder')
+    if overwrite:
+        return False
+    if found != settings:
+        raise SystemExit(
+            f'{out} was made with other settings ({found}, now {settings}); choose '
+            'another folder, or replace it with --overwrite'
+        )
+    return is_whole(out, settings)
+
+
+def is_whole(out: Path, settings: dict) -> bool:
+    """Whether every image and both label files are there."""
+    return all(
+        (out / 'labels' / 'det_20' / f'det_{split}.json').is_file()
+        and sum(1 for _ in (out / 'images' / '100k' / split).glob('*.jpg')) == settings[split]
+        for split in ('train', 'val')
+    )
+
+
+def write_split(out: Path, split: str, settings: dict, jobs: int) -> None:
+    """Writes images and labels of a split, and says how many."""
+    (out / 'images' / '100k' / split).mkdir(parents=True)
+    work = partial(write_scene, out=out, seed=settings['seed'], two_groups=settings['two_groups'])
+    tasks = [(split, i) for i in range(settings[split])]
+    if jobs > 1:
+        with ProcessPoolExecutor(min(jobs, len(tasks))) as pool:
+            frames = list(pool.map(work, tasks, chunksize=16))
+    else:
+        frames = [work(task) for task in tasks]
+    (out / 'labels' / 'det_20' / f'det_{split}.json').write_text(json.dumps(frames))
+    objects = [label for frame in frames for label in frame['labels']]
+    degraded = sum(label['attributes']['degraded'] for label in objects)
+    print(
+        f'{split}: {len(frames)} scenes, {len(objects)} objects, {degraded} of them degraded',
+        flush=True,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Makes the data set, unless it is there."""
+    args = parse_args(argv)
+    settings = dict(
+        version=VERSION, train=args.train, val=args.val, seed=args.seed, two_groups=args.two_groups
+    )
+    if check_target(args.out, settings, args.overwrite):
+        print(f'{args.out} is already made with these settings')
+        return
+    # Loaded before the processes are forked: they share it instead of loading it again each.
+    from mmclarity.synthetic.murky import handwriting
+
+    handwriting()
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / MARKER).touch()
+    (args.out / MANIFEST).unlink(missing_ok=True)
+    for part in ('images', 'labels'):
+        if (args.out / part).exists():
+            shutil.rmtree(args.out / part)
+    (args.out / 'labels' / 'det_20').mkdir(parents=True)
+    for split in ('train', 'val'):
+        write_split(args.out, split, settings, args.jobs)
+    # Last: only a whole data set has a manifest and no marker.
+    (args.out / MANIFEST).write_text(json.dumps(settings))
+    (args.out / MARKER).unlink()
+    print(f'written to {args.out}')
+
+
+if __name__ == '__main__':
+    main()

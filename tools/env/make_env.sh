@@ -1,0 +1,83 @@
+#!/bin/sh
+# Makes or mends the virtual environment .venv; does nothing when it is in order.
+#
+# The environment is in order when the copy of the requirements that is written into it LAST (the
+# stamp) equals the requirements of today, and no file of an installed package is missing or cut off.
+# Environment variables: PYTHON, the interpreter to build with; PIP_ARGS, more arguments for pip.
+set -eu
+cd "$(dirname "$0")/../.."
+
+VENV=.venv
+STAMP=$VENV/.requirements-installed
+wanted() { cat requirements.txt requirements-dev.txt; }
+
+say() { printf '[env] %s\n' "$*" >&2; }
+
+# Debian splits ensurepip off, and version managers leave shims that do not run: try each one.
+usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' >/dev/null 2>&1; }
+
+find_python() {
+  for candidate in ${PYTHON:-} python3.11 python3.12 python3.10 python3 python; do
+    if usable "$candidate"; then
+      echo "$candidate"
+      return 0
+    fi
+  done
+  say 'error: no usable Python found. Needed: Python 3.10, 3.11 or 3.12 with the venv module.'
+  say 'On Debian and Ubuntu:  sudo apt-get install -y python3 python3-venv'
+  say 'or name one:           make env PYTHON=/path/to/python3.11'
+  return 1
+}
+
+interpreter_works() {
+  "$VENV/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1
+}
+
+stamp_is_current() { wanted | cmp -s - "$STAMP"; }
+
+# The packages that are missing, of a wrong version or damaged, as `name==version`.
+damaged() { "$VENV/bin/python" tools/env/check_env.py --list-damaged; }
+
+create() {
+  python=$(find_python)
+  say "making $VENV with $($python --version) ($python)"
+  rm -rf "$VENV"
+  "$python" -m venv "$VENV"
+}
+
+install() {
+  say 'installing requirements-dev.txt (a few GB with torch; minutes)'
+  # shellcheck disable=SC2086  # several arguments are meant
+  "$VENV/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} -r requirements-dev.txt
+}
+
+mend() {
+  broken=$(damaged) || return 1
+  if [ -n "$broken" ]; then
+    say "installing anew:" $broken
+    # shellcheck disable=SC2086  # one argument per package
+    "$VENV/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} \
+      --ignore-installed --no-deps $broken || return 1
+    broken=$(damaged) && [ -z "$broken" ]
+  fi
+}
+
+if interpreter_works; then
+  if stamp_is_current && [ -z "$(damaged || echo unknown)" ]; then
+    exit 0
+  fi
+  say "$VENV is unfinished, outdated or damaged: mending it"
+  rm -f "$STAMP"
+  if install && mend; then
+    wanted > "$STAMP"
+    say "$VENV is ready"
+    exit 0
+  fi
+  say "$VENV could not be mended: making it anew"
+fi
+
+create
+install
+mend || { say 'error: still not in order; see: .venv/bin/python tools/env/check_env.py'; exit 1; }
+wanted > "$STAMP"
+say "$VENV is ready"
