@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import demo_detection as demo
-import demo_steps
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import demo_steps
 from mmclarity.synthetic import murky_pictures as pictures
 from mmclarity.synthetic.murky import CLASSES, make_scene
 
