@@ -1,0 +1,6 @@
+"""What an analysis starts from: pictures that were shown, and answers that were recorded."""
+
+from .neural import NeuralArea, align, load_neural
+from .stimuli import StimulusSet
+
+__all__ = ['NeuralArea', 'StimulusSet', 'align', 'load_neural']
