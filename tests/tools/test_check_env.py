@@ -215,6 +215,36 @@ def test_what_installed_packages_need_must_be_there(tmp_path, monkeypatch):
     assert check_env.missing_dependencies(installed) == {'gone': ('gone<3,>=1', 'owner')}
 
 
+def test_mmclarity_must_be_installed_from_this_folder(tmp_path):
+    for root in (tmp_path / 'here', tmp_path / 'there'):
+        (root / 'projects/mmclarity').mkdir(parents=True)
+        (root / 'projects/mmclarity/__init__.py').write_text('')
+    code = (
+        'import importlib.util, sys, pathlib\n'
+        f'spec = importlib.util.spec_from_file_location("check_env", {str(SCRIPT)!r})\n'
+        'module = importlib.util.module_from_spec(spec); sys.modules["check_env"] = module\n'
+        'spec.loader.exec_module(module)\n'
+        'installed = {"mmclarity": "1"} if sys.argv[1] == "yes" else {}\n'
+        'problem = module.package_problem(installed, pathlib.Path("here").resolve())\n'
+        'print(problem and problem.what + " | " + problem.command)'
+    )
+
+    def ask(installed: str, path: str) -> str:
+        env = {**os.environ, 'PYTHONPATH': path}
+        # -S: without site-packages, where a real mmclarity may be.
+        command = [sys.executable, '-S', '-c', code, installed]
+        return subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert ask('yes', 'here/projects') == 'None'
+    assert 'itself is not installed' in ask('no', 'here/projects')
+    assert 'installed from another folder' in ask('yes', 'there/projects')
+    answer = ask('yes', 'nowhere')
+    assert 'not there any more' in answer
+    assert answer.endswith(f'--no-build-isolation --no-deps -e {tmp_path / "here"}')
+
+
 def test_the_systems_python_is_pointed_to_the_environment(monkeypatch, capsys):
     monkeypatch.setattr(check_env, 'installed_versions', dict)
     monkeypatch.setattr(check_env, 'in_environment', lambda: False)
@@ -257,6 +287,8 @@ def clone(tmp_path):
     (tmp_path / 'setup.py').write_text("INSTALL_REQUIRES = ['tiny>=1']\n")
     (tmp_path / 'requirements.txt').write_text('tiny==1.0\n')
     (tmp_path / 'requirements-dev.txt').write_text('-r requirements.txt\n')
+    (tmp_path / 'projects/mmclarity').mkdir(parents=True)
+    (tmp_path / 'projects/mmclarity/__init__.py').write_text('')
     # `python -m pip` in the environment is this file: it notes its call, then installs.
     (tmp_path / 'fake_pip.py').write_text(
         textwrap.dedent("""
@@ -264,7 +296,14 @@ def clone(tmp_path):
         site = pathlib.Path(sysconfig.get_paths()['purelib'])
         with open('calls', 'a') as calls:
             print(*sys.argv[1:], file=calls)
-        if __name__ == '__main__' and not pathlib.Path('no-network').exists():
+        if __name__ == '__main__' and sys.argv[-2:] == ['-e', '.']:
+            (site / 'mmclarity.pth').write_text(str(pathlib.Path('projects').resolve()))
+            info = site / 'mmclarity-1.0.dist-info'
+            info.mkdir(exist_ok=True)
+            (info / 'direct_url.json').write_text('{}')
+            head = 'Metadata-Version: 2.1\\nName: mmclarity\\nVersion: 1.0\\n'
+            (info / 'METADATA').write_text(head)
+        elif __name__ == '__main__' and not pathlib.Path('no-network').exists():
             (site / 'tiny.py').write_text('VALUE = 1\\n')
             info = site / 'tiny-1.0.dist-info'
             info.mkdir(exist_ok=True)
@@ -299,6 +338,7 @@ def make_env(clone: Path) -> tuple[subprocess.CompletedProcess, list[str]]:
     calls.unlink(missing_ok=True)
     env = {**os.environ, 'PYTHON': str(clone / 'python-of-this-test')}
     env.pop('MAKEFLAGS', None)
+    env.pop('PYTHONPATH', None)  # the environment itself must know where mmclarity is
     done = subprocess.run(
         ['make', '-s', 'env'], cwd=clone, env=env, capture_output=True, text=True, timeout=60
     )
@@ -313,15 +353,29 @@ def site_packages(clone: Path) -> Path:
 def test_make_env_is_idempotent_and_follows_the_requirements(clone):
     done, calls = make_env(clone)
     assert done.returncode == 0, done.stderr
-    assert len(calls) == 1 and '-r requirements-dev.txt' in calls[0]
+    assert len(calls) == 2 and '-r requirements-dev.txt' in calls[0]
+    assert calls[1].endswith('--no-deps -e .')
     assert make_env(clone)[1] == [], 'nothing to do the second time'
-    with (clone / 'requirements.txt').open('a') as file:
-        file.write('# newer\n')
-    assert len(make_env(clone)[1]) == 1
-    assert make_env(clone)[1] == []
+    for name in ('requirements.txt', 'requirements-dev.txt', 'setup.py'):
+        with (clone / name).open('a') as file:
+            file.write('# newer\n')
+        assert len(make_env(clone)[1]) == 2
+        assert make_env(clone)[1] == []
+    # Installed: `import mmclarity` works in any folder.
+    done = subprocess.run(
+        [clone / '.venv/bin/python', '-c', 'import mmclarity; print(mmclarity.__file__)'],
+        capture_output=True,
+        text=True,
+        cwd='/',
+        env={key: value for key, value in os.environ.items() if key != 'PYTHONPATH'},
+    )
+    assert done.stdout.strip() == str(clone / 'projects/mmclarity/__init__.py'), done.stderr
 
 
-@pytest.mark.parametrize('fault', ['cut', 'deleted', 'no stamp', 'no pip', 'no python', 'empty'])
+@pytest.mark.parametrize(
+    'fault',
+    ['cut', 'deleted', 'no stamp', 'no pip', 'no python', 'empty', 'not installed', 'elsewhere'],
+)
 def test_make_env_mends_what_is_broken(clone, fault):
     assert make_env(clone)[0].returncode == 0
     site = site_packages(clone)
@@ -338,6 +392,10 @@ def test_make_env_mends_what_is_broken(clone, fault):
         for path in (clone / '.venv/bin').glob('python*'):
             path.unlink()
         (clone / '.venv/bin/python').symlink_to('/nonexistent/python3')
+    elif fault == 'not installed':
+        shutil.rmtree(site / 'mmclarity-1.0.dist-info')
+    elif fault == 'elsewhere':  # the clone has been moved, or another one was installed here
+        (site / 'mmclarity.pth').write_text('/nonexistent/projects')
     else:
         shutil.rmtree(clone / '.venv')
         (clone / '.venv').mkdir()

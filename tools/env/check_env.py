@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.metadata as metadata
+import importlib.util
 import platform
 import re
 import shlex
@@ -247,6 +248,28 @@ def check_versions(
     return problems, causes
 
 
+def package_problem(installed: dict[str, str], root: Path = ROOT) -> Problem | None:
+    """Whether ``import mmclarity`` gives the code of this folder, whatever folder one is in.
+
+    Args:
+        installed: Versions by normalised name.
+        root: The clone.
+    """
+    command = pip_install('--no-build-isolation', '--no-deps', '-e', str(root))
+    if 'mmclarity' not in installed:
+        return Problem('mmclarity itself is not installed', command)
+    try:
+        spec = importlib.util.find_spec('mmclarity')
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        return Problem('mmclarity is installed from a folder that is not there any more', command)
+    place = Path(spec.origin).resolve().parent
+    if place != (root / 'projects/mmclarity').resolve():
+        return Problem(f'mmclarity is installed from another folder: {place}', command)
+    return None
+
+
 def missing_dependencies(installed: dict[str, str]) -> dict[str, tuple[str, str]]:
     """What installed packages need and is not there, as after a removal by hand.
 
@@ -372,7 +395,11 @@ def probe_problems(
 
 
 def list_damaged() -> list[str]:
-    """What pip should install anew, as ``name==version``: missing, wrong or damaged packages."""
+    """What pip should install anew: missing, wrong or damaged packages.
+
+    Returns:
+        Arguments for pip: ``name==version``, and ``-e .`` for mmclarity itself.
+    """
     requirements = read_requirements()
     installed = installed_versions()
     _, causes = check_versions(requirements, installed)
@@ -387,7 +414,8 @@ def list_damaged() -> list[str]:
         if done.returncode:
             pin = next(item.pin for item in requirements if item.name == 'opencv-python')
             wanted['cv2'] = f'{OPENCV_WITHOUT_LIBGL}=={pin}'
-    return sorted(wanted.values())
+    package = ['-e .'] if package_problem(installed) else []
+    return sorted(wanted.values()) + package
 
 
 def report() -> list[Problem]:
@@ -425,6 +453,8 @@ def report() -> list[Problem]:
         for key, (spec, owner) in missing_dependencies(installed).items()
         if key not in named
     ]
+    package = package_problem(installed)
+    problems += [package] if package else []
     # Imports that fail because of a wrong version are mended by mending the version.
     if not problems:
         problems += probe_problems(steps, requirements)

@@ -2,14 +2,15 @@
 # Makes or mends the virtual environment .venv; does nothing when it is in order.
 #
 # The environment is in order when the copy of the requirements that is written into it LAST (the
-# stamp) equals the requirements of today, and no file of an installed package is missing or cut off.
+# stamp) equals the requirements of today, no file of an installed package is missing or cut off, and
+# mmclarity itself is installed from this folder (editable: a change of a file needs no new install).
 # Environment variables: PYTHON, the interpreter to build with; PIP_ARGS, more arguments for pip.
 set -eu
 cd "$(dirname "$0")/../.."
 
 VENV=.venv
 STAMP=$VENV/.requirements-installed
-wanted() { cat requirements.txt requirements-dev.txt; }
+wanted() { cat requirements.txt requirements-dev.txt setup.py; }
 
 say() { printf '[env] %s\n' "$*" >&2; }
 
@@ -35,7 +36,7 @@ interpreter_works() {
 
 stamp_is_current() { wanted | cmp -s - "$STAMP"; }
 
-# The packages that are missing, of a wrong version or damaged, as `name==version`.
+# The packages that are missing, of a wrong version or damaged, as `name==version`; mmclarity as `-e .`
 damaged() { "$VENV/bin/python" tools/env/check_env.py --list-damaged; }
 
 create() {
@@ -48,7 +49,12 @@ create() {
 install() {
   say 'installing requirements-dev.txt (a few GB with torch; minutes)'
   # shellcheck disable=SC2086  # several arguments are meant
-  "$VENV/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} -r requirements-dev.txt
+  "$VENV/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} \
+    -r requirements-dev.txt || return 1
+  # The requirements have just been installed, setuptools among them: nothing more is fetched.
+  # shellcheck disable=SC2086
+  "$VENV/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} \
+    --no-build-isolation --no-deps -e .
 }
 
 mend() {
@@ -57,7 +63,7 @@ mend() {
     say "installing anew:" $broken
     # shellcheck disable=SC2086  # one argument per package
     "$VENV/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} \
-      --ignore-installed --no-deps $broken || return 1
+      --ignore-installed --no-build-isolation --no-deps $broken || return 1
     broken=$(damaged) && [ -z "$broken" ]
   fi
 }
