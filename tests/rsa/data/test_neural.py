@@ -15,10 +15,16 @@ SQUARES = np.stack([squareform(row) for row in ROWS])
 IDS = ['c', 'a', 'f', 'b', 'e', 'd']
 
 
-@pytest.mark.parametrize('values,expected', [
-    (ROWS[0], ROWS[:1]), (SQUARES[0], ROWS[:1]), (SQUARES, ROWS),
-    (np.stack([SQUARES - 0.1 * (SQUARES > 0), SQUARES + 0.1 * (SQUARES > 0)], 1), ROWS),
-], ids=['condensed', 'square', 'subjects', 'sessions'])
+@pytest.mark.parametrize(
+    'values,expected',
+    [
+        (ROWS[0], ROWS[:1]),
+        (SQUARES[0], ROWS[:1]),
+        (SQUARES, ROWS),
+        (np.stack([SQUARES - 0.1 * (SQUARES > 0), SQUARES + 0.1 * (SQUARES > 0)], 1), ROWS),
+    ],
+    ids=['condensed', 'square', 'subjects', 'sessions'],
+)
 @pytest.mark.parametrize('suffix', ['npz', 'npy', 'mat', 'h5'])
 def test_rdms_from_every_kind_of_file(tmp_path, suffix, values, expected):
     path = tmp_path / f'it.{suffix}'
@@ -62,8 +68,9 @@ def test_responses_become_rdms(tmp_path, metric):
 def test_square_responses_are_told_from_rdms(tmp_path):
     responses = RNG.random((6, 6))
     np.save(tmp_path / 'x.npy', responses)
-    np.testing.assert_allclose(load_neural('V1', tmp_path / 'x.npy').rdms[0],
-                               pdist(responses, 'correlation'))
+    np.testing.assert_allclose(
+        load_neural('V1', tmp_path / 'x.npy').rdms[0], pdist(responses, 'correlation')
+    )
     np.save(tmp_path / 'x.npy', responses + responses.T)
     with pytest.raises(ValueError, match='x.npy.*diagonal is not zero.*kind="rdm"'):
         load_neural('V1', tmp_path / 'x.npy')
@@ -143,13 +150,16 @@ def test_pickled_objects_are_not_read(tmp_path):
         load_neural('V1', tmp_path / 'x.npy')
 
 
-@pytest.mark.parametrize('values,match', [
-    (np.ones((6, 4)), 'x.npy: the response to stimulus 0 is constant'),
-    (np.where(np.eye(6, 4) > 0, math.nan, 1), 'x.npy.*NaN'),
-    (RNG.random((2, 4)), 'x.npy.*at least 3'),
-    (np.array(['a', 'b', 'c']), 'x.npy holds <U1'),
-    (RNG.random(7), 'x.npy.*neither square nor condensed'),
-])
+@pytest.mark.parametrize(
+    'values,match',
+    [
+        (np.ones((6, 4)), 'x.npy: the response to stimulus 0 is constant'),
+        (np.where(np.eye(6, 4) > 0, math.nan, 1), 'x.npy.*NaN'),
+        (RNG.random((2, 4)), 'x.npy.*at least 3'),
+        (np.array(['a', 'b', 'c']), 'x.npy holds <U1'),
+        (RNG.random(7), 'x.npy.*neither square nor condensed'),
+    ],
+)
 def test_what_is_wrong_is_said_with_the_file(tmp_path, values, match):
     np.save(tmp_path / 'x.npy', values)
     with pytest.raises(ValueError, match=match):

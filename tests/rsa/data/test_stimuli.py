@@ -10,7 +10,7 @@ from mmclarity.rsa import StimulusSet
 
 def save(path, value, mode='RGB', size=(6, 4)):
     bands = len(Image.new(mode, (1, 1)).getbands())
-    Image.new(mode, size, value if bands == 1 else (value, ) * bands).save(path)
+    Image.new(mode, size, value if bands == 1 else (value,) * bands).save(path)
 
 
 @pytest.fixture
@@ -35,11 +35,14 @@ def test_normalisation_is_by_channel(folder):
     assert image[:, 0, 0].tolist() == pytest.approx([0.4, 0.15, 0.05])
 
 
-@pytest.mark.parametrize('name,content', [
-    ('m.csv', 'id,file\nfirst,c.png\nsecond,a.png\n'),
-    ('m.json', json.dumps(dict(first='c.png', second='a.png'))),
-    ('m.json', json.dumps([['first', 'c.png'], ['second', 'a.png']])),
-])
+@pytest.mark.parametrize(
+    'name,content',
+    [
+        ('m.csv', 'id,file\nfirst,c.png\nsecond,a.png\n'),
+        ('m.json', json.dumps(dict(first='c.png', second='a.png'))),
+        ('m.json', json.dumps([['first', 'c.png'], ['second', 'a.png']])),
+    ],
+)
 def test_manifest_gives_ids_and_order(folder, name, content):
     (folder / name).write_text(content)
     stimuli = StimulusSet.from_folder(folder, manifest=folder / name)
@@ -56,12 +59,13 @@ def test_size_scales_the_shorter_side_and_takes_the_centre(tmp_path):
     picture[:, 20:60] = 255  # the central square
     Image.fromarray(picture).save(tmp_path / 'wide.png')
     Image.fromarray(picture.transpose(1, 0, 2)).save(tmp_path / 'tall.png')
-    (_, images), = StimulusSet.from_folder(tmp_path, size=20).batches()
+    ((_, images),) = StimulusSet.from_folder(tmp_path, size=20).batches()
     assert images.shape == (2, 3, 20, 20) and images[:, :, 2:-2, 2:-2].min() > 0.99
 
 
-@pytest.mark.parametrize('mode,value,expected', [
-    ('L', 51, 0.2), ('I;16', 13107, 0.2), ('P', 3, None), ('1', 1, 1.0)])
+@pytest.mark.parametrize(
+    'mode,value,expected', [('L', 51, 0.2), ('I;16', 13107, 0.2), ('P', 3, None), ('1', 1, 1.0)]
+)
 def test_grey_and_palette_images(tmp_path, mode, value, expected):
     save(tmp_path / 'x.png', value, mode)
     image = StimulusSet.from_folder(tmp_path).image(0)
@@ -111,15 +115,18 @@ def test_files_at_fault_are_named(folder, tmp_path):
         list(StimulusSet.from_folder(folder).batches())
 
 
-@pytest.mark.parametrize('name,content,match', [
-    ('m.csv', 'name,path\na,a.png\n', 'columns id and file'),
-    ('m.csv', 'id,file\na,\n', 'line 2'),
-    ('m.csv', 'id,file\nx,a.png\nx,b.png\n', "'x' comes twice"),
-    ('m.json', '{"a": ', 'no JSON'),
-    ('m.json', '{"a": 3}', 'entry 0'),
-    ('m.json', '3', 'object of files'),
-    ('m.json', '{"x": "a.png", "y": "b.png", "x": "c.png"}', "'x' comes twice"),
-])
+@pytest.mark.parametrize(
+    'name,content,match',
+    [
+        ('m.csv', 'name,path\na,a.png\n', 'columns id and file'),
+        ('m.csv', 'id,file\na,\n', 'line 2'),
+        ('m.csv', 'id,file\nx,a.png\nx,b.png\n', "'x' comes twice"),
+        ('m.json', '{"a": ', 'no JSON'),
+        ('m.json', '{"a": 3}', 'entry 0'),
+        ('m.json', '3', 'object of files'),
+        ('m.json', '{"x": "a.png", "y": "b.png", "x": "c.png"}', "'x' comes twice"),
+    ],
+)
 def test_bad_manifests(folder, name, content, match):
     (folder / name).write_text(content)
     with pytest.raises(ValueError, match=match):

@@ -1,4 +1,5 @@
 """Recordings of brain areas: RDMs or responses, one or many subjects, from common files."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -37,8 +38,13 @@ class NeuralArea:
     source: str
 
 
-def load_neural(name: str, spec: str | Path, metric: str = 'correlation',
-                ids: Sequence[str] | None = None, kind: str = 'auto') -> NeuralArea:
+def load_neural(
+    name: str,
+    spec: str | Path,
+    metric: str = 'correlation',
+    ids: Sequence[str] | None = None,
+    kind: str = 'auto',
+) -> NeuralArea:
     """Read an area from a file.
 
     Args:
@@ -73,9 +79,15 @@ def load_neural(name: str, spec: str | Path, metric: str = 'correlation',
     known = own_ids if ids is None else [str(i) for i in ids]
     if known is not None:
         if len(known) != stimuli:
-            remedy = '; if its rows are condensed RDMs, say kind="rdm"' if (
-                kind == 'auto' and values.ndim == 2
-                and values.shape[1] == len(known) * (len(known) - 1) // 2) else ''
+            remedy = (
+                '; if its rows are condensed RDMs, say kind="rdm"'
+                if (
+                    kind == 'auto'
+                    and values.ndim == 2
+                    and values.shape[1] == len(known) * (len(known) - 1) // 2
+                )
+                else ''
+            )
             raise ValueError(f'{source}: {len(known)} ids for {stimuli} stimuli{remedy}')
         if len(set(known)) != len(known):
             twice = next(i for i in known if known.count(i) > 1)
@@ -98,18 +110,20 @@ def _as_rdms(values: np.ndarray, source: str, kind: str, metric: str) -> np.ndar
         values, kind = np.moveaxis(values, -1, 0), 'rdm'
     square = values.ndim >= 2 and values.shape[-1] == values.shape[-2]
     if kind == 'auto':
-        kind = 'rdm' if values.ndim == 1 else _told_apart(values, source) if square \
-            else 'responses'
+        kind = 'rdm' if values.ndim == 1 else _told_apart(values, source) if square else 'responses'
     if kind == 'rdm':
         if values.ndim == 4:
             values = values.mean(1)
         return as_condensed(values, source)
     if values.ndim not in (2, 3):
-        raise ValueError(f'{source} has shape {values.shape}; responses are (stimuli, units) or '
-                         '(subjects, stimuli, units)')
+        raise ValueError(
+            f'{source} has shape {values.shape}; responses are (stimuli, units) or '
+            '(subjects, stimuli, units)'
+        )
     try:
-        return np.stack([compute_rdm(one, metric)
-                         for one in (values if values.ndim == 3 else values[None])])
+        return np.stack(
+            [compute_rdm(one, metric) for one in (values if values.ndim == 3 else values[None])]
+        )
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from error
 
@@ -119,8 +133,10 @@ def _flaws(squares: np.ndarray) -> tuple[float, float]:
     plain = np.nan_to_num(squares)
     scale = np.abs(plain).max(initial=0) or 1.0
     diagonal = np.diagonal(plain, axis1=-2, axis2=-1)
-    return (np.abs(plain - np.swapaxes(plain, -1, -2)).max(initial=0) / scale,
-            np.abs(diagonal).max(initial=0) / scale)
+    return (
+        np.abs(plain - np.swapaxes(plain, -1, -2)).max(initial=0) / scale,
+        np.abs(diagonal).max(initial=0) / scale,
+    )
 
 
 def _subjects_last(values: np.ndarray) -> bool:
@@ -140,10 +156,15 @@ def _told_apart(values: np.ndarray, source: str) -> str:
     # Responses of as many units as stimuli are far from both; RDMs with noise are not.
     if min(asymmetry, diagonal) > NEAR:
         return 'responses'
-    flaws = [text for text, flaw in (('is not symmetric', asymmetry),
-                                     ('its diagonal is not zero', diagonal)) if flaw > EXACT]
-    raise ValueError(f'{source} has shape {values.shape}, and {" and ".join(flaws)}: RDMs or '
-                     'responses? Say kind="rdm" or kind="responses"')
+    flaws = [
+        text
+        for text, flaw in (('is not symmetric', asymmetry), ('its diagonal is not zero', diagonal))
+        if flaw > EXACT
+    ]
+    raise ValueError(
+        f'{source} has shape {values.shape}, and {" and ".join(flaws)}: RDMs or '
+        'responses? Say kind="rdm" or kind="responses"'
+    )
 
 
 def _read(path: Path, key: str | None) -> tuple[np.ndarray, list[str] | None, str | None]:
@@ -162,9 +183,14 @@ def _read(path: Path, key: str | None) -> tuple[np.ndarray, list[str] | None, st
     except (OSError, ValueError, EOFError, IndexError, TypeError, BadZipFile) as error:
         raise ValueError(f'{path} cannot be read as {suffix}: {error}') from error
     if key is None:
-        candidates = [k for k, v in content.items()
-                      if k.rsplit('/', 1)[-1] not in ID_KEYS and v.dtype.kind in 'fiu'
-                      and v.ndim >= 1 and v.size > 1]
+        candidates = [
+            k
+            for k, v in content.items()
+            if k.rsplit('/', 1)[-1] not in ID_KEYS
+            and v.dtype.kind in 'fiu'
+            and v.ndim >= 1
+            and v.size > 1
+        ]
         if len(candidates) != 1:
             found = ', '.join(f'{k} {content[k].shape}' for k in candidates) or 'none'
             raise KeyError(f'{path}: which array is meant? It holds {found}; write {path}:KEY')
@@ -173,8 +199,9 @@ def _read(path: Path, key: str | None) -> tuple[np.ndarray, list[str] | None, st
         raise KeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
     # Ids stand beside the array, in its group of an HDF5 file, or at the top for all.
     beside = key.rpartition('/')[0]
-    places = [f'{group}/{k}' if group else k for group in dict.fromkeys((beside, ''))
-              for k in ID_KEYS]
+    places = [
+        f'{group}/{k}' if group else k for group in dict.fromkeys((beside, '')) for k in ID_KEYS
+    ]
     ids = next((_strings(content[k]) for k in places if k in content and k != key), None)
     return content[key], ids, key
 
@@ -192,6 +219,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 def _mat(path: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
+
     try:
         content = loadmat(path, squeeze_me=True)
     except NotImplementedError:  # version 7.3 is HDF5, stored with axes reversed
@@ -203,15 +231,24 @@ def _hdf5(path: Path) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{path} needs h5py; install it with `pip install h5py`'
-                                  ) from error
+        raise ModuleNotFoundError(
+            f'{path} needs h5py; install it with `pip install h5py`'
+        ) from error
     found: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in 'fiuSUO' and \
-                not name.startswith('#'):
-            found[name] = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else \
-                _texts(file, item) if item.dtype == h5py.ref_dtype else item[()]
+        if (
+            isinstance(item, h5py.Dataset)
+            and item.dtype.kind in 'fiuSUO'
+            and not name.startswith('#')
+        ):
+            found[name] = (
+                item.asstr()[()]
+                if h5py.check_string_dtype(item.dtype)
+                else _texts(file, item)
+                if item.dtype == h5py.ref_dtype
+                else item[()]
+            )
 
     with h5py.File(path) as file:
         file.visititems(visit)
@@ -220,9 +257,14 @@ def _hdf5(path: Path) -> dict[str, np.ndarray]:
 
 def _texts(file: Any, item: Any) -> np.ndarray:
     """Texts of a MATLAB 7.3 cell array: references to arrays of character codes."""
-    return np.array([''.join(map(chr, np.ravel(file[reference][()]))) if
-                     file[reference].dtype.kind == 'u' else str(np.squeeze(file[reference][()]))
-                     for reference in np.ravel(item[()])])
+    return np.array(
+        [
+            ''.join(map(chr, np.ravel(file[reference][()])))
+            if file[reference].dtype.kind == 'u'
+            else str(np.squeeze(file[reference][()]))
+            for reference in np.ravel(item[()])
+        ]
+    )
 
 
 def _strings(values: np.ndarray) -> list[str]:
@@ -256,12 +298,16 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
         raise ValueError(f'stimulus_ids has {twice[0]!r} several times; give each stimulus one id')
     if area.ids is None:
         if stimuli != len(wanted):
-            raise ValueError(f'{area.source}: area {area.name!r} has {stimuli} stimuli, the images '
-                             f'are {len(wanted)}; give the ids of its stimuli')
+            raise ValueError(
+                f'{area.source}: area {area.name!r} has {stimuli} stimuli, the images '
+                f'are {len(wanted)}; give the ids of its stimuli'
+            )
         if not assume_order:
-            raise ValueError(f'{area.source}: area {area.name!r} does not say which stimulus is '
-                             'which; store their ids under the key "ids", or, if they are in the '
-                             'order of the images, say so with assume_order')
+            raise ValueError(
+                f'{area.source}: area {area.name!r} does not say which stimulus is '
+                'which; store their ids under the key "ids", or, if they are in the '
+                'order of the images, say so with assume_order'
+            )
         return replace(area, ids=wanted)
     place = {stimulus: i for i, stimulus in enumerate(area.ids)}
     missing = [i for i in wanted if i not in place]
@@ -271,7 +317,8 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
             f'{area.source}: area {area.name!r} lacks {len(missing)} of {len(wanted)} stimuli '
             f'({", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}); it has '
             f'{", ".join(extra[:5]) or "no other"}{", ..." if len(extra) > 5 else ""}. Give both '
-            'the same ids')
+            'the same ids'
+        )
     order = np.array([place[i] for i in wanted])
     rows, columns = np.triu_indices(len(order), 1)
     first, second = np.minimum(order[rows], order[columns]), np.maximum(order[rows], order[columns])

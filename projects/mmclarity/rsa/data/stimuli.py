@@ -1,4 +1,5 @@
 """The images that networks are shown, each with its id."""
+
 from __future__ import annotations
 
 import csv
@@ -29,25 +30,36 @@ class StimulusSet:
         background (float): Grey level in [0, 1] behind transparent pixels. Defaults to 0.5.
     """
 
-    def __init__(self, ids: Sequence[str], paths: Sequence[Path], size: int | None = None,
-                 mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0),
-                 background: float = 0.5) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        paths: Sequence[Path],
+        size: int | None = None,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        background: float = 0.5,
+    ) -> None:
         if size is not None and size < 1:
             raise ValueError(f'size must be positive, got {size}')
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError('mean and std need a value for red, green and blue, std above zero; '
-                             f'got {mean} and {std}')
+            raise ValueError(
+                'mean and std need a value for red, green and blue, std above zero; '
+                f'got {mean} and {std}'
+            )
         self.ids, self.paths = [str(i) for i in ids], [Path(p) for p in paths]
         if len(self.ids) != len(self.paths) or len(set(self.ids)) != len(self.ids):
-            raise ValueError(f'each stimulus needs an id of its own and a file; got {len(ids)} ids,'
-                             f' {len(set(self.ids))} of them different, and {len(paths)} files')
+            raise ValueError(
+                f'each stimulus needs an id of its own and a file; got {len(ids)} ids,'
+                f' {len(set(self.ids))} of them different, and {len(paths)} files'
+            )
         self.size, self.background = size, background
         self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
 
     @classmethod
-    def from_folder(cls, folder: str | Path, manifest: str | Path | None = None,
-                    **kwargs) -> StimulusSet:
+    def from_folder(
+        cls, folder: str | Path, manifest: str | Path | None = None, **kwargs
+    ) -> StimulusSet:
         """All images of a folder in the order of their names, or those of a manifest in its order.
 
         Args:
@@ -72,16 +84,20 @@ class StimulusSet:
             source = Path(manifest)
             pairs = [(i, folder / name) for i, name in read_manifest(source)]
         if not pairs:
-            raise ValueError(f'{source} names no image; stimuli are files of type '
-                             f'{", ".join(SUFFIXES)}')
+            raise ValueError(
+                f'{source} names no image; stimuli are files of type {", ".join(SUFFIXES)}'
+            )
         seen: dict[str, Path] = {}
         for stimulus, path in pairs:
             if stimulus in seen:
-                raise ValueError(f'{source}: the id {stimulus!r} comes twice ({seen[stimulus].name}'
-                                 f' and {path.name}); give each stimulus its own')
+                raise ValueError(
+                    f'{source}: the id {stimulus!r} comes twice ({seen[stimulus].name}'
+                    f' and {path.name}); give each stimulus its own'
+                )
             if not path.is_file():
-                raise FileNotFoundError(f'{path}: the image of stimulus {stimulus!r} (named in '
-                                        f'{source}) is missing')
+                raise FileNotFoundError(
+                    f'{path}: the image of stimulus {stimulus!r} (named in {source}) is missing'
+                )
             seen[stimulus] = path
         return cls(list(seen), list(seen.values()), **kwargs)
 
@@ -99,10 +115,16 @@ class StimulusSet:
             with Image.open(path) as file:
                 # Photographs are shown upright, as their camera says.
                 picture = self._rgb(ImageOps.exif_transpose(file))
-        except (UnidentifiedImageError, OSError, SyntaxError,
-                Image.DecompressionBombError) as error:
-            raise ValueError(f'{path}: stimulus {self.ids[index]!r} cannot be read as an image '
-                             f'({error}); replace the file') from error
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise ValueError(
+                f'{path}: stimulus {self.ids[index]!r} cannot be read as an image '
+                f'({error}); replace the file'
+            ) from error
         if self.size is not None:
             picture = _centre(picture, self.size)
         pixels = torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)
@@ -139,9 +161,10 @@ class StimulusSet:
                     height, width = image.shape[1:]
                     raise ValueError(
                         f'{self.paths[i]} is {width} x {height} pixels, {self.paths[first[0]]} '
-                        f'{first[1][2]} x {first[1][1]}; give size= to bring all to one')
+                        f'{first[1][2]} x {first[1][1]}; give size= to bring all to one'
+                    )
                 images.append(image)
-            yield self.ids[start:start + batch_size], torch.stack(images)
+            yield self.ids[start : start + batch_size], torch.stack(images)
 
 
 def _centre(picture: Image.Image, size: int) -> Image.Image:
@@ -173,8 +196,9 @@ def read_manifest(path: str | Path) -> list[tuple[str, str]]:
     if path.suffix.lower() == '.csv':
         rows = csv.DictReader(text.splitlines())
         if not {'id', 'file'} <= set(rows.fieldnames or ()):
-            raise ValueError(f'{path}: the first line must name the columns id and file, got '
-                             f'{rows.fieldnames}')
+            raise ValueError(
+                f'{path}: the first line must name the columns id and file, got {rows.fieldnames}'
+            )
         pairs = [(row['id'], row['file']) for row in rows]
         for number, pair in enumerate(pairs, start=2):
             if not all(pair):
@@ -195,9 +219,13 @@ def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
     for number, item in enumerate(content):
         if isinstance(item, str):
             item = (Path(item).stem, item)
-        if not isinstance(item, list | tuple) or len(item) != 2 or \
-                not all(isinstance(part, str) for part in item):
-            raise ValueError(f'{path}, entry {number}: must be a file or a pair of id and file, '
-                             f'got {item!r}')
+        if (
+            not isinstance(item, list | tuple)
+            or len(item) != 2
+            or not all(isinstance(part, str) for part in item)
+        ):
+            raise ValueError(
+                f'{path}, entry {number}: must be a file or a pair of id and file, got {item!r}'
+            )
         pairs.append((item[0], item[1]))
     return pairs
