@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-rsa demo-sem test test-slow lint check
+.PHONY: help env demo demo-rsa demo-sem test test-slow lint docs check
 
 help:
 	@echo 'make demo       train and test Lambda-FRCNN on the embedded data set (about ten minutes)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test       the tests that take seconds each'
 	@echo 'make test-slow  the tests that train or start several processes'
 	@echo 'make lint       the style checks'
+	@echo 'make docs       build the documentation into site/'
 	@echo 'make env        only make or mend .venv'
 	@echo 'make check      print versions and operators, and how to mend what is wrong'
 
@@ -37,6 +38,9 @@ test-slow: env
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 check: env
 	$(PY) tools/env/check_env.py
