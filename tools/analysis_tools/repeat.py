@@ -25,6 +25,7 @@ METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clea
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,6 +117,7 @@ def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Trains what is not trained yet, and prints the table; returns the exit status."""
     args = parse_args(argv)
     if not args.report:
         # Seed by seed, so that a broken-off series has every config equally often.

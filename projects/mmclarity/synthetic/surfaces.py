@@ -35,8 +35,10 @@ MANIFEST = 'made.json'
 
 
 def photograph(surface: str) -> np.ndarray:
-    """Grey levels (H, W) of one surface, 8-bit, its contrast stretched to the 1st and 99th
-    percentile."""
+    """Grey levels (H, W) of one surface, 8-bit.
+
+    Its contrast is stretched to the 1st and 99th percentile.
+    """
     from skimage import color, data
 
     image = getattr(data, SURFACES[surface])()

@@ -20,6 +20,7 @@ class RegionBatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise (R, C) features; one region alone passes as it is in training too."""
         if not self.training or x.size(0) > 1:
             return super().forward(x)
         return nn.functional.batch_norm(
@@ -170,6 +171,7 @@ class RegionLambda(BaseRegionAttention):
     def attend(
         self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
     ) -> Tensor:
+        """See :meth:`BaseRegionAttention.attend`."""
         q, k, v = self._project(queries, regions, context, sources)
         out = torch.einsum('bnhk,bkv->bnhv', q, content_lambda(k, v))
         if self.geometry is not None:

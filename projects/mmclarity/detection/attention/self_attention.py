@@ -128,6 +128,7 @@ class RegionSelfAttention(BaseRegionAttention):
     def attend(
         self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
     ) -> Tensor:
+        """See :meth:`BaseRegionAttention.attend`."""
         if len(sources) == 0:
             # No source, no context; every parameter stays in the graph (distributed training).
             return torch.zeros_like(queries) + sum(p.sum() for p in self.parameters()) * 0
@@ -146,6 +147,7 @@ class RegionSelfAttention(BaseRegionAttention):
     def weights(
         self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
     ) -> list[Tensor]:
+        """See :meth:`BaseRegionAttention.weights`."""
         bias, has_key = self._bias(regions, sources)
         q = self._heads(self.q_proj(self._located(queries, regions)), regions)
         k = self._heads(self.k_proj(self._located(context, sources)), sources)

@@ -37,8 +37,10 @@ def read_detections(path: str | Path) -> list[Any]:
 def check_detection(
     item: Any, place: str, images: Container[Any], categories: dict[Any, str]
 ) -> None:
-    """Refuses what is no detection in one of the images: a dict with ``image_id``,
-    ``category_id``, ``bbox`` (x, y, width, height in pixels) and ``score``.
+    """Refuses what is no detection in one of the images.
+
+    One is a dict with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels) and
+    ``score``.
 
     Args:
         item: What should be a detection.

@@ -208,9 +208,11 @@ def _curve(noise: list[NoiseSample], points: int = 12) -> np.ndarray:
 
 
 def transform_options(found: Calibration, linear: bool | None = None) -> dict[str, Any]:
-    """Arguments of SimulateLowCostSEM: each range two deviations wide, between images or of the
-    estimate, whichever is larger. Noise is linear in the grey level where that law is good
-    (``linear=None``), else its measured curve."""
+    """Arguments of SimulateLowCostSEM.
+
+    Each range is two deviations wide, between images or of the estimate, whichever is larger. Noise
+    is linear in the grey level where that law is good (``linear=None``), else its measured curve.
+    """
     if linear is None:
         linear = found.misfit < LINEAR
 

@@ -13,8 +13,10 @@ from scipy.spatial.distance import cdist
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """How particles are found. The defaults were set on reference images and never on restored
-    ones: on the clean images of the 5.83 nm/px test set they outline what one sees by eye.
+    """How particles are found.
+
+    The defaults were set on reference images and never on restored ones: on the clean images of the
+    5.83 nm/px test set they outline what one sees by eye.
 
     Args:
         least_radius, most_radius (float): Of particles, in pixels. Default to 2 and 60.

@@ -115,7 +115,7 @@ class RestorationReport:
         picture: int = 0,
         window: tuple[slice, slice] | None = None,
     ) -> None:
-        """low | restored | reference, and false (red) and missed (blue) particles circled.
+        """Low | restored | reference, and false (red) and missed (blue) particles circled.
 
         Args:
             path (str | Path): PNG, PDF or SVG.

@@ -101,6 +101,7 @@ class SSIMLoss(_SimilarityLoss):
         super().__init__(data_range, window_size, sigma, k1, k2, border, reduction, loss_weight)
 
     def similarity(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Mean SSIM, one value an image."""
         return mean_ssim(pred, target, **self.options)
 
 
@@ -142,6 +143,7 @@ class MSSSIMLoss(_SimilarityLoss):
         self.weights, self.floor = tuple(weights), floor
 
     def similarity(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Mean MS-SSIM, one value an image."""
         scales = len(self.weights)
         least = (self.options['window_size'] - 1) * 2 ** (scales - 1) + 1
         if pred.dim() == 4 and min(pred.shape[2:]) < least:

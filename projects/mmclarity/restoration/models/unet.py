@@ -56,6 +56,7 @@ class ConvBlock(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C_out, H, W)."""
         return self.layers(x)
 
 
@@ -79,6 +80,7 @@ class Upsample(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C / 2, 2 H, 2 W)."""
         return self.layers(x)
 
 

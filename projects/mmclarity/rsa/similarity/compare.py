@@ -25,10 +25,10 @@ def check_method(method: str) -> None:
 
 
 def prepare(stack: np.ndarray, method: str) -> np.ndarray:
-    """Rows whose inner products are the comparison: ``prepare(a) @ prepare(b).T``.
+    """Rows whose inner products are the comparison.
 
-    For every method but kendall. Rows of which the comparison is undefined (constant; for cosine
-    zero) become NaN.
+    That is ``prepare(a) @ prepare(b).T``, for each method but kendall. Rows of which the comparison
+    is undefined (constant; for cosine zero) become NaN.
 
     Args:
         stack (np.ndarray): (S, P) without NaN.
