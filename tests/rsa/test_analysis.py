@@ -1,7 +1,6 @@
 """The analysis as a whole, against scipy and numpy."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,10 @@ from mmclarity.rsa import analysis
 from mmclarity.rsa.analysis import RSASettings, analyse, network_rdms
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.models.untrained import random_twin
+from tests.real_data import DATA, needs
 
-RSA92 = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'rsa_92' / 'rdms.npz'
-needs_rsa92 = pytest.mark.skipif(not RSA92.is_file(), reason=f'{RSA92} is not at hand')
+RSA92 = DATA / 'rsa_92/rdms.npz'
+needs_rsa92 = needs('rsa_92/rdms.npz')
 STIMULI, PAIRS = 10, 45
 
 

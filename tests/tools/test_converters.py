@@ -18,15 +18,15 @@ from mmclarity.detection.datasets import BDD100KDataset
 from mmclarity.detection.datasets.scalabel import CLASSES, load_frames
 from mmclarity.detection.evaluation import BDD100KMetric
 from mmclarity.utils.json_files import LabelFileError, write_json
+from tests.real_data import DATA, needs
 from tools.dataset_converters import bdd100k_to_coco, coco_to_scalabel
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / 'shared' / 'data'
-FOG, FRAMES = SHARED / 'road_fog_bdd100k', SHARED / 'bdd100k_frames'
+FOG, FRAMES = DATA / 'road_fog_bdd100k', DATA / 'bdd100k_frames'
 needs_official = pytest.mark.skipif(
     importlib.util.find_spec('bdd100k') is None, reason='needs the PyPI package bdd100k'
 )
-needs_fog = pytest.mark.skipif(not FOG.is_dir(), reason='needs the fog photos in ../shared/data')
+needs_fog = needs('road_fog_bdd100k')
 
 
 def make_label(category, box, label_id='1', **attributes):

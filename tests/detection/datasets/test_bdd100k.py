@@ -13,9 +13,9 @@ from mmclarity.detection.datasets import BDD100KDataset
 from mmclarity.detection.datasets.image_files import ImageFileError, probe_image
 from mmclarity.detection.datasets.scalabel import CLASSES, Label, ParseReport, fit_box, load_frames
 from mmclarity.utils.json_files import LabelFileError, write_json
+from tests.real_data import DATA, needs
 
-SHARED = Path(__file__).resolve().parents[4] / 'shared' / 'data'
-FOG, FRAMES = SHARED / 'road_fog_bdd100k', SHARED / 'bdd100k_frames'
+FOG, FRAMES = DATA / 'road_fog_bdd100k', DATA / 'bdd100k_frames'
 WIDTH, HEIGHT = 64, 48
 
 
@@ -386,7 +386,7 @@ def test_pipeline_carries_everything_to_the_sample(tmp_path):
     assert sample.instances[0]['bbox'] == [1, 2, 11, 21]  # still of the original image
 
 
-@pytest.mark.skipif(not FOG.is_dir(), reason='needs the fog photos in ../shared/data')
+@needs('road_fog_bdd100k')
 def test_real_fog_photos(warnings):
     counts = {}
     for split, images, boxes in (('train', 161, 895), ('val', 40, 243)):
@@ -408,7 +408,7 @@ def test_real_fog_photos(warnings):
     assert not warnings
 
 
-@pytest.mark.skipif(not FRAMES.is_dir(), reason='needs the BDD100K frames in ../shared/data')
+@needs('bdd100k_frames')
 def test_real_bdd100k_frames(warnings):
     detect = BDD100KDataset(
         data_root=str(FRAMES / 'detect'),

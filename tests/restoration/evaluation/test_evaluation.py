@@ -1,7 +1,6 @@
 """Honesty and sharpness against closed forms, brute force and real images."""
 
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +23,9 @@ from mmclarity.restoration.evaluation import (
     match_particles,
     sharpness,
 )
+from tests.real_data import DATA, needs
 
-PAIRS = Path(__file__).resolve().parents[4] / 'shared/data/sem_pairs/high'
+PAIRS = DATA / 'sem_pairs/high'
 SPOTS = [(30, 40, 6, 0.5), (70, 90, 10, 0.4), (100, 30, 4, 0.3), (35, 110, 14, 0.6)]
 
 
@@ -225,7 +225,7 @@ def test_metrics_of_a_perfect_restoration():
         assert {key: out[key] for key in expected} == pytest.approx(expected)
 
 
-@pytest.mark.skipif(not PAIRS.is_dir(), reason='real SEM images are not at hand')
+@needs('sem_pairs')
 def test_a_real_image_against_itself_and_blurred():
     from mmclarity.restoration.io.micrograph import read_sem
 

@@ -16,8 +16,9 @@ from mmclarity.errors import UsageError
 from mmclarity.restoration.inference.restorer import Restorer, build_restorer, network_stride
 from mmclarity.restoration.io.micrograph import SEMImageError, from_array, read_sem
 from mmclarity.restoration.models import restore_batch
+from tests.real_data import DATA, needs
 
-PAIRS = Path(__file__).resolve().parents[4] / 'shared/data/sem_pairs'
+PAIRS = DATA / 'sem_pairs'
 UNET = dict(
     type='BaseEditModel',
     generator=dict(type='SEMUNet', base_channels=4, depth=2),
@@ -254,7 +255,7 @@ def test_folder_names_what_fails_and_goes_on(tmp_path, config, checkpoint):
         restorer.restore_folder(tmp_path / 'empty', target)
 
 
-@pytest.mark.skipif(not PAIRS.is_dir(), reason=f'no real micrographs at {PAIRS}')
+@needs('sem_pairs')
 def test_real_file_with_uncertainty(tmp_path, config, checkpoint):
     pytest.importorskip('mmclarity.restoration.evaluation.particles')
     source, target = PAIRS / 'low/001.tif', tmp_path / 'a.tif'

@@ -23,9 +23,10 @@ from mmclarity.restoration.io.micrograph import (
     write_map,
     write_sem,
 )
+from tests.real_data import DATA, needs
 
-PAIRS = Path(__file__).resolve().parents[4] / 'shared/data/sem_pairs'
-needs_pairs = pytest.mark.skipif(not PAIRS.is_dir(), reason=f'no real micrographs at {PAIRS}')
+PAIRS = DATA / 'sem_pairs'
+needs_pairs = needs('sem_pairs')
 FEI = (
     '[Beam]\r\nScan=EScan\r\n[EScan]\r\nPixelWidth=5e-9\r\n[Scan]\r\nPixelWidth=4e-9\r\n'
     '[Image]\r\nResolutionX=64\r\nResolutionY=48\r\n[PrivateFei]\r\nDatabarHeight=12\r\n\0'

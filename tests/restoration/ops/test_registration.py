@@ -1,15 +1,14 @@
 """Registration against shifts that are known and against another library."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
 from mmclarity.restoration.ops.registration import MIN_CONFIDENCE, move, register, valid_region
+from tests.real_data import DATA, needs
 
-PAIRS = Path(__file__).resolve().parents[4] / 'shared/data/sem_pairs'
+PAIRS = DATA / 'sem_pairs'
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def test_move_is_exact_on_waves_and_region_is_what_it_covers():
     assert move(wave, (0, 0)).dtype == np.float32
 
 
-@pytest.mark.skipif(not PAIRS.is_dir(), reason='real SEM pairs are not at hand')
+@needs('sem_pairs')
 def test_real_pairs_register_and_strangers_do_not():
     from mmclarity.restoration.io.micrograph import read_sem
 

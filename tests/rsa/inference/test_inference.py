@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,11 @@ from scipy.stats import false_discovery_control
 from mmclarity.rsa import bootstrap, compare_rdms, fdr, noise_ceiling, permutation_test
 from mmclarity.rsa.rdms.rdms import to_square
 from mmclarity.rsa.similarity.compare import METHODS
+from tests.real_data import DATA, needs
 
 TOOLBOX = dict(pearson='corr', spearman='spearman', kendall='tau-a', cosine='cosine')
 TOOLBOX['rho-a'] = 'rho-a'
-RSA92 = Path(__file__).resolve().parents[4] / 'shared' / 'data' / 'rsa_92' / 'rdms.npz'
+RSA92 = DATA / 'rsa_92/rdms.npz'
 STIMULI, PAIRS = 12, 66
 every_method = pytest.mark.parametrize('method', METHODS)
 
@@ -38,7 +38,7 @@ class TestCeiling:
         assert (got.lower, got.upper) == pytest.approx((lower, upper), abs=1e-10)
         assert got.pooling == 'rank' and got.subjects == 5 and '5 subjects' in str(got)
 
-    @pytest.mark.skipif(not RSA92.is_file(), reason=f'{RSA92} is not at hand')
+    @needs('rsa_92/rdms.npz')
     def test_human_it(self):
         got = noise_ceiling(np.load(RSA92)['hIT_subj_sess'].mean(1))
         assert (got.lower, got.upper) == pytest.approx((0.3723, 0.6657), abs=5e-5)

@@ -1,7 +1,6 @@
 """Comparisons against rsatoolbox and scipy."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,12 @@ from mmclarity.rsa.similarity import ranks
 from mmclarity.rsa.similarity.compare import METHODS, prepare
 from mmclarity.rsa.similarity.kendall import inversions, tau_a
 from mmclarity.rsa.similarity.ranks import rank_transform
+from tests.real_data import DATA, needs
 
 RNG = np.random.default_rng(0)
 TOOLBOX = dict(pearson='corr', spearman='spearman', kendall='tau-a', cosine='cosine')
 TOOLBOX['rho-a'] = 'rho-a'
-RSA92 = Path(__file__).resolve().parents[4] / 'shared' / 'data' / 'rsa_92' / 'rdms.npz'
+RSA92 = DATA / 'rsa_92/rdms.npz'
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -57,7 +57,7 @@ def test_any_number_of_rdms(method, counts):
     np.testing.assert_allclose(compare_rdms(a, b, method), expected, atol=1e-12)
 
 
-@pytest.mark.skipif(not RSA92.is_file(), reason=f'{RSA92} is not at hand')
+@needs('rsa_92/rdms.npz')
 def test_macaque_and_human_it():
     data = np.load(RSA92)
     assert compare_rdms(data['mIT'], data['hIT'])[0, 0] == pytest.approx(0.439, abs=5e-4)
