@@ -18,7 +18,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo_steps import REPO, DemoError, last_checkpoint, run_step, training_folder
+from demo_steps import (
+    DemoError,
+    last_checkpoint,
+    make_data,
+    parser_of,
+    resolve_folders,
+    run_step,
+    train_config,
+    training_folder,
+)
 from mmclarity.synthetic.murky_pictures import paint_scenes
 
 CONFIG = 'configs/lambda_frcnn_murky.py'
@@ -37,61 +46,22 @@ NUMBERS = (
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the repository."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, 'demo', 'murky')
     parser.add_argument(
         '--config',
         default=CONFIG,
         help=f'config to train (default {CONFIG}); frcnn_murky.py is the same '
         'detector without context',
     )
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=Path('work_dirs/demo'),
-        help='folder for everything but the data (default work_dirs/demo)',
-    )
-    parser.add_argument(
-        '--data-root',
-        type=Path,
-        help='folder of the data (default data/murky; with --quick data/murky_quick)',
-    )
     parser.add_argument('--epochs', type=int, help='instead of the number in the config')
     parser.add_argument('--pictures', type=int, default=8, help='scenes to paint (default 8)')
-    parser.add_argument(
-        '--quick',
-        action='store_true',
-        help=f'{QUICK_SCENES["train"]} scenes and {QUICK_EPOCHS} epoch: shows '
-        'that everything runs, but detects nothing',
-    )
-    parser.add_argument(
-        '--restart',
-        action='store_true',
-        help='train anew instead of going on with what is in --work-dir',
-    )
     args = parser.parse_args(argv)
     if args.pictures < 1 or (args.epochs is not None and args.epochs < 1):
         parser.error('--pictures and --epochs must be at least 1')
-    if args.data_root is None:
-        args.data_root = Path('data/murky_quick' if args.quick else 'data/murky')
-    args.work_dir = (REPO / args.work_dir.expanduser()).resolve()
-    args.data_root = (REPO / args.data_root.expanduser()).resolve()
+    resolve_folders(args)
     if args.epochs is None and args.quick:
         args.epochs = QUICK_EPOCHS
     return args
-
-
-def make_data(args: argparse.Namespace) -> None:
-    """Step 1: the data set, unless it is there."""
-    command = ['tools/dataset_generators/make_murky.py', str(args.data_root)]
-    for split, count in QUICK_SCENES.items() if args.quick else ():
-        command += [f'--{split}', str(count)]
-    run_step(
-        '1/4 The data set: scenes in which most objects cannot be named alone',
-        command,
-        'To use another folder: --data-root DIR',
-    )
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -111,19 +81,7 @@ def train(args: argparse.Namespace) -> Path:
     options = [f'data_root={args.data_root}/']
     if args.epochs is not None:
         options += [f'train_cfg.max_epochs={args.epochs}', f'train_cfg.val_interval={args.epochs}']
-    run_step(
-        '2/4 Training (loss and ETA below)',
-        [
-            'tools/train.py',
-            args.config,
-            '--work-dir',
-            str(folder),
-            '--resume',
-            '--cfg-options',
-            *options,
-        ],
-        'Run the same command again to go on from the last checkpoint, or add --restart',
-    )
+    train_config('2/4 Training (loss and ETA below)', args.config, folder, options)
     return last_checkpoint(folder)
 
 
@@ -190,7 +148,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.monotonic()
     try:
-        make_data(args)
+        make_data(
+            '1/4 The data set: scenes in which most objects cannot be named alone',
+            'make_murky.py',
+            args,
+            QUICK_SCENES,
+        )
         checkpoint = train(args)
         numbers, predictions = test(args, checkpoint)
         print('\n== 4/4 Pictures', flush=True)

@@ -16,7 +16,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo_steps import REPO, DemoError, run_step, training_folder
+from demo_steps import (
+    DemoError,
+    make_data,
+    parser_of,
+    resolve_folders,
+    train_config,
+    training_folder,
+)
 from mmclarity.rsa.report import tables as report
 
 CONFIG = 'configs/alexnet_surfaces_rsa.py'
@@ -26,36 +33,12 @@ QUICK = dict(train=4, val=2, stimuli=2)
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the repository."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=Path('work_dirs/demo_rsa'),
-        help='folder for everything but the data (default work_dirs/demo_rsa)',
-    )
-    parser.add_argument(
-        '--data-root',
-        type=Path,
-        help='folder of the data (default data/surfaces; with --quick data/surfaces_quick)',
-    )
+    parser = parser_of(__doc__, 'demo_rsa', 'surfaces')
     parser.add_argument('--epochs', type=int, help='instead of the number in the config')
-    parser.add_argument(
-        '--quick', action='store_true', help='a few crops and 1 epoch: shows that everything runs'
-    )
-    parser.add_argument(
-        '--restart',
-        action='store_true',
-        help='train anew instead of going on with what is in --work-dir',
-    )
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error('--epochs must be at least 1')
-    if args.data_root is None:
-        args.data_root = Path('data/surfaces_quick' if args.quick else 'data/surfaces')
-    args.work_dir = (REPO / args.work_dir.expanduser()).resolve()
-    args.data_root = (REPO / args.data_root.expanduser()).resolve()
+    resolve_folders(args)
     if args.epochs is None and args.quick:
         args.epochs = 1
     return args
@@ -112,27 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.monotonic()
     try:
-        command = ['tools/dataset_generators/make_surfaces.py', str(args.data_root)]
-        for name, count in QUICK.items() if args.quick else ():
-            command += [f'--{name}', str(count)]
-        run_step(
+        make_data(
             '1/2 The data set: crops of eight surfaces, answers of a model V1',
-            command,
-            'To use another folder: --data-root DIR',
+            'make_surfaces.py',
+            args,
+            QUICK,
         )
         folder = prepare(args)
-        run_step(
-            '2/2 Training, with an analysis after every epoch',
-            [
-                'tools/train.py',
-                CONFIG,
-                '--work-dir',
-                str(folder),
-                '--resume',
-                '--cfg-options',
-                *options(args),
-            ],
-            'Run the same command again to go on from the last checkpoint, or add --restart',
+        train_config(
+            '2/2 Training, with an analysis after every epoch', CONFIG, folder, options(args)
         )
         print(f'\n== How alike layers and model areas are ({CONFIG})')
         summarise(folder / 'rsa')

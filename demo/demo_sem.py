@@ -15,38 +15,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo_steps import REPO, DemoError, last_checkpoint, run_step, training_folder
+from demo_steps import (
+    REMEDY,
+    DemoError,
+    last_checkpoint,
+    make_data,
+    parser_of,
+    resolve_folders,
+    run_step,
+    train_config,
+    training_folder,
+)
 
 CONFIG = 'configs/ssim_unet_phantom.py'
-QUICK = dict(train=3, val=2, size=128, iters=10)
-REMEDY = 'Run the same command again to go on from the last checkpoint, or add --restart'
+QUICK_SCENES, QUICK_ITERS = dict(train=3, val=2, size=128), 10
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the repository."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, 'demo_sem', 'sem_phantom')
     parser.add_argument('--config', default=CONFIG, help=f'config to train (default {CONFIG})')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo_sem'))
-    parser.add_argument(
-        '--data-root',
-        type=Path,
-        help='folder of the phantom (default '
-        'data/sem_phantom; with --quick data/sem_phantom_quick)',
-    )
     parser.add_argument('--iters', type=int, help='instead of the number in the config')
-    parser.add_argument('--quick', action='store_true', help='seconds: shows that everything runs')
-    parser.add_argument('--restart', action='store_true', help='train anew')
     args = parser.parse_args(argv)
     if args.iters is None and args.quick:
-        args.iters = QUICK['iters']
+        args.iters = QUICK_ITERS
     if args.iters is not None and args.iters < 1:
         parser.error('--iters must be at least 1')
-    if args.data_root is None:
-        args.data_root = Path('data/sem_phantom_quick' if args.quick else 'data/sem_phantom')
-    args.work_dir = (REPO / args.work_dir.expanduser()).resolve()
-    args.data_root = (REPO / args.data_root.expanduser()).resolve()
+    resolve_folders(args)
     return args
 
 
@@ -62,19 +57,7 @@ def train(args: argparse.Namespace) -> Path:
     options = [f'data_root={args.data_root}/']
     if args.iters is not None:
         options += [f'train_cfg.max_iters={args.iters}', f'train_cfg.val_interval={args.iters}']
-    run_step(
-        '2/4 Training (loss and ETA below)',
-        [
-            'tools/train.py',
-            args.config,
-            '--work-dir',
-            str(folder),
-            '--resume',
-            '--cfg-options',
-            *options,
-        ],
-        REMEDY,
-    )
+    train_config('2/4 Training (loss and ETA below)', args.config, folder, options)
     return last_checkpoint(folder)
 
 
@@ -113,15 +96,13 @@ def judge(args: argparse.Namespace, restored: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit status."""
     args = parse_args(argv)
-    make = ['tools/dataset_generators/make_sem_phantom.py', str(args.data_root)]
-    if args.quick:
-        make += [f'--{key}={QUICK[key]}' for key in ('train', 'val', 'size')]
     restored = args.work_dir / 'restored'
     try:
-        run_step(
+        make_data(
             '1/4 The phantom: spheres on a dark substrate',
-            make,
-            'To use another folder: --data-root DIR',
+            'make_sem_phantom.py',
+            args,
+            QUICK_SCENES,
         )
         checkpoint = train(args)
         run_step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -13,10 +14,67 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 
 STATE = 'demo.json'
+REMEDY = 'Run the same command again to go on from the last checkpoint, or add --restart'
 
 
 class DemoError(RuntimeError):
     """A step failed; the message says which and what to do."""
+
+
+def parser_of(description: str, name: str, data: str) -> argparse.ArgumentParser:
+    """The options that all demos have.
+
+    Args:
+        description: For the help; the module's docstring.
+        name: Of the folder below ``work_dirs``.
+        data: Of the folder below ``data``; with ``--quick`` it gets ``_quick`` behind it.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs', name),
+        help=f'folder for everything but the data (default work_dirs/{name})',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        help=f'folder of the data (default data/{data}; with --quick data/{data}_quick)',
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='seconds: shows that everything runs, learns nothing'
+    )
+    parser.add_argument(
+        '--restart',
+        action='store_true',
+        help='train anew instead of going on with what is in --work-dir',
+    )
+    parser.set_defaults(data=data)
+    return parser
+
+
+def resolve_folders(args: argparse.Namespace) -> None:
+    """Makes both folders absolute; they are relative to the repository."""
+    if args.data_root is None:
+        args.data_root = Path('data', f'{args.data}_quick' if args.quick else args.data)
+    args.work_dir = (REPO / args.work_dir.expanduser()).resolve()
+    args.data_root = (REPO / args.data_root.expanduser()).resolve()
+
+
+def make_data(title: str, tool: str, args: argparse.Namespace, few: dict[str, int]) -> None:
+    """Makes the data set, unless it is there; few of it with ``--quick``."""
+    command = [f'tools/dataset_generators/{tool}', str(args.data_root)]
+    for name, count in few.items() if args.quick else ():
+        command += [f'--{name}', str(count)]
+    run_step(title, command, 'To use another folder: --data-root DIR')
+
+
+def train_config(title: str, config: str, folder: Path, options: Sequence[str]) -> None:
+    """Trains, or goes on where a run was broken off."""
+    command = ['tools/train.py', config, '--work-dir', str(folder), '--resume', '--cfg-options']
+    run_step(title, [*command, *options], REMEDY)
 
 
 def run_step(title: str, command: Sequence[str], remedy: str) -> None:
