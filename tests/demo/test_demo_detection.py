@@ -149,7 +149,7 @@ class TestSteps:
             commands = []
 
             def run(self, command, cwd, check):
-                assert cwd == demo.REPO
+                assert cwd == demo_steps.REPO
                 self.commands.append(command[1:])
                 return subprocess.CompletedProcess(command, int(command[1] == self.fail) * 3)
 
