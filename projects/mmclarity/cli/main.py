@@ -19,9 +19,9 @@ from mmengine.runner import Runner  # noqa: E402
 from mmclarity.engine.allocator import keep_freed_memory  # noqa: E402
 from mmclarity.engine.config import load_config, resolve_data_roots  # noqa: E402
 from mmclarity.engine.distributed import close_cpu_processes, setup_cpu_processes  # noqa: E402
-from mmclarity.engine.model_wrapper import unwrapped  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
 from mmclarity.utils import checkpoints as ckpt  # noqa: E402
+from mmclarity.utils.models import unwrap  # noqa: E402
 
 from .show import set_up_dump, set_up_show, set_up_tta  # noqa: E402
 
@@ -211,9 +211,9 @@ def train(args: argparse.Namespace) -> None:
         start = ckpt.load_checkpoint_file(cfg.load_from)
     runner = _build_runner(cfg)
     if resumed is not None:
-        ckpt.check_fits(resumed, unwrapped(runner.model), cfg.load_from)
+        ckpt.check_fits(resumed, unwrap(runner.model), cfg.load_from)
     if start is not None:
-        unused = ckpt.check_start(start, unwrapped(runner.model), cfg.load_from)
+        unused = ckpt.check_start(start, unwrap(runner.model), cfg.load_from)
         if unused:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
@@ -245,7 +245,7 @@ def test(args: argparse.Namespace) -> None:
     set_hook(cfg, 'ClassListHook')
     runner = _build_runner(cfg)
     if loaded is not None:
-        model = unwrapped(runner.model)
+        model = unwrap(runner.model)
         ckpt.check_fits(loaded, model.module if args.tta else model, args.checkpoint)
         del loaded
     if args.out is not None:

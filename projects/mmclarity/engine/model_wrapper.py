@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.dist import all_reduce, broadcast, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, out of the wrapper that a run in several processes puts around it."""
-    return model.module if is_model_wrapper(model) else model
 
 
 @MODEL_WRAPPERS.register_module()

@@ -1,14 +1,15 @@
 """JSON files of labels and detections: read with errors that tell what to do, written whole."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import DataError
+
+from .files import write_text
 
 
-class LabelFileError(UsageError):
+class LabelFileError(DataError):
     """Labels that cannot be used; the message names file, place and remedy."""
 
 
@@ -58,15 +59,5 @@ def write_json(path: str | Path, content: Any) -> None:
         path: The file to write; its folder is made where missing.
         content: What ``json`` can write; NaN and infinity are refused.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with part.open('w', encoding='utf-8') as file:
-            # the C encoder of `dumps` is several times faster than `dump`
-            file.write(json.dumps(content, allow_nan=False))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # the C encoder of `dumps` is several times faster than `dump`
+    write_text(path, json.dumps(content, allow_nan=False), parents=True, durable=True)

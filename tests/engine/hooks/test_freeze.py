@@ -69,7 +69,7 @@ def test_parts_are_a_list(parts):
 def test_several_processes_need_unused_parameters(monkeypatch):
     from mmclarity.engine.hooks import freeze
 
-    monkeypatch.setattr(freeze, 'unwrapped', lambda model: model.module)
+    monkeypatch.setattr(freeze, 'unwrap', lambda model: model.module)
     wrapped = SimpleNamespace(find_unused_parameters=False, module=ToyModel())
     with pytest.raises(UsageError, match='find_unused_parameters=True'):
         TrainOnlyHook(['fc_cls']).before_train(SimpleNamespace(model=wrapped))

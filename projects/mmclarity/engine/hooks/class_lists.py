@@ -8,8 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
 from mmclarity.errors import UsageError
-
-from ..model_wrapper import unwrapped
+from mmclarity.utils.models import unwrap
 
 Names = tuple[str, ...]
 
@@ -130,7 +129,7 @@ def _head_classes(model: Any) -> list[tuple[str, int]]:
     """Name and number of classes of every box and mask head."""
     return [
         (name, module.num_classes)
-        for name, module in unwrapped(model).named_modules()
+        for name, module in unwrap(model).named_modules()
         if {'bbox_head', 'mask_head'} & set(name.split('.'))
         and isinstance(getattr(module, 'num_classes', None), int)
     ]

@@ -8,8 +8,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmclarity.errors import UsageError
-
-from ..model_wrapper import unwrapped
+from mmclarity.utils.models import unwrap
 
 
 @HOOKS.register_module()
@@ -40,7 +39,7 @@ class TrainOnlyHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Freeze, and say how many parameters are trained."""
-        model = unwrapped(runner.model)
+        model = unwrap(runner.model)
         if not getattr(runner.model, 'find_unused_parameters', True):  # a wrapper's
             raise UsageError(
                 'TrainOnlyHook in several processes: set find_unused_parameters=True, '

@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import Tensor, nn
 
-from ..model_wrapper import unwrapped
+from mmclarity.utils.models import unwrap
 
 # The layers whose outputs are logits and box offsets in mmdet's RPN and RoI heads, and the one that
 # gives boxes the type of the features: in bfloat16 an edge at 600 pixels moves by up to two.
@@ -123,7 +123,7 @@ class MixedPrecisionHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Change the runner's model in place, and say in which type its loops evaluate."""
-        model = unwrapped(runner.model)
+        model = unwrap(runner.model)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         keep_float32(model, self.float32)

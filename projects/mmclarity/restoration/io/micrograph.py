@@ -8,14 +8,13 @@ file. TIFF, PNG and BMP, 8 and 16 bit, and 32 bit floating point (TIFF).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tifffile
+
+from mmclarity.utils.files import replacing
 
 from . import files, layout
 from .files import SEMImageError
@@ -329,18 +328,3 @@ def _resolution(pixel_size: float | None) -> dict[str, object]:
     if pixel_size is None:
         return {}
     return {'resolution': (0.01 / pixel_size,) * 2, 'resolutionunit': 'CENTIMETER'}
-
-
-@contextmanager
-def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A name beside ``path`` to write to; it becomes ``path`` if the block succeeds."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f'{path}: no folder {path.parent} to write to')
-    if path.exists() and not overwrite:
-        raise FileExistsError(f'{path}: exists already; choose another name, or ask to overwrite')
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

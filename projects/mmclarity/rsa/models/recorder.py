@@ -13,14 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel, DistributedDataParallel and mmengine's wrappers."""
-    while (
-        isinstance(getattr(model, 'module', None), nn.Module) and 'Parallel' in type(model).__name__
-    ):
-        model = model.module
-    return model
+from mmclarity.utils.models import unwrap
 
 
 def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
@@ -129,7 +122,7 @@ class FeatureRecorder:
     def __init__(self, model: nn.Module, layers: Sequence[str], pool: str | None = None) -> None:
         if pool not in (None, 'mean'):
             raise ValueError(f"pool must be None or 'mean', got {pool!r}")
-        self.model, self.pool = unwrapped(model), pool
+        self.model, self.pool = unwrap(model), pool
         self.names = resolve_layers(self.model, layers)
 
     def record(

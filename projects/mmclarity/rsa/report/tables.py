@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from mmclarity.utils.files import replacing
 
 from ..analysis import Comparison, RSAResult, settings_dict, settings_from
 from ..inference.noise_ceiling import NoiseCeiling
@@ -71,18 +72,8 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
     Raises:
         ValueError: If ``path`` is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f'{path} is a folder; name a file in it')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('wb') as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, parents=True) as part, part.open('wb') as file:
+        write(file)
 
 
 def save_npz(result: RSAResult, path: str | Path) -> None:

@@ -14,11 +14,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from numpy import allclose
 
+from mmclarity.utils.models import unwrap
+
 from ..analysis import RSAResult, RSASettings, analyse, network_rdms
 from ..data.neural import NeuralArea, align, load_neural
 from ..data.stimuli import StimulusSet
 from ..models.networks import MODULES, preprocessing
-from ..models.recorder import resolve_layers, unwrapped
+from ..models.recorder import resolve_layers
 from ..models.untrained import random_twin
 from ..report import figures as plots
 from ..report import tables as report
@@ -160,7 +162,7 @@ class RSAHook(Hook):
 
     def _set_up(self, runner: Runner) -> None:
         self.folder = Path(self.out_dir or Path(runner.work_dir) / 'rsa')
-        model = unwrapped(runner.model)
+        model = unwrap(runner.model)
         self._names = resolve_layers(model, self.layers)
         part = self.module
         if part is None:
@@ -241,9 +243,9 @@ class RSAHook(Hook):
             runner.logger.warning(f'RSA at {self._unit} {step} left out: {error}')
 
     def _analyse(self, runner: Runner, step: int) -> None:
-        meta = {'model': type(unwrapped(runner.model)).__name__, self._unit: step}
+        meta = {'model': type(unwrap(runner.model)).__name__, self._unit: step}
         result = analyse(
-            self._rdms(unwrapped(runner.model)),
+            self._rdms(unwrap(runner.model)),
             self.areas,
             self.settings,
             self._baseline_rdms,

@@ -1,0 +1,347 @@
+"""The one way to write a file, and the one way to list a folder.
+
+Whatever is written goes into a part beside its place first and is then moved there: whoever looks
+finds the old file or all of the new one, however the writer ends. ``os.replace`` is atomic on one
+file system (POSIX ``rename``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmclarity.errors import OutputError
+
+__all__ = [
+    'check_room',
+    'is_clutter',
+    'listing',
+    'readable_size',
+    'replacing',
+    'write_bytes',
+    'write_text',
+]
+
+# Of a part: '.NAME.HOST-PID-RANDOM.part'. Nobody else's files look like this.
+_PART = re.compile(r'\..+\.(?P<host>[\w-]*)-(?P<pid>\d+)-[0-9a-f]{8}\.part')
+_NAME_LIMIT = 255  # bytes of a file name
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CROWDED = 1 << 20  # with less room than this, an error without a number is taken for a full disk
+_FOREIGN_AGE = 7 * 24 * 3600.0  # seconds; parts of other machines may be in use until then
+_CLUTTER = ('thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', '__macosx')
+_swept: set[str] = set()
+
+
+@contextmanager
+def replacing(
+    path: str | Path,
+    overwrite: bool = True,
+    parents: bool = False,
+    durable: bool = False,
+    needed: int | None = None,
+) -> Iterator[Path]:
+    """A part to write to, which becomes ``path`` if the block succeeds and else is removed.
+
+    The part has a name of its own, so that two writers of one file do not mix. What killed writers
+    left in the folder is removed by the next one (:func:`sweep`). A symbolic link stays one: what
+    it points to is replaced. Rights of an existing file are kept. A device or a pipe
+    (``/dev/stdout``) gets the content when it is complete.
+
+    Args:
+        path: the file.
+        overwrite: replace an existing one.
+        parents: make the folder where it is missing.
+        durable: have the system put the content on the disk before it gets its name, so that
+            a power cut does not leave the name on an empty file.
+        needed: bytes, where known; for the message of a full disk.
+
+    Yields:
+        An empty file beside ``path``, hidden, ending in ``.part``: give the format to writers
+        that guess it from the name.
+
+    Raises:
+        FileExistsError: ``path`` exists and ``overwrite`` is not set.
+        FileNotFoundError: its folder is missing and ``parents`` is not set.
+        OutputError: ``path`` is a folder; it cannot be written; or the disk is full: what is
+            needed and what is free is told.
+    """
+    path = Path(path)
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    _check_target(path, place, overwrite, parents)
+    special = place.exists() and not place.is_file()
+    folder = Path(tempfile.gettempdir()) if special else place.parent
+    sweep(folder)
+    part = folder / _part_name(place.name)
+    try:
+        with _explained(path, part, needed):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield part
+            if durable:
+                _synchronise(part)
+            if special:
+                with part.open('rb') as source, place.open('wb') as sink:
+                    shutil.copyfileobj(source, sink)
+            else:
+                _move(part, place, overwrite)
+            if durable:
+                _synchronise(folder)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes, **options: bool) -> None:
+    """Write a file whole or not at all; ``options`` are those of :func:`replacing`."""
+    with replacing(path, needed=len(data), **options) as part:
+        part.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str, **options: bool) -> None:
+    """Write UTF-8 with the newlines of ``text``; see :func:`write_bytes`."""
+    write_bytes(path, text.encode('utf-8'), **options)
+
+
+def check_room(folder: str | Path, needed: int) -> None:
+    """Refuse work whose result has no room.
+
+    Args:
+        folder: existing or not; the nearest existing one is asked.
+        needed: bytes.
+
+    Raises:
+        OutputError: less is free.
+    """
+    free = _free(Path(folder))
+    if free is not None and free < needed:
+        raise OutputError(_full_message(Path(folder), needed, free))
+
+
+def sweep(folder: str | Path) -> list[Path]:
+    """Remove the parts that killed writers left in a folder, once a process and folder.
+
+    A part is left alone while the process that its name tells may still write it: one of this
+    machine that lives, or one of another machine that touched it within a week.
+
+    Returns:
+        What was removed.
+    """
+    where = os.path.abspath(folder)
+    if where in _swept:
+        return []
+    _swept.add(where)
+    removed = []
+    with suppress(OSError), os.scandir(where) as entries:
+        for entry in entries:
+            if entry.name.endswith('.part') and _is_stale(entry):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+                    removed.append(Path(entry.path))
+    return removed
+
+
+def listing(
+    folder: str | Path, suffixes: Iterable[str] = (), recursive: bool = False
+) -> list[Path]:
+    """Files of a folder, sorted by path, without what systems put beside them.
+
+    Left out are hidden files (macOS's ``._name`` and ``.DS_Store`` among them), ``Thumbs.db``,
+    ``desktop.ini`` and the folder ``__MACOSX``.
+
+    Args:
+        folder: where to look.
+        suffixes: endings to keep, such as ``.png``, in lower or upper case; all if empty.
+        recursive: also in folders below.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        NotADirectoryError: it is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f'{folder}: no such folder')
+    if not folder.is_dir():
+        raise NotADirectoryError(f'{folder}: is a file; a folder is needed')
+    wanted = tuple(suffix.lower() for suffix in suffixes)
+    found = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not is_clutter(name)] if recursive else []
+        found += [
+            Path(root, name)
+            for name in names
+            if not is_clutter(name) and (not wanted or name.lower().endswith(wanted))
+        ]
+    return sorted(path for path in found if path.is_file())
+
+
+def is_clutter(name: str | Path) -> bool:
+    """Whether a file's name is one that no user gave: hidden, ``Thumbs.db`` and the like."""
+    name = os.path.basename(name)
+    return name.startswith('.') or name.lower() in _CLUTTER
+
+
+def readable_size(count: int) -> str:
+    """Bytes in words: ``'512 bytes'``, ``'3.4 MB'`` (powers of 1000, as disks are sold)."""
+    if count < 1000:
+        return f'{count} bytes'
+    size = float(count)
+    for unit in ('kB', 'MB', 'GB'):
+        size /= 1000
+        if size < 999.5:
+            return f'{size:.3g} {unit}'
+    return f'{size / 1000:.3g} TB'
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
+    if os.name != 'posix':
+        return True  # asking would end it on Windows
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def host() -> str:
+    """Name of this machine, letters, digits and hyphens only."""
+    return re.sub(r'[^\w-]', '-', socket.gethostname(), flags=re.ASCII)[:32]
+
+
+def _check_target(path: Path, place: Path, overwrite: bool, parents: bool) -> None:
+    if place.is_dir():
+        raise OutputError(f'{path}: is a folder; name a file in it')
+    if parents:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            file = next((up for up in place.parents if up.is_file()), place.parent)
+            raise OutputError(
+                f'{path}: {file} is a file, not a folder; choose another place'
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f'{path}: its folder cannot be made: {error.strerror or error}'
+            ) from error
+    elif not place.parent.is_dir():
+        raise FileNotFoundError(f'{path}: no folder {place.parent} to write to')
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(f'{path}: exists already; choose another name, or ask to overwrite')
+
+
+def _part_name(name: str) -> str:
+    end = f'.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part'
+    room = _NAME_LIMIT - len(end) - 1
+    return f'.{name.encode()[:room].decode(errors="ignore")}{end}'
+
+
+def _move(part: Path, place: Path, overwrite: bool) -> None:
+    if overwrite:
+        with suppress(OSError):
+            part.chmod(stat.S_IMODE(place.stat().st_mode))
+        os.replace(part, place)
+        return
+    try:
+        os.link(part, place)  # unlike a rename, fails if somebody was faster
+    except FileExistsError:
+        raise FileExistsError(
+            f'{place}: was made by somebody else meanwhile; choose another name'
+        ) from None
+    except OSError:  # a file system without links
+        os.replace(part, place)
+
+
+def _synchronise(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except PermissionError:  # a folder on Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _explained(path: Path, part: Path, needed: int | None) -> Iterator[None]:
+    """Turns what goes wrong in writing ``part`` into a message about ``path``."""
+    try:
+        yield
+    except Exception as error:
+        code = _errno(error)
+        free = _free(path.parent)
+        written = part.stat().st_size if part.exists() else 0
+        crowded = free is not None and free < _CROWDED and not isinstance(error, ValueError)
+        if code in _FULL or (code is None and crowded):
+            # The part goes first, and with it the room that it takes.
+            part.unlink(missing_ok=True)
+            text = _full_message(path, needed or written, free or 0, exact=needed is not None)
+            raise _numbered(OutputError(text), errno.ENOSPC) from error
+        if code == errno.EFBIG:
+            text = (
+                f'{path}: larger than this file system or "ulimit -f" allows '
+                f'({readable_size(written)} were written); nothing is left of it. Raise the limit, or '
+                'choose another disk'
+            )
+            raise _numbered(OutputError(text), code) from error
+        mine = isinstance(error, OSError) and str(getattr(error, 'filename', '')) == str(part)
+        if mine and not isinstance(error, OutputError):
+            text = f'{path}: cannot be written: {error.strerror}; choose another place'
+            raise _numbered(OutputError(text), error.errno) from error
+        raise
+
+
+def _numbered(error: OutputError, code: int | None) -> OutputError:
+    error.errno = code
+    return error
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """The system's number behind an error, which libraries may have wrapped."""
+    seen = 0
+    while error is not None and seen < 8:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return None
+
+
+def _free(folder: Path) -> int | None:
+    for place in (folder, *folder.absolute().parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).free
+    return None
+
+
+def _full_message(path: Path, needed: int, free: int, exact: bool = True) -> str:
+    return (
+        f'{path}: the disk is full: {"" if exact else "more than "}{readable_size(needed)} needed, '
+        f'{readable_size(free)} free. Nothing half-written is left, earlier files are whole; make '
+        'room or choose another disk'
+    )
+
+
+def _is_stale(entry: os.DirEntry) -> bool:
+    match = _PART.fullmatch(entry.name)
+    if match is None:
+        return False
+    if match['host'] == host():
+        return not is_alive(int(match['pid']))
+    try:
+        return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
+    except OSError:
+        return False

@@ -1,0 +1,51 @@
+"""The model itself, out of whatever is wrapped around it."""
+
+from __future__ import annotations
+
+import sys
+
+from torch import nn
+
+# Classes by name: several of them are in packages that need not be installed.
+_HOLDERS = (
+    'DataParallel',
+    'DistributedDataParallel',
+    'FullyShardedDataParallel',
+    'MMDistributedDataParallel',
+    'MMSeparateDistributedDataParallel',
+    'MMFullyShardedDataParallel',
+    'AveragedGradients',
+    'AveragedModel',
+    'BaseAveragedModel',
+)
+
+__all__ = ['unwrap']
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside the wrappers for several processes, averaging and compilation.
+
+    Known are torch's ``DataParallel`` and ``DistributedDataParallel``, mmengine's wrappers,
+    ``AveragedGradients``, averaged models (``AveragedModel``, mmengine's EMA), subclasses of them,
+    whatever is registered in mmengine's ``MODEL_WRAPPERS``, and what ``torch.compile`` returns;
+    nested in any order. mmengine's
+    ``MMSeparateDistributedDataParallel`` gives the model whose networks are still wrapped one by
+    one. A model that merely has a part called ``module`` is left as it is.
+    """
+    seen: set[int] = set()
+    while id(model) not in seen:
+        seen.add(id(model))
+        inner = getattr(model, '_orig_mod', None)
+        if not isinstance(inner, nn.Module) and _holds(model):
+            inner = getattr(model, 'module', None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+    return model
+
+
+def _holds(model: nn.Module) -> bool:
+    if any(kind.__name__ in _HOLDERS for kind in type(model).__mro__):
+        return True
+    mmengine = sys.modules.get('mmengine.model')  # nothing can be registered where it is not loaded
+    return mmengine is not None and mmengine.is_model_wrapper(model)
