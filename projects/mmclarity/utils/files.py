@@ -123,7 +123,7 @@ def check_room(folder: str | Path, needed: int) -> None:
     """
     free = _free(Path(folder))
     if free is not None and free < needed:
-        raise OutputError(_full_message(Path(folder), needed, free))
+        raise OutputError(_full_message(Path(folder), readable_size(needed), free))
 
 
 def sweep(folder: str | Path) -> list[Path]:
@@ -289,13 +289,14 @@ def _explained(path: Path, part: Path, needed: int | None) -> Iterator[None]:
         if code in _FULL or (code is None and crowded):
             # The part goes first, and with it the room that it takes.
             part.unlink(missing_ok=True)
-            text = _full_message(path, needed or written, free or 0, exact=needed is not None)
+            needs = readable_size(needed) if needed else f'more than {readable_size(written)}'
+            text = _full_message(path, needs, _free(path.parent) or 0)
             raise _numbered(OutputError(text), errno.ENOSPC) from error
         if code == errno.EFBIG:
             text = (
                 f'{path}: larger than this file system or "ulimit -f" allows '
-                f'({readable_size(written)} were written); nothing is left of it. Raise the limit, or '
-                'choose another disk'
+                f'({readable_size(written)} were written); nothing is left of it. Raise the '
+                'limit, or choose another disk'
             )
             raise _numbered(OutputError(text), code) from error
         mine = isinstance(error, OSError) and str(getattr(error, 'filename', '')) == str(part)
@@ -327,11 +328,10 @@ def _free(folder: Path) -> int | None:
     return None
 
 
-def _full_message(path: Path, needed: int, free: int, exact: bool = True) -> str:
+def _full_message(path: Path, needs: str, free: int) -> str:
     return (
-        f'{path}: the disk is full: {"" if exact else "more than "}{readable_size(needed)} needed, '
-        f'{readable_size(free)} free. Nothing half-written is left, earlier files are whole; make '
-        'room or choose another disk'
+        f'{path}: the disk is full: {needs} needed, {readable_size(free)} free. Nothing '
+        'half-written is left, earlier files are whole; make room or choose another disk'
     )
 
 
