@@ -151,10 +151,10 @@ def test_gradients_reach_every_parameter(name, after, layers, counts):
 
 
 @every_stage
-def test_explain_names_the_layers(after, layers):
+def test_attention_weights_name_the_layers(after, layers):
     head = randomise(build(attention=ATTENTIONS['STA'], attention_after=after))
     context = make_context([4, 1], head.num_sources)
-    weights = head.explain(torch.randn(len(context.all_rois), 4, 3, 3), context)
+    weights = head.attention_weights(torch.randn(len(context.all_rois), 4, 3, 3), context)
     assert list(weights) == layers
     assert [w.shape for w in weights[layers[-1]]] == [(1, 4, 3), (1, 1, 1)]
     for w in weights[layers[-1]]:

@@ -181,23 +181,26 @@ def test_cascade_explains_every_stage(tmp_path):
         rpn = model.rpn_head.predict(x, inputs['data_samples'], rescale=False)
         metas = [sample.metainfo for sample in inputs['data_samples']]
         before = roi_head.predict(x, rpn, inputs['data_samples'])
-        first, second, third = roi_head.explain(x, rpn, metas)
+        explained = roi_head.explain(x, rpn, metas)
         after = roi_head.predict(x, rpn, inputs['data_samples'])
-    counts = [len(results) for results in rpn]
-    assert list(first) == list(third) == ['fc2'] and second == {}
-    assert [tuple(w.shape) for w in first['fc2']] == [(1, n, n) for n in counts]
-    assert [tuple(w.shape) for w in third['fc2']] == [(1, n, min(n, 16)) for n in counts]
-    for weights in (*first['fc2'], *third['fc2']):
-        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
     # The first stage sees the proposals as a head of one stage does.
     single = faster_rcnn(tmp_path, ATTENTIONS['SA']).eval().roi_head
     state = roi_head.bbox_head[0].state_dict()  # its boxes are class-agnostic
     single.bbox_head.load_state_dict(
         {key: value for key, value in state.items() if 'fc_reg' not in key}, strict=False
     )
-    alone = single.explain(x, rpn)
-    for mine, its in zip(first['fc2'], alone['fc2']):
-        torch.testing.assert_close(mine, its)
+    alone = single.explain(x, rpn, metas)
+    for image, its, results, predicted in zip(explained, alone, rpn, before):
+        first, second, third = image.stages
+        n = len(results)
+        assert list(first) == list(third) == ['fc2'] and second == {}
+        assert tuple(first['fc2'].weights.shape) == (1, n, n)
+        assert tuple(third['fc2'].weights.shape) == (1, n, min(n, 16))
+        for weights in (first['fc2'].weights, third['fc2'].weights):
+            torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
+        torch.testing.assert_close(first['fc2'].weights, its.stages[0]['fc2'].weights)
+        assert torch.equal(image.detections.bboxes, predicted.bboxes)
+        assert torch.equal(image.detections.scores, predicted.scores)
     for one, other in zip(before, after):
         assert torch.equal(one.bboxes, other.bboxes)
 

@@ -31,6 +31,8 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
 
     # Whether the module reads its context from separate source regions.
     uses_sources = False
+    # Whether its pair weights may be negative (no softmax).
+    signed_weights = False
 
     def __init__(
         self,

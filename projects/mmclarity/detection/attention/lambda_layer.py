@@ -88,6 +88,8 @@ class RegionLambda(BaseRegionAttention):
         ValueError: If embed_dims is not divisible by num_heads or the norm is unknown.
     """
 
+    signed_weights = True
+
     def __init__(
         self,
         embed_dims: int = 1024,

@@ -1,12 +1,19 @@
 """RoI heads with attention among regions."""
 
+from .explanation import DetectionExplanation, Explanation, LayerWeights, Verdict
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_attention_roi_head import CascadeRegionAttentionRoIHead, RegionAttentionRoIHead
-from .region_context import RegionContext
+from .region_context import ContextFeatures, PassContext, RegionContext
 
 __all__ = [
     'CascadeRegionAttentionRoIHead',
+    'ContextFeatures',
+    'DetectionExplanation',
+    'Explanation',
+    'LayerWeights',
+    'PassContext',
     'RegionAttentionBBoxHead',
     'RegionAttentionRoIHead',
     'RegionContext',
+    'Verdict',
 ]

@@ -110,20 +110,26 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         """
         return self._predict(self._shared(x, context))
 
-    def explain(self, x: Tensor, context: RegionContext) -> dict[str, list[Tensor]]:
+    def attention_weights(self, x: Tensor, context: RegionContext) -> dict[str, list[Tensor]]:
         """The attention's weights, by layer ('fc1', 'fc2') and image: (heads, Nq, Nk) each.
 
         Rows are the image's targets (at 'fc1' with 'both': all its regions), columns its sources.
+        For what they do to detections see ``explain`` of the RoI heads.
         """
         weights: dict[str, list[Tensor]] = {}
         self._shared(x, context, weights)
         return weights
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether features are left of a region when the attention is left out."""
+        return all(module.residual for module in self.attention.values())
+
     def _shared(
         self, x: Tensor, context: RegionContext | None, weights: dict | None = None
     ) -> Tensor:
-        if self.attention and context is None:
-            raise ValueError(
+        if self.attention and not isinstance(context, RegionContext):
+            raise UsageError(
                 'RegionAttentionBBoxHead needs to know where its regions lie; use it '
                 'inside RegionAttentionRoIHead or CascadeRegionAttentionRoIHead'
             )
@@ -139,7 +145,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         for i, fc in enumerate(self.shared_fcs, start=1):
             x = self.relu(fc(x))
             name = f'fc{i}'
-            if name not in self.attention:
+            if name not in self.attention or context.cut:
                 continue
             # Only the targets go on after the last attention; before it the sources, too, are
             # regions like any other.

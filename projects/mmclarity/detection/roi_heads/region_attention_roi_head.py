@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
@@ -15,62 +14,22 @@ from torch import Tensor
 
 from mmclarity.errors import UsageError
 
+from .explanation import Explanation, LayerWeights, traced_detections, verdict
 from .region_attention_bbox_head import RegionAttentionBBoxHead
-from .region_context import RegionContext
+from .region_context import ContextFeatures, RegionContext, context_of
+
+Maps = tuple[Tensor, ...]
 
 
-class _RegionContextMixin:
-    """Keeps what mmdet does not hand down to ``_bbox_forward``, for the length of one call."""
+class RegionContextMixin:
+    """Lets mmdet's RoI heads hand their box heads a :class:`RegionContext`.
 
-    _source_boxes: list[Tensor] | None = None
-    _source_index: Tensor | None = None
-    _key_valid: Tensor | None = None
-    # Where the attention weights of each pass of a box head are put, if somebody asks for them.
-    _explained: list | None = None
+    It stands before the RoI head among the bases. All that is known beside the boxes travels with
+    the feature maps, see :class:`ContextFeatures`.
+    """
+
     # Whether the box head's targets in testing are the RPN's proposals themselves.
     _tests_proposals = True
-
-    @contextmanager
-    def _during(self, **state) -> Iterator[None]:
-        before = {name: getattr(self, name) for name in state}
-        vars(self).update(state)
-        try:
-            yield
-        finally:
-            vars(self).update(before)
-
-    def _most_certain(self, rpn_results_list: InstanceList, num_sources: int) -> list[Tensor]:
-        """Where the (<= num_sources) proposals of the highest objectness stand, image by image.
-
-        Proposals without scores (mmdet reads such from files) are taken in their order, which is
-        that of falling objectness.
-        """
-        indices = []
-        for results in rpn_results_list:
-            count = min(num_sources, len(results))
-            if 'scores' in results:
-                indices.append(results.scores.topk(count).indices)
-            else:
-                indices.append(torch.arange(count, device=results.bboxes.device))
-        return indices
-
-    def _proposal_scope(self, rpn_results_list: InstanceList, testing: bool):
-        """Choose the sources, if the attention wants any, for the length of one call."""
-        num_sources = max(head.num_sources for head in self._bbox_heads())
-        if not num_sources:
-            return self._during(_source_boxes=None, _source_index=None)
-        chosen = self._most_certain(rpn_results_list, num_sources)
-        if testing and self._tests_proposals:
-            start, shifted = 0, []
-            for index, results in zip(chosen, rpn_results_list):
-                shifted.append(index + start)
-                start += len(results)
-            return self._during(_source_index=torch.cat(shifted))
-        return self._during(
-            _source_boxes=[
-                results.bboxes[index].detach() for index, results in zip(chosen, rpn_results_list)
-            ]
-        )
 
     def _bbox_heads(self) -> Sequence:
         heads = self.bbox_head
@@ -85,73 +44,193 @@ class _RegionContextMixin:
                     "'RegionAttentionBBoxHead', ...), with or without attention"
                 )
 
-    def _sampling_scope(self, sampling_results: Sequence[SamplingResult]):
+    def _most_certain(self, rpn_results_list: InstanceList) -> list[Tensor]:
+        """Where the proposals of the highest objectness stand, image by image.
+
+        As many as the head that wants most. Proposals without scores (mmdet reads such from files)
+        are taken in their order, which is that of falling objectness.
+        """
+        num_sources = max(head.num_sources for head in self._bbox_heads())
+        indices = []
+        for results in rpn_results_list:
+            count = min(num_sources, len(results))
+            if 'scores' in results:
+                indices.append(results.scores.topk(count).indices)
+            else:
+                indices.append(torch.arange(count, device=results.bboxes.device))
+        return indices
+
+    def _with_sources(
+        self, x: Maps, rpn_results_list: InstanceList, testing: bool
+    ) -> ContextFeatures:
+        """The feature maps, with the sources on them if the attention wants any."""
+        x = ContextFeatures(x)
+        if not max(head.num_sources for head in self._bbox_heads()):
+            return x
+        chosen = self._most_certain(rpn_results_list)
+        if testing and self._tests_proposals:
+            start, shifted = 0, []
+            for index, results in zip(chosen, rpn_results_list):
+                shifted.append(index + start)
+                start += len(results)
+            return x.having(source_index=torch.cat(shifted))
+        return x.having(
+            source_boxes=[
+                results.bboxes[index].detach() for index, results in zip(chosen, rpn_results_list)
+            ]
+        )
+
+    def _with_key_flags(
+        self, x: Maps, sampling_results: Sequence[SamplingResult]
+    ) -> ContextFeatures:
         """Ground truth the sampler added stays a target, but is nobody's context."""
+        x = ContextFeatures(x)
         if not self.exclude_gt_keys:
-            return self._during(_key_valid=None)
+            return x
         flags = []
         for res in sampling_results:
             flags += [~res.pos_is_gt.bool(), res.neg_inds.new_ones(len(res.neg_inds)).bool()]
-        return self._during(_key_valid=torch.cat(flags))
+        return x.having(key_valid=torch.cat(flags))
 
-    def _region_context(self, rois: Tensor, num_images: int, head) -> RegionContext:
+    def _region_context(self, x: Maps, rois: Tensor, head) -> RegionContext:
+        given, num_images = context_of(x), x[0].size(0)
+        if given.cut:
+            return RegionContext(rois, num_images, cut=True)
         # The stages of a cascade may differ: a head without sources must not be given any.
-        source_rois, count = None, head.num_sources
-        if count and self._source_boxes is not None:
-            if len(self._source_boxes) != num_images:
+        count, source_rois, source_index = head.num_sources, None, None
+        if count:
+            source_index = given.source_index
+            if given.source_boxes is not None:
+                source_rois = bbox2roi([boxes[:count] for boxes in given.source_boxes])
+            elif source_index is None:
                 raise UsageError(
-                    f'source-target attention has the proposals of {len(self._source_boxes)} '
-                    f'images, but {num_images} is to be judged, as by OHEMSampler, which gives '
-                    'one image at a time: use RandomSampler, RegionSelfAttention or RegionLambda'
+                    'source-target attention has not been given its sources, as by OHEMSampler, '
+                    'which judges one image of the batch at a time: use RandomSampler, '
+                    'RegionSelfAttention or RegionLambda'
                 )
-            source_rois = bbox2roi([boxes[:count] for boxes in self._source_boxes])
-        return RegionContext(rois, num_images, self._key_valid, source_rois, self._source_index)
+        return RegionContext(rois, num_images, given.key_valid, source_rois, source_index)
 
-    def _attend(self, extractor, head, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+    def _attend(self, extractor, head, x: Maps, rois: Tensor) -> dict:
         """Pool targets and sources at once, run the head, return what mmdet expects."""
-        context = self._region_context(rois, x[0].size(0), head)
+        context = self._region_context(x, rois, head)
         bbox_feats = extractor(x[: extractor.num_inputs], context.all_rois)
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
-        if self._explained is not None:
-            self._explained.append(head.explain(bbox_feats, context))
+        trace = context_of(x).trace
+        if trace is not None:
+            trace.append(head.attention_weights(bbox_feats, context))
         cls_score, bbox_pred = head(bbox_feats, context)
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats[: len(rois)])
 
-    def loss(
-        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: list
-    ) -> dict:
+    def loss(self, x: Maps, rpn_results_list: InstanceList, batch_data_samples: list) -> dict:
         """See mmdet; the sources are chosen before proposals are sampled."""
-        with self._proposal_scope(rpn_results_list, testing=False):
-            return super().loss(x, rpn_results_list, batch_data_samples)
+        x = self._with_sources(x, rpn_results_list, testing=False)
+        return super().loss(x, rpn_results_list, batch_data_samples)
 
     def forward(
         self,
-        x: tuple[Tensor, ...],
+        x: Maps,
         rpn_results_list: InstanceList,
         batch_data_samples: list | None = None,
     ) -> tuple:
         """See mmdet."""
-        with self._proposal_scope(rpn_results_list, testing=True):
-            return super().forward(x, rpn_results_list, batch_data_samples)
+        x = self._with_sources(x, rpn_results_list, testing=True)
+        return super().forward(x, rpn_results_list, batch_data_samples)
 
     def predict_bbox(
         self,
-        x: tuple[Tensor, ...],
+        x: Maps,
         batch_img_metas: list[dict],
         rpn_results_list: InstanceList,
         rcnn_test_cfg,
         rescale: bool = False,
+        **kwargs,
     ) -> InstanceList:
         """See mmdet."""
-        with self._proposal_scope(rpn_results_list, testing=True):
-            return super().predict_bbox(
-                x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale
+        x = self._with_sources(x, rpn_results_list, testing=True)
+        return super().predict_bbox(
+            x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale, **kwargs
+        )
+
+    def _judge(self, x: Maps, rois: Tensor, metas: list[dict], counts: list[int]) -> tuple:
+        """Of each image the boxes judged last, the logits and the deltas of its proposals."""
+        raise NotImplementedError
+
+    def _verdicts(self, x: Maps, proposals: list[Tensor], metas: list[dict], rescale: bool) -> list:
+        counts = [len(boxes) for boxes in proposals]
+        rois = bbox2roi(proposals)
+        if len(rois):
+            rois, logits, deltas = self._judge(x, rois, metas, counts)
+        else:  # mmdet's cascade cannot refine nothing
+            rois, deltas = rois.split(counts), [None] * len(counts)
+            classes = self._bbox_heads()[-1].num_classes + 1
+            logits = [boxes.new_zeros(0, classes) for boxes in proposals]
+        results = self._bbox_heads()[-1].predict_by_feat(
+            rois, logits, deltas, metas, rescale=rescale
+        )
+        return [verdict(*pair) for pair in zip(logits, results)]
+
+    @torch.no_grad()
+    def explain(
+        self,
+        x: Maps,
+        rpn_results_list: InstanceList,
+        batch_img_metas: list[dict],
+        rescale: bool = False,
+    ) -> list[Explanation]:
+        """Trace each image's detections to proposals, to what these looked at, and what it changed.
+
+        In a cascade a stage judges the boxes that the one before it has refined, in the order of
+        the proposals; without context, every stage goes without.
+
+        Args:
+            x: Feature maps.
+            rpn_results_list: Proposals of each image, as from ``rpn_head.predict``.
+            batch_img_metas: Of each image, with ``img_shape`` (and ``scale_factor``).
+            rescale: Detections and boxes in pixels of the image, not of the network's input.
+
+        Returns:
+            One explanation an image.
+        """
+        proposals = [res.bboxes for res in rpn_results_list]
+        maps = self._with_sources(x, rpn_results_list, testing=True)
+        trace: list[dict[str, list[Tensor]]] = []
+        judged = self._verdicts(maps.having(trace=trace), proposals, batch_img_metas, rescale)
+        alone = [None] * len(judged)
+        if all(head.can_be_cut for head in self._bbox_heads()):
+            alone = self._verdicts(maps.having(cut=True), proposals, batch_img_metas, rescale)
+        sources = self._most_certain(rpn_results_list)
+        return [
+            Explanation(
+                proposals=boxes,
+                stages=tuple(
+                    _layers_of(image, len(boxes), weights, head, sources[image])
+                    for weights, head in zip(trace, self._bbox_heads())
+                ),
+                with_context=judged[image],
+                without_context=alone[image],
+                detections=traced_detections(judged[image], self.test_cfg),
             )
+            for image, boxes in enumerate(proposals)
+        ]
+
+
+def _layers_of(
+    image: int, count: int, weights: dict[str, list[Tensor]], head, sources: Tensor
+) -> dict[str, LayerWeights]:
+    """One image's part of what a box head's layers report; rows of pooled sources are left out."""
+    layers = {}
+    for name, of_images in weights.items():
+        module = head.attention[name]
+        columns = torch.arange(count, device=sources.device)
+        if module.uses_sources:
+            columns = sources[: head.num_sources]
+        layers[name] = LayerWeights(of_images[image][:, :count], columns, module.signed_weights)
+    return layers
 
 
 @MODELS.register_module()
-class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
+class RegionAttentionRoIHead(RegionContextMixin, StandardRoIHead):
     """StandardRoIHead whose box head is a :class:`RegionAttentionBBoxHead`.
 
     Faster R-CNN and Mask R-CNN configs of mmdet take it by overriding a few lines::
@@ -161,9 +240,8 @@ class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
             bbox_head=dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda'))))
 
     Args:
-        exclude_gt_keys (bool): In training, ground-truth boxes that the sampler adds to the
-            proposals do not serve as context for others, as there are none in testing.
-            Defaults to True.
+        exclude_gt_keys: In training, ground-truth boxes that the sampler adds to the proposals do
+            not serve as context for others, as there are none in testing. Defaults to True.
         args, kwargs: See mmdet's ``StandardRoIHead``.
     """
 
@@ -172,37 +250,28 @@ class RegionAttentionRoIHead(_RegionContextMixin, StandardRoIHead):
         self._check_bbox_heads()
         self.exclude_gt_keys = exclude_gt_keys
 
-    def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+    def _bbox_forward(self, x: Maps, rois: Tensor) -> dict:
         return self._attend(self.bbox_roi_extractor, self.bbox_head, x, rois)
 
-    def bbox_loss(self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]) -> dict:
+    def bbox_loss(self, x: Maps, sampling_results: list[SamplingResult]) -> dict:
         """See mmdet."""
-        with self._sampling_scope(sampling_results):
-            return super().bbox_loss(x, sampling_results)
+        return super().bbox_loss(self._with_key_flags(x, sampling_results), sampling_results)
 
-    @torch.no_grad()
-    def explain(
-        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList
-    ) -> dict[str, list[Tensor]]:
-        """Attention weights among the proposals: see :meth:`RegionAttentionBBoxHead.explain`.
-
-        Args:
-            x (tuple[Tensor]): Feature maps.
-            rpn_results_list (list[InstanceData]): Proposals of each image.
-        """
-        with self._proposal_scope(rpn_results_list, testing=True), self._during(_explained=[]):
-            self._bbox_forward(x, bbox2roi([res.bboxes for res in rpn_results_list]))
-            return self._explained[0]
+    def _judge(self, x: Maps, rois: Tensor, metas: list[dict], counts: list[int]) -> tuple:
+        results = self._bbox_forward(x, rois)
+        deltas = results['bbox_pred']
+        deltas = [None] * len(counts) if deltas is None else deltas.split(counts)
+        return rois.split(counts), results['cls_score'].split(counts), deltas
 
 
 @MODELS.register_module()
-class CascadeRegionAttentionRoIHead(_RegionContextMixin, CascadeRoIHead):
+class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
     """CascadeRoIHead with a :class:`RegionAttentionBBoxHead` at every stage.
 
     Source-target attention keeps the RPN's most certain boxes as sources at all stages.
 
     Args:
-        exclude_gt_keys (bool): See :class:`RegionAttentionRoIHead`. Defaults to True.
+        exclude_gt_keys: See :class:`RegionAttentionRoIHead`. Defaults to True.
         args, kwargs: See mmdet's ``CascadeRoIHead``.
     """
 
@@ -214,30 +283,13 @@ class CascadeRegionAttentionRoIHead(_RegionContextMixin, CascadeRoIHead):
         self._check_bbox_heads()
         self.exclude_gt_keys = exclude_gt_keys
 
-    def _bbox_forward(self, stage: int, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+    def _bbox_forward(self, stage: int, x: Maps, rois: Tensor) -> dict:
         return self._attend(self.bbox_roi_extractor[stage], self.bbox_head[stage], x, rois)
 
-    def bbox_loss(
-        self, stage: int, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]
-    ) -> dict:
+    def bbox_loss(self, stage: int, x: Maps, sampling_results: list[SamplingResult]) -> dict:
         """See mmdet."""
-        with self._sampling_scope(sampling_results):
-            return super().bbox_loss(stage, x, sampling_results)
+        x = self._with_key_flags(x, sampling_results)
+        return super().bbox_loss(stage, x, sampling_results)
 
-    @torch.no_grad()
-    def explain(
-        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_img_metas: list[dict]
-    ) -> list[dict[str, list[Tensor]]]:
-        """Attention weights of every stage: see :meth:`RegionAttentionBBoxHead.explain`.
-
-        A stage judges the boxes that the one before it has refined, in the order of the proposals.
-
-        Args:
-            x (tuple[Tensor]): Feature maps.
-            rpn_results_list (list[InstanceData]): Proposals of each image.
-            batch_img_metas (list[dict]): Of each image, with ``img_shape``.
-        """
-        proposals = [res.bboxes for res in rpn_results_list]
-        with self._proposal_scope(rpn_results_list, testing=True), self._during(_explained=[]):
-            self._refine_roi(x, bbox2roi(proposals), batch_img_metas, list(map(len, proposals)))
-            return self._explained
+    def _judge(self, x: Maps, rois: Tensor, metas: list[dict], counts: list[int]) -> tuple:
+        return self._refine_roi(x, rois, metas, counts)
