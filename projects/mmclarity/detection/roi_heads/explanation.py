@@ -165,7 +165,7 @@ def verdict(logits: Tensor, results: InstanceData) -> Verdict:
 
 
 def traced_detections(judged: Verdict, test_cfg: dict) -> InstanceData:
-    """mmdet's suppression, which remembers the proposal that each detection came from."""
+    """Suppression as in mmdet that keeps the proposal each detection came from."""
     results = InstanceData()
     if len(judged.logits) == 0:
         results.bboxes, results.scores = judged.boxes.new_zeros(0, 4), judged.boxes.new_zeros(0)

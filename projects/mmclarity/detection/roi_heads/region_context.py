@@ -104,6 +104,7 @@ class ContextFeatures(tuple):
     context: PassContext
 
     def __new__(cls, maps: Iterable[Tensor], context: PassContext | None = None) -> ContextFeatures:
+        """Maps with a context; None keeps the one that rides on them."""
         self = super().__new__(cls, maps)
         self.context = context or context_of(maps)
         return self
