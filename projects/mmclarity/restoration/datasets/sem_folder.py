@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
 
 from ..io.micrograph import SEMImage, list_images, read_sem
 from ..ops.registration import MIN_CONFIDENCE, move, register, valid_region

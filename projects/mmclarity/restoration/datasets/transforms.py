@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()

@@ -8,8 +8,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
 from scipy.ndimage import gaussian_filter1d
 
 from .physics import beam_blur, detector_noise, displace_lines, line_filter, stretch_lines

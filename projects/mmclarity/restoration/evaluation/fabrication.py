@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmagic.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 
 from .fidelity import to_grey
 from .particles import DetectionSettings, detect_particles, match_particles

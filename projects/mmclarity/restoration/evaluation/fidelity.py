@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmagic.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from .perceptual import lpips_distance

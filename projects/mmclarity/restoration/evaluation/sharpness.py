@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from mmagic.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 from scipy.ndimage import map_coordinates, spline_filter, uniform_filter1d
 from scipy.optimize import least_squares
 from scipy.special import erf

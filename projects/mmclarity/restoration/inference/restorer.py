@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -66,6 +65,8 @@ def build_restorer(
     cfg = config if isinstance(config, Config) else load_config(str(config))
     if 'model' not in cfg:
         raise UsageError(f'{cfg.filename or "the config"} has no model')
+    from mmagic.registry import MODELS  # its models may be named in the config
+
     # not for good: the caller may work with another library's scope
     with DefaultScope.overwrite_default_scope('mmagic'):
         model = MODELS.build(cfg.model)

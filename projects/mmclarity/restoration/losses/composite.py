@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 
@@ -39,7 +39,9 @@ class CompositeLoss(nn.Module):
         for name, cfg in losses.items():
             if not isinstance(cfg, Mapping) or 'type' not in cfg:
                 raise TypeError(f'losses[{name!r}] must be dict(type=..., ...), got {cfg!r}')
-        self.losses = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in losses.items()})
+        from mmagic.registry import MODELS as ALL  # for mmagic's own losses
+
+        self.losses = nn.ModuleDict({name: ALL.build(cfg) for name, cfg in losses.items()})
 
     def parts(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Every loss by its name, weighted."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..ops.gaussian import gaussian_taps, smooth

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .sharpening import Sharpening
@@ -51,6 +50,8 @@ class ConvBlock(nn.Module):
                 )
             )
             if norm_cfg is not None:
+                from mmcv.cnn import build_norm_layer  # mmcv is slow to import
+
                 layers.append(build_norm_layer(norm_cfg, out_channels)[1])
             layers.append(nn.LeakyReLU(slope, inplace=True))
         self.layers = nn.Sequential(*layers)

@@ -1,0 +1,67 @@
+"""What an image file stores, and the error for files that can not be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmclarity.errors import UsageError
+
+from .layout import Content, Metadata
+
+__all__ = ['SEMImageError', 'Stored']
+
+
+class SEMImageError(UsageError):
+    """An image that can not be used; the message names the file and the remedy."""
+
+
+@dataclass
+class Stored:
+    """What a file stores.
+
+    Attributes:
+        path: the file.
+        format: 'TIFF', 'PNG' or 'BMP'.
+        samples: (H, W, S) as stored; S = 1 or 3, one more with transparency. With ``palette``
+            they are indices.
+        colours: how many of the S are colours, 1 or 3.
+        palette: (n, 3) uint8, or None.
+        inverted: 0 is white.
+        metadata: what the vendor's tags tell.
+    """
+
+    path: Path
+    format: str
+    samples: np.ndarray
+    colours: int
+    palette: np.ndarray | None = None
+    inverted: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
+
+    def values(self) -> np.ndarray:
+        """(H, W, C) grey values or colours, C = 1 or 3, 0 is black; a view where possible."""
+        if self.palette is not None:
+            if int(self.samples.max()) >= len(self.palette):
+                raise SEMImageError(f'{self.path}: damaged: pixels point outside the palette')
+            if (self.palette == self.palette[:, :1]).all():
+                return self.palette[:, 0][self.samples]
+            return self.palette[self.samples[..., 0]]
+        values = self.samples[..., : self.colours]
+        return np.iinfo(values.dtype).max - values if self.inverted else values
+
+    def replaced(self, grey: np.ndarray, content: Content) -> np.ndarray:
+        """A copy of ``samples`` with the (h, w) values ``grey`` at ``content``."""
+        samples = self.samples.copy()
+        if self.palette is not None:
+            greys = np.flatnonzero((self.palette == self.palette[:, :1]).all(axis=1))
+            if len(greys) < 2:
+                raise SEMImageError(f'{self.path}: its palette has no grey scale; save it in grey')
+            wanted = np.arange(256)[:, None] - self.palette[greys, 0].astype(int)[None]
+            grey = greys[np.abs(wanted).argmin(axis=1)].astype(samples.dtype)[grey]
+        elif self.inverted:
+            grey = np.iinfo(samples.dtype).max - grey
+        samples[content][..., : self.colours] = grey[..., None]
+        return samples
