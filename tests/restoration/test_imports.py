@@ -34,4 +34,4 @@ def test_pix2pix_is_found_where_it_always_was():
     assert models.SEMPix2Pix is SEMPix2Pix
     assert MODELS.get('SEMPix2Pix') is models.build_pix2pix
     with pytest.raises(AttributeError, match='SEMPix3Pix'):
-        models.SEMPix3Pix
+        getattr(models, 'SEMPix3Pix')  # noqa: B009
