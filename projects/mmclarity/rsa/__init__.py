@@ -11,7 +11,8 @@ from .inference.significance import bootstrap, fdr, permutation_test
 from .models.gabor import GaborV1
 from .models.recorder import FeatureRecorder
 from .models.untrained import random_twin
-from .rdms.compute import RDMAccumulator, compute_rdm
+from .rdms.accumulator import RDMAccumulator
+from .rdms.compute import compute_rdm
 from .rdms.rdms import as_condensed, to_square
 from .similarity.compare import compare_rdms
 

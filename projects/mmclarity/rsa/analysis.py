@@ -23,7 +23,9 @@ from .data.neural import NeuralArea
 from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
 from .inference.significance import bootstrap, fdr, permutation_test
 from .models.recorder import FeatureRecorder
-from .rdms.compute import METRICS, RDMAccumulator
+from .rdms.accumulator import RDMAccumulator
+from .rdms.compute import METRICS
+from .rdms.memory import Slabs
 from .rdms.rdms import as_condensed, num_stimuli
 from .similarity.compare import METHODS, compare_rdms
 
@@ -386,6 +388,10 @@ def network_rdms(
     device: torch.device | str | None = None,
     spill_dir: str | None = None,
     forward: Callable[[torch.Tensor], Any] | None = None,
+    *,
+    pool: str | None = None,
+    exact: bool = False,
+    memory: Slabs | None = None,
 ) -> dict[str, np.ndarray]:
     """Show the stimuli to a network and make the RDM of each layer.
 
@@ -402,6 +408,10 @@ def network_rdms(
         spill_dir (str, optional): Folder for what does not fit in memory.
         forward (Callable, optional): Called with the images, where only a part of ``model`` is to
             see them. Defaults to ``model``.
+        pool: None, 'mean' or 'cls', see :class:`FeatureRecorder`.
+        exact: Products in float64, see :class:`RDMAccumulator`; else within 1e-6 of it.
+        memory: Where responses are kept. Who shows the stimuli to several networks shares it: the
+            next one need not wait for the system. Defaults to its own.
 
     Returns:
         dict[str, np.ndarray]: Condensed RDM (P,) by layer, in network order.
@@ -421,24 +431,33 @@ def network_rdms(
     parameter = next(model.parameters(), None)
     home = torch.device('cpu') if parameter is None else parameter.device
     device = home if device is None else torch.device(device)
-    recorder = FeatureRecorder(model, layers)
-    accumulators = {name: RDMAccumulator(metric, spill_dir=spill_dir) for name in recorder.names}
+    recorder = FeatureRecorder(model, layers, pool)
+    memory = memory or Slabs()
+    accumulators = {
+        name: RDMAccumulator(metric, spill_dir, exact=exact, memory=memory)
+        for name in recorder.names
+    }
     with ExitStack() as stack:
         if device != home:  # A network spread over several devices is left as it is.
             stack.callback(model.to, home)
             model.to(device)
         for accumulator in accumulators.values():
             stack.callback(accumulator.close)
-        batches = (images.to(device) for _, images in stimuli.batches(batch_size))
-        for features in recorder.record(forward or model, batches):
-            for name, block in features.items():
-                accumulators[name].update(block)
+        # Convolutions on the CPU take half the time where channels come last.
+        batches = (
+            images.to(device, memory_format=torch.channels_last)
+            for _, images in stimuli.batches(batch_size)
+        )
+        keep = lambda name, block: accumulators[name].update(block)  # noqa: E731
+        for _ in recorder.record(forward or recorder.model, batches, keep):
+            pass
         rdms = {}
         for name, accumulator in accumulators.items():
             try:
                 rdms[name] = accumulator.result()
             except ValueError as error:
                 raise ValueError(f'layer {name!r}: {error}') from error
+            accumulator.close()
     return rdms
 
 

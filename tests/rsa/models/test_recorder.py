@@ -142,9 +142,6 @@ def test_layers_that_do_not_answer(net):
     images = torch.zeros(2, 3, 8, 8)
     with pytest.raises(RuntimeError, match="did not pass through 'unused'"):
         FeatureRecorder(net, ['unused']).record_images(images)
-    twice = nn.Sequential(nn.Linear(3, 3))
-    with pytest.raises(RuntimeError, match='several times'):
-        list(FeatureRecorder(twice, ['0']).record(lambda x: twice(twice(x)), [torch.zeros(2, 3)]))
 
     class Sum(nn.Module):
         def forward(self, x):
@@ -154,3 +151,130 @@ def test_layers_that_do_not_answer(net):
         FeatureRecorder(nn.Sequential(Sum()), ['0']).record_images(torch.zeros(2, 3))
     with pytest.raises(ValueError, match='pool'):
         FeatureRecorder(net, ['stem'], pool='max')
+
+
+class TestRuns:
+    """A module that is run several times in one pass."""
+
+    @pytest.fixture
+    def twice(self):
+        return nn.Sequential(nn.Linear(3, 3))
+
+    def record(self, model, layers):
+        images = torch.randn(2, 3)
+        recorder = FeatureRecorder(model, layers)
+        return images, next(recorder.record(lambda x: model(model(x)), [images]))
+
+    def test_each_run_has_a_name(self, twice):
+        images, got = self.record(twice, ['0#2', '0#1'])
+        assert list(got) == ['0#1', '0#2']
+        torch.testing.assert_close(got['0#1'], twice(images))
+        torch.testing.assert_close(got['0#2'], twice(twice(images)))
+
+    def test_without_a_number_the_names_are_told(self, twice):
+        with pytest.raises(RuntimeError, match="'0' is run several times.*0#1 to 0#2"):
+            self.record(twice, ['0'])
+        with pytest.raises(RuntimeError, match="did not pass through '0#3'"):
+            self.record(twice, ['0#3'])
+
+
+def test_class_token():
+    model = nn.Sequential(nn.Linear(3, 7))
+    tokens = torch.randn(2, 16, 3)
+    got = FeatureRecorder(model, ['0'], pool='cls').record_images(tokens)['0']
+    torch.testing.assert_close(got, model(tokens)[:, 0])
+
+
+def test_tokens_before_images():
+    class Swap(nn.Module):
+        def forward(self, x):
+            return x.transpose(0, 1)
+
+    tokens = torch.randn(2, 16, 3)
+    got = FeatureRecorder(nn.Sequential(Swap()), ['0'], pool='cls').record_images(tokens)['0']
+    torch.testing.assert_close(got, tokens[:, 0])
+
+
+def test_functional_in_place_changes_come_after_the_recording():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return y.mul_(0)
+
+    model, images = InPlace(), torch.randn(2, 3, 4, 4)
+    got = FeatureRecorder(model, ['conv']).record_images(images)['conv']
+    torch.testing.assert_close(got, model.conv(images).flatten(1))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision(net, dtype):
+    images = torch.randn(2, 3, 8, 8)
+    expected = FeatureRecorder(net, ['stem.0']).record_images(images)['stem.0']
+    got = FeatureRecorder(net.to(dtype), ['stem.0']).record_images(images)['stem.0']
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected, rtol=0.05, atol=0.05)
+
+
+class MyParallel(nn.DataParallel):
+    pass
+
+
+class AveragedGradients(nn.Module):
+    """As the engine's."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args):
+        return self.module(*args)
+
+
+def test_wrappers_within_wrappers(net):
+    images = torch.randn(2, 3, 8, 8)
+    expected = FeatureRecorder(net, ['stem.0']).record_images(images)['stem.0']
+    net.stem = MyParallel(net.stem)
+    for layer in ('stem.0', 'stem.module.0'):
+        recorder = FeatureRecorder(AveragedGradients(net), [layer])
+        assert recorder.names == ['stem.0']
+        torch.testing.assert_close(recorder.record_images(images)['stem.0'], expected)
+
+
+def test_a_network_with_a_part_called_module_is_no_wrapper():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module, self.head = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    assert FeatureRecorder(Net(), ['module']).names == ['module']
+
+
+def test_compiled_models(net):
+    images = torch.randn(2, 3, 8, 8)
+    expected = FeatureRecorder(net, ['stem.0']).record_images(images)['stem.0']
+    whole = torch.compile(net, backend='eager')
+    net.eval()
+    with torch.no_grad():
+        whole(images)  # compiled before there are hooks
+    got = list(FeatureRecorder(whole, ['stem.0']).record(whole, [images]))[0]['stem.0']
+    torch.testing.assert_close(got, expected)
+    net.stem = torch.compile(net.stem, backend='eager')
+    torch.testing.assert_close(
+        FeatureRecorder(net, ['stem.0']).record_images(images)['stem.0'], expected
+    )
+
+
+def test_keep_gets_values_in_one_order(net):
+    """Maps that lie channels last come so, batch after batch."""
+    images = torch.randn(5, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    expected = FeatureRecorder(net, ['stem.0']).record_images(images)['stem.0']
+    kept = []
+    recorder = FeatureRecorder(net, ['stem.0'])
+    keep = lambda name, rows: kept.append(rows.clone())  # noqa: E731
+    list(recorder.record(net, images.split(2), keep))
+    maps = torch.cat(kept).reshape(5, 6, 6, 4).permute(0, 3, 1, 2)
+    torch.testing.assert_close(maps.flatten(1), expected)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,17 +17,37 @@ from torch import Tensor, nn
 
 from mmclarity.utils.models import unwrap
 
+POOLS = (None, 'mean', 'cls')
+
+
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Submodules by dotted name, as ``named_modules``; names do not show wrappers inside."""
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+
+    def walk(prefix: str, module: nn.Module) -> None:
+        for name, child in module.named_children():
+            child = unwrap(child)
+            if id(child) in seen:  # One module under two names has the first.
+                continue
+            seen.add(id(child))
+            found[f'{prefix}{name}'] = child
+            walk(f'{prefix}{name}.', child)
+
+    walk('', unwrap(model))
+    return found
+
 
 def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
     """Names of submodules that are given by name or matched by a regular expression.
 
     Args:
-        model (nn.Module): The network.
-        layers (Sequence[str]): Dotted names, or expressions that match a whole name, such as
-            ``features\\.\\d+``.
+        model: The network.
+        layers: Dotted names, or expressions that match a whole name, such as
+            ``features\\.\\d+``. ``name#2`` is the second time that a module is run in one pass.
 
     Returns:
-        list[str]: In the order of ``named_modules``, each once.
+        In the order of ``named_modules``, each once.
 
     Raises:
         KeyError: If one names nothing, with the nearest names there are.
@@ -41,26 +63,47 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
             'layers is empty: name at least one, e.g. those of '
             '[name for name, _ in model.named_modules()]'
         )
-    names = [name for name, _ in model.named_modules() if name]
-    chosen: set[str] = set()
+    names = list(named_layers(model))
+    chosen: dict[str, set[str]] = {}
     for layer in layers:
-        if layer in names:
-            chosen.add(layer)
-            continue
-        try:
-            matches = [name for name in names if re.fullmatch(layer, name)]
-        except re.error as error:
-            raise ValueError(
-                f'layer {layer!r} is no module and no regular expression: {error}'
-            ) from error
-        if not matches:
-            near = difflib.get_close_matches(layer, names, 5, 0.3) or names[:5]
-            raise KeyError(
-                f'{type(model).__name__} has no layer {layer!r}; the nearest names are '
-                f'{", ".join(near)}'
-            )
-        chosen.update(matches)
-    return [name for name in names if name in chosen]
+        plain, call = split_call(layer)
+        for name in _matches(plain, names, model):
+            chosen.setdefault(name, set()).add(f'#{call}' if call else '')
+    order = [
+        (name, suffix)
+        for name in names
+        for suffix in sorted(chosen.get(name, ()), key=lambda s: (len(s), s))
+    ]
+    return [name + suffix for name, suffix in order]
+
+
+def split_call(layer: str) -> tuple[str, int | None]:
+    """``name#2`` to its name and 2; None where no run is meant."""
+    match = re.fullmatch(r'(.+)#([1-9]\d*)', layer)
+    return (match[1], int(match[2])) if match else (layer, None)
+
+
+def _matches(layer: str, names: Sequence[str], model: nn.Module) -> list[str]:
+    """What one entry of ``layers`` names."""
+    if layer in names:
+        return [layer]
+    # Names from a compiled or wrapped model show the wrapper.
+    bare = '.'.join(part for part in layer.split('.') if part not in ('_orig_mod', 'module'))
+    if bare in names:
+        return [bare]
+    try:
+        found = [name for name in names if re.fullmatch(layer, name)]
+    except re.error as error:
+        raise ValueError(
+            f'layer {layer!r} is no module and no regular expression: {error}'
+        ) from error
+    if not found:
+        near = difflib.get_close_matches(layer, names, 5, 0.3) or names[:5]
+        raise KeyError(
+            f'{type(model).__name__} has no layer {layer!r}; the nearest names are '
+            f'{", ".join(near)}'
+        )
+    return found
 
 
 @contextmanager
@@ -83,22 +126,44 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
+@contextmanager
+def eager() -> Iterator[None]:
+    """Compiled models run as they were written: compiled code does not stop at hooks."""
+    stance = getattr(torch.compiler, 'set_stance', None)
+    with stance('force_eager') if stance else nullcontext():
+        yield
+
+
 def tensors_of(output: Any) -> list[Tensor]:
-    """All tensors in what a module returned, depth first."""
+    """All tensors in what a module returned, depth first: lists, mappings, data classes."""
     if isinstance(output, Tensor):
         return [output]
     if isinstance(output, Mapping):
         output = list(output.values())
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        output = [getattr(output, field.name) for field in dataclasses.fields(output)]
     if isinstance(output, list | tuple):
         return [tensor for item in output for tensor in tensors_of(item)]
     return []
 
 
-def _pooled(values: Tensor) -> Tensor:
-    """Mean over positions (b, channels) of a map, or of tokens (b, tokens, channels)."""
-    if values.dim() < 3:
+def _pooled(values: Tensor, pool: str | None) -> Tensor:
+    """One unit a channel of a map or of tokens (b, tokens, channels), as ``pool`` says."""
+    if pool == 'cls' and values.dim() == 3:
+        return values[:, 0]
+    if pool != 'mean' or values.dim() < 3:
         return values
     return values.mean(1) if values.dim() == 3 else values.flatten(2).mean(2)
+
+
+def _flat(values: Tensor) -> Tensor:
+    """(b, units), in the order of memory for maps with channels last.
+
+    The order does not matter to an RDM, and a copy in another takes longer than the layer.
+    """
+    if values.dim() == 4 and not values.is_contiguous():
+        values = values.permute(0, 2, 3, 1)
+    return values.reshape(len(values), -1)
 
 
 class FeatureRecorder:
@@ -106,70 +171,67 @@ class FeatureRecorder:
 
     While it records, the network is in evaluation mode: dropout is off and the statistics of
     batch norm are read and not changed. Hooks are removed, modes and random states restored, even
-    after an error.
+    after an error. Values are taken the moment a layer returns them, before a later one works on
+    them in place. Images are given to a network in half precision as such.
 
     Args:
-        model (nn.Module): The network; wrappers for several devices are looked through.
-        layers (Sequence[str]): See :func:`resolve_layers`.
-        pool (str, optional): 'mean' takes the mean over positions, one unit a channel: over all
-            axes behind the second, or over the second of three, which are a transformer's
-            (b, tokens, channels). None keeps every position. Defaults to None.
+        model: The network; wrappers are looked through, see :func:`unwrap`.
+        layers: See :func:`resolve_layers`.
+        pool: 'mean' takes the mean over positions, one unit a channel: over all axes behind the
+            second, or over the second of three, which are a transformer's (b, tokens, channels).
+            'cls' takes the first of such tokens. None keeps every position. Defaults to None.
 
     Raises:
         KeyError, ValueError, TypeError: See :func:`resolve_layers`.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str], pool: str | None = None) -> None:
-        if pool not in (None, 'mean'):
-            raise ValueError(f"pool must be None or 'mean', got {pool!r}")
+        if pool not in POOLS:
+            raise ValueError(f"pool must be None, 'mean' or 'cls', got {pool!r}")
         self.model, self.pool = unwrap(model), pool
         self.names = resolve_layers(self.model, layers)
 
     def record(
-        self, forward: Callable[[Tensor], Any], batches: Iterable[Tensor]
-    ) -> Iterator[dict[str, Tensor]]:
+        self,
+        forward: Callable[[Tensor], Any],
+        batches: Iterable[Tensor],
+        keep: Callable[[str, Tensor], Any] | None = None,
+    ) -> Iterator[dict[str, Any]]:
         """Answers to batches of images.
 
         The network stays in evaluation mode, with hooks on it, until the last batch has been taken
         or the iterator is closed: whoever may stop early puts it into ``contextlib.closing``.
 
         Args:
-            forward (Callable): What runs the network on a batch: the model itself, or a part.
-            batches (Iterable[Tensor]): Images (b, ...).
+            forward: What runs the network on a batch: the model itself, or a part.
+            batches: Images (b, ...).
+            keep: Called with a layer's name and its values (b, units) of any type, which hold
+                only until it returns, with units in any order that is the same each time. What it
+                returns stands in the place of the copy. Defaults to a copy.
 
         Yields:
-            dict[str, Tensor]: For each batch (b, units), float32, by layer. The tensors a layer
-            returns (a feature pyramid, say) are joined.
+            For each batch (b, units), float32, by layer. The tensors a layer returns (a feature
+            pyramid, say) are joined.
 
         Raises:
-            RuntimeError: If a layer is not run, is run several times, or returns nothing with
-                one row a stimulus.
+            RuntimeError: If a layer is not run, is run several times and none of them is named, or
+                returns nothing with one row a stimulus.
         """
-        found: dict[str, Tensor] = {}
-        modules = dict(self.model.named_modules())
-        with undisturbed(self.model):
+        pass_ = _Pass(self, keep)
+        modules = named_layers(self.model)
+        dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
+        half = dtype in (torch.float16, torch.bfloat16)
+        with undisturbed(self.model), eager():
             handles = [
-                modules[name].register_forward_hook(self._hook(name, found)) for name in self.names
+                modules[name].register_forward_hook(pass_.hook(name)) for name in pass_.wanted
             ]
             try:
                 for images in batches:
-                    found.clear()
+                    pass_.begin(len(images))
                     # Not around the loop: whoever takes the answers may need gradients.
                     with torch.no_grad():
-                        forward(images)
-                    missing = [name for name in self.names if name not in found]
-                    if missing:
-                        raise RuntimeError(
-                            f'the images did not pass through {missing[0]!r}; '
-                            'choose layers of the part of the network that is run'
-                        )
-                    for name, rows in found.items():
-                        if len(rows) != len(images):
-                            raise RuntimeError(
-                                f'layer {name!r} returns {len(rows)} rows for {len(images)} '
-                                'images; choose a layer with one answer an image'
-                            )
-                    yield {name: found[name] for name in self.names}
+                        forward(images.to(dtype) if half else images)
+                    yield pass_.answers()
             finally:
                 for handle in handles:
                     handle.remove()
@@ -179,30 +241,76 @@ class FeatureRecorder:
         with closing(self.record(self.model, [images])) as answers:
             return next(answers)
 
-    def _hook(self, name: str, found: dict[str, Tensor]) -> Callable:
 
-        def keep(module: nn.Module, args: tuple, output: Any) -> None:
-            tensors = [t for t in tensors_of(output) if t.dim() > 0 and t.is_floating_point()]
-            if not tensors:
-                raise RuntimeError(
-                    f'layer {name!r} returns no tensor but {type(output).__name__}; choose another'
-                )
-            if name in found:
-                raise RuntimeError(
-                    f'layer {name!r} is run several times for one batch; its '
-                    'answers cannot be told apart. Choose a layer that is run once'
-                )
-            if self.pool == 'mean':
-                tensors = [_pooled(t) for t in tensors]
-            counts = sorted({len(t) for t in tensors})
-            if len(counts) > 1:
-                raise RuntimeError(
-                    f'layer {name!r} returns tensors of {counts} rows; choose a '
-                    'layer with one answer an image'
-                )
-            # A copy: the next layer may work in place.
-            found[name] = torch.cat(
-                [t.detach().float().reshape(len(t), -1) for t in tensors], 1
-            ).clone()
+class _Pass:
+    """What the hooks of a recorder see in one pass of a batch."""
 
-        return keep
+    def __init__(
+        self, recorder: FeatureRecorder, keep: Callable[[str, Tensor], Any] | None
+    ) -> None:
+        self.names, self.pool, self.keep = recorder.names, recorder.pool, keep
+        # By module: the numbers of the runs that are wanted; None where there should be one.
+        self.wanted: dict[str, set[int | None]] = {}
+        for layer in self.names:
+            name, call = split_call(layer)
+            self.wanted.setdefault(name, set()).add(call)
+
+    def begin(self, images: int) -> None:
+        self.images, self.found, self.runs = images, {}, Counter()
+
+    def answers(self) -> dict[str, Any]:
+        for name, count in self.runs.items():
+            if count > 1 and None in self.wanted[name]:
+                raise RuntimeError(
+                    f'layer {name!r} is run several times for one batch; its answers cannot be '
+                    f'told apart. Choose a run, {name}#1 to {name}#{count}'
+                )
+        for name in self.names:
+            if name not in self.found:
+                raise RuntimeError(
+                    f'the images did not pass through {name!r}; choose layers of the part of the '
+                    'network that is run'
+                )
+        return {name: self.found[name] for name in self.names}
+
+    def hook(self, name: str) -> Callable:
+        def take(module: nn.Module, args: tuple, output: Any) -> None:
+            self.runs[name] += 1
+            run = self.runs[name]
+            if None in self.wanted[name] and run == 1:
+                self.found[name] = self._values(name, name, output)
+            if run in self.wanted[name]:
+                self.found[f'{name}#{run}'] = self._values(name, f'{name}#{run}', output)
+
+        return take
+
+    def _values(self, name: str, key: str, output: Any) -> Any:
+        tensors = [t for t in tensors_of(output) if t.dim() > 0 and t.is_floating_point()]
+        if not tensors:
+            raise RuntimeError(
+                f'layer {name!r} returns no tensor but {type(output).__name__}; choose another'
+            )
+        # Some transformers have the tokens first, (tokens, b, channels).
+        tensors = [
+            t.transpose(0, 1)
+            if t.dim() == 3 and len(t) != self.images and t.shape[1] == self.images
+            else t
+            for t in tensors
+        ]
+        tensors = [_pooled(t.detach(), self.pool) for t in tensors]
+        counts = sorted({len(t) for t in tensors})
+        if len(counts) > 1:
+            raise RuntimeError(
+                f'layer {name!r} returns tensors of {counts} rows; choose a '
+                'layer with one answer an image'
+            )
+        if counts[0] != self.images:
+            raise RuntimeError(
+                f'layer {name!r} returns {counts[0]} rows for {self.images} images; choose a layer '
+                'with one answer an image'
+            )
+        if self.keep is not None:
+            rows = [_flat(t) for t in tensors]
+            return self.keep(key, rows[0] if len(rows) == 1 else torch.cat(rows, 1))
+        # A copy: the next layer may work in place.
+        return torch.cat([t.float().reshape(len(t), -1) for t in tensors], 1).clone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +79,8 @@ def compute_rdm(
             f'{type(responses).__name__}'
         )
     if not hasattr(responses, 'shape') and not isinstance(responses, list | tuple | str):
+        from .accumulator import RDMAccumulator
+
         with RDMAccumulator(metric, device=device) as accumulator:
             for block in responses:
                 accumulator.update(block)
@@ -87,8 +88,8 @@ def compute_rdm(
     matrix = _matrix(responses)
     _check_count(len(matrix), names)
     device = torch.device(device or (matrix.device if isinstance(matrix, Tensor) else 'cpu'))
-    gram, flat = _gram(matrix, metric, device, block_units, names)
-    return _condensed(_dissimilarity(gram, flat, metric, matrix.shape[1], names))
+    gram, flat = exact_gram(matrix, metric, device, block_units, names)
+    return dissimilarity(gram, flat, metric, matrix.shape[1], names)
 
 
 def check_metric(metric: str) -> None:
@@ -154,7 +155,7 @@ def _block(
     return part
 
 
-def _gram(
+def exact_gram(
     matrix: np.ndarray | Tensor,
     metric: str,
     device: torch.device,
@@ -197,24 +198,31 @@ def _numpy(values: np.ndarray | Tensor) -> np.ndarray:
     return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
 
 
-def _dissimilarity(
+def dissimilarity(
     gram: np.ndarray, constant: np.ndarray, metric: str, units: int, names: Sequence[str] | None
 ) -> np.ndarray:
-    """(n, n) from inner products."""
+    """Condensed dissimilarities of inner products (n, n), row by row: no second square is made."""
     squares = np.diag(gram).copy()
     if metric == 'euclidean':
-        return np.maximum(squares[:, None] + squares - 2 * gram, 0) / units
-    undefined = constant | (squares <= 0) if metric == 'correlation' else squares == 0
-    if undefined.any():
-        what = 'constant' if metric == 'correlation' else 'zero (constant) in all units'
-        others = f' ({int(undefined.sum())} such stimuli)' if undefined.sum() > 1 else ''
-        raise ValueError(
-            f'the response to {_name(int(undefined.argmax()), names)} is {what}'
-            f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
-            "choose other units, or use metric='euclidean'"
-        )
-    norm = np.sqrt(squares)
-    return 1 - gram / norm[:, None] / norm
+
+        def row(i: int) -> np.ndarray:
+            return np.maximum(squares[i] + squares[i + 1 :] - 2 * gram[i, i + 1 :], 0) / units
+    else:
+        undefined = constant | (squares <= 0) if metric == 'correlation' else squares == 0
+        if undefined.any():
+            what = 'constant' if metric == 'correlation' else 'zero (constant) in all units'
+            others = f' ({int(undefined.sum())} such stimuli)' if undefined.sum() > 1 else ''
+            raise ValueError(
+                f'the response to {_name(int(undefined.argmax()), names)} is {what}'
+                f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
+                "choose other units, or use metric='euclidean'"
+            )
+        norm = np.sqrt(squares)
+
+        def row(i: int) -> np.ndarray:
+            return 1 - gram[i, i + 1 :] / norm[i] / norm[i + 1 :]
+
+    return np.concatenate([row(i) for i in range(len(gram) - 1)])
 
 
 def _condensed(square: np.ndarray) -> np.ndarray:
@@ -267,84 +275,3 @@ def _noise_normalised(
         kernel = (kernel + kernel.T) / 2
     squares = np.diag(kernel)
     return _condensed(squares[:, None] + squares - 2 * kernel) / units
-
-
-class RDMAccumulator:
-    """An RDM of stimuli that come block by block, of layers larger than memory.
-
-    Responses are kept in float32, beyond ``max_bytes`` in a temporary file, and multiplied at the
-    end a few thousand units at a time: 10^3 stimuli of 10^6 units take 4 GB on disk and some 100
-    MB of memory. Use it in a ``with`` statement, or call :meth:`close`.
-
-    Args:
-        metric (str): 'correlation', 'euclidean' or 'cosine'. Defaults to 'correlation'.
-        spill_dir (str, optional): Folder of the temporary file. Defaults to the system's.
-        device (optional): Where products are computed. Defaults to the CPU.
-        max_bytes (int): Memory before the file is begun. Defaults to 1 GiB.
-
-    Raises:
-        ValueError: If the metric needs repetitions or is unknown.
-    """
-
-    def __init__(
-        self,
-        metric: str = 'correlation',
-        spill_dir: str | None = None,
-        device: torch.device | str | None = None,
-        max_bytes: int = 1 << 30,
-    ) -> None:
-        check_metric(metric)
-        if metric in REPEATED:
-            raise ValueError(f'{metric} needs all repetitions at once; use compute_rdm')
-        self.metric, self.spill_dir, self.device = metric, spill_dir, device or 'cpu'
-        self.max_bytes = max_bytes
-        self._blocks: list[np.ndarray] = []
-        self._file = None
-        self._count, self._units = 0, None
-
-    def update(self, block: Any) -> None:
-        """Add responses (b, units, ...) to the next b stimuli."""
-        block = np.asarray(_numpy(_matrix(block)), np.float32)
-        if self._units is None:
-            self._units = block.shape[1]
-        if block.shape[1] != self._units:
-            raise ValueError(
-                f'a block of {block.shape[1]} units after blocks of {self._units}; '
-                'all stimuli must be shown in one size'
-            )
-        self._count += len(block)
-        self._blocks.append(block if self._file else block.copy())
-        if self._file or self._count * self._units * 4 > self.max_bytes:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(  # noqa: SIM115  (closed by close())
-                    dir=self.spill_dir, prefix='rdm_'
-                )
-            for waiting in self._blocks:
-                self._file.write(np.ascontiguousarray(waiting).data)
-            self._blocks = []
-
-    def result(self, names: Sequence[str] | None = None) -> np.ndarray:
-        """The condensed RDM of all stimuli so far; see :func:`compute_rdm`."""
-        _check_count(self._count, names)
-        if self._file is None and not self._blocks:
-            raise ValueError('the accumulator is closed; ask for the result before')
-        if self._file is None:
-            responses = self._blocks = [np.concatenate(self._blocks)]
-            responses = responses[0]
-        else:
-            self._file.flush()
-            responses = np.memmap(self._file, np.float32, 'r', shape=(self._count, self._units))
-        return compute_rdm(responses, self.metric, device=self.device, names=names)
-
-    def close(self) -> None:
-        """Drop the responses and the temporary file."""
-        self._blocks = []
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> RDMAccumulator:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

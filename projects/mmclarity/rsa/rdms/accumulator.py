@@ -1,0 +1,191 @@
+"""RDMs of stimuli that come block by block, of layers larger than memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .compute import (
+    BLOCK_UNITS,
+    REPEATED,
+    _check_count,
+    _matrix,
+    check_metric,
+    dissimilarity,
+    exact_gram,
+)
+from .memory import Slabs
+
+# Of float32 products: units that are summed before the sum goes on in float64.
+SINGLE_UNITS = 4096
+# Part of a response's size that centring in float32 may leave of a constant one.
+ROUNDING = 1e-6
+# Mean square below which products of float32 lose digits.
+TINY = 1e-30
+
+
+class RDMAccumulator:
+    """An RDM of stimuli that come block by block, of layers larger than memory.
+
+    Responses are kept in float32, beyond ``max_bytes`` in a temporary file, and multiplied at the
+    end a few thousand units at a time: 10^3 stimuli of 10^6 units take 4 GB on disk and some 100
+    MB of memory. Use it in a ``with`` statement, or call :meth:`close`.
+
+    Args:
+        metric: 'correlation', 'euclidean' or 'cosine'. Defaults to 'correlation'.
+        spill_dir: Folder of the temporary file. Defaults to the system's.
+        device: Where exact products are computed. Defaults to the CPU.
+        max_bytes: Memory before the file is begun. Defaults to 1 GiB.
+        exact: Whether products are taken in float64. Else responses are centred and multiplied in
+            float32, which is five times as fast, and summed in float64 over chunks of 4096 units:
+            within 1e-6 of the exact RDM (correlation and cosine; euclidean relative to the largest
+            distance). Defaults to True.
+        memory: Where responses are kept, in the place of ``max_bytes``; shared by the layers of a
+            network, and with the next network.
+
+    Raises:
+        ValueError: If the metric needs repetitions or is unknown.
+    """
+
+    def __init__(
+        self,
+        metric: str = 'correlation',
+        spill_dir: str | None = None,
+        device: torch.device | str | None = None,
+        max_bytes: int = 1 << 30,
+        exact: bool = True,
+        memory: Slabs | None = None,
+    ) -> None:
+        check_metric(metric)
+        if metric in REPEATED:
+            raise ValueError(f'{metric} needs all repetitions at once; use compute_rdm')
+        self.metric, self.spill_dir, self.device = metric, spill_dir, device or 'cpu'
+        self.exact, self.memory = exact, memory or Slabs(max_bytes)
+        self._blocks: list[Tensor] = []
+        self._file: IO[bytes] | None = None
+        self._count, self._units = 0, None
+
+    def update(self, block: Any) -> None:
+        """Add responses (b, units, ...) to the next b stimuli; they are copied."""
+        block = _matrix(block)
+        rows = block if isinstance(block, Tensor) else torch.from_numpy(_native(block))
+        if self._units is None:
+            self._units = rows.shape[1]
+        if rows.shape[1] != self._units:
+            raise ValueError(
+                f'a block of {rows.shape[1]} units after blocks of {self._units}; '
+                'all stimuli must be shown in one size'
+            )
+        self._count += len(rows)
+        kept = None if self._file else self.memory.take(*rows.shape)
+        if kept is not None:
+            self._blocks.append(kept.copy_(rows))
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115  (closed by close())
+                dir=self.spill_dir, prefix='rdm_'
+            )
+            for waiting in self._blocks:
+                self._file.write(waiting.numpy().data)
+            self._drop()
+        self._file.write(rows.to('cpu', torch.float32).contiguous().numpy().data)
+
+    def result(self, names: Sequence[str] | None = None) -> np.ndarray:
+        """The condensed RDM of all stimuli so far; see :func:`compute_rdm`."""
+        _check_count(self._count, names)
+        if self._file is None and not self._blocks:
+            raise ValueError('the accumulator is closed; ask for the result before')
+        if self._file is None:
+            responses: Any = _Rows(self._blocks)
+        else:
+            self._file.flush()
+            responses = np.memmap(self._file, np.float32, 'r', shape=(self._count, self._units))
+        if not self.exact:
+            gram = single_gram(responses, self.metric)
+            if gram is not None:
+                constant = np.zeros(self._count, bool)
+                return dissimilarity(gram, constant, self.metric, self._units, names)
+        gram, constant = exact_gram(
+            responses, self.metric, torch.device(self.device), BLOCK_UNITS, names
+        )
+        return dissimilarity(gram, constant, self.metric, self._units, names)
+
+    def _drop(self) -> None:
+        for block in self._blocks:
+            self.memory.give(block)
+        self._blocks = []
+
+    def close(self) -> None:
+        """Drop the responses and the temporary file."""
+        self._drop()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> RDMAccumulator:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _native(block: np.ndarray) -> np.ndarray:
+    """In the machine's byte order and of a type that PyTorch has."""
+    return np.array(block, np.float32)
+
+
+class _Rows:
+    """Blocks of stimuli as one array (n, units) of which columns are asked for."""
+
+    def __init__(self, blocks: Sequence[Tensor]) -> None:
+        self.blocks = [block.numpy() for block in blocks]
+        self.shape = (sum(map(len, self.blocks)), self.blocks[0].shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
+        return np.concatenate([block[index] for block in self.blocks])
+
+
+def _row_means(matrix: _Rows | np.ndarray) -> np.ndarray:
+    """(n, 1), float32."""
+    blocks = matrix.blocks if isinstance(matrix, _Rows) else [row[None] for row in matrix]
+    return np.concatenate([block.mean(1, keepdims=True) for block in blocks])
+
+
+def single_gram(matrix: _Rows | np.ndarray, metric: str) -> np.ndarray | None:
+    """Inner products (n, n) in float32 over chunks of units, summed in float64.
+
+    Rows are centred by their float32 mean (correlation), whose own rounding is taken out of the
+    sum at the end: sum (x - m)(y - k) = sum (x - a)(y - b) - units (m - a)(k - b).
+
+    Returns:
+        float64; None where float32 does not do: values that are not finite or whose squares are
+        not, and responses that are constant but for rounding.
+    """
+    count, units = matrix.shape
+    gram, rest = np.zeros((count, count)), np.zeros(count)
+    means = _row_means(matrix) if metric == 'correlation' else np.zeros((count, 1), np.float32)
+    ones = np.ones(min(SINGLE_UNITS, units), np.float32)
+    with np.errstate(over='ignore', invalid='ignore'):
+        for start in range(0, units, SINGLE_UNITS):
+            part = matrix[:, slice(start, start + SINGLE_UNITS)]
+            if metric == 'correlation':
+                part = part - means
+                rest += part @ ones[: part.shape[1]]
+            elif metric == 'euclidean':
+                # Distances do not change, but digits lost to |a|^2 + |b|^2 - 2 a b do.
+                part = part - part.mean(0)
+            gram += part @ part.T  # numpy computes half of a product with its own transpose
+        gram -= rest[:, None] * rest / units
+        squares = np.diag(gram)
+        floor = units * np.maximum((ROUNDING * np.abs(means[:, 0].astype(np.float64))) ** 2, TINY)
+    if not np.isfinite(gram).all() or (metric != 'euclidean' and (squares <= floor).any()):
+        return None
+    return gram

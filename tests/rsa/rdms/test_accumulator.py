@@ -1,0 +1,77 @@
+"""Fast products against exact ones, and memory that is used again."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmclarity.rsa import RDMAccumulator, compute_rdm
+from mmclarity.rsa.rdms.accumulator import SINGLE_UNITS
+from mmclarity.rsa.rdms.memory import LARGE, Slabs, available_memory
+
+
+def rdm(responses, metric, **kwargs):
+    with RDMAccumulator(metric, **kwargs) as accumulator:
+        for block in np.array_split(responses, 3):
+            accumulator.update(block)
+        return accumulator.result()
+
+
+@pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
+@pytest.mark.parametrize('max_bytes', [1 << 30, 1])
+@pytest.mark.parametrize('units', [5, SINGLE_UNITS + 1, 3 * SINGLE_UNITS])
+@pytest.mark.parametrize('mean', [0.0, 100.0])
+def test_single_precision_is_within_1e_6(metric, units, max_bytes, mean, tmp_path):
+    rng = np.random.default_rng(1)
+    shared = rng.normal(size=units)  # stimuli resemble one another
+    responses = (mean + shared + rng.normal(size=(30, units)) / 3).astype(np.float32)
+    exact = compute_rdm(responses.astype(np.float64), metric)
+    got = rdm(responses, metric, exact=False, max_bytes=max_bytes, spill_dir=str(tmp_path))
+    assert np.abs(got - exact).max() < 1e-6 * (exact.max() if metric == 'euclidean' else 1)
+
+
+def test_single_precision_of_sparse_rectified_responses():
+    responses = np.maximum(np.random.default_rng(2).normal(-1, 1, (40, 20_000)), 0)
+    responses *= 10.0 ** np.random.default_rng(3).uniform(-6, 6, (40, 1))  # stimuli of any size
+    responses = responses.astype(np.float32)
+    for metric in ('correlation', 'cosine'):
+        exact = compute_rdm(responses, metric)
+        np.testing.assert_allclose(rdm(responses, metric, exact=False), exact, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize('scale', [1e25, 1e-20, 1e-25])
+def test_where_squares_leave_float32_products_are_exact(scale):
+    responses = (np.random.default_rng(0).normal(size=(9, 50)) * scale).astype(np.float32)
+    np.testing.assert_allclose(
+        rdm(responses, 'correlation', exact=False), compute_rdm(responses), atol=1e-6
+    )
+
+
+def test_faults_are_named_as_by_exact_products():
+    responses = np.random.default_rng(0).normal(size=(9, 50))
+    for value, match in ((np.nan, 'stimulus 4 holds NaN'), (0.1, 'stimulus 4 is constant')):
+        responses[4] = value
+        with pytest.raises(ValueError, match=match):
+            rdm(responses, 'correlation', exact=False)
+
+
+def test_memory_is_used_again():
+    memory = Slabs(1 << 24)
+    first = memory.take(8, LARGE // 8)
+    place = first.data_ptr()
+    memory.give(first)
+    assert memory.used == 0 and memory.take(4, LARGE // 4).data_ptr() == place
+    assert memory.used == 4 * LARGE and memory.take(1, 1 << 22) is None
+
+
+def test_accumulators_share_a_limit_and_give_back():
+    memory = Slabs(4 * 30 * 50)
+    responses = torch.randn(30, 50)
+    with RDMAccumulator(memory=memory) as first, RDMAccumulator(memory=memory) as second:
+        first.update(responses)
+        second.update(responses)  # beyond the limit: goes into a file
+        np.testing.assert_array_equal(first.result(), second.result())
+    assert memory.used == 0
+
+
+def test_what_is_available_is_no_more_than_the_machine_has():
+    assert 0 < available_memory() < 1 << 50
