@@ -2,8 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmclarity.errors import UsageError
-from mmclarity.utils.checkpoints import check_fits, check_start, find_latest, load_checkpoint_file
+from mmclarity.errors import CheckpointError, UsageError
+from mmclarity.utils.checkpoints import (
+    check_fits,
+    check_start,
+    fetch,
+    find_latest,
+    load_checkpoint_file,
+    load_weights,
+)
 
 
 def touch(folder, *names):
@@ -105,3 +112,47 @@ def test_a_checkpoint_to_start_from_may_lack_what_is_new():
 def test_a_checkpoint_of_which_nothing_fits_is_refused(state):
     with pytest.raises(UsageError, match='a.pth: none of its weights fits'):
         check_start(dict(state_dict=state), nn.Sequential(nn.Linear(3, 4)), 'a.pth')
+
+
+def test_safetensors(tmp_path):
+    save_file = pytest.importorskip('safetensors.torch').save_file
+    model, path = nn.Linear(3, 4), tmp_path / 'a.safetensors'
+    save_file(model.state_dict(), path)
+    other = nn.Linear(3, 4)
+    load_weights(other, path)
+    assert torch.equal(other.weight, model.weight)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match='a.safetensors .50 bytes. is cut off'):
+        load_weights(other, path)
+
+
+def test_weights_go_into_the_wrapped_model(tmp_path):
+    model = nn.Linear(3, 4)
+    torch.save({f'module.{k}': v for k, v in model.state_dict().items()}, tmp_path / 'a.pth')
+    other = nn.DataParallel(nn.Linear(3, 4))
+    load_weights(other, tmp_path / 'a.pth')
+    assert torch.equal(other.module.weight, model.weight)
+
+
+def test_a_missing_checkpoint_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='not found'):
+        load_checkpoint_file(tmp_path / 'none.pth')
+    with pytest.raises(CheckpointError, match='is a folder'):
+        load_checkpoint_file(tmp_path)
+
+
+def test_names_that_are_no_texts(tmp_path):
+    torch.save({1: torch.zeros(1)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='a.pth is damaged'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_an_address_without_a_network_is_one_line(monkeypatch):
+    def fail(*_, **__):
+        raise OSError('Name or service not known')
+
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', fail)
+    with pytest.raises(CheckpointError) as caught:
+        fetch('https://example.org/a.pth')
+    assert str(caught.value).startswith('https://example.org/a.pth cannot be fetched: Name or')
+    assert '\n' not in str(caught.value)

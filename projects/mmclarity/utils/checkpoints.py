@@ -7,10 +7,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import CheckpointError
+
+from .models import unwrap
 
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 _SHOWN = 8
+
+
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no such checkpoint."""
 
 
 def find_latest(work_dir: str | Path) -> Path | None:
@@ -40,36 +46,107 @@ def is_local(path: str) -> bool:
     return '://' not in path
 
 
-def load_checkpoint_file(path: str) -> dict:
-    """Read a checkpoint onto the CPU with ``weights_only=True``.
+def load_checkpoint_file(path: str | Path) -> dict:
+    """Read a checkpoint onto the CPU; no code in it is run (``weights_only=True``).
+
+    Args:
+        path: what ``torch.save`` wrote (a state dict, or a dict with ``state_dict``), or
+            ``.safetensors``.
+
+    Returns:
+        What the file holds; of ``.safetensors``, ``dict(state_dict=...)``.
 
     Raises:
-        UsageError: if the file is missing, empty, cut off, or no checkpoint.
+        CheckpointError: if the file is missing (then also a ``FileNotFoundError``), empty, cut
+            off, or no checkpoint.
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise UsageError(f'checkpoint not found: {path} (absolute: {file.absolute()})')
+        what = 'is a folder' if file.is_dir() else 'not found'
+        raise MissingCheckpointError(f'checkpoint {what}: {path} (absolute: {file.absolute()})')
+    if file.suffix == '.safetensors':
+        return dict(state_dict=_read_safetensors(file))
     try:
         checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UsageError(
+        raise CheckpointError(
             f'checkpoint {path} ({file.stat().st_size} bytes) cannot be read: it is damaged or no '
             'checkpoint, or it holds python objects beside tensors. '
             f'torch says: {_first_line(error)}'
         ) from error
     except Exception as error:  # a file of other bytes makes the reader fail in any way
-        raise UsageError(
+        raise CheckpointError(
             f'checkpoint {path} ({file.stat().st_size} bytes) is cut off or no checkpoint: copy it '
             f'again, or take an earlier one. torch says: {_first_line(error)}'
         ) from error
     if not isinstance(checkpoint, dict):
-        raise UsageError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict')
+        raise CheckpointError(f'checkpoint {path} holds a {type(checkpoint).__name__}, not a dict')
     weights = checkpoint.get('state_dict', checkpoint)
     if not isinstance(weights, dict):
-        raise UsageError(
+        raise CheckpointError(
             f'checkpoint {path}: state_dict is a {type(weights).__name__}, not a dict of tensors'
         )
+    odd = next((name for name in weights if not isinstance(name, str)), None)
+    if odd is not None:
+        raise CheckpointError(f'checkpoint {path} is damaged: a weight is called {odd!r}')
     return checkpoint
+
+
+def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f'checkpoint {file}: reading it takes a further package: pip install safetensors'
+        ) from error
+    try:
+        return load_file(file)
+    except Exception as error:  # its own class of error, without a base to catch it by
+        raise CheckpointError(
+            f'checkpoint {file} ({file.stat().st_size} bytes) is cut off or no safetensors file: '
+            f'copy it again. The reader says: {_first_line(error)}'
+        ) from error
+
+
+def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, bare or under ``state_dict``, without a prefix ``module.``."""
+    state = checkpoint.get('state_dict', checkpoint)
+    return {
+        name.removeprefix('module.'): value
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint into a model that every weight must fit.
+
+    Batch norm's counter of steps, which old checkpoints lack, may be missing.
+
+    Raises:
+        CheckpointError: see :func:`load_checkpoint_file` and :func:`check_fits`.
+    """
+    model = unwrap(model)
+    checkpoint = load_checkpoint_file(path)
+    check_fits(checkpoint, model, str(path))
+    model.load_state_dict(weights_of(checkpoint), strict=False)
+
+
+def fetch(address: str) -> dict:
+    """Read a checkpoint from an address (``https://``, ``torchvision://``, ...), once a machine.
+
+    Raises:
+        CheckpointError: if it cannot be fetched or read.
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    try:
+        return CheckpointLoader.load_checkpoint(address, map_location='cpu', logger=None)
+    except Exception as error:  # of the network, of the address, of what came
+        raise CheckpointError(
+            f'{address} cannot be fetched: {_first_line(error)}. Without a network, fetch the '
+            'file elsewhere and give its path'
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -84,12 +161,7 @@ def _listing(names: list[str]) -> str:
 
 def _compare(checkpoint: dict, model: nn.Module) -> tuple[dict[str, list[str]], int]:
     """What does not fit, by kind, and how many weights do."""
-    state = checkpoint.get('state_dict', checkpoint)
-    there = {
-        re.sub(r'^module\.', '', name): value
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
+    there = weights_of(checkpoint)
     wanted = model.state_dict()
     problems = {
         # Batch norm's counter of steps changes nothing in testing; old checkpoints lack it.
@@ -127,11 +199,11 @@ def check_fits(checkpoint: dict, model: nn.Module, path: str) -> None:
         path: for the message.
 
     Raises:
-        UsageError: naming the weights that are missing, unknown, or of another shape.
+        CheckpointError: naming the weights that are missing, unknown, or of another shape.
     """
     problems, _ = _compare(checkpoint, model)
     if problems:
-        raise UsageError(
+        raise CheckpointError(
             f'checkpoint {path} is of another model than the config describes.{_lines(problems)}\n'
             '  Give the config it was trained with (a copy lies beside it).'
         )
@@ -151,11 +223,11 @@ def check_start(checkpoint: dict, model: nn.Module, path: str) -> str | None:
         What of the model starts anew and what of the checkpoint is not used; None if all fits.
 
     Raises:
-        UsageError: if none of its weights fits the model by name and shape.
+        CheckpointError: if none of its weights fits the model by name and shape.
     """
     problems, fitting = _compare(checkpoint, model)
     if not fitting:
-        raise UsageError(
+        raise CheckpointError(
             f'load_from={path}: none of its weights fits the model.{_lines(problems)}\n  Give a '
             "checkpoint of this kind of model; a backbone's weights alone go into "
             "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...)"

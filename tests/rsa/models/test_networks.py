@@ -77,17 +77,17 @@ class TestWeights:
         path = tmp_path / 'a.pth'
         model = nn.Linear(2, 3)
         torch.save(dict(weight=torch.zeros(3, 2), extra=torch.zeros(1)), path)
-        message = r'1 weights missing \(bias\); 1 weights unknown \(extra\)'
+        message = r'(?s)missing in the checkpoint: bias.*unknown to the model: extra'
         with pytest.raises(ValueError, match=message):
             networks.load_weights(model, str(path))
         torch.save(dict(weight=torch.zeros(3, 9), bias=torch.zeros(3)), path)
-        with pytest.raises(ValueError, match=r'another model: 1 weights of another shape \(weight'):
+        with pytest.raises(ValueError, match=r'(?s)another model.*of another shape: weight'):
             networks.load_weights(model, str(path))
         torch.save([1, 2], path)
         with pytest.raises(ValueError, match='holds a list'):
             networks.load_weights(model, str(path))
         path.write_bytes(b'not a checkpoint')
-        with pytest.raises(ValueError, match='a.pth .16 bytes. cannot be read'):
+        with pytest.raises(ValueError, match='a.pth .16 bytes. .*no checkpoint'):
             networks.load_weights(model, str(path))
 
 

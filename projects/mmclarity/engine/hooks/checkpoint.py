@@ -1,6 +1,5 @@
 """Checkpoints that are on disk either whole or not at all."""
 
-import os
 import os.path as osp
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,42 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import write_bytes
+
 BACKEND = 'atomic_local'
 
 
 class AtomicLocalBackend(LocalBackend):
     """Local disk, each file written beside its place first and then moved onto it.
 
-    ``os.replace`` is atomic on one file system (POSIX ``rename``): whoever looks sees the old file
-    or the new one, whenever the writer is killed. A killed writer leaves ``.NAME.part`` behind,
-    which the next write of ``NAME`` overwrites.
+    See :func:`mmclarity.utils.files.replacing`: whoever looks sees the old file or the new one,
+    whenever the writer is killed, and two writers do not mix. What a killed writer leaves behind
+    goes with the next write; a full disk is told in one message, and takes no part of a file.
     """
 
-    def put(self, obj: bytes, filepath: str | Path) -> None:
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         """Write ``obj`` to ``filepath``, whose folder is made if it is missing."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'.{path.name}.part')
-        with open(part, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            # Without this a power cut could leave the new name on an empty file.
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        write_bytes(filepath, obj, parents=True, durable=True)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text to ``filepath``, as :meth:`put`."""
         self.put(obj.encode(encoding), filepath)
+
+
+class _RemovingLater:
+    """A backend that notes what is to be removed and removes nothing."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend, self.outdated = backend, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.outdated.append(path)
+
+    rmtree = remove
 
 
 register_backend(BACKEND, AtomicLocalBackend, force=True)
@@ -47,11 +56,10 @@ class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, safe against being killed at any moment.
 
     Two things differ, both only on a local disk: checkpoints and ``last_checkpoint`` are written
-    by :class:`AtomicLocalBackend`, and an outdated checkpoint is removed only after the newer one
-    and ``last_checkpoint`` are in place (mmengine removes it first, so that with
-    ``max_keep_ckpts=1`` a kill could leave none). With ``save_best`` the former best one is removed
-    as mmengine does it, before the new best is written; the latest checkpoint is there meanwhile.
-    Arguments are those of ``CheckpointHook``.
+    by :class:`AtomicLocalBackend`, and an outdated checkpoint, or a former best one, is removed
+    only after the newer one and ``last_checkpoint`` are in place (mmengine removes it first, so
+    that a kill could leave none). A ``save_best`` that the evaluation does not give is told with
+    the keys that it does. Arguments are those of ``CheckpointHook``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -85,6 +93,37 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
             elif self.file_backend.isdir(path):  # sharded checkpoints are folders
                 self.file_backend.rmtree(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """As mmengine does it, but for the order: first write, then remove.
+
+        Raises:
+            UsageError: the evaluation gives no such number.
+        """
+        if not self.save_best:
+            return
+        missing = [key for key in self.key_indicators if key not in (*metrics, 'auto')]
+        if missing or not metrics:
+            raise UsageError(
+                f'save_best={missing[0] if missing else "auto"!r}: the evaluation gives no such '
+                f'number but {", ".join(metrics) or "none"}; name one of these'
+            )
+        backend = self.file_backend
+        self.file_backend = _RemovingLater(backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+            outdated = self.file_backend.outdated
+        finally:
+            self.file_backend = backend
+        best = {getattr(self, 'best_ckpt_path', None)}
+        best |= set(getattr(self, 'best_ckpt_path_dict', {}).values())
+        for path in outdated if is_main_process() else ():
+            if path in best:  # written anew under the same name
+                continue
+            if backend.isfile(path):
+                backend.remove(path)
+            elif backend.isdir(path):
+                backend.rmtree(path)
 
     def _remember(self, runner: Runner, step: int) -> list[int]:
         """Note that ``step`` is being saved; return the steps that are outdated by it."""

