@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmclarity.detection.datasets.scalabel import CLASSES
-from mmclarity.detection.evaluation import BDD100KMetric
+from mmclarity.detection.evaluation import BDD100KMetric, bdd100k_metric
 
 CAR, BUS, PEDESTRIAN = (CLASSES.index(name) for name in ('car', 'bus', 'pedestrian'))
 NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -355,7 +355,7 @@ RANK_SCRIPT = """
 import json, sys
 import torch, torch.distributed as dist
 import mmclarity.detection
-from mmclarity.detection.evaluation import BDD100KMetric
+from mmclarity.detection.evaluation import BDD100KMetric, bdd100k_metric
 rank, store = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=2)
 metric = BDD100KMetric(by=('weather',))
@@ -414,3 +414,39 @@ def test_a_wrong_name_counts_against_the_part_it_lies_on():
     detections[1] = (nothing, bus, 0.9)
     found = evaluate([make_sample(1, instances, detections)], instance_attribute='degraded')
     assert found['bdd/mAP_clear'] == pytest.approx((1 + 0.5) / 2)
+
+
+@pytest.mark.parametrize('scale', [4.0, (1280, 720)])
+def test_area_scale_gives_small_frames_the_sizes_of_full_ones(scale, caplog):
+    """Frames at half of width and height, with areas times four, are what the full ones are."""
+    full = random_samples(12)
+    half = copy.deepcopy(full)
+    for sample in half:
+        sample['ori_shape'] = (360, 640)
+        sample['pred_instances']['bboxes'] /= 2
+        for item in sample['instances']:
+            item['bbox'] = [value / 2 for value in item['bbox']]
+    expected = evaluate(full)
+    found = evaluate(half, area_scale=scale)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert evaluate(half)['bdd/mAP_l'] != pytest.approx(expected['bdd/mAP_l'], abs=1e-3)
+    # full-size frames keep their areas where the factor follows from the size
+    if scale != 4.0:
+        assert evaluate(full, area_scale=scale) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('scale', [0, -1, (640,), (1280, 0), 'big', float('inf')])
+def test_area_scale_is_checked_at_once(scale):
+    with pytest.raises(ValueError, match='area_scale'):
+        evaluate([], area_scale=scale)
+
+
+def test_area_scale_stands_below_the_table(monkeypatch):
+    printed = []
+    monkeypatch.setattr(bdd100k_metric, 'print_log', lambda text, **_: printed.append(text))
+    sample = make_sample(1, [gt(A)], [(A, CAR, 0.9)])
+    sample['ori_shape'] = (360, 640)
+    evaluate([sample], area_scale=(1280, 720))
+    evaluate([sample])
+    assert 'S/M/L as of 1280x720: areas count times 4' in printed[0]
+    assert 'S/M/L' not in printed[1]

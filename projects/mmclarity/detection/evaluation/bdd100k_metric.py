@@ -15,6 +15,7 @@ from mmclarity.utils.json_files import write_json
 
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
+from .label_files import reference_scale
 
 
 @METRICS.register_module()
@@ -46,6 +47,12 @@ class BDD100KMetric(BaseMetric):
             (false where a label lacks it), by which to split the instances.
         classwise: Report every class as well.
         max_dets: Detections counted for each image and class.
+        area_scale: What areas are multiplied by before they are small (below 32^2), medium or
+            large (above 96^2 pixels): a number, or the ``(width, height)`` of the frames that the
+            sizes are to mean, from which each frame's own size tells the factor. With
+            ``(1280, 720)`` the columns of frames stored at 640x360 mean what the published ones
+            mean (areas count four times), and those of full-size frames stay as they are. The
+            printed table says which.
         outfile_prefix: Also write ``{prefix}.bbox.json`` (COCO detections) and
             ``{prefix}.gt.json`` (COCO images, categories and ground truth), the
             input of ``tools/dataset_converters/coco_to_scalabel.py``.
@@ -54,8 +61,9 @@ class BDD100KMetric(BaseMetric):
         prefix: Replaces the prefix ``bdd``.
 
     Raises:
-        ValueError: If ``format_only`` has no ``outfile_prefix``, a class is
-            unknown, or a model predicts classes that the data set does not have.
+        ValueError: If ``format_only`` has no ``outfile_prefix``, ``area_scale`` is not
+            positive, a class is unknown, or a model predicts classes that the data set
+            does not have.
         KeyError: If the test pipeline did not pass on what is needed.
     """
 
@@ -68,6 +76,7 @@ class BDD100KMetric(BaseMetric):
         instance_attribute: str | None = None,
         classwise: bool = False,
         max_dets: int = 100,
+        area_scale: float | Sequence[int] = 1.0,
         outfile_prefix: str | None = None,
         format_only: bool = False,
         collect_device: str = 'cpu',
@@ -78,6 +87,16 @@ class BDD100KMetric(BaseMetric):
             raise ValueError('format_only=True writes files: give outfile_prefix')
         if isinstance(eval_classes, str) or isinstance(by, str):
             raise ValueError('eval_classes and by must be lists of names, not a string')
+        numbers = area_scale if isinstance(area_scale, Sequence) else [area_scale]
+        if (
+            isinstance(area_scale, str)
+            or len(numbers) != (2 if isinstance(area_scale, Sequence) else 1)
+            or not all(0 < number < float('inf') for number in numbers)
+        ):
+            raise ValueError(
+                f'area_scale must be a positive number or (width, height), got {area_scale!r}'
+            )
+        self.area_scale = area_scale
         self.eval_classes = None if eval_classes is None else tuple(eval_classes)
         self.by = tuple(by or ())
         self.instance_attribute = instance_attribute
@@ -163,8 +182,17 @@ class BDD100KMetric(BaseMetric):
         if self.format_only:
             return {}
         wanted = [classes.index(name) for name in self.eval_classes or classes]
-        evaluation = BoxEval(gts, dts, len(results), wanted, self.max_dets)
-        return self._report(evaluation, results, gts, classes)
+        scale, sentence = self._area_scale(results)
+        evaluation = BoxEval(gts, dts, len(results), wanted, self.max_dets, scale)
+        return self._report(evaluation, results, gts, classes, sentence)
+
+    def _area_scale(self, results: list[dict]) -> tuple[float | np.ndarray, str]:
+        """What areas are multiplied by, and the sentence that says so below the table."""
+        if isinstance(self.area_scale, Sequence):
+            sizes = [(result['width'], result['height']) for result in results]
+            return reference_scale(sizes, tuple(self.area_scale))
+        factor = float(self.area_scale)
+        return factor, '' if factor == 1 else f'S/M/L: areas count times {factor:g}'
 
     def _classes(self) -> tuple[str, ...]:
         """Classes of the data set, after a check of ``eval_classes`` against them."""
@@ -218,7 +246,12 @@ class BDD100KMetric(BaseMetric):
         return gts
 
     def _report(
-        self, evaluation: BoxEval, results: list[dict], gts: list[dict], classes: Sequence[str]
+        self,
+        evaluation: BoxEval,
+        results: list[dict],
+        gts: list[dict],
+        classes: Sequence[str],
+        sentence: str,
     ) -> dict[str, float]:
         """Numbers of all images and of every group, also printed as one table."""
         matches = self._matches(evaluation)
@@ -262,7 +295,8 @@ class BDD100KMetric(BaseMetric):
             add(name, images, parts)
         for category in evaluation.params.catIds if self.classwise else ():
             add(f'class/{_key(classes[category])}/', everything, overall, category)
-        print_log('\n' + AsciiTable(rows).table, logger='current')
+        table = AsciiTable(rows).table
+        print_log(f'\n{table}\n{sentence}'.rstrip(), logger='current')
         return numbers
 
     def _matches(self, evaluation: BoxEval) -> dict[str, list[dict | None]]:

@@ -35,6 +35,12 @@ class BoxEval(COCOeval):
         num_images: Number of images.
         category_ids: Categories to evaluate; others are left out.
         max_dets: Detections counted for each image and category (COCO: 100).
+        area_scale: Areas count times this when they are told to be small, medium or large; one
+            number, or one an image. 4 for frames stored at half of the width and height that the
+            sizes are to mean.
+
+    Raises:
+        ValueError: If ``area_scale`` is not positive, or there is not one an image.
     """
 
     def __init__(
@@ -44,8 +50,16 @@ class BoxEval(COCOeval):
         num_images: int,
         category_ids: Sequence[int],
         max_dets: int = 100,
+        area_scale: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__(iouType='bbox')
+        scales = np.asarray(area_scale, dtype=np.float64)
+        if scales.shape not in ((), (num_images,)) or not (scales > 0).all():
+            raise ValueError(
+                f'area_scale must be a positive number, or one for each of the {num_images} '
+                f'images, got {area_scale!r}'
+            )
+        scales = np.broadcast_to(scales, (num_images,)).tolist()
         self.params.imgIds = list(range(num_images))
         self.params.catIds = sorted(category_ids)
         self.params.maxDets = [max_dets]
@@ -56,7 +70,7 @@ class BoxEval(COCOeval):
         for store, items in ((self._gts, gts), (self._dts, dts)):
             for number, item in enumerate(items, 1):  # 0 means "unmatched" to COCOeval
                 if item['category_id'] in wanted:
-                    area = item['bbox'][2] * item['bbox'][3]
+                    area = item['bbox'][2] * item['bbox'][3] * scales[item['image_id']]
                     store[item['image_id'], item['category_id']].append(
                         {**item, 'id': number, 'area': area}
                     )

@@ -1,0 +1,384 @@
+"""Labels and results of detectors in files, brought into one form, without any framework.
+
+Labels are Scalabel (BDD100K, all layouts of :mod:`~mmclarity.detection.datasets.scalabel`) or COCO
+JSON; results are COCO result lists or Scalabel frames whose labels bear a ``score``.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from mmclarity.utils.json_files import LabelFileError, read_json
+
+from ..datasets.coco import check_detection, read_coco
+from ..datasets.scalabel import (
+    CLASSES,
+    FRAME_ATTRIBUTES,
+    NAME_MAPPING,
+    UNDEFINED,
+    ParseReport,
+    fit_box,
+    load_frames,
+)
+
+Size = tuple[int, int]
+
+
+@dataclass
+class Labelled:
+    """Images and what is labelled in them.
+
+    Attributes:
+        source: The file, for messages.
+        names: File name of each image, without folder where that tells them apart.
+        paths: File name of each image as labelled.
+        ids: Place of an image by its id in COCO result lists.
+        sizes: ``(width, height)`` in pixels of each image, None where unknown.
+        attributes: Weather, time of day and so on of each image.
+        categories: Names by id.
+        gts: Ground truth as :class:`BoxEval` has it; ``image_id`` is the place.
+        notes: What a reader of the numbers should know.
+    """
+
+    source: str
+    names: list[str]
+    paths: list[str]
+    ids: dict[Any, int]
+    sizes: list[Size | None]
+    attributes: list[dict[str, str]]
+    categories: dict[int, str]
+    gts: list[dict]
+    notes: list[str]
+
+    def groups(self, keys: Sequence[str] = FRAME_ATTRIBUTES) -> dict[str, list[int]]:
+        """Images by ``'weather/rainy'`` and so on; attributes that never vary are left out."""
+        groups: dict[str, list[int]] = {}
+        for key in keys:
+            values = [str(item.get(key) or UNDEFINED) for item in self.attributes]
+            if set(values) != {UNDEFINED}:
+                for value in sorted(set(values)):
+                    members = [place for place, other in enumerate(values) if other == value]
+                    groups[f'{key}/{value}'] = members
+        return groups
+
+    def chosen(self, names: Sequence[str] | None) -> dict[int, str]:
+        """Categories to evaluate, by id: those asked for, or those that have objects.
+
+        Raises:
+            LabelFileError: If a name is unknown, or there is nothing to find.
+        """
+        unknown = [name for name in names or () if name not in self.categories.values()]
+        if unknown:
+            raise LabelFileError(
+                f'--classes {unknown}: {self.source} has {list(self.categories.values())}'
+            )
+        filled = {gt['category_id'] for gt in self.gts if not gt['iscrowd']}
+        found = {
+            number: name
+            for number, name in self.categories.items()
+            if number in filled and (not names or name in names)
+        }
+        if not found:
+            raise LabelFileError(
+                f'{self.source}: the ground truth has no objects'
+                f'{f" of {list(names)}" if names else ""}; give a data set with annotations'
+            )
+        return found
+
+    def area_scale(self, wanted: str | None) -> tuple[float | np.ndarray, str]:
+        """What areas are multiplied by before they are small, medium or large, and how to say so.
+
+        Args:
+            wanted: A factor (``'4'``), the size that frames are thought to have (``'1280x720'``),
+                or None for areas as they are.
+
+        Raises:
+            LabelFileError: If it is neither, or sizes are needed that the labels do not give.
+        """
+        if wanted is None:
+            return 1.0, ''
+        size = parse_size(wanted)
+        if size is not None:
+            if None in self.sizes:
+                raise LabelFileError(
+                    f'--area-scale {wanted}: {self.source} does not give the size of image '
+                    f'{self.names[self.sizes.index(None)]!r}; give --image-size WIDTHxHEIGHT, or '
+                    'the factor itself'
+                )
+            return reference_scale(self.sizes, size)
+        try:
+            factor = float(wanted)
+        except ValueError:
+            factor = float('nan')
+        if not 0 < factor < float('inf'):
+            raise LabelFileError(
+                f'--area-scale {wanted}: give a positive factor, e.g. 4, or a size, e.g. 1280x720'
+            )
+        return factor, f'areas count times {factor:g}'
+
+
+def parse_size(text: str) -> Size | None:
+    """``(1280, 720)`` of ``'1280x720'``; None if the text is no size."""
+    match = re.fullmatch(r'([1-9]\d*)[x×]([1-9]\d*)', text.strip())
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def reference_scale(sizes: Sequence[Size], reference: Size) -> tuple[np.ndarray, str]:
+    """Factors that bring areas in frames of these sizes to those in frames of another.
+
+    Args:
+        sizes: ``(width, height)`` of each frame in pixels.
+        reference: ``(width, height)`` that small, medium and large are to mean.
+
+    Returns:
+        A factor for each frame, and the sentence for the table.
+    """
+    scales = np.array([reference[0] * reference[1] / (width * height) for width, height in sizes])
+    low, high = (scales.min(), scales.max()) if len(scales) else (1.0, 1.0)
+    factor = f'{low:.3g}' if np.isclose(low, high) else f'{low:.3g} to {high:.3g}'
+    return scales, (
+        f'S/M/L as of {reference[0]}x{reference[1]}: areas count times {factor}, from the '
+        "frames' own sizes"
+    )
+
+
+def read_labels(path: str | Path, image_size: Size | None = None) -> Labelled:
+    """Reads the labels of one split.
+
+    Args:
+        path: Scalabel JSON or folder, or COCO JSON.
+        image_size: ``(width, height)`` in pixels of every image whose size the labels do not give.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        LabelFileError: If the content cannot be used; the message names place and remedy.
+    """
+    path = Path(path)
+    if path.is_file():
+        content = read_json(path)
+        if isinstance(content, dict) and 'images' in content:
+            return _from_coco(path, image_size)
+    return _from_scalabel(path, image_size)
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """File names without folders, if these still tell the images apart."""
+    names = [PurePosixPath(name.replace('\\', '/')).name for name in paths]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def _from_scalabel(path: Path, image_size: Size | None) -> Labelled:
+    frames, report = load_frames(path)
+    if report.duplicates:
+        raise LabelFileError(
+            f'{path}: {report.duplicates} frames occur more than once; an image must count once: '
+            'delete the copies'
+        )
+    ids = {name: number for number, name in enumerate(CLASSES, 1)}
+    gts = []
+    sizes = [frame.size or image_size for frame in frames]
+    for place, (frame, size) in enumerate(zip(frames, sizes)):
+        for label in frame.labels:
+            box = fit_box(label, size, ParseReport()) if size else label.xyxy
+            if box is not None:
+                gts.append(_gt(place, ids[label.category], box, label.ignored))
+    notes = []
+    if None in sizes:
+        notes.append(
+            f'{path.name} gives no image sizes: boxes are as labelled, not clipped to their image '
+            '(--image-size WIDTHxHEIGHT clips them)'
+        )
+    paths = [frame.relative_path for frame in frames]
+    return Labelled(
+        source=str(path),
+        names=_short(paths),
+        paths=paths,
+        ids={place + 1: place for place in range(len(frames))},  # as BDD100KDataset counts
+        sizes=sizes,
+        attributes=[frame.attributes for frame in frames],
+        categories={number: name for name, number in ids.items()},
+        gts=gts,
+        notes=notes,
+    )
+
+
+def _gt(place: int, category: int, box: Sequence[float], crowd: bool) -> dict:
+    x1, y1, x2, y2 = box
+    return {
+        'image_id': place,
+        'category_id': category,
+        'bbox': [x1, y1, x2 - x1, y2 - y1],
+        'iscrowd': int(crowd),
+    }
+
+
+def _from_coco(path: Path, image_size: Size | None) -> Labelled:
+    coco = read_coco(path)
+    if 'annotations' not in coco:
+        raise LabelFileError(f'{path}: no "annotations"; give the ground truth')
+    images = coco['images']
+    for place, item in enumerate(images):
+        if not isinstance(item, dict) or not {'id', 'file_name'} <= set(item):
+            raise LabelFileError(f'{path}: image {place} lacks "id" or "file_name"')
+    ids = {item['id']: place for place, item in enumerate(images)}
+    if len(ids) < len(images):
+        raise LabelFileError(f'{path}: {len(images) - len(ids)} images share an id with another')
+    names = {item['id']: item['name'] for item in coco['categories']}
+    gts = []
+    for index, item in enumerate(coco['annotations']):
+        scored = {**item, 'score': 0.0} if isinstance(item, dict) else item
+        check_detection(scored, f'{path}: annotation {index}', ids, names)
+        gts.append({'iscrowd': 0, **item, 'image_id': ids[item['image_id']]})
+    paths = [item['file_name'] for item in images]
+    return Labelled(
+        source=str(path),
+        names=_short(paths),
+        paths=paths,
+        ids=ids,
+        sizes=[
+            (item['width'], item['height'])
+            if item.get('width') and item.get('height')
+            else image_size
+            for item in images
+        ],
+        attributes=[item.get('attributes') or {} for item in images],
+        categories=names,
+        gts=gts,
+        notes=[],
+    )
+
+
+def read_results(path: str | Path, labelled: Labelled) -> list[dict]:
+    """Reads what a detector found in the labelled images.
+
+    A COCO result list names images by number only. If the ``*.gt.json`` that ``BDD100KMetric``
+    writes stands beside a ``*.bbox.json``, its file names tell whether the images are the labelled
+    ones; otherwise the numbers are taken for those of the labels (for Scalabel labels: the place in
+    the file from 1, and BDD100K's category numbers, as ``tools/test.py`` writes them).
+
+    Args:
+        path: COCO result list or Scalabel frames.
+        labelled: The images.
+
+    Returns:
+        Detections as :class:`BoxEval` has them; ``image_id`` is the place of the image.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        LabelFileError: If it is cut off, neither of the two, or of other images or classes.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if isinstance(content, dict) and 'frames' in content:
+        content = content['frames']
+    if not isinstance(content, list):
+        raise LabelFileError(
+            f'{path}: expected a COCO result list (the *.bbox.json of a test with outfile_prefix) '
+            f'or Scalabel frames{"; this is ground truth" if _is_coco(content) else ""}'
+        )
+    if content and isinstance(content[0], dict) and 'name' in content[0]:
+        return _scalabel_results(path, content, labelled)
+    images, categories = _numbering(path, labelled)
+    names = {number: labelled.categories[category] for number, category in categories.items()}
+    found = []
+    for index, item in enumerate(content):
+        check_detection(item, f'{path}: detection {index}', images, names)
+        found.append(
+            {
+                'image_id': images[item['image_id']],
+                'category_id': categories[item['category_id']],
+                'bbox': item['bbox'],
+                'score': item['score'],
+            }
+        )
+    return found
+
+
+def _is_coco(content: Any) -> bool:
+    return isinstance(content, dict) and 'annotations' in content
+
+
+def _numbering(path: Path, labelled: Labelled) -> tuple[dict[Any, int], dict[Any, int]]:
+    """Places of images and ids of categories, by the numbers a COCO result list uses."""
+    own = labelled.ids, {number: number for number in labelled.categories}
+    beside = path.with_name(path.name.removesuffix('.bbox.json') + '.gt.json')
+    if not path.name.endswith('.bbox.json') or not beside.is_file():
+        return own
+    coco = read_coco(beside)
+    places = {name: place for place, name in enumerate(labelled.names)}
+    names = _short([item['file_name'] for item in coco['images']])
+    if set(names) != set(places) and set(names).isdisjoint(places) and len(set(names)) < len(names):
+        return own  # one of the two has no unique names
+    strange = [name for name in names if name not in places]
+    absent = set(places) - set(names)
+    if strange or absent:
+        first = strange[0] if strange else sorted(absent)[0]
+        raise LabelFileError(
+            f'{path}: the detector was run on other images than {labelled.source} labels '
+            f'({beside.name}: {len(strange)} of {len(names)} are not labelled, {len(absent)} '
+            f'labelled ones are missing, e.g. {first!r}); give the labels of the images it was '
+            'run on'
+        )
+    ids = {name: number for number, name in labelled.categories.items()}
+    other = [item['name'] for item in coco['categories'] if item['name'] not in ids]
+    if other:
+        raise LabelFileError(
+            f'{path}: the detector names {other}, which are no classes of {labelled.source} '
+            f'({list(ids)}); give the labels of the classes it was trained on'
+        )
+    return (
+        {item['id']: places[name] for item, name in zip(coco['images'], names)},
+        {item['id']: ids[item['name']] for item in coco['categories']},
+    )
+
+
+def _scalabel_results(path: Path, frames: list, labelled: Labelled) -> list[dict]:
+    places = {name: place for place, name in enumerate(labelled.names)}
+    places.update({name: place for place, name in enumerate(labelled.paths)})
+    ids = {name: number for number, name in labelled.categories.items()}
+    found, seen = [], set()
+    for index, frame in enumerate(frames):
+        name = frame.get('name') if isinstance(frame, dict) else None
+        place = places.get(name)
+        if place is None or place in seen:
+            why = 'occurs twice' if place in seen else f'is no image of {labelled.source}'
+            raise LabelFileError(f'{path}: frame {index} ({name!r}) {why}; give results of them')
+        seen.add(place)
+        for number, label in enumerate(frame.get('labels') or ()):
+            where = f'{path}: frame {index} ({name!r}), label {number}'
+            item = {**_scalabel_detection(label, where, ids), 'image_id': place}
+            check_detection(item, where, (place,), labelled.categories)
+            found.append(item)
+    if len(seen) < len(labelled.names):
+        absent = next(n for place, n in enumerate(labelled.names) if place not in seen)
+        raise LabelFileError(
+            f'{path}: {len(labelled.names) - len(seen)} of {len(labelled.names)} labelled images '
+            f'have no frame, e.g. {absent!r}; images without detections have an empty one'
+        )
+    return found
+
+
+def _scalabel_detection(label: Any, where: str, ids: dict[str, int]) -> dict:
+    """A Scalabel label as a COCO detection, still to be checked."""
+    if not isinstance(label, dict) or 'score' not in label:
+        raise LabelFileError(f'{where}: no "score"; is this ground truth?')
+    category = label.get('category')
+    category = category if category in ids else NAME_MAPPING.get(category)
+    if category not in ids:
+        raise LabelFileError(
+            f'{where}: category {label.get("category")!r} is none of {list(ids)}; give results '
+            'of these classes'
+        )
+    try:
+        x1, y1, x2, y2 = (float(label['box2d'][key]) for key in ('x1', 'y1', 'x2', 'y2'))
+    except (KeyError, TypeError, ValueError):
+        raise LabelFileError(f'{where}: box2d must have the numbers x1, y1, x2, y2') from None
+    return {
+        'category_id': ids[category],
+        'bbox': [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
+        'score': label['score'],
+    }

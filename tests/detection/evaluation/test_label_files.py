@@ -1,0 +1,208 @@
+"""Labels and results in their forms: what is read, and what is refused with a remedy."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmclarity.detection.datasets.scalabel import CLASSES
+from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
+from mmclarity.utils.json_files import LabelFileError
+from tests.detection.evaluation.synthetic_detections import coco, detections, objects, results
+from tools.dataset_converters.coco_to_scalabel import to_scalabel
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    gts = objects(rng, 6)
+    return coco(gts, 6), results(detections(rng, gts, 6))
+
+
+def save(path, content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def sort(items):
+    return sorted(items, key=lambda item: (item['image_id'], item['score'], item['bbox']))
+
+
+def test_coco_labels_and_all_forms_of_results(tmp_path, data):
+    labels, dts = data
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    assert labelled.names[2] == '002.jpg' and labelled.paths[2] == 'folder/002.jpg'
+    assert labelled.sizes == [(640, 360)] * 6
+    assert labelled.groups() == {
+        'weather/clear': [0, 2, 4],
+        'weather/rainy': [1, 3, 5],
+        'timeofday/daytime': [0, 1, 4, 5],
+        'timeofday/night': [2, 3],
+        'scene/highway': list(range(6)),
+    }
+    expected = [dt | dict(image_id=dt['image_id'] - 100) for dt in dts]
+    assert read_results(save(tmp_path / 'dt.json', dts), labelled) == expected
+    frames = to_scalabel(dts, labels['images'], labels['categories'])
+    for content in (frames, dict(frames=frames)):
+        found = read_results(save(tmp_path / 'frames.json', content), labelled)
+        for one, two in zip(sort(found), sort(expected), strict=True):
+            assert one['bbox'] == pytest.approx(two['bbox'])
+            assert one['category_id'] == two['category_id'] and one['score'] == two['score']
+
+
+def test_scalabel_labels_count_images_as_the_data_set_does(tmp_path):
+    frames = [
+        dict(
+            name=f'{place}.jpg',
+            attributes=dict(weather='rainy'),
+            labels=[
+                dict(id=1, category='person', box2d=dict(x1=10, y1=10, x2=29, y2=699)),
+                dict(id=2, category='trailer', box2d=dict(x1=0, y1=0, x2=9, y2=9)),
+            ],
+        )
+        for place in range(3)
+    ]
+    path = save(tmp_path / 'labels.json', frames)
+    labelled = read_labels(path)
+    assert labelled.categories == {place + 1: name for place, name in enumerate(CLASSES)}
+    assert labelled.gts[0] == dict(image_id=0, category_id=1, bbox=[10, 10, 20, 690], iscrowd=0)
+    assert labelled.gts[1]['iscrowd'] == 1 and labelled.gts[1]['category_id'] == 4
+    assert 'not clipped' in labelled.notes[0]
+    assert list(labelled.groups()) == ['weather/rainy']
+    assert labelled.chosen(None) == {1: 'pedestrian'}
+    clipped = read_labels(path, (640, 360))
+    assert clipped.gts[0]['bbox'] == [10, 10, 20, 350] and not clipped.notes
+    dt = dict(image_id=3, category_id=1, bbox=[10, 10, 20, 350], score=0.5)
+    found = read_results(save(tmp_path / 'dt.json', [dt]), labelled)
+    assert found == [dt | dict(image_id=2)]
+    # beside a *.gt.json its file names count, not its numbers
+    other = dict(
+        images=[dict(id=place, file_name=f'x/{2 - place}.jpg') for place in range(3)],
+        categories=[dict(id=7, name='pedestrian')],
+        annotations=[],
+    )
+    save(tmp_path / 'run.gt.json', other)
+    dt = dict(image_id=0, category_id=7, bbox=[10, 10, 20, 350], score=0.5)
+    found = read_results(save(tmp_path / 'run.bbox.json', [dt]), labelled)
+    assert found == [dt | dict(image_id=2, category_id=1)]
+
+
+def test_area_scale(tmp_path, data):
+    labelled = read_labels(save(tmp_path / 'gt.json', data[0]))
+    assert labelled.area_scale(None) == (1.0, '')
+    factor, sentence = labelled.area_scale('4')
+    assert factor == 4 and sentence == 'areas count times 4'
+    factors, sentence = labelled.area_scale('1280x720')
+    np.testing.assert_array_equal(factors, [4.0] * 6)
+    assert sentence.startswith('S/M/L as of 1280x720: areas count times 4,')
+    labelled.sizes[1] = (1280, 720)
+    assert labelled.area_scale('1280x720')[0].tolist() == [4, 1, 4, 4, 4, 4]
+    assert '1 to 4' in labelled.area_scale('1280x720')[1]
+    labelled.sizes[1] = None
+    with pytest.raises(LabelFileError, match='does not give the size of image .001.jpg'):
+        labelled.area_scale('1280x720')
+    for wrong in ('0', '-1', 'big', 'nan', 'inf', '0x3'):
+        with pytest.raises(LabelFileError, match='positive factor'):
+            labelled.area_scale(wrong)
+    assert parse_size('12x7') == (12, 7) and parse_size('12') is None
+
+
+def broken(**changes):
+    return lambda labels, dts: (labels, [dts[0] | changes])
+
+
+REFUSED = {
+    'another image': (broken(image_id=7), 'image_id 7 is not among the images'),
+    'another class': (broken(category_id=9), 'category_id 9 is not among the'),
+    'no score': (lambda labels, dts: (labels, [{'image_id': 100}]), "lacks .*'score'"),
+    'a box of nothing': (broken(bbox=[1, 2, -3, 4]), 'not negative'),
+    'ground truth': (lambda labels, dts: (labels, labels), 'this is ground truth'),
+    'frames without score': (
+        lambda labels, dts: (
+            labels,
+            [dict(name='000.jpg', labels=[dict(category='car', box2d={})])],
+        ),
+        'no "score"; is this ground truth',
+    ),
+    'a frame of another set': (
+        lambda labels, dts: (labels, [dict(name='x.jpg', labels=[])]),
+        "frame 0 .'x.jpg'. is no image of",
+    ),
+    'a frame twice': (
+        lambda labels, dts: (labels, [dict(name='000.jpg')] * 2),
+        'occurs twice',
+    ),
+    'frames missing': (
+        lambda labels, dts: (labels, [dict(name='000.jpg')]),
+        "5 of 6 labelled images have no frame, e.g. '001.jpg'",
+    ),
+    'a class in frames': (
+        lambda labels, dts: (
+            labels,
+            [dict(name='000.jpg', labels=[dict(category='tree', score=1)])],
+        ),
+        "category 'tree' is none of",
+    ),
+    'a box in frames': (
+        lambda labels, dts: (
+            labels,
+            [dict(name='000.jpg', labels=[dict(category='car', score=1, box2d=dict(x1=2))])],
+        ),
+        'box2d must have the numbers',
+    ),
+    'an image id twice': (
+        lambda labels, dts: (labels | dict(images=labels['images'][:1] * 2), dts),
+        'share an id',
+    ),
+    'labels of another image': (
+        lambda labels, dts: (labels | dict(images=labels['images'][:1]), dts),
+        'annotation .* image_id',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_refused_with_place_and_remedy(case, tmp_path, data):
+    make, message = REFUSED[case]
+    labels, dts = make(*data)
+    paths = save(tmp_path / 'gt.json', labels), save(tmp_path / 'dt.json', dts)
+    with pytest.raises(LabelFileError, match=message) as caught:
+        read_results(paths[1], read_labels(paths[0]))
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_results_of_other_images_are_told_by_the_file_beside(tmp_path, data):
+    labels, dts = data
+    labelled = read_labels(save(tmp_path / 'labels.json', labels))
+    path = save(tmp_path / 'run.bbox.json', dts)
+    save(tmp_path / 'run.gt.json', labels | dict(images=labels['images'][:4]))
+    with pytest.raises(LabelFileError, match='2 labelled ones are missing, e.g. .004.jpg'):
+        read_results(path, labelled)
+    renamed = [item | dict(name=f'{item["name"]}s') for item in labels['categories']]
+    save(tmp_path / 'run.gt.json', labels | dict(categories=renamed))
+    with pytest.raises(LabelFileError, match="names .'cars', .* no classes of"):
+        read_results(path, labelled)
+
+
+def test_a_file_cut_off(tmp_path, data):
+    labelled = read_labels(save(tmp_path / 'gt.json', data[0]))
+    path = save(tmp_path / 'dt.json', data[1])
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(LabelFileError, match='cut off'):
+        read_results(path, labelled)
+
+
+def test_duplicate_frames_are_refused(tmp_path):
+    frames = [dict(name='a.jpg', labels=[])] * 2
+    with pytest.raises(LabelFileError, match='occur more than once'):
+        read_labels(save(tmp_path / 'labels.json', frames))
+
+
+def test_classes_asked_for(tmp_path, data):
+    labelled = read_labels(save(tmp_path / 'gt.json', data[0]))
+    assert labelled.chosen(['bus']) == {2: 'bus'}
+    with pytest.raises(LabelFileError, match="--classes .'lorry'"):
+        labelled.chosen(['lorry'])
+    labelled.gts.clear()
+    with pytest.raises(LabelFileError, match='has no objects'):
+        labelled.chosen(None)

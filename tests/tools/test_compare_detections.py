@@ -1,0 +1,112 @@
+"""compare_detections.py as it is called."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.detection.evaluation.synthetic_detections import coco, detections, objects, results
+from tools.analysis_tools import compare_detections
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    gts = objects(rng, 24)
+    contents = {'gt': coco(gts, 24)}
+    for name, noise in (('plain', 0.15), ('head', 0.06), ('plain1', 0.15), ('head1', 0.06)):
+        contents[name] = results(detections(rng, gts, 24, noise))
+    paths = {}
+    for name, content in contents.items():
+        paths[name] = str(tmp_path / f'{name}.json')
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    return paths
+
+
+def call(*args):
+    return compare_detections.main([str(arg) for arg in args])
+
+
+def test_writes_tables_and_a_plot(files, tmp_path, capsys):
+    out = tmp_path / 'new' / 'cmp'
+    assert not call(
+        files['plain'], files['head'], '--ann', files['gt'], '--draws', 60, '--out', out,
+        '--area-scale', '1280x720',
+    )  # fmt: skip
+    text = capsys.readouterr().out
+    assert '60 bootstrap draws of the images, the same for all detectors' in text
+    assert 'head - plain' in text and 'S/M/L as of 1280x720: areas count times 4' in text
+    markdown = out.with_suffix('.md').read_text()
+    assert markdown.count('\n| all') == 6 and '| weather/rainy' in markdown
+    with out.with_suffix('.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    content = json.loads(out.with_suffix('.json').read_text())
+    first, second = (row for row in rows if row['part'] == 'all' and row['number'] == 'mAP')
+    assert (first['detector'], first['difference']) == ('plain', '')
+    row = content['rows'][0]
+    assert float(second['difference_low']) == row['differences'][0]['low'] > 0
+    assert f'{100 * row["values"][1]["value"]:.2f} [' in text
+    image = cv2.imread(str(out.with_suffix('.png')))
+    assert image.shape[0] > 500 and image.std() > 5
+    assert not list(out.parent.glob('.*'))
+
+
+def test_more_files_are_each_compared_with_the_first(files, capsys):
+    files = [files[name] for name in ('plain', 'head', 'plain1', 'gt')]
+    assert not call(*files[:3], '--ann', files[3], '--draws', 5, '--names', 'a', 'b', 'c')
+    out = capsys.readouterr().out
+    assert 'b - a' in out and 'c - a' in out and 'c - b' not in out
+
+
+def test_seeds_are_pairs(files, capsys):
+    assert not call(
+        '--a', files['plain'], files['plain1'], '--b', files['head'], files['head1'],
+        '--ann', files['gt'], '--draws', 5, '--everything',
+    )  # fmt: skip
+    out = capsys.readouterr().out
+    assert '2 seeds each, paired in the order given' in out
+    assert 'AP of each seed, plain: ' in out and 'Difference of each pair of seeds' in out
+    assert out.count('weather/clear') == 6
+
+
+def test_classes_and_attributes(files, capsys):
+    given = files['plain'], files['head'], '--ann', files['gt'], '--draws', 5
+    assert not call(*given, '--classes', 'bus', '--by', 'timeofday')
+    out = capsys.readouterr().out
+    assert 'class/bus' in out and 'class/car' not in out
+    assert 'timeofday/night' in out and 'weather' not in out
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (['plain'], 'give a second'),
+        (['plain', 'head', '--a', 'plain', '--b', 'head'], 'give two or more'),
+        (['--a', 'plain', 'plain1', '--b', 'head'], 'compared as pairs'),
+        (['plain', 'head', '--draws', '0'], 'must be positive'),
+        (['plain', 'head', '--confidence', '95'], 'between 0 and 1'),
+        (['plain', 'head', '--image-size', 'big'], 'WIDTHxHEIGHT'),
+    ],
+)
+def test_the_command_line_is_checked(files, given, message, capsys):
+    with pytest.raises(SystemExit):
+        call(*(files.get(item, item) for item in given), '--ann', files['gt'])
+    assert message in capsys.readouterr().err
+
+
+def test_errors_end_without_a_traceback(files, tmp_path, capsys):
+    assert call(files['plain'], files['gt'], '--ann', files['gt']) == 1
+    assert 'this is ground truth' in capsys.readouterr().err
+    assert call(files['plain'], tmp_path / 'no.json', '--ann', files['gt']) == 1
+    assert 'no.json: no such file' in capsys.readouterr().err
+    assert call(files['plain'], files['head'], '--ann', files['gt'], '--names', 'a', 'a') == 1
+    assert 'give 2 different names' in capsys.readouterr().err
+
+
+def test_names_come_from_what_differs_in_the_paths():
+    names = compare_detections.detector_names
+    assert names([['x/plain.bbox.json'], ['x/head.bbox.json']], None) == ['plain', 'head']
+    assert names([['a/val.bbox.json'], ['b/val.bbox.json']], None) == ['a/val', 'b/val']
+    assert names([['val.json'], ['val.json']], None) == ['A', 'B']
