@@ -42,9 +42,8 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(
         type='RSAHook',
-        stimuli=stimuli,
-        manifest=stimuli + '/manifest.csv',
-        neural=dict(V1_simple=data_root + 'v1.npz:simple', V1_complex=data_root + 'v1.npz:complex'),
+        stimuli=dict(folder=stimuli, manifest=stimuli + '/manifest.csv'),
+        areas=dict(V1_simple=data_root + 'v1.npz:simple', V1_complex=data_root + 'v1.npz:complex'),
         layers=[
             'network.features.1',
             'network.features.4',

@@ -60,10 +60,10 @@ def options(args: argparse.Namespace) -> list[str]:
     root = args.data_root
     found = [
         f'data_root={root}/',
-        f'custom_hooks.1.stimuli={root / "stimuli"}',
-        f'custom_hooks.1.manifest={root / "stimuli" / "manifest.csv"}',
-        f'custom_hooks.1.neural.V1_simple={root / "v1.npz"}:simple',
-        f'custom_hooks.1.neural.V1_complex={root / "v1.npz"}:complex',
+        f'custom_hooks.1.stimuli.folder={root / "stimuli"}',
+        f'custom_hooks.1.stimuli.manifest={root / "stimuli" / "manifest.csv"}',
+        f'custom_hooks.1.areas.V1_simple={root / "v1.npz"}:simple',
+        f'custom_hooks.1.areas.V1_complex={root / "v1.npz"}:complex',
     ]
     if args.epochs is not None:
         found += [f'train_cfg.max_epochs={args.epochs}']

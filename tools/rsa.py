@@ -6,7 +6,7 @@
     python tools/rsa.py --model configs/lambda_frcnn_bdd100k_small.py --checkpoint epoch_12.pth ...
     python tools/rsa.py --model alexnet --compare-model resnet18 --stimuli IMAGES --out OUT
 
-Shows the stimuli to the network and to a twin of it with random weights, prints a table, and
+Shows the stimuli to the network and to a copy of it with random weights, prints a table, and
 writes rsa.npz (RDMs, ids, settings), rsa.csv, rsa_differences.csv, rsa.md and figures to --out.
 Neural files are npz, npy, mat or h5, and hold RDMs or responses of one subject or many; stimuli
 and recordings are matched by id.
@@ -26,7 +26,7 @@ from mmclarity.rsa import analysis
 from mmclarity.rsa.data import neural
 from mmclarity.rsa.data.stimuli import StimulusSet
 from mmclarity.rsa.models import networks
-from mmclarity.rsa.models.untrained import random_twin
+from mmclarity.rsa.models.untrained import untrained_copy
 from mmclarity.rsa.report import figures as plots
 from mmclarity.rsa.report import tables as report
 
@@ -74,14 +74,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     method.add_argument('--level', type=float, default=0.95, help='of intervals (default 0.95)')
     method.add_argument(
-        '--untrained-baseline',
-        dest='baseline',
-        action='store_true',
+        '--untrained',
+        action=argparse.BooleanOptionalAction,
         default=True,
-        help='show the stimuli to a twin with random weights too (default)',
+        help='show the stimuli to the network with random weights too (default)',
     )
-    method.add_argument('--no-baseline', dest='baseline', action='store_false')
-    method.add_argument('--seed', type=int, default=0, help='of twin, bootstraps, permutations')
+    # Their old names.
+    for old, value in (('--untrained-baseline', 'store_true'), ('--no-baseline', 'store_false')):
+        method.add_argument(old, dest='untrained', action=value, help=argparse.SUPPRESS)
+    method.add_argument(
+        '--seed', type=int, default=0, help='of untrained weights, bootstraps, permutations'
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='for all results')
     parser.add_argument('--figures', default='png', choices=['png', 'pdf', 'svg', 'none'])
     args = parser.parse_args(argv)
@@ -166,6 +169,12 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         help='a category for each stimulus, in order of the ids: text with one a '
         'line, npy or npz; sorts and colours the figures',
     )
+    group.add_argument(
+        '--groups',
+        metavar='FILE[:KEY]',
+        help='a group for each stimulus, in the same way: pairs within a group (frames of one '
+        'movie, views of one object) never count, and whole groups are drawn in bootstraps',
+    )
 
 
 def read_stimuli(args: argparse.Namespace, network: networks.Network) -> StimulusSet:
@@ -184,10 +193,10 @@ def show(
     network: networks.Network,
     stimuli: StimulusSet,
     layers: Sequence[str] | None,
-    twin: nn.Module | None = None,
+    untrained: nn.Module | None = None,
 ) -> dict[str, np.ndarray]:
-    """RDMs (P,) by layer of a network, or of ``twin`` in its place."""
-    model = network.model if twin is None else twin
+    """RDMs (P,) by layer of a network, or of ``untrained`` in its place."""
+    model = network.model if untrained is None else untrained
     return analysis.network_rdms(
         model,
         layers or network.layers,
@@ -232,8 +241,8 @@ def network_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.N
     ]
 
 
-def read_categories(spec: str | None, count: int) -> list[str] | None:
-    """One category per stimulus from ``FILE[:KEY]``.
+def read_labels(spec: str | None, count: int, option: str = '--categories') -> list[str] | None:
+    """One label per stimulus from ``FILE[:KEY]``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -246,13 +255,13 @@ def read_categories(spec: str | None, count: int) -> list[str] | None:
         name, _, key = spec.rpartition(':')
         path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f'--categories {spec}: {path} does not exist')
+        raise FileNotFoundError(f'{option} {spec}: {path} does not exist')
     if path.suffix in ('.npz', '.npy'):
         loaded = np.load(path, allow_pickle=False)
         if path.suffix == '.npz':
             if key not in loaded:
                 raise ValueError(
-                    f'--categories {spec}: choose a key of {path}: {", ".join(loaded.files)}'
+                    f'{option} {spec}: choose a key of {path}: {", ".join(loaded.files)}'
                 )
             loaded = loaded[key]
         found = [str(item) for item in loaded.ravel()]
@@ -261,7 +270,7 @@ def read_categories(spec: str | None, count: int) -> list[str] | None:
         found = [line.strip() for line in lines if line.strip()]
     if len(found) != count:
         raise ValueError(
-            f'--categories {spec} has {len(found)} entries for {count} stimuli; give '
+            f'{option} {spec} has {len(found)} entries for {count} stimuli; give '
             'one each, in the order of the ids'
         )
     return found
@@ -283,13 +292,14 @@ def run(args: argparse.Namespace) -> analysis.RSAResult:
     stimuli = read_stimuli(args, network)
     ids = list(stimuli.ids)
     # Everything that may be wrong with the files is found before the network starts to work.
-    categories = read_categories(args.categories, len(ids))
+    categories = read_labels(args.categories, len(ids))
+    groups = read_labels(args.groups, len(ids), '--groups')
     areas = read_areas(args, ids)
     rdms = show(args, network, stimuli, args.layers)
-    baseline = None
-    if args.baseline:
-        twin = random_twin(network.model, args.seed)
-        baseline = show(args, network, stimuli, list(rdms), twin)
+    untrained = None
+    if args.untrained:
+        other = untrained_copy(network.model, args.seed)
+        untrained = show(args, network, stimuli, list(rdms), other)
     if args.compare_model:
         areas += network_areas(args, ids)
     meta = dict(
@@ -298,7 +308,7 @@ def run(args: argparse.Namespace) -> analysis.RSAResult:
         stimuli=str(args.stimuli),
         areas={area.name: area.source for area in areas},
     )
-    result = analysis.analyse(rdms, areas, settings, baseline, ids=ids, meta=meta)
+    result = analysis.analyse(rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups)
     write(result, args.out, args.figures, categories)
     return result
 

@@ -31,8 +31,10 @@ def test_options_point_the_config_to_the_data(tmp_path):
     cfg.merge_from_dict(given)
     assert cfg.train_cfg.max_epochs == 3 and cfg.data_root == f'{tmp_path}/'
     hook = cfg.custom_hooks[1]
-    assert hook.stimuli == str(tmp_path / 'stimuli')
-    assert hook.neural == dict(
+    assert hook.stimuli == dict(
+        folder=str(tmp_path / 'stimuli'), manifest=str(tmp_path / 'stimuli' / 'manifest.csv')
+    )
+    assert hook.areas == dict(
         V1_simple=f'{tmp_path}/v1.npz:simple', V1_complex=f'{tmp_path}/v1.npz:complex'
     )
 

@@ -12,7 +12,8 @@ from torch import nn
 from mmclarity.rsa import analysis
 from mmclarity.rsa.analysis import RSASettings, analyse, network_rdms
 from mmclarity.rsa.data.neural import NeuralArea
-from mmclarity.rsa.models.untrained import random_twin
+from mmclarity.rsa.models.untrained import untrained_copy
+from mmclarity.rsa.rdms.rdms import RDMs
 from tests.real_data import DATA, needs
 
 RSA92 = DATA / 'rsa_92/rdms.npz'
@@ -40,7 +41,39 @@ class TestScores:
                 expected = np.mean([spearmanr(layer, subject).statistic for subject in other])
                 assert result.scores[row, column] == pytest.approx(expected, abs=1e-10)
         assert result.layers == ['conv0', 'conv1', 'conv2'] and result.areas == ['V1', 'IT']
-        assert result.intervals is result.p is result.q is result.baseline_scores is None
+        assert result.intervals is result.p is result.q is result.untrained_scores is None
+
+    def test_groups_and_a_missing_subject(self, tmp_path):
+        """Pairs within a group have no say, however they look; nor has who was not there."""
+        from mmclarity.rsa.report.tables import load_npz, save_npz
+
+        names = [i // 2 for i in range(STIMULI)]
+        within = [x == y for i, x in enumerate(names) for y in names[i + 1 :]]
+        subjects = rdms(3, seed=1)
+        spoilt = np.vstack([np.where(within, 9, subjects), np.full(PAIRS, np.nan)])
+        brain = NeuralArea('V1', spoilt, None, 'a.npz')
+        settings = RSASettings(bootstraps=20, permutations=9)
+        with pytest.warns(UserWarning, match="area 'V1'.*left out"):
+            result = analyse(layers(), [brain], settings, layers(3, 5), groups=names)
+        keep = ~np.array(within)
+        for row, layer in enumerate(rdms(3)):
+            expected = np.mean([spearmanr(layer[keep], one[keep]).statistic for one in subjects])
+            assert result.scores[row, 0] == pytest.approx(expected, abs=1e-10)
+        save_npz(result, tmp_path / 'rsa.npz')
+        assert load_npz(tmp_path / 'rsa.npz').groups == [str(name) for name in names]
+
+    def test_a_stack_with_names_is_a_mapping(self):
+        stack = RDMs.of(rdms(3), names=['conv0', 'conv1', 'conv2'])
+        np.testing.assert_array_equal(
+            analyse(stack, [area()], None, stack).scores,
+            analyse(layers(), [area()], None, layers()).scores,
+        )
+
+    def test_the_old_name_of_the_untrained(self):
+        with pytest.warns(DeprecationWarning, match='now called untrained_rdms'):
+            old = analyse(layers(), [area()], baseline_rdms=layers(3, 5))
+        new = analyse(layers(), [area()], untrained_rdms=layers(3, 5))
+        np.testing.assert_array_equal(old.untrained_scores, new.untrained_scores)
 
     def test_square_and_condensed_are_the_same(self):
         square = {name: squareform(row) for name, row in layers().items()}
@@ -73,7 +106,7 @@ class TestScores:
         assert result.best_layer('V1')[0] in ('conv0', 'conv1')
 
     def test_scalars(self):
-        found = analyse(layers(2), [area(), area('IT', 1)], baseline_rdms=layers(2, 5)).scalars()
+        found = analyse(layers(2), [area(), area('IT', 1)], untrained_rdms=layers(2, 5)).scalars()
         assert set(found) == {
             'rsa/V1/conv0',
             'rsa/V1/conv1',
@@ -111,7 +144,7 @@ class TestInference:
         untrained = dict(conv0=rdms(1, seed=4)[0], conv1=trained['conv1'])
         result = analyse(trained, [brain], RSASettings(bootstraps=200), untrained)
         found = result.differences['V1']
-        np.testing.assert_allclose(found.gain, (result.scores - result.baseline_scores)[:, 0])
+        np.testing.assert_allclose(found.gain, (result.scores - result.untrained_scores)[:, 0])
         assert found.gain[0] > 0.5 and found.gain_interval[0, 0] > 0 and found.gain_p[0] < 0.05
         # The second layer did not change in training.
         assert found.gain[1] == 0 and found.gain_interval[1].tolist() == [0, 0]
@@ -124,13 +157,13 @@ class TestInference:
         np.testing.assert_allclose(found.layers_p, found.layers_p.T)
         assert found.gain is None
 
-    def test_order_of_the_baseline_does_not_matter(self):
+    def test_order_of_the_untrained_does_not_matter(self):
         settings = RSASettings(bootstraps=10)
         untrained = layers(3, seed=5)
         turned = dict(reversed(untrained.items()))
         first, second = (analyse(layers(), [area()], settings, b) for b in (untrained, turned))
-        np.testing.assert_array_equal(first.baseline_scores, second.baseline_scores)
-        np.testing.assert_array_equal(first.baseline_rdms, second.baseline_rdms)
+        np.testing.assert_array_equal(first.untrained_scores, second.untrained_scores)
+        np.testing.assert_array_equal(first.untrained_rdms, second.untrained_rdms)
 
     def test_one_subject_cannot_be_resampled(self):
         alone = [area(subjects=1)]
@@ -201,7 +234,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="two areas are named 'V1'"):
             analyse(layers(), [area(), area()])
         with pytest.raises(ValueError, match='other layers than layer_rdms: conv2, fc'):
-            analyse(layers(), [area()], baseline_rdms=dict(layers(2), fc=rdms()))
+            analyse(layers(), [area()], untrained_rdms=dict(layers(2), fc=rdms()))
 
 
 class Images:
@@ -271,7 +304,7 @@ class TestRandomTwin:
         model = small_network().train()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         state = torch.get_rng_state()
-        twins = [random_twin(model, seed).state_dict() for seed in (3, 3, 4)]
+        twins = [untrained_copy(model, seed).state_dict() for seed in (3, 3, 4)]
         assert torch.equal(torch.get_rng_state(), state)
         assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
         for name in ('0.weight', '5.weight'):
@@ -281,9 +314,9 @@ class TestRandomTwin:
 
     def test_layout_in_memory_does_not_matter(self):
         model = torch.nn.Conv2d(3, 8, 3)
-        plain = random_twin(model, 1).weight
+        plain = untrained_copy(model, 1).weight
         model.to(memory_format=torch.channels_last)
-        assert torch.equal(plain, random_twin(model, 1).weight)
+        assert torch.equal(plain, untrained_copy(model, 1).weight)
 
     def test_statistics_are_forgotten(self):
         from torchvision.ops import FrozenBatchNorm2d
@@ -292,7 +325,7 @@ class TestRandomTwin:
         for name, value in model.state_dict().items():
             if 'num_batches' not in name:
                 value.fill_(5)
-        for name, value in random_twin(model).state_dict().items():
+        for name, value in untrained_copy(model).state_dict().items():
             if 'num_batches' not in name:
                 expected = 1 if name.endswith(('weight', 'var')) else 0
                 assert (value == expected).all(), name
@@ -300,7 +333,7 @@ class TestRandomTwin:
     def test_activity_neither_dies_nor_explodes(self):
         model = nn.Sequential(*[nn.Sequential(nn.Linear(256, 256), nn.ReLU()) for _ in range(40)])
         with torch.no_grad():
-            out = random_twin(model)(torch.randn(16, 256))
+            out = untrained_copy(model)(torch.randn(16, 256))
         # PyTorch's own initialisation loses about eight orders of magnitude on the way.
         assert 0.05 < out.square().mean() < 20
 
@@ -310,6 +343,6 @@ class TestRandomTwin:
                 super().__init__()
                 self.token = nn.Parameter(torch.arange(64.0).view(1, 8, 8))
 
-        twin = random_twin(Scaled())
+        twin = untrained_copy(Scaled())
         assert not torch.equal(twin.token, torch.arange(64.0).view(1, 8, 8))
         assert twin.token.flatten().sort().values.tolist() == list(range(64))

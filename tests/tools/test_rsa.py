@@ -97,7 +97,7 @@ def test_recordings_in_another_order_are_realigned(data):
         assert (
             rsa.main(
                 command(
-                    data, '--neural', f'IT={data / name}:IT', '--figures', 'none', '--no-baseline'
+                    data, '--neural', f'IT={data / name}:IT', '--figures', 'none', '--no-untrained'
                 )
             )
             == 0
@@ -105,7 +105,7 @@ def test_recordings_in_another_order_are_realigned(data):
         found.append(report.load_npz(data / 'out' / 'rsa.npz'))
     # The random weights differ between both runs, the recordings must not.
     np.testing.assert_array_equal(found[0].area_rdms['IT'], found[1].area_rdms['IT'])
-    assert found[0].baseline_scores is None
+    assert found[0].untrained_scores is None
     assert not FIGURES & {item.name for item in (data / 'out').iterdir()}
 
 
@@ -239,5 +239,5 @@ def test_it_matches_late_stages_of_the_trained_network(tmp_path):
     for column, area in enumerate(result.areas):
         layer, score = result.best_layer(area)
         assert result.layers.index(layer) >= len(result.layers) // 2
-        assert score > np.nanmax(result.baseline_scores[:, column]) + 0.05
+        assert score > np.nanmax(result.untrained_scores[:, column]) + 0.05
         assert result.q[result.layers.index(layer), column] < 0.05

@@ -10,10 +10,10 @@ from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
 from .inference.significance import bootstrap, fdr, permutation_test
 from .models.gabor import GaborV1
 from .models.recorder import FeatureRecorder
-from .models.untrained import random_twin
+from .models.untrained import random_twin, untrained_copy
 from .rdms.accumulator import RDMAccumulator
 from .rdms.compute import compute_rdm
-from .rdms.rdms import as_condensed, to_square
+from .rdms.rdms import RDMs, as_condensed, to_square
 from .similarity.compare import compare_rdms
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     'NeuralArea',
     'NoiseCeiling',
     'RDMAccumulator',
+    'RDMs',
     'RSAResult',
     'RSASettings',
     'StimulusSet',
@@ -38,4 +39,5 @@ __all__ = [
     'permutation_test',
     'random_twin',
     'to_square',
+    'untrained_copy',
 ]

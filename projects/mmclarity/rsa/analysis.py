@@ -8,11 +8,9 @@ subject's RDM, which is what makes it comparable to the noise ceiling.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,214 +18,119 @@ import torch
 from torch import nn
 
 from .data.neural import NeuralArea
-from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
+from .inference.noise_ceiling import noise_ceiling
 from .inference.significance import bootstrap, fdr, permutation_test
 from .models.recorder import FeatureRecorder
 from .rdms.accumulator import RDMAccumulator
 from .rdms.compute import METRICS
 from .rdms.memory import Slabs
-from .rdms.rdms import as_condensed, num_stimuli
-from .similarity.compare import METHODS, compare_rdms
+from .rdms.rdms import RDMs, as_condensed, num_stimuli
+from .renamed import warn_renamed
+from .result import (
+    POOLINGS,
+    RESAMPLED,
+    Comparison,
+    RSAResult,
+    RSASettings,
+    settings_dict,
+    settings_from,
+)
+from .similarity.compare import METHODS, compare_rdms, present_subjects
 
 if TYPE_CHECKING:
     from .data.stimuli import StimulusSet
 
-POOLINGS = ('rank', 'mean')
-RESAMPLED = ('stimuli', 'subjects', 'both')
-
-
-@dataclass(frozen=True)
-class RSASettings:
-    """How an analysis is done; written into every output.
-
-    Args:
-        metric (str): Dissimilarity of two response patterns, one of :data:`rdm.METRICS`.
-        method (str): Comparison of two RDMs, one of :data:`compare.METHODS`.
-        pooling (str): How subjects are pooled for the noise ceiling: 'rank' (ranked first, as
-            rsatoolbox has it) or 'mean' (of the raw dissimilarities).
-        bootstraps (int): Resamplings behind the intervals; 0: no intervals.
-        bootstrap_over (str): What is resampled: 'stimuli', 'subjects' or 'both'.
-        permutations (int): Permutations of stimulus labels behind the p values; 0: none.
-        seed (int): Of bootstraps and permutations.
-        level (float): Coverage of the intervals, in (0, 1).
-
-    Raises:
-        ValueError: If a setting has a value it cannot have.
-        TypeError: If a count is not an integer.
-    """
-
-    metric: str = 'correlation'
-    method: str = 'spearman'
-    pooling: str = 'rank'
-    bootstraps: int = 0
-    bootstrap_over: str = 'stimuli'
-    permutations: int = 0
-    seed: int = 0
-    level: float = 0.95
-
-    def __post_init__(self) -> None:
-        choices = dict(metric=METRICS, method=METHODS, pooling=POOLINGS, bootstrap_over=RESAMPLED)
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f'{name}={getattr(self, name)!r} is unknown; choose one of {", ".join(allowed)}'
-                )
-        for name in ('bootstraps', 'permutations', 'seed'):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise TypeError(f'{name} must be an integer, got {value!r}')
-            if value < 0:
-                raise ValueError(f'{name} must be 0 or more, got {value}')
-        if not 0 < self.level < 1:
-            raise ValueError(f'level must lie between 0 and 1, got {self.level}')
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Paired differences within one area, from one bootstrap of all layers together.
-
-    Args:
-        layers (np.ndarray): (L, L), score of the row's layer minus the column's.
-        layers_interval (np.ndarray): (L, L, 2), limits of it.
-        layers_p (np.ndarray): (L, L), two-sided p.
-        gain (np.ndarray, optional): (L,), trained minus untrained.
-        gain_interval (np.ndarray, optional): (L, 2), limits of it.
-        gain_p (np.ndarray, optional): (L,), two-sided p.
-    """
-
-    layers: np.ndarray
-    layers_interval: np.ndarray
-    layers_p: np.ndarray
-    gain: np.ndarray | None = None
-    gain_interval: np.ndarray | None = None
-    gain_p: np.ndarray | None = None
-
-
-@dataclass
-class RSAResult:
-    """Everything an analysis found; L layers, A areas, n stimuli, P = n(n-1)/2 pairs.
-
-    Args:
-        ids (list[str]): The n stimuli, in the order of all RDMs.
-        layers (list[str]): Names, in network order.
-        areas (list[str]): Names.
-        scores (np.ndarray): (L, A), mean over an area's subjects of the correlation with the
-            layer; NaN where a correlation is undefined.
-        intervals (np.ndarray, optional): (L, A, 2), lower and upper bootstrap limit.
-        p (np.ndarray, optional): (L, A), one-sided permutation p, uncorrected.
-        q (np.ndarray, optional): (L, A), p after Benjamini-Hochberg over all layers and areas.
-        ceilings (dict[str, NoiseCeiling]): By area.
-        baseline_scores (np.ndarray, optional): (L, A), of the untrained twin.
-        baseline_intervals (np.ndarray, optional): (L, A, 2).
-        baseline_p (np.ndarray, optional): (L, A).
-        differences (dict[str, Comparison]): By area; empty without bootstraps.
-        settings (RSASettings): How it was done.
-        rdms (np.ndarray): (L, P), of the layers.
-        area_rdms (dict[str, np.ndarray]): (S, P) by area.
-        baseline_rdms (np.ndarray, optional): (L, P), of the untrained twin.
-        meta (dict): What else is worth keeping (model, checkpoint, epoch); values JSON can hold.
-    """
-
-    ids: list[str]
-    layers: list[str]
-    areas: list[str]
-    scores: np.ndarray
-    ceilings: dict[str, NoiseCeiling]
-    settings: RSASettings
-    rdms: np.ndarray
-    area_rdms: dict[str, np.ndarray]
-    intervals: np.ndarray | None = None
-    p: np.ndarray | None = None
-    q: np.ndarray | None = None
-    baseline_scores: np.ndarray | None = None
-    baseline_intervals: np.ndarray | None = None
-    baseline_p: np.ndarray | None = None
-    baseline_rdms: np.ndarray | None = None
-    differences: dict[str, Comparison] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    def scalars(self) -> dict[str, float]:
-        """Scores as ``rsa/<area>/<layer>``, ceilings as ``rsa/<area>/ceiling_lower|upper``.
-
-        The untrained twin's are ``rsa/<area>/<layer>/untrained``. Undefined scores and ceilings
-        of areas with one subject are left out: they are not numbers.
-        """
-        found = {}
-        for column, area in enumerate(self.areas):
-            for row, layer in enumerate(self.layers):
-                found[f'rsa/{area}/{layer}'] = self.scores[row, column]
-                if self.baseline_scores is not None:
-                    found[f'rsa/{area}/{layer}/untrained'] = self.baseline_scores[row, column]
-            ceiling = self.ceilings[area]
-            for bound in ('lower', 'upper'):
-                if getattr(ceiling, bound) is not None:
-                    found[f'rsa/{area}/ceiling_{bound}'] = getattr(ceiling, bound)
-        return {name: float(value) for name, value in found.items() if math.isfinite(value)}
-
-    def best_layer(self, area: str) -> tuple[str, float] | None:
-        """The layer most like an area and its score; None if every score is undefined."""
-        column = self.scores[:, self.areas.index(area)]
-        if np.isnan(column).all():
-            return None
-        row = int(np.nanargmax(column))
-        return self.layers[row], float(column[row])
+__all__ = [
+    'METHODS',
+    'METRICS',
+    'POOLINGS',
+    'RESAMPLED',
+    'Comparison',
+    'RSAResult',
+    'RSASettings',
+    'analyse',
+    'network_rdms',
+    'settings_dict',
+    'settings_from',
+]
 
 
 def analyse(
-    layer_rdms: Mapping[str, np.ndarray],
+    layer_rdms: Mapping[str, Any] | RDMs,
     areas: Sequence[NeuralArea],
     settings: RSASettings | None = None,
-    baseline_rdms: Mapping[str, np.ndarray] | None = None,
+    untrained_rdms: Mapping[str, Any] | RDMs | None = None,
     ids: Sequence[str] | None = None,
     meta: Mapping[str, Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    *,
+    baseline_rdms: Mapping[str, Any] | None = None,
 ) -> RSAResult:
     """Compare every layer of a network with every area.
 
+    Pairs of stimuli that a subject lacks are NaN in its RDM and count for the other subjects.
+
     Args:
-        layer_rdms (Mapping): RDM of each layer, condensed or square, in network order.
-        areas (Sequence[NeuralArea]): RDMs (S, P) of each area's subjects, aligned to the stimuli
-            of the network (see :func:`neural.align`).
-        settings (RSASettings, optional): Defaults to Spearman without inference.
-        baseline_rdms (Mapping, optional): The same layers of an untrained twin.
-        ids (Sequence[str], optional): Stimuli of the layers. Areas that carry ids must have the
-            same ones in the same order. Defaults to those of the first area that has any.
-        meta (Mapping, optional): Kept in the result.
+        layer_rdms: RDM of each layer, condensed or square, in network order; or named RDMs.
+        areas: RDMs (S, P) of each area's subjects, aligned to the stimuli of the network (see
+            :func:`neural.align`).
+        settings: Spearman without inference if they are not given.
+        untrained_rdms: The same layers of the network with random weights.
+        ids: Stimuli of the layers. Areas that carry ids must have the same ones in the same
+            order. Those of the first area that has any, if they are not given.
+        meta: Kept in the result.
+        groups: Of the stimuli, in the order of the ids. Pairs of one group, such as two frames of
+            a movie, never count; whole groups are drawn in bootstraps.
+        baseline_rdms: Old name of ``untrained_rdms``.
 
     Returns:
-        RSAResult: See there.
+        See there.
 
     Raises:
         ValueError: If there is no layer or no area, numbers or ids of stimuli differ, a name comes
-            twice, or the baseline has other layers.
+            twice, or the untrained network has other layers.
         TypeError: If an area is not a :class:`NeuralArea`.
     """
-    settings = settings or RSASettings()
-    layers, rdms = _stack(layer_rdms, 'layer_rdms')
-    stimuli = num_stimuli(rdms.shape[1])
-    stacks = _area_stacks(areas, stimuli)
-    baseline = None
     if baseline_rdms is not None:
-        baseline = _baseline_stack(baseline_rdms, layers, stimuli)
-    models = rdms if baseline is None else np.concatenate([rdms, baseline])
+        warn_renamed('baseline_rdms', 'untrained_rdms')
+        untrained_rdms = baseline_rdms
+    settings = settings or RSASettings()
+    rdms = _stack(layer_rdms, 'layer_rdms', groups)
+    known_ids = _common_ids(areas, ids, rdms.num_stimuli)
+    stacks = _area_stacks(areas, rdms.num_stimuli, rdms.groups)
+    layers = list(rdms.names or ())
+    models, untrained = rdms, None
+    if untrained_rdms is not None:
+        untrained = _untrained_stack(untrained_rdms, rdms)
+        models = RDMs(np.concatenate([rdms.condensed, untrained]), groups=rdms.groups)
     result = RSAResult(
-        ids=_common_ids(areas, ids, stimuli),
+        ids=known_ids,
         layers=layers,
         areas=list(stacks),
         scores=np.empty((len(layers), len(stacks))),
         ceilings={},
         settings=settings,
-        rdms=rdms,
-        area_rdms=stacks,
-        baseline_rdms=baseline,
+        rdms=rdms.condensed.copy(),
+        area_rdms={name: stack.condensed.copy() for name, stack in stacks.items()},
+        untrained_rdms=untrained,
+        groups=None if rdms.groups is None else list(rdms.groups),
         meta=dict(meta or {}),
     )
+    _infer(result, models, stacks)
+    return result
+
+
+def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
+    """Scores, ceilings, intervals and p of all models, the layers first, put into a result."""
+    settings, layers = result.settings, len(result.layers)
     scores, intervals, p = [], [], []
-    for name, subjects in stacks.items():
+    for name, stack in stacks.items():
+        subjects = RDMs(present_subjects(stack.condensed, f'area {name!r}'), groups=stack.groups)
         # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
         scores.append(compare_rdms(models, subjects, settings.method).mean(axis=1))
         result.ceilings[name] = noise_ceiling(subjects, settings.method, settings.pooling)
         if settings.bootstraps:
-            limits, comparison = _intervals(name, models, subjects, len(layers), settings)
+            limits, comparison = _intervals(name, models, subjects, layers, settings)
             intervals.append(limits)
             if comparison is not None:
                 result.differences[name] = comparison
@@ -241,16 +144,21 @@ def analyse(
                     seed=settings.seed,
                 )
             )
-    result.scores, result.baseline_scores = _split(scores, len(layers))
-    result.intervals, result.baseline_intervals = _split(intervals, len(layers))
-    result.p, result.baseline_p = _split(p, len(layers))
+    trained, result.untrained_scores = _split(scores, layers)
+    assert trained is not None  # there is an area
+    result.scores = trained
+    result.intervals, result.untrained_intervals = _split(intervals, layers)
+    result.p, result.untrained_p = _split(p, layers)
     if result.p is not None:
         result.q = fdr(result.p)
-    return result
 
 
-def _stack(rdms: Mapping[str, np.ndarray], name: str) -> tuple[list[str], np.ndarray]:
-    """Layer names and their RDMs (L, P)."""
+def _stack(rdms: Mapping[str, Any] | RDMs, name: str, groups: Sequence[Any] | None = None) -> RDMs:
+    """The layers as one stack with their names."""
+    if isinstance(rdms, RDMs):
+        if rdms.names is None:
+            raise ValueError(f'{name} have no names; give them by RDMs.of(..., names=[...])')
+        return rdms if groups is None else RDMs.of(rdms, groups=groups)
     if not rdms:
         raise ValueError(f'{name} is empty: name at least one layer to analyse')
     rows = {}
@@ -265,14 +173,20 @@ def _stack(rdms: Mapping[str, np.ndarray], name: str) -> tuple[list[str], np.nda
         raise ValueError(
             f'{name}: the numbers of stimuli differ ({listed}); show every layer the same stimuli'
         )
-    return list(rows), np.stack(list(rows.values()))
+    return RDMs(np.stack(list(rows.values())), names=tuple(rows), groups=_texts(groups))
 
 
-def _area_stacks(areas: Sequence[NeuralArea], stimuli: int) -> dict[str, np.ndarray]:
+def _texts(items: Sequence[Any] | None) -> tuple[str, ...] | None:
+    return None if items is None else tuple(str(item) for item in items)
+
+
+def _area_stacks(
+    areas: Sequence[NeuralArea], stimuli: int, groups: Sequence[Any] | None
+) -> dict[str, RDMs]:
     """(S, P) by area name, every one with the layers' number of stimuli."""
     if not areas:
         raise ValueError('areas is empty: give at least one area to compare the layers with')
-    stacks: dict[str, np.ndarray] = {}
+    stacks: dict[str, RDMs] = {}
     for area in areas:
         if not isinstance(area, NeuralArea):
             raise TypeError(
@@ -289,31 +203,33 @@ def _area_stacks(areas: Sequence[NeuralArea], stimuli: int) -> dict[str, np.ndar
                 f'layers have {stimuli}; show the network the stimuli of the '
                 'recording, or match them by id with align()'
             )
-        stacks[area.name] = rdms
+        stacks[area.name] = RDMs(rdms, groups=_texts(groups))
     return stacks
 
 
-def _baseline_stack(rdms: Mapping[str, np.ndarray], layers: list[str], stimuli: int) -> np.ndarray:
-    names, stack = _stack(rdms, 'baseline_rdms')
-    if set(names) != set(layers):
-        different = ', '.join(sorted(set(names) ^ set(layers)))
+def _untrained_stack(rdms: Mapping[str, Any] | RDMs, trained: RDMs) -> np.ndarray:
+    """(L, P) in the order of the layers."""
+    stack = _stack(rdms, 'untrained_rdms')
+    layers = trained.names or ()
+    if set(stack.names or ()) != set(layers):
+        different = ', '.join(sorted(set(stack.names or ()) ^ set(layers)))
         raise ValueError(
-            f'baseline_rdms has other layers than layer_rdms: {different}; record '
-            'the untrained twin with the same layer names'
+            f'untrained_rdms has other layers than layer_rdms: {different}; record '
+            'the untrained network with the same layer names'
         )
-    if num_stimuli(stack.shape[1]) != stimuli:
+    if stack.num_stimuli != trained.num_stimuli:
         raise ValueError(
-            f'baseline_rdms has {num_stimuli(stack.shape[1])} stimuli, layer_rdms '
-            f'{stimuli}; show both networks the same stimuli'
+            f'untrained_rdms has {stack.num_stimuli} stimuli, layer_rdms '
+            f'{trained.num_stimuli}; show both networks the same stimuli'
         )
-    return stack[[names.index(layer) for layer in layers]]
+    return stack.pick(layers).condensed
 
 
 def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None, stimuli: int) -> list[str]:
     """The ids of all RDMs; numbers where nobody knows any."""
     known, owner = (list(ids), 'the stimuli of the network') if ids is not None else (None, '')
     for area in areas:
-        if area.ids is None:
+        if not isinstance(area, NeuralArea) or area.ids is None:
             continue
         if known is None:
             known, owner = list(area.ids), f'area {area.name!r} ({area.source})'
@@ -330,7 +246,7 @@ def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None, stimuli:
 
 
 def _intervals(
-    area: str, models: np.ndarray, subjects: np.ndarray, layers: int, settings: RSASettings
+    area: str, models: RDMs, subjects: RDMs, layers: int, settings: RSASettings
 ) -> tuple[np.ndarray, Comparison | None]:
     """Limits (M, 2) of all models of one area and their paired differences."""
     over = settings.bootstrap_over
@@ -372,7 +288,7 @@ def _intervals(
 
 
 def _split(columns: list[np.ndarray], layers: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Per-area columns (M, ...) to (L, A, ...) of the network and of its twin."""
+    """Per-area columns (M, ...) to (L, A, ...) of the network, trained and untrained."""
     if not columns:
         return None, None
     table = np.stack(columns, axis=1)
@@ -396,17 +312,17 @@ def network_rdms(
     """Show the stimuli to a network and make the RDM of each layer.
 
     Args:
-        model (nn.Module): Called with a batch of images (b, 3, H, W). Its train mode, statistics
+        model: Called with a batch of images (b, 3, H, W). Its train mode, statistics
             and place are as before afterwards.
-        layers (Sequence[str]): Names or regular expressions, see :class:`FeatureRecorder`.
-        stimuli (StimulusSet): The n images.
-        metric (str): 'correlation', 'euclidean' or 'cosine': a network gives no repetitions, which
+        layers: Names or regular expressions, see :class:`FeatureRecorder`.
+        stimuli: The n images.
+        metric: 'correlation', 'euclidean' or 'cosine': a network gives no repetitions, which
             the others need. Defaults to 'correlation'.
-        batch_size (int): Images shown at once. Defaults to 32.
-        device (optional): Where the model is run; it is moved back afterwards. Defaults to where
+        batch_size: Images shown at once. Defaults to 32.
+        device: Where the model is run; it is moved back afterwards. Defaults to where
             it is.
-        spill_dir (str, optional): Folder for what does not fit in memory.
-        forward (Callable, optional): Called with the images, where only a part of ``model`` is to
+        spill_dir: Folder for what does not fit in memory.
+        forward: Called with the images, where only a part of ``model`` is to
             see them. Defaults to ``model``.
         pool: None, 'mean' or 'cls', see :class:`FeatureRecorder`.
         exact: Products in float64, see :class:`RDMAccumulator`; else within 1e-6 of it.
@@ -459,17 +375,3 @@ def network_rdms(
                 raise ValueError(f'layer {name!r}: {error}') from error
             accumulator.close()
     return rdms
-
-
-def settings_dict(settings: RSASettings) -> dict[str, Any]:
-    """Settings as JSON can hold them."""
-    return asdict(settings)
-
-
-def settings_from(values: Mapping[str, Any]) -> RSASettings:
-    """Settings from :func:`settings_dict`; unknown names are refused with the known ones."""
-    known = [item.name for item in fields(RSASettings)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f'unknown settings {", ".join(unknown)}; known are {", ".join(known)}')
-    return RSASettings(**values)

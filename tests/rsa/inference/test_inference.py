@@ -128,7 +128,7 @@ class TestBootstrap:
         assert not np.array_equal(first.samples, other.samples)
 
     def test_chunks_do_not_matter(self, monkeypatch):
-        from mmclarity.rsa.inference import significance as inference
+        from mmclarity.rsa.inference import resampling as inference
 
         expected = bootstrap(*stacks(), num_samples=10)
         monkeypatch.setattr(inference, 'CHUNK', 3)

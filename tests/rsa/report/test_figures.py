@@ -125,7 +125,7 @@ class TestHeatMap:
         plots.heat_map(result, 'a.png')
         first, second = [axes for axes in drawn[0].axes if axes.images]
         np.testing.assert_array_equal(first.images[0].get_array(), result.scores.T)
-        np.testing.assert_array_equal(second.images[0].get_array(), result.baseline_scores.T)
+        np.testing.assert_array_equal(second.images[0].get_array(), result.untrained_scores.T)
         assert first.images[0].get_clim() == second.images[0].get_clim()
         assert first.images[0].get_clim()[0] <= 0
         cells = {tuple(map(round, text.get_position())): text.get_text() for text in first.texts}
@@ -146,7 +146,7 @@ class TestLayerCurves:
         axes = drawn[0].axes[0]
         lines = {line.get_label(): line for line in axes.lines}
         np.testing.assert_array_equal(lines['trained'].get_ydata(), result.scores[:, 0])
-        np.testing.assert_array_equal(lines['untrained'].get_ydata(), result.baseline_scores[:, 0])
+        np.testing.assert_array_equal(lines['untrained'].get_ydata(), result.untrained_scores[:, 0])
         assert lines['untrained'].get_linestyle() == '--'
         assert lines['trained'].get_linestyle() == '-'
 
@@ -166,7 +166,7 @@ class TestLayerCurves:
     def test_everything_is_inside_the_axes(self, drawn, result):
         plots.layer_curves(result, 'a.png')
         low, high = drawn[0].axes[0].get_ylim()
-        for table in (result.scores, result.intervals, result.baseline_intervals):
+        for table in (result.scores, result.intervals, result.untrained_intervals):
             assert low < np.nanmin(table) and np.nanmax(table) < high
         assert low < result.ceilings['V1'].lower and result.ceilings['V1'].upper < high
 

@@ -66,6 +66,19 @@ class TestNpz:
                     getattr(again.differences[area], name), getattr(found, name)
                 )
 
+    def test_a_file_of_the_first_format(self, tmp_path, result):
+        """It says baseline where this version says untrained."""
+        report.save_npz(result, tmp_path / 'new.npz')
+        with np.load(tmp_path / 'new.npz') as file:
+            old = {k.replace('untrained', 'baseline'): v for k, v in file.items()}
+        old['format'] = np.array(1)
+        np.savez(tmp_path / 'old.npz', **old)
+        again = report.load_npz(tmp_path / 'old.npz')
+        for name in report.OPTIONAL:
+            np.testing.assert_array_equal(getattr(again, name), getattr(result, name))
+        with pytest.warns(DeprecationWarning, match='is now called untrained_scores'):
+            np.testing.assert_array_equal(again.baseline_scores, result.untrained_scores)
+
     def test_others_can_read_it_without_pickle(self, tmp_path, result):
         report.save_npz(result, tmp_path / 'rsa.npz')
         with np.load(tmp_path / 'rsa.npz', allow_pickle=False) as file:
@@ -114,7 +127,7 @@ class TestNpz:
         with pytest.raises(ValueError, match=r"other\.npz has no key 'areas'.*its keys are x"):
             report.load_npz(tmp_path / 'other.npz')
         np.savez(tmp_path / 'newer.npz', format=report.FORMAT + 1)
-        with pytest.raises(ValueError, match='newer.npz has format 2.*update'):
+        with pytest.raises(ValueError, match='newer.npz has format 3.*update'):
             report.load_npz(tmp_path / 'newer.npz')
 
 
@@ -130,7 +143,7 @@ class TestCsv:
         ]
         assert set(rows[0]) == set(report.COLUMNS)
         assert float(rows[1]['score']) == pytest.approx(result.scores[1, 0], rel=1e-5)
-        assert float(rows[2]['untrained']) == pytest.approx(result.baseline_scores[0, 1], rel=1e-5)
+        assert float(rows[2]['untrained']) == pytest.approx(result.untrained_scores[0, 1], rel=1e-5)
         assert float(rows[3]['gain_upper']) == pytest.approx(
             result.differences['IT'].gain_interval[1, 1], rel=1e-5
         )

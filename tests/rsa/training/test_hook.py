@@ -1,11 +1,13 @@
 """The hook in real, small trainings."""
 
 import csv
+import inspect
 import json
 import os
 import subprocess
 import sys
 import uuid
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmclarity.rsa.training  # noqa: F401  (registers)
+from mmclarity.rsa.analysis import RSASettings
 from mmclarity.rsa.report import tables as report
 from mmclarity.rsa.training.hook import RSAHook
 from mmclarity.synthetic.surfaces import make_surfaces
@@ -55,11 +58,10 @@ def hook(data, **kwargs):
     return dict(
         dict(
             type='RSAHook',
-            stimuli=str(data / 'stimuli'),
-            manifest=str(data / 'stimuli/manifest.csv'),
-            neural=dict(V1=f'{data}/v1.npz:complex'),
+            stimuli=dict(folder=str(data / 'stimuli'), manifest=str(data / 'stimuli/manifest.csv')),
+            areas=dict(V1=f'{data}/v1.npz:complex'),
             layers=LAYERS,
-            figures='none',
+            output=dict(figures='none'),
         ),
         **kwargs,
     )
@@ -84,7 +86,7 @@ def train(cfg, resume=False):
 
 def test_losses_are_the_same_with_and_without(data, tmp_path):
     plain = train(config(data, tmp_path / 'plain'))
-    hooked = train(config(data, tmp_path / 'hooked', [hook(data, interval=1)]))
+    hooked = train(config(data, tmp_path / 'hooked', [hook(data)]))
     expected, _ = losses(tmp_path / 'plain')
     got, lines = losses(tmp_path / 'hooked')
     assert got == expected and len(got) == 8
@@ -96,12 +98,14 @@ def test_losses_are_the_same_with_and_without(data, tmp_path):
 
 
 def test_files_hold_what_was_found(data, tmp_path):
-    runner = train(config(data, tmp_path, [hook(data, figures='end', permutations=9)], epochs=1))
+    runner = train(
+        config(data, tmp_path, [hook(data, output={}, settings=dict(permutations=9))], epochs=1)
+    )
     folder = tmp_path / 'rsa'
     result = report.load_npz(folder / 'epoch_1.npz')
     assert result.layers == ['network.features.1'] + [f'network.classifier.{i}' for i in range(7)]
     assert len(result.ids) == 8 and result.rdms.shape == (8, 28)
-    assert result.baseline_scores.shape == result.p.shape == (8, 1)
+    assert result.untrained_scores.shape == result.p.shape == (8, 1)
     assert result.meta['epoch'] == 1 and result.ceilings['V1'].lower is None
     with open(folder / 'scores.csv') as file:
         rows = list(csv.DictReader(file))
@@ -112,7 +116,7 @@ def test_files_hold_what_was_found(data, tmp_path):
         assert (folder / f'{name}.png').stat().st_size > 5000
     # The twin is untrained: it is the same before and after.
     before = report.load_npz(folder / 'epoch_0.npz')
-    np.testing.assert_array_equal(before.baseline_scores, result.baseline_scores)
+    np.testing.assert_array_equal(before.untrained_scores, result.untrained_scores)
     assert not np.array_equal(before.scores, result.scores)
     assert runner.model.training is False or runner.iter == 4
 
@@ -124,12 +128,12 @@ def test_shuffled_recordings_are_realigned_and_other_ids_refused(data, tmp_path)
     np.savez(tmp_path / 'shuffled.npz', v1=responses[order], ids=ids[order])
     np.savez(tmp_path / 'other.npz', v1=responses, ids=[f'x{i}' for i in ids])
     np.savez(tmp_path / 'silent.npz', v1=responses)
-    neural = dict(V1=f'{data}/v1.npz:complex', shuffled=f'{tmp_path}/shuffled.npz:v1')
-    train(config(data, tmp_path / 'a', [hook(data, neural=neural)], epochs=1))
+    areas = dict(V1=f'{data}/v1.npz:complex', shuffled=f'{tmp_path}/shuffled.npz:v1')
+    train(config(data, tmp_path / 'a', [hook(data, areas=areas)], epochs=1))
     scores = report.load_npz(tmp_path / 'a' / 'rsa' / 'epoch_1.npz').scores
     np.testing.assert_allclose(scores[:, 0], scores[:, 1])
     for name, match in (('other', 'lacks 8 of 8 stimuli'), ('silent', 'which stimulus is which')):
-        bad = hook(data, neural=dict(V1=f'{tmp_path}/{name}.npz:v1'))
+        bad = hook(data, areas=dict(V1=f'{tmp_path}/{name}.npz:v1'))
         with pytest.raises(ValueError, match=match):
             train(config(data, tmp_path / name, [bad]))
 
@@ -139,9 +143,13 @@ def test_shuffled_recordings_are_realigned_and_other_ids_refused(data, tmp_path)
     [
         (dict(layers=['network.features.20']), KeyError, 'nearest names'),
         (dict(stimuli='nowhere'), FileNotFoundError, 'nowhere'),
-        (dict(neural=dict(V1='gone.npz:V1')), FileNotFoundError, 'gone.npz'),
-        (dict(neural=dict(V1=dict(kind='rdm'))), ValueError, 'names no file'),
-        (dict(module='backbone'), ValueError, "no module 'backbone'; its parts are"),
+        (dict(areas=dict(V1='gone.npz:V1')), FileNotFoundError, 'gone.npz'),
+        (dict(areas=dict(V1=dict(kind='rdm'))), ValueError, 'names no file'),
+        (
+            dict(layers=dict(names=LAYERS, module='backbone')),
+            ValueError,
+            "no module 'backbone'; its parts are",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_training(data, tmp_path, kwargs, error, match):
@@ -153,11 +161,19 @@ def test_what_is_wrong_is_said_before_training(data, tmp_path, kwargs, error, ma
 @pytest.mark.parametrize(
     'kwargs,error',
     [
-        (dict(interval=0), ValueError),
-        (dict(figures='all'), ValueError),
-        (dict(neural={}), TypeError),
-        (dict(metric='l2'), ValueError),
+        (dict(output=dict(interval=0)), ValueError),
+        (dict(output=dict(figures='all')), ValueError),
+        (dict(output=dict(figure='all')), TypeError),
+        (dict(areas={}), TypeError),
+        (dict(areas=None), TypeError),
+        (dict(layers=None), TypeError),
+        (dict(stimuli=None), TypeError),
+        (dict(layers=dict(names=LAYERS, modules='')), TypeError),
+        (dict(settings=dict(metric='l2')), ValueError),
+        (dict(settings=dict(method='r')), ValueError),
+        (dict(settings=dict(metrics='euclidean')), ValueError),
         (dict(method='r'), ValueError),
+        (dict(methods='spearman'), TypeError),
     ],
 )
 def test_bad_options(data, kwargs, error):
@@ -165,6 +181,59 @@ def test_bad_options(data, kwargs, error):
     options.pop('type')
     with pytest.raises(error):
         RSAHook(**options)
+
+
+def test_flat_options_of_earlier_versions_are_put_into_groups():
+    flat = dict(
+        stimuli='pictures',
+        neural=dict(IT='a.npz:IT', V1=dict(file='b.npz')),
+        layers=['a', 'b'],
+        manifest='m.csv',
+        size=64,
+        module='backbone',
+        assume_order=True,
+        metric='euclidean',
+        method='pearson',
+        pooling='mean',
+        bootstraps=5,
+        bootstrap_over='both',
+        permutations=6,
+        seed=7,
+        interval=2,
+        by_epoch=False,
+        at_start=False,
+        baseline=False,
+        figures='each',
+        batch_size=8,
+        out_dir='out',
+    )
+    new = dict(
+        stimuli=dict(folder='pictures', manifest='m.csv', size=64),
+        areas=dict(
+            IT=dict(file='a.npz:IT', assume_order=True), V1=dict(file='b.npz', assume_order=True)
+        ),
+        layers=dict(names=['a', 'b'], module='backbone', untrained=False, batch_size=8),
+        settings=RSASettings('euclidean', 'pearson', 'mean', 5, 'both', 6, 7),
+        output=dict(interval=2, by_epoch=False, at_start=False, figures='each', folder='out'),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        expected = RSAHook(**new)
+    with pytest.warns(DeprecationWarning) as caught:
+        got = RSAHook(**flat)
+    said = ' '.join(str(item.message) for item in caught)
+    assert 'RSAHook: baseline is now layers=dict(untrained=...)' in said and 'areas' in said
+    for name in ('source', 'areas_given', 'shown', 'settings', 'output'):
+        assert getattr(got, name) == getattr(expected, name), name
+    assert len(inspect.signature(RSAHook).parameters) == 6  # five groups, and the old names
+
+
+def test_an_old_override_goes_over_a_new_config():
+    with pytest.warns(DeprecationWarning):
+        got = RSAHook(
+            dict(folder='a', size=3), dict(V1='a', V4='b'), ['x'], neural=dict(V1='c'), size=5
+        )
+    assert got.areas_given == dict(V1='c', V4='b') and got.source == dict(folder='a', size=5)
 
 
 @pytest.mark.parametrize('error', [ValueError, RuntimeError, OSError])
@@ -188,7 +257,7 @@ def test_a_failed_measurement_does_not_end_the_training(data, tmp_path, monkeypa
 
 
 def test_by_iteration_and_resumed(data, tmp_path):
-    options = hook(data, by_epoch=False, interval=3, figures='none')
+    options = hook(data, output=dict(by_epoch=False, interval=3, figures='none'))
     train(config(data, tmp_path, [options], epochs=1))
     assert sorted(p.name for p in (tmp_path / 'rsa').glob('*.npz')) == ['iter_0.npz', 'iter_3.npz']
     runner = train(config(data, tmp_path, [options], epochs=2), resume=True)
@@ -217,16 +286,16 @@ def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, capl
         stimuli=dict(
             stimuli=str(other / 'stimuli'),
             manifest=str(other / 'stimuli/manifest.csv'),
-            neural=dict(other=f'{other}/v1.npz:complex'),
+            areas=dict(other=f'{other}/v1.npz:complex'),
         ),
         layers=dict(layers=LAYERS[:1]),
-        metric=dict(metric='euclidean'),
-        method=dict(method='pearson'),
-        recordings=dict(neural=dict(V1=f'{tmp_path}/noise.npz:v1')),
+        metric=dict(settings=dict(metric='euclidean')),
+        method=dict(settings=RSASettings(method='pearson')),
+        recordings=dict(areas=dict(V1=f'{tmp_path}/noise.npz:v1')),
     )[change]
     work_dir = tmp_path / 'run'
     train(config(data, work_dir, [hook(data)], epochs=1))
-    cfg = config(data, work_dir, [hook(data, figures='end', **new)], epochs=2)
+    cfg = config(data, work_dir, [hook(data, output={}, **new)], epochs=2)
     cfg.resume = True
     runner = Runner.from_cfg(cfg)
     runner.logger.addHandler(caplog.handler)
@@ -242,10 +311,13 @@ def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, capl
 
 @pytest.mark.slow
 def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
-    """Images reach the backbone as its data preprocessor gives them: the twin's RDM is redone."""
+    """Images reach the backbone as its data preprocessor gives them: an RDM is done again.
+
+    The command line is that of an earlier version: its names of options go on working.
+    """
     from mmengine.registry import MODELS, DefaultScope
 
-    from mmclarity.rsa import StimulusSet, compute_rdm, random_twin
+    from mmclarity.rsa import StimulusSet, compute_rdm, untrained_copy
 
     scenes, config = tmp_path / 'murky', REPO / 'configs' / 'lambda_frcnn_murky_rsa.py'
     env = dict(os.environ, OMP_NUM_THREADS='1')
@@ -281,7 +353,7 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
     assert (before.scores != result.scores).all()
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(Config.fromfile(config).model)
-    model = random_twin(model, 0)
+    model = untrained_copy(model, 0)
     preprocessor = model.data_preprocessor
     images = torch.cat(
         [
@@ -298,7 +370,7 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
         # Grey images: the order of the channels is only in the mean and the deviation.
         shown = (images - preprocessor.mean) / preprocessor.std
         found = model.backbone(shown)[-1]
-    np.testing.assert_allclose(before.baseline_rdms[-1], compute_rdm(found), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(before.untrained_rdms[-1], compute_rdm(found), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -306,10 +378,10 @@ def test_two_processes_end_with_one_analysis(data, tmp_path):
     """The first works, the second waits; a fault before training ends both."""
     options = [
         f'data_root={data}/',
-        f'custom_hooks.1.stimuli={data}/stimuli',
-        f'custom_hooks.1.manifest={data}/stimuli/manifest.csv',
-        f'custom_hooks.1.neural.V1_simple={data}/v1.npz:simple',
-        f'custom_hooks.1.neural.V1_complex={data}/v1.npz:complex',
+        f'custom_hooks.1.stimuli.folder={data}/stimuli',
+        f'custom_hooks.1.stimuli.manifest={data}/stimuli/manifest.csv',
+        f'custom_hooks.1.areas.V1_simple={data}/v1.npz:simple',
+        f'custom_hooks.1.areas.V1_complex={data}/v1.npz:complex',
         'train_cfg.max_epochs=1',
         'model.network.width=0.1',
         'train_dataloader.batch_size=4',
@@ -335,7 +407,7 @@ def test_two_processes_end_with_one_analysis(data, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'rsa' / 'epoch_1.npz').is_file()
     done = subprocess.run(
-        [*command, *options, 'custom_hooks.1.neural.V1_simple=gone.npz:x'],
+        [*command, *options, 'custom_hooks.1.areas.V1_simple=gone.npz:x'],
         env=env,
         capture_output=True,
         text=True,

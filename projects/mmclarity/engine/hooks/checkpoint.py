@@ -65,6 +65,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         remote = '://' in str(self.out_dir or '')
+        self.backend_args: dict | None
         if self.backend_args is None and self.file_client_args is None and not remote:
             self.backend_args = dict(backend=BACKEND)
 

@@ -1,6 +1,7 @@
 """Training a part of a model, the rest as it was loaded."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -67,7 +68,7 @@ class TrainOnlyHook(Hook):
             f'{trained:,} parameters in {", ".join(self.parts)} are trained; the rest is frozen'
         )
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the statistics of frozen batch norms: the loops call ``train()`` where they like."""
         for module in self._still:
             module.eval()

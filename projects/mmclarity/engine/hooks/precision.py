@@ -58,7 +58,7 @@ class _Float32Mixin:
         devices = {t.device.type for t in flat if isinstance(t, Tensor)}
         device = devices.pop() if devices else 'cpu'
         with torch.autocast(device_type=device, enabled=False):
-            return super().forward(*args, **kwargs)
+            return super().forward(*args, **kwargs)  # type: ignore[misc]  # a mixin of modules
 
 
 def _to_float32(value: Any) -> Any:

@@ -23,7 +23,8 @@ def get_random_state() -> dict[str, Any]:
         uint8 tensor of the current device, or ``None``.
     """
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = state
     keys = torch.from_numpy(keys.astype(np.int64))
     return dict(
         python=[version, list(internal), gauss],
@@ -133,7 +134,7 @@ class RandomStateHook(Hook):
             self._restore(runner)
 
     def _restore(self, runner: Runner) -> None:
-        states, self._loaded = self._loaded, None
+        states, self._loaded = self._loaded or [], None
         if len(states) != get_world_size():
             runner.logger.warning(
                 f'The checkpoint holds random states of {len(states)} processes, this run has '

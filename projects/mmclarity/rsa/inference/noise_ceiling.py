@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..rdms.rdms import as_condensed
-from ..similarity.compare import RANKED, check_method, compare_rdms, drop_unknown
+from ..similarity.compare import (
+    RANKED,
+    check_method,
+    compare_known,
+    counted_pairs,
+    present_subjects,
+    warn_unknown,
+)
 from ..similarity.ranks import rank_transform
 
 POOLINGS = ('rank', 'mean')
@@ -52,16 +59,48 @@ def normalise(subjects: np.ndarray, method: str, pooling: str) -> np.ndarray:
     """What is averaged over subjects: the transform under which the mean is the best model.
 
     'rank': as rsatoolbox has it, ranks for rank methods, unit length for cosine, zero mean and
-    unit variance for pearson. 'mean': the raw dissimilarities.
+    unit variance for pearson. 'mean': the raw dissimilarities. A subject that lacks pairs is
+    transformed by those it has; its ranks are stretched to what they would be among all pairs, on
+    average, so that a pair does not rank low for being known to few.
     """
     if pooling == 'mean':
         return subjects
+    size, known = subjects.shape[1], (~np.isnan(subjects)).sum(1, keepdims=True)
     if method in RANKED:
-        return rank_transform(subjects)
+        ranks = rank_transform(subjects)
+        return ranks if (known == size).all() else ranks * ((size + 1) / (known + 1))
     if method == 'pearson':
-        subjects = subjects - subjects.mean(1, keepdims=True)
+        subjects = subjects - np.nansum(subjects, 1, keepdims=True) / known
     with np.errstate(invalid='ignore', divide='ignore'):
-        return subjects / np.sqrt(np.square(subjects).mean(1, keepdims=True))
+        return subjects / np.sqrt(np.nansum(np.square(subjects), 1, keepdims=True) / known)
+
+
+def bounds(
+    subjects: np.ndarray, method: str, pooling: str, times: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Lower and upper bound of subjects (S, K), S >= 2, that may lack pairs.
+
+    Args:
+        subjects: Each knows 3 pairs or more.
+        method: Of :func:`compare_rdms`.
+        pooling: One of :data:`POOLINGS`.
+        times: (S,) how often each subject counts in the pools; it is left out of its own
+            altogether. Once each if it is not given.
+    """
+    people = np.ones(len(subjects)) if times is None else times
+    parts = normalise(subjects, method, pooling) * people[:, None]
+    known = np.where(np.isnan(subjects), 0, people[:, None])
+    parts = np.nan_to_num(parts)
+    total, count = parts.sum(0), known.sum(0)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        pools = np.concatenate([(total - parts) / (count - known), (total / count)[None]])
+    if method in RANKED and pooling == 'rank':
+        pools = np.round(pools, 8)  # equal sums of stretched ranks are equal but for rounding
+    upper = compare_known(pools[-1:], subjects, method).mean()
+    lower = np.mean(
+        [compare_known(pool[None], one[None], method)[0, 0] for pool, one in zip(pools, subjects)]
+    )
+    return float(lower), float(upper)
 
 
 def noise_ceiling(
@@ -69,40 +108,41 @@ def noise_ceiling(
 ) -> NoiseCeiling:
     """Lower (leave one out) and upper bound (Nili et al., PLoS Comput. Biol. 2014).
 
+    Pairs that a subject lacks (NaN) count for the others; subjects that lack all are left out.
+
     Args:
         subject_rdms: RDMs of the subjects, as :func:`as_condensed` takes them.
-        method (str): Of :func:`compare_rdms`. Defaults to 'spearman'.
-        pooling (str): 'rank' (as rsatoolbox; the upper bound is then the best any model can do) or
-            'mean' of the raw dissimilarities. Defaults to 'rank'.
+        method: Of :func:`compare_rdms`.
+        pooling: 'rank' (as rsatoolbox; the upper bound is then the best any model can do) or
+            'mean' of the raw dissimilarities.
 
     Returns:
-        NoiseCeiling: Without bounds for one subject. Its ``warning`` is also given as a Python
-        warning: subjects share nothing (lower bound near 0), or an upper bound near
-        1 / sqrt(subjects), which unrelated subjects give too.
+        Without bounds for one subject. Its ``warning`` is also given as a Python warning: subjects
+        share nothing (lower bound near 0), or an upper bound near 1 / sqrt(subjects), which
+        unrelated subjects give too.
 
     Raises:
-        ValueError: If the method or pooling is unknown.
+        ValueError: If the method or pooling is unknown, or no subject knows 3 pairs.
     """
     check_method(method)
     if pooling not in POOLINGS:
         raise ValueError(f'pooling must be one of {", ".join(POOLINGS)}, got {pooling!r}')
-    (subjects,) = drop_unknown(as_condensed(subject_rdms, 'subject_rdms'))
+    mask = counted_pairs(subject_rdms)
+    subjects = as_condensed(subject_rdms, 'subject_rdms')
+    subjects = subjects if mask is None else subjects[:, mask]
+    warn_unknown(subjects)
+    subjects = present_subjects(subjects, 'subject_rdms')
     count = len(subjects)
     if count == 1:
         return NoiseCeiling(None, None, method, pooling, 1)
-    parts = normalise(subjects, method, pooling)
-    total = parts.sum(0)
-    upper = float(compare_rdms(total / count, subjects, method).mean())
-    lower = float(
-        np.mean(
-            [
-                compare_rdms((total - part) / (count - 1), subject, method)[0, 0]
-                for part, subject in zip(parts, subjects)
-            ]
-        )
-    )
+    lower, upper = bounds(subjects, method, pooling)
     warning = None
-    if lower < NEAR:
+    if math.isnan(lower) or math.isnan(upper):
+        warning = (
+            'the noise ceiling is undefined: a subject is constant, or shares fewer than 3 pairs '
+            'with the others'
+        )
+    elif lower < NEAR:
         warning = (
             f'the lower noise ceiling is {lower:.3f}: the {count} subjects share next to '
             'nothing, and no model can be told from another'

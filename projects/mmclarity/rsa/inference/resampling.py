@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from mmclarity.utils.cpus import available_cpus
+
+from ..rdms.rdms import num_stimuli
+from ..similarity.compare import patterns
 from ..similarity.kendall import tau_a
 from ..similarity.ranks import dense_ranks, ranks_of_kept, weighted_ranks
-from .noise_ceiling import normalise
+from .noise_ceiling import bounds, normalise
 
+# Resamplings worked on together: their weights of 4186 pairs stay in the cache.
+CHUNK = 32
 # (B, n) how often each stimulus is drawn and (B, S) each subject, to (B, M) scores, means over the
 # subjects, and (B, 2) ceilings.
 Resample = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 
 
 def make_resampler(
+    models: np.ndarray, subjects: np.ndarray, method: str, ceiling: bool
+) -> Resample:
+    """How scores of models are found in resamplings.
+
+    Args:
+        models: (M, P), may hold NaN.
+        subjects: (S, P), may hold NaN.
+        method: Of :func:`compare_rdms`.
+        ceiling: Also the noise ceilings; needs two subjects.
+    """
+    rows, columns = np.triu_indices(num_stimuli(models.shape[1]), 1)
+    mine, others = patterns(models), patterns(subjects)
+    if len(mine) == len(others) == 1:
+        known = mine[0][1] & others[0][1]
+        return _of_known(
+            models[:, known], subjects[:, known], method, ceiling, rows[known], columns[known]
+        )
+    return _Mixed(models, subjects, method, ceiling, rows, columns)
+
+
+def _of_known(
     models: np.ndarray,
     subjects: np.ndarray,
     method: str,
@@ -23,15 +53,7 @@ def make_resampler(
     rows: np.ndarray,
     columns: np.ndarray,
 ) -> Resample:
-    """How scores of models are found in resamplings.
-
-    Args:
-        models (np.ndarray): (M, P), finite.
-        subjects (np.ndarray): (S, P).
-        method (str): Of :func:`compare_rdms`.
-        ceiling (bool): Also the noise ceilings; needs two subjects.
-        rows, columns (np.ndarray): (P,) the two stimuli of each pair, row < column.
-    """
+    """:func:`make_resampler` of finite (M, K) and (S, K); (K,) the two stimuli of each pair."""
     if method in ('pearson', 'cosine'):
         return _Moments(models, subjects, method, ceiling, rows, columns)
     kind = _Kendall if method == 'kendall' else _Ranks
@@ -42,6 +64,71 @@ def make_resampler(
         return np.stack(scores), (np.stack(bounds) if ceiling else None)
 
     return resample
+
+
+def in_parts(
+    resample: Resample, stimuli: np.ndarray, people: np.ndarray, models: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(B, M) scores and (B, 2) ceilings, a few resamplings at a time, on all processors."""
+    places = [slice(start, start + CHUNK) for start in range(0, len(stimuli), CHUNK)]
+    workers = min(len(places), available_cpus())
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(lambda part: resample(stimuli[part], people[part]), places))
+    ceilings = [bounds for _, bounds in parts if bounds is not None]
+    samples = np.concatenate([scores for scores, _ in parts])
+    return samples.reshape(len(stimuli), models), np.concatenate(ceilings) if ceilings else None
+
+
+class _Mixed:
+    """Models and subjects that lack different pairs: those alike are resampled together."""
+
+    def __init__(
+        self,
+        models: np.ndarray,
+        subjects: np.ndarray,
+        method: str,
+        ceiling: bool,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> None:
+        self.models, self.subjects, self.method = len(models), subjects, method
+        self.ceiling, self.rows, self.columns = ceiling, rows, columns
+        self.parts = []
+        for theirs, known in patterns(subjects):
+            for mine, known_too in patterns(models):
+                both = known & known_too
+                if both.sum() >= 3:
+                    part = models[mine][:, both], subjects[theirs][:, both]
+                    resample = _of_known(*part, method, False, rows[both], columns[both])
+                    self.parts.append((mine, theirs, resample))
+
+    def __call__(
+        self, stimuli: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        total = np.zeros((len(stimuli), self.models))
+        count = np.zeros_like(total)
+        for mine, theirs, resample in self.parts:
+            weight = people[:, theirs].sum(1)
+            drawn = np.flatnonzero(weight)
+            if drawn.size:
+                scores, _ = resample(stimuli[drawn], people[np.ix_(drawn, theirs)])
+                place = np.ix_(drawn, mine)
+                total[place] += scores * weight[drawn, None]
+                count[place] += weight[drawn, None]
+        # Who was drawn and could not be compared leaves no score, as among complete RDMs.
+        with np.errstate(invalid='ignore', divide='ignore'):
+            scores = np.where(count == people.sum(1)[:, None], total / count, np.nan)
+        ceilings = np.array(list(map(self._bounds, stimuli, people))) if self.ceiling else None
+        return scores, ceilings
+
+    def _bounds(self, stimuli: np.ndarray, people: np.ndarray) -> tuple[float, float]:
+        """The ceiling of one resampling, written out."""
+        copies = (stimuli[self.rows] * stimuli[self.columns]).astype(int)
+        drawn = np.flatnonzero(people)
+        subjects = np.repeat(self.subjects[drawn], copies, axis=1)
+        if len(drawn) < 2 or ((~np.isnan(subjects)).sum(1) < 3).any():
+            return math.nan, math.nan
+        return bounds(subjects, self.method, 'rank', people[drawn])
 
 
 def _mean_of_drawn(lower: np.ndarray, upper: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -174,7 +261,7 @@ def _pools(ranks: np.ndarray, people: np.ndarray) -> np.ndarray:
 class _Ranks(_Drawn):
     """Spearman and rho-a: ranks of the pairs that are left, each there as often as its weight."""
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.order, self.dense, _ = dense_ranks(self.stack)
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
-from ..rdms.rdms import as_condensed, num_stimuli, to_square
-from ..similarity.compare import check_method, compare_rdms, drop_unknown, prepare
-from ..similarity.kendall import tau_a
-from .resampling import make_resampler
+from ..rdms.rdms import RDMs, as_condensed, num_stimuli, to_square
+from ..similarity.compare import (
+    check_method,
+    check_same_stimuli,
+    compare_known,
+    counted_pairs,
+    prepare,
+    present_subjects,
+    warn_unknown,
+)
+from ..similarity.ranks import all_finite
+from .resampling import in_parts, make_resampler
 
 RESAMPLED = ('stimuli', 'subjects', 'both')
-# Resamplings worked on together: their weights of 4186 pairs stay in the cache.
-CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -75,15 +83,23 @@ class BootstrapResult:
         )
 
 
-def _inputs(models: Any, subjects: Any, method: str) -> tuple[np.ndarray, np.ndarray]:
+def _inputs(
+    models: Any, subjects: Any, method: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
+    """Models (M, P), subjects (S, P), which pairs count, and the groups of the stimuli."""
     check_method(method)
-    models, subjects = as_condensed(models, 'models'), as_condensed(subjects, 'subjects')
-    if models.shape[1] != subjects.shape[1]:
-        raise ValueError(
-            f'models have {num_stimuli(models.shape[1])} stimuli, subjects '
-            f'{num_stimuli(subjects.shape[1])}; they must be the same'
-        )
-    return models, subjects
+    groups = next(
+        (one.groups for one in (subjects, models) if isinstance(one, RDMs) and one.groups), None
+    )
+    mask = counted_pairs(models, subjects)
+    rows, others = as_condensed(models, 'models'), as_condensed(subjects, 'subjects')
+    check_same_stimuli(rows, others, 'models', 'subjects')
+    if mask is None:
+        warn_unknown(rows, others, stacklevel=4)
+    else:
+        warn_unknown(rows[:, mask], others[:, mask], stacklevel=4)
+        others = np.where(mask, others, np.nan)
+    return rows, present_subjects(others), mask, groups
 
 
 def bootstrap(
@@ -102,23 +118,25 @@ def bootstrap(
     gives the pair (i, j) the weight w_i w_j, so all comparisons are weighted sums over the
     original pairs. Ranks are sorted anew among the pairs that are left, some 40 % of them.
 
+    Pairs that a subject lacks (NaN) count for the others. Of stimuli in groups (see
+    :class:`RDMs`) whole groups are drawn.
+
     Args:
         models: (M, P) RDMs of models.
         subjects: (S, P) RDMs of subjects.
-        method (str): Of :func:`compare_rdms`. Defaults to 'spearman'.
-        over (str): 'stimuli', 'subjects' or 'both'. Defaults to 'stimuli'.
-        num_samples (int): Resamplings. Defaults to 1000.
-        seed (int): Of the draws. Defaults to 0.
-        ceiling (bool): Also the noise ceiling of every resampling, where there are two subjects
-            or more. Defaults to True.
+        method: Of :func:`compare_rdms`.
+        over: 'stimuli', 'subjects' or 'both'.
+        num_samples: Resamplings.
+        seed: Of the draws.
+        ceiling: Also the noise ceiling of every resampling, where there are two subjects or more.
 
     Returns:
-        BootstrapResult: See there. A resampling of fewer than 3 different stimuli is NaN.
+        See there. A resampling of fewer than 3 different stimuli is NaN.
 
     Raises:
         ValueError: If an option is unknown, sizes differ, or one subject is to be resampled.
     """
-    models, subjects = _inputs(models, subjects, method)
+    models, subjects, _, groups = _inputs(models, subjects, method)
     if over not in RESAMPLED:
         raise ValueError(f'over must be one of {", ".join(RESAMPLED)}, got {over!r}')
     if num_samples < 1:
@@ -128,26 +146,22 @@ def bootstrap(
     rng, n = np.random.default_rng(seed), num_stimuli(models.shape[1])
     stimuli, people = np.ones((num_samples, n)), np.ones((num_samples, len(subjects)))
     if over != 'subjects':
-        stimuli = _counts(rng, num_samples, n)
+        members = np.unique(groups or np.arange(n).astype(str), return_inverse=True)[1]
+        stimuli = (
+            _counts(rng, num_samples, n)
+            if groups is None
+            else _counts(rng, num_samples, int(members.max()) + 1)[:, members]
+        )
     if over != 'stimuli':
         people = _counts(rng, num_samples, len(subjects))
-    known = ~(np.isnan(models).any(0) | np.isnan(subjects).any(0))
-    models, subjects = drop_unknown(models, subjects)
-    rows, columns = (index[known] for index in np.triu_indices(n, 1))
     ceiling = ceiling and len(subjects) > 1
-    resample = make_resampler(models, subjects, method, ceiling, rows, columns)
-    samples = np.empty((num_samples, len(models)))
-    ceilings = np.empty((num_samples, 2)) if ceiling else None
-    for start in range(0, num_samples, CHUNK):
-        part = slice(start, start + CHUNK)
-        samples[part], bounds = resample(stimuli[part], people[part])
-        if ceilings is not None:
-            ceilings[part] = bounds
+    resample = make_resampler(models, subjects, method, ceiling)
+    samples, ceilings = in_parts(resample, stimuli, people, len(models))
     few = (stimuli > 0).sum(1) < 3
     samples[few] = np.nan
     if ceilings is not None:
         ceilings[few | ((people > 0).sum(1) < 2)] = np.nan
-    observed = _quiet_compare(models, subjects, method).mean(1)
+    observed = compare_known(models, subjects, method).mean(1)
     return BootstrapResult(observed, samples, ceilings, over, method)
 
 
@@ -166,43 +180,46 @@ def permutation_test(
 ) -> np.ndarray:
     """Chance of a score this high if the stimuli of the models were labelled at random.
 
+    Of stimuli in groups (see :class:`RDMs`) groups of one size change places, and stimuli within
+    a group: what resembles one another for belonging together stays together.
+
     Args:
         models: (M, P) RDMs of models.
         subjects: (S, P) RDMs of subjects.
-        method (str): Of :func:`compare_rdms`. Defaults to 'spearman'.
-        num_permutations (int): Relabellings; the least p is 1 / (num_permutations + 1).
-            Defaults to 1000.
-        seed (int): Of the relabellings. Defaults to 0.
+        method: Of :func:`compare_rdms`.
+        num_permutations: Relabellings; the least p is 1 / (num_permutations + 1).
+        seed: Of the relabellings.
 
     Returns:
-        np.ndarray: (M,) one-sided p (greater), of the mean over subjects; NaN where the score is
-        undefined.
+        (M,) one-sided p (greater), of the mean over subjects; NaN where the score is undefined.
 
     Raises:
         ValueError: If an option is unknown, sizes differ or num_permutations is below 1.
     """
-    models, subjects = _inputs(models, subjects, method)
+    models, subjects, mask, groups = _inputs(models, subjects, method)
     if num_permutations < 1:
         raise ValueError(f'num_permutations must be at least 1, got {num_permutations}')
-    observed = compare_rdms(models, subjects, method).mean(1)
+    observed = compare_known(models, subjects, method).mean(1)
     rng, n = np.random.default_rng(seed), num_stimuli(models.shape[1])
-    square = to_square(models)
     rows, columns = np.triu_indices(n, 1)
-    unknown = np.isnan(models).any() or np.isnan(subjects).any()
-    pooled = None
-    if method != 'kendall' and not unknown:
+    counted = np.ones(models.shape[1], bool) if mask is None else mask
+    square, pooled = to_square(models), None
+    if method != 'kendall' and all_finite(models) and all_finite(subjects[:, counted]):
         # Relabelling moves the entries of a row about and changes neither their mean nor their
         # ranks: prepared once, and subjects averaged once.
-        square = to_square(prepare(models, method))
-        pooled = prepare(subjects, method).mean(0)
+        whole = np.zeros(models.shape)
+        whole[:, counted] = prepare(models[:, counted], method)
+        pooled = np.zeros(models.shape[1])
+        pooled[counted] = prepare(subjects[:, counted], method).mean(0)
+        square = to_square(whole)
     exceed = np.zeros(len(models))
     for _ in range(num_permutations):
-        order = rng.permutation(n)
+        order = rng.permutation(n) if groups is None else _relabelled(groups, rng)
         shuffled = square[:, order[rows], order[columns]]
         score = (
             shuffled @ pooled
             if pooled is not None
-            else _quiet_compare(shuffled, subjects, method).mean(1)
+            else compare_known(shuffled, subjects, method).mean(1)
         )
         exceed += score >= observed - 1e-12
     p = (exceed + 1) / (num_permutations + 1)
@@ -210,11 +227,19 @@ def permutation_test(
     return p
 
 
-def _quiet_compare(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
-    """:func:`compare_rdms` without its warnings, which the first comparison has given."""
-    known = ~(np.isnan(a).any(0) | np.isnan(b).any(0))
-    a, b = a[:, known], b[:, known]
-    return tau_a(a, b) if method == 'kendall' else prepare(a, method) @ prepare(b, method).T
+def _relabelled(groups: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """(n,) an order in which every place goes to a group of the same size."""
+    members: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    sizes: dict[int, list[list[int]]] = {}
+    for places in members.values():
+        sizes.setdefault(len(places), []).append(places)
+    order = np.empty(len(groups), int)
+    for alike in sizes.values():
+        for places, source in zip(alike, rng.permutation(len(alike))):
+            order[places] = rng.permutation(alike[source])
+    return order
 
 
 def fdr(p: Any, axis: int | None = None) -> np.ndarray:
@@ -222,10 +247,10 @@ def fdr(p: Any, axis: int | None = None) -> np.ndarray:
 
     Args:
         p: p values of any shape; NaN is kept and not counted.
-        axis (int, optional): Correct along this axis only. Defaults to None: over all.
+        axis: Correct along this axis only; over all if it is not given.
 
     Returns:
-        np.ndarray: q of the same shape, in [0, 1].
+        q of the same shape, in [0, 1].
 
     Raises:
         ValueError: If a value lies outside [0, 1].
@@ -235,9 +260,7 @@ def fdr(p: Any, axis: int | None = None) -> np.ndarray:
         raise ValueError('p values must lie between 0 and 1')
     if axis is not None:
         return np.apply_along_axis(fdr, axis, p)
-    flat = p.ravel()
-    q, known = np.full(flat.shape, np.nan), np.flatnonzero(~np.isnan(flat))
-    order = known[np.argsort(flat[known])]
-    raw = flat[order] * len(order) / np.arange(1, len(order) + 1)
-    q[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1)
-    return q.reshape(p.shape)
+    q, known = np.full(p.shape, np.nan), ~np.isnan(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q

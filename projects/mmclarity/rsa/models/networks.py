@@ -49,7 +49,7 @@ class Network:
     bgr: bool = False
 
     def forward(self, model: nn.Module | None = None) -> Callable[[Tensor], Any]:
-        """What shows normalised RGB images (b, 3, H, W) to ``model``, this one or its twin."""
+        """What shows normalised RGB images (b, 3, H, W) to ``model``, or to this one."""
         part = (self.model if model is None else model).get_submodule(self.module)
         return (lambda images: part(images.flip(1))) if self.bgr else part
 
@@ -134,9 +134,9 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
     if checkpoint != RANDOM:
         load_weights(model, checkpoint)
     else:
-        from .untrained import random_twin
+        from .untrained import untrained_copy
 
-        model = random_twin(model)
+        model = untrained_copy(model)
     if module is None:
         module = next((name for name in MODULES if hasattr(model, name)), '')
     elif module not in dict(model.named_modules()):

@@ -1,4 +1,4 @@
-"""The untrained twin of a network: the baseline of every analysis."""
+"""The untrained network: what the architecture gives without training."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import copy
 import torch
 from torch import nn
 
+from ..renamed import warn_renamed
 
-def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
+
+def untrained_copy(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of a network with random weights: what its architecture gives without training.
 
     Convolutions and linear layers get He initialisation (He et al., ICCV 2015, eq. 10: normal,
@@ -18,19 +20,25 @@ def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
 
     Args:
         model (nn.Module): Is not changed, nor is the random state.
-        seed (int): The same seed gives the same twin on every device. Defaults to 0.
+        seed (int): The same seed gives the same copy on every device. Defaults to 0.
 
     Returns:
         nn.Module: In evaluation mode, on the device of ``model``.
     """
-    twin = copy.deepcopy(model)
+    copied = copy.deepcopy(model)
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
-        twin.cpu()
-        for module in twin.modules():
+        copied.cpu()
+        for module in copied.modules():
             _randomise(module)
-    return twin.to(device).eval()
+    return copied.to(device).eval()
+
+
+def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Old name of :func:`untrained_copy`."""
+    warn_renamed('random_twin', 'untrained_copy')
+    return untrained_copy(model, seed)
 
 
 def _randomise(module: nn.Module) -> None:

@@ -2,6 +2,15 @@
 
 from .accumulator import RDMAccumulator
 from .compute import METRICS, compute_rdm
-from .rdms import as_condensed, num_stimuli, to_square
+from .rdms import RDMs, as_condensed, between_groups, num_stimuli, to_square
 
-__all__ = ['METRICS', 'RDMAccumulator', 'as_condensed', 'compute_rdm', 'num_stimuli', 'to_square']
+__all__ = [
+    'METRICS',
+    'RDMAccumulator',
+    'RDMs',
+    'as_condensed',
+    'between_groups',
+    'compute_rdm',
+    'num_stimuli',
+    'to_square',
+]

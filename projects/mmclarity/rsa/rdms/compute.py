@@ -172,8 +172,10 @@ def exact_gram(
         for columns in blocks:
             part = single if single is not None else _block(matrix, columns, device, names)
             sums += _numpy(part.sum(1))
-            low = np.minimum(low, _numpy(part.min(1) if device.type == 'cpu' else part.amin(1)))
-            high = np.maximum(high, _numpy(part.max(1) if device.type == 'cpu' else part.amax(1)))
+            low = np.minimum(low, _numpy(part.amin(1) if isinstance(part, Tensor) else part.min(1)))
+            high = np.maximum(
+                high, _numpy(part.amax(1) if isinstance(part, Tensor) else part.max(1))
+            )
     gram = (
         np.zeros((count, count))
         if device.type == 'cpu'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import orthogonal_procrustes
 
 from ..rdms.rdms import to_square
 
@@ -81,5 +82,4 @@ def procrustes(points: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Orthogonal Procrustes (Schoenemann, 1966); distances among points stay as they are.
     """
-    left, _, right = np.linalg.svd(points.T @ target)
-    return points @ left @ right
+    return points @ orthogonal_procrustes(points, target)[0]

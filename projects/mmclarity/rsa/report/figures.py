@@ -1,7 +1,7 @@
 """Figures of a representational similarity analysis.
 
-Every function takes a result and the file to write. The untrained twin, where there is one, is in
-every figure: an untrained network can be as much like early visual cortex as a trained one.
+Every function takes a result and the file to write. The untrained network, if there is one, is in
+every figure: without training a network can be as much like early visual cortex as a trained one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def heat_map(result: RSAResult, path: str | Path) -> None:
-    """Scores of layers (columns) and areas (rows); the untrained twin below, on one scale.
+    """Scores of layers (columns) and areas (rows); the untrained network below, on one scale.
 
     A star marks q < 0.05. The scale starts at 0, or at the lowest score if that is negative.
     """
     tables = [('trained', result.scores, result.q)]
-    if result.baseline_scores is not None:
-        tables.append(('untrained', result.baseline_scores, None))
+    if result.untrained_scores is not None:
+        tables.append(('untrained', result.untrained_scores, None))
     layers, areas = result.scores.shape
     height = max(0.5, min(0.62, 6 / areas))
     figure = parts.new_figure(
@@ -115,11 +115,11 @@ def layer_curves(result: RSAResult, path: str | Path) -> None:
             '-',
             'trained',
         )
-        if result.baseline_scores is not None:
+        if result.untrained_scores is not None:
             _draw_curve(
                 axes,
-                result.baseline_scores[:, i],
-                _of(result.baseline_intervals, i),
+                result.untrained_scores[:, i],
+                _of(result.untrained_intervals, i),
                 None,
                 parts.UNTRAINED,
                 '--',
@@ -151,8 +151,8 @@ def _limits(result: RSAResult) -> tuple[float, float]:
     for table in (
         result.scores,
         result.intervals,
-        result.baseline_scores,
-        result.baseline_intervals,
+        result.untrained_scores,
+        result.untrained_intervals,
     ):
         if table is not None:
             found += table[np.isfinite(table)].tolist()
@@ -258,7 +258,7 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
         parts.clean(axes)
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
         _draw_ceiling(axes, last, last.areas[i])
-        _draw_baseline_range(axes, last, i)
+        _draw_untrained_range(axes, last, i)
         _draw_training(axes, epochs, scores[:, :, i], names)
         axes.set_xlabel(unit, fontsize=parts.NORMAL, color=parts.INK)
         if i % columns == 0:
@@ -268,11 +268,11 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
     parts.save(figure, path)
 
 
-def _draw_baseline_range(axes: Axes, result: RSAResult, column: int) -> None:
-    """From the worst to the best layer of the untrained twin, which does not train."""
-    if result.baseline_scores is None:
+def _draw_untrained_range(axes: Axes, result: RSAResult, column: int) -> None:
+    """From the worst to the best layer of the untrained network, which does not train."""
+    if result.untrained_scores is None:
         return
-    scores = result.baseline_scores[:, column]
+    scores = result.untrained_scores[:, column]
     if np.isfinite(scores).any():
         axes.axhspan(
             np.nanmin(scores),
@@ -335,7 +335,7 @@ def _draw_training(
 
 
 def rdm_grid(result: RSAResult, path: str | Path, categories: Sequence[str] | None = None) -> None:
-    """All RDMs: areas (mean over subjects), layers, and the untrained twin's layers.
+    """All RDMs: areas (mean over subjects), layers, and the untrained network's layers.
 
     Colours are percentiles within each RDM, since measures have no common scale.
 
@@ -350,8 +350,8 @@ def rdm_grid(result: RSAResult, path: str | Path, categories: Sequence[str] | No
         ('areas', [(area, np.nanmean(rdms, axis=0)) for area, rdms in result.area_rdms.items()]),
         ('trained', list(zip(names, result.rdms))),
     ]
-    if result.baseline_rdms is not None:
-        groups.append(('untrained', list(zip(names, result.baseline_rdms))))
+    if result.untrained_rdms is not None:
+        groups.append(('untrained', list(zip(names, result.untrained_rdms))))
     columns = max(3, parts.panel_grid(len(names), 8)[1])
     lines = [
         (label if i == 0 else '', group[i : i + columns])
@@ -459,7 +459,7 @@ def mds(
         path (str | Path): File to write.
         categories (Sequence[str], optional): One per stimulus; colours and shapes the points.
         panels (int): At most this many. The areas come first, then the best layer of each and
-            its untrained twin, then others spread over the network. Defaults to 8.
+            its untrained network, then others spread over the network. Defaults to 8.
     """
     categories = parts.check_categories(categories, len(result.ids))
     chosen = _mds_panels(result, panels)
@@ -501,8 +501,8 @@ def _mds_panels(result: RSAResult, panels: int) -> list[tuple[str, np.ndarray]]:
     spaced = np.linspace(0, len(names) - 1, min(len(names), 4)).round().astype(int).tolist()
     for row in dict.fromkeys(best):
         found[f'{names[row]} (best)'] = result.rdms[row]
-        if result.baseline_rdms is not None:
-            found[f'{names[row]}, untrained'] = result.baseline_rdms[row]
+        if result.untrained_rdms is not None:
+            found[f'{names[row]}, untrained'] = result.untrained_rdms[row]
     for row in spaced[::-1]:
         if row not in best:
             found[names[row]] = result.rdms[row]

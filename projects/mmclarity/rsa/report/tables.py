@@ -6,8 +6,6 @@ broken off) never meets half of one.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import zipfile
@@ -19,20 +17,21 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mmclarity.utils.files import replacing
+from mmclarity.utils.tables import NOT_AVAILABLE, markdown_table, number, write_csv
 
 from ..analysis import Comparison, RSAResult, settings_dict, settings_from
 from ..inference.noise_ceiling import NoiseCeiling
 
-FORMAT = 1
-NOT_AVAILABLE = 'N/A'
+# 2: what 1 calls baseline_* is untrained_*, and groups of stimuli.
+FORMAT = 2
 OPTIONAL = (
     'intervals',
     'p',
     'q',
-    'baseline_scores',
-    'baseline_intervals',
-    'baseline_p',
-    'baseline_rdms',
+    'untrained_scores',
+    'untrained_intervals',
+    'untrained_p',
+    'untrained_rdms',
 )
 COLUMNS = (
     'area',
@@ -62,7 +61,7 @@ DIFFERENCE_COLUMNS = ('area', 'layer', 'other', 'difference', 'lower', 'upper', 
 SIGNIFICANT = 0.05
 
 
-def atomic_write(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
+def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that ``path`` holds either what it held or all of the new content.
 
     Args:
@@ -98,6 +97,8 @@ def save_npz(result: RSAResult, path: str | Path) -> None:
         meta=json.dumps(result.meta),
         ceilings=json.dumps([asdict(result.ceilings[area]) for area in result.areas]),
     )
+    if result.groups is not None:
+        arrays['groups'] = np.array(result.groups, str)
     for name in OPTIONAL:
         if getattr(result, name) is not None:
             arrays[name] = getattr(result, name)
@@ -147,17 +148,19 @@ def load_npz(path: str | Path) -> RSAResult:
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> RSAResult:
+    for name in OPTIONAL:
+        old = name.replace('untrained', 'baseline')
+        if old in arrays:
+            arrays[name] = arrays.pop(old)
     areas = arrays['areas'].tolist()
     ceilings = [NoiseCeiling(**item) for item in json.loads(str(arrays['ceilings']))]
     differences = {}
     for i, area in enumerate(areas):
         if f'differences_{i}_layers' in arrays:
-            differences[area] = Comparison(
-                **{
-                    item.name: arrays.get(f'differences_{i}_{item.name}')
-                    for item in fields(Comparison)
-                }
-            )
+            found: dict[str, Any] = {
+                item.name: arrays.get(f'differences_{i}_{item.name}') for item in fields(Comparison)
+            }
+            differences[area] = Comparison(**found)
     return RSAResult(
         ids=arrays['ids'].tolist(),
         layers=arrays['layers'].tolist(),
@@ -168,6 +171,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> RSAResult:
         rdms=arrays['rdms'],
         area_rdms={area: arrays[f'area_rdms_{i}'] for i, area in enumerate(areas)},
         differences=differences,
+        groups=arrays['groups'].tolist() if 'groups' in arrays else None,
         meta=json.loads(str(arrays['meta'])),
         **{name: arrays.get(name) for name in OPTIONAL},
     )
@@ -178,7 +182,7 @@ def save_csv(result: RSAResult, path: str | Path) -> None:
 
     What was not computed or is undefined is empty; ceilings of one RDM are ``N/A``.
     """
-    _write_csv(path, COLUMNS, _rows(result))
+    write_csv(path, COLUMNS, _rows(result))
 
 
 def save_differences_csv(result: RSAResult, path: str | Path) -> None:
@@ -198,32 +202,22 @@ def save_differences_csv(result: RSAResult, path: str | Path) -> None:
                         area,
                         layer,
                         result.layers[j],
-                        _number(found.layers[i, j]),
-                        *map(_number, found.layers_interval[i, j]),
-                        _number(found.layers_p[i, j]),
+                        number(found.layers[i, j]),
+                        *map(number, found.layers_interval[i, j]),
+                        number(found.layers_p[i, j]),
                     )
                 )
-    _write_csv(path, DIFFERENCE_COLUMNS, rows)
-
-
-def _write_csv(path: str | Path, columns: tuple[str, ...], rows: Iterable[tuple]) -> None:
-    text = io.StringIO(newline='')
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(columns)
-    writer.writerows(rows)
-    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+    write_csv(path, DIFFERENCE_COLUMNS, rows)
 
 
 def _rows(result: RSAResult) -> Iterable[tuple]:
     for column, area in enumerate(result.areas):
         ceiling, found = result.ceilings[area], result.differences.get(area)
-        bounds = [
-            NOT_AVAILABLE if b is None else _number(b) for b in (ceiling.lower, ceiling.upper)
-        ]
+        bounds = [NOT_AVAILABLE if b is None else number(b) for b in (ceiling.lower, ceiling.upper)]
         for row, layer in enumerate(result.layers):
 
             def at(table: np.ndarray | None, *place: int) -> str:
-                return '' if table is None else _number(table[place])
+                return '' if table is None else number(table[place])
 
             here = (row, column)
             gain = (None,) * 3 if found is None else (found.gain, found.gain_interval, found.gain_p)
@@ -235,10 +229,10 @@ def _rows(result: RSAResult) -> Iterable[tuple]:
                 at(result.intervals, *here, 1),
                 at(result.p, *here),
                 at(result.q, *here),
-                at(result.baseline_scores, *here),
-                at(result.baseline_intervals, *here, 0),
-                at(result.baseline_intervals, *here, 1),
-                at(result.baseline_p, *here),
+                at(result.untrained_scores, *here),
+                at(result.untrained_intervals, *here, 0),
+                at(result.untrained_intervals, *here, 1),
+                at(result.untrained_p, *here),
                 at(gain[0], row),
                 at(gain[1], row, 0),
                 at(gain[1], row, 1),
@@ -252,11 +246,6 @@ def _rows(result: RSAResult) -> Iterable[tuple]:
             )
 
 
-def _number(value: float) -> str:
-    """Six significant digits; empty where undefined."""
-    return format(float(value), '.6g') if math.isfinite(value) else ''
-
-
 def ceiling_text(ceiling: NoiseCeiling) -> str:
     """A ceiling in words: its two bounds, or N/A."""
     if ceiling.lower is None or ceiling.upper is None:
@@ -268,36 +257,29 @@ def markdown(result: RSAResult) -> str:
     """The scores as a GitHub table, with everything needed to read it underneath.
 
     Returns:
-        str: A row per layer, a column per area (two with an untrained twin), the best layer of
-            each area in bold, the noise ceilings as the last row.
+        A row per layer, a column per area (two with an untrained network), the best layer of each
+        area in bold, the noise ceilings as the last row.
     """
-    twin = result.baseline_scores is not None
-    header, ruler = ['layer'], ['---']
+    untrained = result.untrained_scores is not None
+    header = ['layer']
     for area in result.areas:
-        header += [_cell(area), f'{_cell(area)}, untrained'] if twin else [_cell(area)]
-        ruler += ['---:'] * (2 if twin else 1)
-    lines = [header, ruler]
+        header += [area, f'{area}, untrained'] if untrained else [area]
+    lines = []
     for row, layer in enumerate(result.layers):
-        cells = [f'`{_cell(layer)}`']
+        cells = [f'`{layer}`']
         for column, area in enumerate(result.areas):
             best = result.best_layer(area)
             text = _score(result.scores, result.intervals, result.q, row, column)
             cells.append(f'**{text}**' if best is not None and best[0] == layer else text)
-            if twin:
+            if result.untrained_scores is not None:
                 cells.append(
-                    _score(result.baseline_scores, result.baseline_intervals, None, row, column)
+                    _score(result.untrained_scores, result.untrained_intervals, None, row, column)
                 )
         lines.append(cells)
     ceilings = ['noise ceiling']
     for area in result.areas:
-        ceilings += [ceiling_text(result.ceilings[area])] + [''] * twin
-    lines.append(ceilings)
-    table = '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
-    return f'{table}\n\n{_legend(result)}\n'
-
-
-def _cell(text: str) -> str:
-    return text.replace('|', '\\|')
+        ceilings += [ceiling_text(result.ceilings[area])] + [''] * untrained
+    return f'{markdown_table(header, [*lines, ceilings])}\n\n{_legend(result)}\n'
 
 
 def _score(

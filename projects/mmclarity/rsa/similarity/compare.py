@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rdms.rdms import condensed_rows, num_stimuli, refuse_infinite
+from ..rdms.rdms import RDMs, condensed_rows, num_stimuli, refuse_infinite
 from .inner import correlate, inner_products
 from .kendall import tau_a
 from .ranks import all_finite, rank_known, rank_transform
@@ -64,29 +64,28 @@ def prepare(stack: np.ndarray, method: str) -> np.ndarray:
 def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
     """Similarity of every RDM of one set with every RDM of another.
 
+    Two RDMs are compared over the pairs that both know: a NaN, which marks a pair that was not
+    measured, costs this pair where it stands and no other comparison.
+
     Args:
         a: RDMs as :func:`as_condensed` takes them: condensed or square, one or many.
         b: RDMs of the same stimuli.
-        method (str): 'pearson' or 'spearman' correlation; 'kendall', tau-a; 'rho-a', Spearman's
+        method: 'pearson' or 'spearman' correlation; 'kendall', tau-a; 'rho-a', Spearman's
             rho expected when ties are broken at random (Schuett et al., eLife 2023); 'cosine'.
-            Defaults to 'spearman'.
 
     Returns:
-        np.ndarray: (A, B), float64. NaN, with a warning, where an RDM is constant.
-
-    Pairs that are NaN in any RDM of either set are left out on both sides, with a warning that
-    says how many.
+        (A, B), float64, in [-1, 1]. NaN, with a warning, where an RDM is constant or two share
+        fewer than 3 pairs.
 
     Raises:
-        ValueError: If the method is unknown, sizes differ, or fewer than 3 pairs are left.
+        ValueError: If the method is unknown or sizes differ.
     """
     check_method(method)
+    mask = counted_pairs(a, b)
     a, b = condensed_rows(a, 'a'), condensed_rows(b, 'b')
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f'a has {num_stimuli(a.shape[1])} stimuli, b {num_stimuli(b.shape[1])}; '
-            'RDMs are compared over the same stimuli'
-        )
+    check_same_stimuli(a, b, 'a', 'b')
+    if mask is not None:
+        a, b = a[:, mask], b[:, mask]
     # Sums and extremes that come out finite were of finite numbers: nobody need look before.
     result = None if method == 'kendall' else _inner(a, b, method)
     if result is None:
@@ -95,11 +94,61 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
         if not finite:
             refuse_infinite(a, 'a')
             refuse_infinite(b, 'b')
-            a, b = drop_unknown(a, b)
-        result = _products(a, b, method)
+            warn_unknown(a, b)
+        result = compare_known(a, b, method)
     np.minimum(np.maximum(result, -1, out=result), 1, out=result)
     if np.isnan(result).any():
         _warn_undefined(result, method)
+    return result
+
+
+def counted_pairs(*stacks: Any) -> np.ndarray | None:
+    """(P,) the pairs that all RDMs with groups count; None where all pairs are."""
+    masks = [one.counted for one in stacks if isinstance(one, RDMs) and one.groups is not None]
+    if not masks:
+        return None
+    if len({len(mask) for mask in masks}) > 1:
+        raise ValueError('groups of different numbers of stimuli; RDMs are of the same stimuli')
+    mask = np.logical_and.reduce(masks)
+    if mask.sum() < 3:
+        raise ValueError(
+            f'{int(mask.sum())} of {len(mask)} pairs are of two groups; at least 3 are needed. '
+            'Group fewer stimuli'
+        )
+    return mask
+
+
+def check_same_stimuli(a: np.ndarray, b: np.ndarray, name_a: str, name_b: str) -> None:
+    """Raise a ValueError unless rows are of the same number of stimuli."""
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f'{name_a} has {num_stimuli(a.shape[1])} stimuli, {name_b} '
+            f'{num_stimuli(b.shape[1])}; RDMs are compared over the same stimuli'
+        )
+
+
+def patterns(stack: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows (K,) that know the same pairs, and which pairs those are (P,), in order of rows."""
+    if all_finite(stack):
+        return [(np.arange(len(stack)), np.ones(stack.shape[1], bool))]
+    found: dict[bytes, list[int]] = {}
+    known = ~np.isnan(stack)
+    for row, line in enumerate(np.packbits(known, axis=1)):
+        found.setdefault(line.tobytes(), []).append(row)
+    return [(np.array(rows), known[rows[0]]) for rows in found.values()]
+
+
+def compare_known(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
+    """Every row of (A, K) with every row of (B, K), each over what both know; no warnings."""
+    result = np.full((len(a), len(b)), np.nan)
+    others = patterns(b)
+    for mine, known_a in patterns(a):
+        for theirs, known_b in others:
+            both = known_a & known_b
+            if both.sum() < 3:
+                continue
+            x, y = (a[mine], b[theirs]) if both.all() else (a[mine][:, both], b[theirs][:, both])
+            result[np.ix_(mine, theirs)] = _products(x, y, method)
     return result
 
 
@@ -110,8 +159,8 @@ def _products(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
         result[(a == a[:, :1]).all(1)] = np.nan
         result[:, (b == b[:, :1]).all(1)] = np.nan
         return result
-    result = _inner(a, b, method)
-    return prepare(a, method) @ prepare(b, method).T if result is None else result
+    quick = _inner(a, b, method)
+    return prepare(a, method) @ prepare(b, method).T if quick is None else quick
 
 
 def _inner(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
@@ -126,10 +175,10 @@ def _from_ranks(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
         np.ndarray | None: None where an entry is not finite.
     """
     size = float(a.shape[1])
-    ranked = rank_known(a), rank_known(b)
-    if None in ranked:
+    ranked, others = rank_known(a), rank_known(b)
+    if ranked is None or others is None:
         return None
-    (a, ties_a), (b, ties_b) = ranked
+    (a, ties_a), (b, ties_b) = ranked, others
     products = inner_products(a, b)[0]
     products -= size * ((size + 1) / 2) ** 2
     whole = size**3 - size
@@ -152,35 +201,44 @@ def _from_sums(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
 
 
 def _warn_undefined(result: np.ndarray, method: str) -> None:
-    for name, undefined in (('a', np.isnan(result).all(1)), ('b', np.isnan(result).all(0))):
-        if undefined.any() and not np.isnan(result).all():
+    undefined = np.isnan(result)
+    why = f'constant, or too few of their pairs are known: their {method} similarity is undefined'
+    if undefined.all():
+        warnings.warn(f'all RDMs of a or all of b are {why} (NaN)', stacklevel=3)
+        return
+    for name, rows in (('a', undefined.all(1)), ('b', undefined.all(0))):
+        if rows.any():
             warnings.warn(
-                f'RDM(s) {np.flatnonzero(undefined).tolist()} of {name} are constant: '
-                f'their {method} similarity is undefined (NaN)',
-                stacklevel=3,
+                f'RDM(s) {np.flatnonzero(rows).tolist()} of {name} are {why} (NaN)', stacklevel=3
             )
-    if np.isnan(result).all():
+
+
+def warn_unknown(*stacks: np.ndarray, stacklevel: int = 3) -> None:
+    """Say how many pairs some RDM lacks, if any are."""
+    unknown = np.logical_or.reduce([np.isnan(stack).any(0) for stack in stacks])
+    if unknown.any():
         warnings.warn(
-            f'all RDMs of a or all of b are constant: their {method} similarity is undefined (NaN)',
+            f'{int(unknown.sum())} of {len(unknown)} pairs are NaN in some RDM and left out '
+            'wherever it is compared',
+            stacklevel=stacklevel,
+        )
+
+
+def present_subjects(subjects: np.ndarray, name: str = 'subjects') -> np.ndarray:
+    """Rows (S, P) of which 3 pairs or more are known; a warning says which are not.
+
+    Raises:
+        ValueError: If none is left.
+    """
+    if all_finite(subjects):
+        return subjects
+    missing = (~np.isnan(subjects)).sum(1) < 3
+    if missing.all():
+        raise ValueError(f'{name}: no subject has 3 known pairs; all dissimilarities are NaN')
+    if missing.any():
+        warnings.warn(
+            f'{name}: subject(s) {np.flatnonzero(missing).tolist()} have fewer than 3 known pairs '
+            'and are left out',
             stacklevel=3,
         )
-
-
-def drop_unknown(*stacks: np.ndarray) -> list[np.ndarray]:
-    """Stacks (S, P) without the pairs that are NaN in any row of any of them."""
-    if all(map(all_finite, stacks)):
-        return list(stacks)
-    unknown = np.zeros(stacks[0].shape[1], bool)
-    for stack in stacks:
-        unknown |= np.isnan(stack).any(0)
-    left = int((~unknown).sum())
-    if left < 3:
-        raise ValueError(
-            f'{left} of {len(unknown)} pairs are known in all RDMs; at least 3 are '
-            'needed. Leave out the RDM or the stimuli that are NaN'
-        )
-    warnings.warn(
-        f'{int(unknown.sum())} of {len(unknown)} pairs are NaN in some RDM and left out of all',
-        stacklevel=3,
-    )
-    return [stack[:, ~unknown] for stack in stacks]
+    return subjects[~missing]

@@ -70,14 +70,15 @@ def inner_products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns:
         tuple: (A, B); (A, 2) and (B, 2), sum and sum of squares of each row.
     """
-    products, *sums = (np.zeros(shape) for shape in ((len(a), len(b)), (len(a), 2), (len(b), 2)))
+    products = np.zeros((len(a), len(b)))
+    sums = np.zeros((len(a), 2)), np.zeros((len(b), 2))
     if len(a) * len(b) <= FEW:
         _add_up(a, b, products, *sums)
     else:
         products = a @ b.T
         for rows, out in zip((a, b), sums):
             _sums(rows, 0, a.shape[1], out)
-    return products, *sums
+    return products, sums[0], sums[1]
 
 
 @compiled

@@ -13,7 +13,7 @@ FAN, FAN_BITS = 8, 3
 
 
 @compiled
-def _ones(bits: np.uint64) -> int:
+def _ones(bits: np.uint64) -> np.int64:
     """Bits that are set: LLVM knows the pattern, for which processors have an instruction."""
     bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
     bits = (bits & np.uint64(0x3333333333333333)) + (

@@ -136,7 +136,7 @@ class TorchvisionClassifier(BaseModel):
         if mode == 'loss':
             accuracy = 100 * (scores.argmax(1) == labels).float().mean()
             return dict(loss=F.cross_entropy(scores.float(), labels), top1=accuracy)
-        if mode == 'predict':
+        if mode == 'predict' and labels is not None:
             return [dict(scores=s, label=label) for s, label in zip(scores.float(), labels)]
         return scores
 
@@ -207,7 +207,7 @@ class TopKAccuracy(BaseMetric):
 
     default_prefix = 'accuracy'
 
-    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs) -> None:
+    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not topk or min(topk) < 1:
             raise ValueError(f'topk must be positive numbers, got {topk}')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,17 @@ from mmengine.runner import Runner
 from numpy import allclose
 
 from mmclarity.utils.models import unwrap
+from mmclarity.utils.tables import NOT_AVAILABLE, number, write_csv
 
 from ..analysis import RSAResult, RSASettings, analyse, network_rdms
 from ..data.neural import NeuralArea, align, load_neural
 from ..data.stimuli import StimulusSet
 from ..models.networks import MODULES, preprocessing
 from ..models.recorder import resolve_layers
-from ..models.untrained import random_twin
+from ..models.untrained import untrained_copy
 from ..report import figures as plots
 from ..report import tables as report
-
-FIGURES = ('end', 'each', 'none')
+from .options import grouped
 
 
 @HOOKS.register_module()
@@ -42,104 +40,63 @@ class RSAHook(Hook):
     ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
 
     Args:
-        stimuli (str): Folder of images.
-        neural (Mapping): For each area ``file[:key]``, or a dict with ``file`` and further
-            arguments of :func:`load_neural`.
-        layers (Sequence[str]): Names or regular expressions of the model's submodules.
-        manifest (str, optional): Ids and files of the stimuli, see
-            :meth:`StimulusSet.from_folder`.
-        size (int, optional): Side to which stimuli are brought. Defaults to None: as they are.
-        module (str, optional): Part of the model that is shown the images. Defaults to its
-            ``backbone`` or ``generator``, else to ``network``, else to all of it.
-        assume_order (bool): See :func:`align`. Defaults to False.
-        metric, method, pooling, bootstraps, bootstrap_over, permutations, seed: See
-            :class:`RSASettings`.
-        interval (int): Epochs (iterations) between analyses. Defaults to 1.
-        by_epoch (bool): Count epochs, not iterations. Defaults to True.
-        at_start (bool): Also before the first epoch. Defaults to True.
-        baseline (bool): Also an untrained twin of the network, once. Defaults to True.
-        figures (str): 'end' of training, 'each' analysis, or 'none'. Defaults to 'end'.
-        batch_size (int): Stimuli shown at once. Defaults to 32.
-        out_dir (str, optional): Instead of ``WORK_DIR/rsa``.
+        stimuli: Folder of images; or a dict with ``folder`` and what else
+            :meth:`StimulusSet.from_folder` takes (``manifest``, ``size``).
+        areas: For each area ``file[:key]``; or a dict with ``file``, ``assume_order`` (see
+            :func:`align`) and further arguments of :func:`load_neural`.
+        layers: Names or regular expressions of the model's submodules; or a dict of ``names`` and
+            :class:`Shown`'s others.
+        settings: :class:`RSASettings`, or a dict of its arguments.
+        output: A dict of :class:`Output`'s arguments: when, where and what is written.
+        flat: Names of earlier versions, each now in one of the above (:data:`RENAMED`).
 
     Raises:
-        ValueError, TypeError: If an option is out of range.
+        ValueError, TypeError: If an option is unknown or out of range.
     """
 
     priority = 'LOW'
 
     def __init__(
         self,
-        stimuli: str,
-        neural: Mapping[str, Any],
-        layers: Sequence[str],
-        manifest: str | None = None,
-        size: int | None = None,
-        module: str | None = None,
-        assume_order: bool = False,
-        metric: str = 'correlation',
-        method: str = 'spearman',
-        pooling: str = 'rank',
-        bootstraps: int = 0,
-        bootstrap_over: str = 'stimuli',
-        permutations: int = 0,
-        seed: int = 0,
-        interval: int = 1,
-        by_epoch: bool = True,
-        at_start: bool = True,
-        baseline: bool = True,
-        figures: str = 'end',
-        batch_size: int = 32,
-        out_dir: str | None = None,
+        stimuli: str | Mapping[str, Any] | None = None,
+        areas: Mapping[str, Any] | None = None,
+        layers: Sequence[str] | Mapping[str, Any] | None = None,
+        settings: RSASettings | Mapping[str, Any] | None = None,
+        output: Mapping[str, Any] | None = None,
+        **flat: Any,
     ) -> None:
-        if interval < 1:
-            raise ValueError(f'interval must be 1 or more, got {interval}')
-        if figures not in FIGURES:
-            raise ValueError(f'figures must be one of {", ".join(FIGURES)}, got {figures!r}')
-        if not isinstance(neural, Mapping) or not neural:
-            raise TypeError(
-                f"neural must name at least one area: dict(IT='recordings.npz:IT'), got {neural!r}"
-            )
-        self.settings = RSASettings(
-            metric=metric,
-            method=method,
-            pooling=pooling,
-            bootstraps=bootstraps,
-            bootstrap_over=bootstrap_over,
-            permutations=permutations,
-            seed=seed,
+        given = grouped(
+            dict(stimuli=stimuli, areas=areas, layers=layers, settings=settings, output=output),
+            flat,
         )
-        self.source = dict(folder=stimuli, manifest=manifest, size=size)
-        self.neural, self.layers, self.module = dict(neural), list(layers), module
-        self.assume_order, self.at_start, self.baseline = assume_order, at_start, baseline
-        self.interval, self.by_epoch, self.figures = interval, by_epoch, figures
-        self.batch_size, self.out_dir = batch_size, out_dir
+        self.source, self.areas_given = given.stimuli, given.areas
+        self.shown, self.settings, self.output = given.shown, given.settings, given.output
         self.results: dict[int, RSAResult] = {}
-        self._baseline_rdms = None
+        self._untrained_rdms: dict[str, Any] | None = None
 
     # What happens when.
 
     def before_train(self, runner: Runner) -> None:
         """Read everything, and analyse the network as it starts."""
         self._on_first(lambda: self._set_up(runner))
-        if self.at_start and runner.iter == 0:
+        if self.output.at_start and runner.iter == 0:
             self._on_first(lambda: self._analyse(runner, 0))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Every ``interval`` epochs."""
-        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+        if self.output.by_epoch and self.every_n_epochs(runner, self.output.interval):
             self._on_first(lambda: self._go_on(runner, runner.epoch + 1))
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Every ``interval`` iterations."""
-        if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
+        if not self.output.by_epoch and self.every_n_train_iters(runner, self.output.interval):
             self._on_first(lambda: self._go_on(runner, runner.iter + 1))
 
     def after_train(self, runner: Runner) -> None:
         """Draw the last analysis and the course of training."""
-        if self.figures != 'none':
+        if self.output.figures != 'none':
             self._on_first(lambda: self._draw(final=True))
 
     # How.
@@ -161,10 +118,10 @@ class RSAHook(Hook):
             raise error
 
     def _set_up(self, runner: Runner) -> None:
-        self.folder = Path(self.out_dir or Path(runner.work_dir) / 'rsa')
+        self.folder = Path(self.output.folder or Path(runner.work_dir) / 'rsa')
         model = unwrap(runner.model)
-        self._names = resolve_layers(model, self.layers)
-        part = self.module
+        self._names = resolve_layers(model, self.shown.names)
+        part = self.shown.module
         if part is None:
             part = next((name for name in (*MODULES, 'network') if hasattr(model, name)), '')
         elif part not in dict(model.named_modules()):
@@ -173,14 +130,14 @@ class RSAHook(Hook):
         self._part = part
         mean, std, self._bgr = preprocessing(getattr(model, 'data_preprocessor', None))
         self.stimuli = StimulusSet.from_folder(mean=mean, std=std, **self.source)
-        self.areas = [self._area(name, spec) for name, spec in self.neural.items()]
+        self.areas = [self._area(name, spec) for name, spec in self.areas_given.items()]
         # A run that goes on keeps the curve of what came before.
         for path in sorted(self.folder.glob(f'{self._unit}_*.npz')) if runner.iter else []:
             step = int(path.stem.rpartition('_')[2])
-            if step <= (runner.epoch if self.by_epoch else runner.iter):
+            if step <= (runner.epoch if self.output.by_epoch else runner.iter):
                 self._take_over(runner, step, path)
-        if self.baseline:
-            self._baseline_rdms = self._rdms(random_twin(model, self.settings.seed))
+        if self.shown.untrained:
+            self._untrained_rdms = self._rdms(untrained_copy(model, self.settings.seed))
 
     def _take_over(self, runner: Runner, step: int, path: Path) -> None:
         """Put an earlier analysis on the curve, unless it was made of something else."""
@@ -214,7 +171,7 @@ class RSAHook(Hook):
 
     @property
     def _unit(self) -> str:
-        return 'epoch' if self.by_epoch else 'iter'
+        return 'epoch' if self.output.by_epoch else 'iter'
 
     def _area(self, name: str, spec: Any) -> NeuralArea:
         options = dict(spec) if isinstance(spec, Mapping) else dict(file=spec)
@@ -225,13 +182,19 @@ class RSAHook(Hook):
                 f"{name}='recordings.npz:key' or {name}=dict(file=...)"
             )
         options.setdefault('metric', self.settings.metric)
-        return align(load_neural(name, file, **options), self.stimuli.ids, self.assume_order)
+        assume_order = options.pop('assume_order', False)
+        return align(load_neural(name, file, **options), self.stimuli.ids, assume_order)
 
     def _rdms(self, model: Any) -> dict:
         part = model.get_submodule(self._part)
         forward = (lambda images: part(images.flip(1))) if self._bgr else part
         return network_rdms(
-            model, self.layers, self.stimuli, self.settings.metric, self.batch_size, forward=forward
+            model,
+            self.shown.names,
+            self.stimuli,
+            self.settings.metric,
+            self.shown.batch_size,
+            forward=forward,
         )
 
     def _go_on(self, runner: Runner, step: int) -> None:
@@ -248,7 +211,7 @@ class RSAHook(Hook):
             self._rdms(unwrap(runner.model)),
             self.areas,
             self.settings,
-            self._baseline_rdms,
+            self._untrained_rdms,
             ids=self.stimuli.ids,
             meta=meta,
         )
@@ -262,36 +225,29 @@ class RSAHook(Hook):
             for layer, score in [result.best_layer(area) or ('none', float('nan'))]
         ]
         runner.logger.info(f'RSA at {self._unit} {step}, most alike: {", ".join(best)}')
-        if self.figures == 'each':
+        if self.output.figures == 'each':
             self._draw()
 
     def _save_scores(self) -> None:
-        text = io.StringIO(newline='')
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(
-            [self._unit, 'area', 'layer', 'score', 'untrained', 'ceiling_lower', 'ceiling_upper']
-        )
+        columns = [
+            self._unit,
+            'area',
+            'layer',
+            'score',
+            'untrained',
+            'ceiling_lower',
+            'ceiling_upper',
+        ]
+        rows = []
         for step, result in sorted(self.results.items()):
+            untrained = result.untrained_scores
             for column, area in enumerate(result.areas):
                 ceiling = result.ceilings[area]
-                bounds = [
-                    'N/A' if b is None else f'{b:.6g}' for b in (ceiling.lower, ceiling.upper)
-                ]
+                bounds = [number(b) or NOT_AVAILABLE for b in (ceiling.lower, ceiling.upper)]
                 for row, layer in enumerate(result.layers):
-                    twin = result.baseline_scores
-                    writer.writerow(
-                        [
-                            step,
-                            area,
-                            layer,
-                            f'{result.scores[row, column]:.6g}',
-                            '' if twin is None else f'{twin[row, column]:.6g}',
-                            *bounds,
-                        ]
-                    )
-        report.atomic_write(
-            self.folder / 'scores.csv', lambda file: file.write(text.getvalue().encode())
-        )
+                    other = None if untrained is None else untrained[row, column]
+                    rows.append((step, area, layer, result.scores[row, column], other, *bounds))
+        write_csv(self.folder / 'scores.csv', columns, rows)
 
     def _draw(self, final: bool = False) -> None:
         if not self.results:
