@@ -234,4 +234,10 @@ def check_start(checkpoint: dict, model: nn.Module, path: str) -> str | None:
         )
     if not problems:
         return None
+    said = {
+        'missing in the checkpoint': 'start anew, missing in the checkpoint',
+        'of another shape': 'dropped, of another shape',
+        'unknown to the model': 'left, unknown to the model',
+    }
+    problems = {said[title]: names for title, names in problems.items()}
     return f'load_from={path}: {fitting} weights are taken over, not these:{_lines(problems)}'

@@ -190,9 +190,19 @@ def test_a_registered_subclass_may_be_used():
         (
             dict(attention=ATTENTIONS['SA'], attention_after='fc3'),
             ValueError,
-            "fc1, fc2, both.*'fc3'",
+            "fc1, fc2, both, last.*'fc3'",
         ),
-        (dict(attention=ATTENTIONS['SA'], num_shared_fcs=1), ValueError, 'num_shared_fcs=1'),
+        (
+            dict(attention=ATTENTIONS['SA'], num_shared_fcs=1, attention_after='fc2'),
+            ValueError,
+            'num_shared_fcs=1',
+        ),
+        (
+            dict(attention=ATTENTIONS['SA'], num_shared_fcs=0, num_cls_convs=1),
+            ValueError,
+            "'last' needs 1 shared .*num_shared_fcs=0",
+        ),
+        (dict(num_fsc=2), UsageError, 'no option num_fsc'),
         (dict(attention=dict(type='RegionSelfAttention', num_heads=5)), ValueError, 'divisible'),
         (dict(attention=dict(type='RegionSelfAttention', temperature=0)), ValueError, 'positive'),
     ],
@@ -211,3 +221,23 @@ def test_another_width_is_named():
     head = build(attention=ATTENTIONS['SA'] | dict(embed_dims=8))
     with pytest.raises(ValueError, match='embed_dims=8.*fc_out_channels'):
         head(torch.randn(4, 4, 3, 3), make_context([4]))
+
+
+@pytest.mark.parametrize('given', ['norm_cfg', 'conv_out_channels'])
+def test_convolutions_of_the_base_are_kept(given):
+    """What is left of a Shared4Conv1FCBBoxHead whose type was replaced; the attention is last."""
+    cfg = dict(conv_out_channels=8, norm_cfg=dict(type='GN', num_groups=2))
+    cfg = BASE | {given: cfg[given]}
+    plain = MODELS.build(dict(type='Shared4Conv1FCBBoxHead', **cfg)).eval()
+    head = RegionAttentionBBoxHead(attention=ATTENTIONS['SA'], **cfg).eval()
+    missing, unexpected = head.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and all(key.startswith('attention.fc1.') for key in missing)
+    x = torch.randn(5, 4, 3, 3)
+    for got, expected in zip(head(x, make_context([3, 2])), plain(x)):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+
+
+def test_something_else_than_a_context_is_refused():
+    """As by DoubleHeadRoIHead, which gives its head two maps of features."""
+    with pytest.raises(UsageError, match='inside RegionAttentionRoIHead'):
+        build()(torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3))

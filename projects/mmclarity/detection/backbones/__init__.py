@@ -1,5 +1,6 @@
 """Backbones."""
 
 from .efficientnet_lite import EfficientNetLite0
+from .timm_backbone import TimmBackbone
 
-__all__ = ['EfficientNetLite0']
+__all__ = ['EfficientNetLite0', 'TimmBackbone']

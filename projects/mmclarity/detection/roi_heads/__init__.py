@@ -1,6 +1,10 @@
 """RoI heads with attention among regions."""
 
 from .explanation import DetectionExplanation, Explanation, LayerWeights, Verdict
+from .more_roi_heads import (
+    DynamicRegionAttentionRoIHead,
+    HybridTaskCascadeRegionAttentionRoIHead,
+)
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_attention_roi_head import CascadeRegionAttentionRoIHead, RegionAttentionRoIHead
 from .region_context import ContextFeatures, PassContext, RegionContext
@@ -9,7 +13,9 @@ __all__ = [
     'CascadeRegionAttentionRoIHead',
     'ContextFeatures',
     'DetectionExplanation',
+    'DynamicRegionAttentionRoIHead',
     'Explanation',
+    'HybridTaskCascadeRegionAttentionRoIHead',
     'LayerWeights',
     'PassContext',
     'RegionAttentionBBoxHead',

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from mmclarity.errors import UsageError
 
 from ..attention import BaseRegionAttention
+from .bases import shared_layers
 from .region_context import RegionContext
 
-STAGES = {'fc1': (0,), 'fc2': (1,), 'both': (0, 1)}
+STAGES = {'fc1': (0,), 'fc2': (1,), 'both': (0, 1), 'last': (-1,)}
 
 
 def build_attention(cfg: dict, base: type, allowed: str, **defaults) -> nn.Module:
@@ -31,48 +32,62 @@ def build_attention(cfg: dict, base: type, allowed: str, **defaults) -> nn.Modul
 class RegionAttentionBBoxHead(ConvFCBBoxHead):
     """ConvFCBBoxHead with attention among the regions of an image after its shared layers.
 
-    Parameter names are those of mmdet's ``Shared2FCBBoxHead``, so that checkpoints of a plain
-    Faster R-CNN load; the attention, zero-initialised, then changes nothing until it is trained.
+    Parameter names are those of mmdet's ``Shared2FCBBoxHead`` and ``Shared4Conv1FCBBoxHead``, so
+    that checkpoints of a plain detector load; the attention, zero-initialised, then changes
+    nothing until it is trained. Where the numbers of layers are not given, they are those of the
+    mmdet head that the other options belong to: with ``norm_cfg``, ``conv_cfg`` or
+    ``conv_out_channels`` four shared convolutions and one fully connected layer, else two fully
+    connected layers.
 
     Args:
-        attention (dict, optional): Config of a :class:`BaseRegionAttention`: RegionSelfAttention,
+        attention: Config of a :class:`BaseRegionAttention`: RegionSelfAttention,
             RegionSourceTargetAttention or RegionLambda. None: a plain head. ``embed_dims``
             defaults to ``fc_out_channels``.
-        attention_after (str): 'fc1', 'fc2' or 'both' (two modules of the same config): after
-            which shared fully connected layer. Defaults to 'fc2'.
-        intra_attention (dict, optional): Config of an IntraRegionAttention that works among the
-            cells of each region before the first fully connected layer. ``in_channels`` and
-            ``roi_feat_size`` default to the head's. Defaults to None.
-        num_shared_fcs (int): Shared fully connected layers. Defaults to 2.
+        attention_after: 'fc1', 'fc2', 'both' (two modules of the same config) or 'last': after
+            which shared fully connected layer. Defaults to 'last'.
+        intra_attention: Config of an IntraRegionAttention that works among the cells of each
+            region before the first fully connected layer. ``in_channels`` and ``roi_feat_size``
+            default to the head's. Defaults to None.
         args, kwargs: See mmdet's ``ConvFCBBoxHead``.
 
     Raises:
-        UsageError: If the attention type is unknown.
+        UsageError: If the attention type is unknown, or an option belongs to another kind of head.
         ValueError: If ``attention_after`` is unknown or names a layer the head has not.
+
+    Examples:
+        >>> head = RegionAttentionBBoxHead(
+        ...     dict(type='RegionLambda'), in_channels=8, fc_out_channels=32, num_classes=3
+        ... )
+        >>> list(head.attention), head.num_sources
+        (['fc2'], 0)
+        >>> rois = torch.tensor([[0.0, 0, 0, 9, 9], [0, 5, 5, 20, 20]])
+        >>> scores, deltas = head(torch.rand(2, 8, 7, 7), RegionContext(rois, num_images=1))
+        >>> tuple(scores.shape), tuple(deltas.shape)
+        ((2, 4), (2, 12))
     """
 
     def __init__(
         self,
         attention: dict | None = None,
-        attention_after: str = 'fc2',
+        attention_after: str = 'last',
         intra_attention: dict | None = None,
         *args,
-        num_shared_fcs: int = 2,
         **kwargs,
     ) -> None:
-        super().__init__(*args, num_shared_fcs=num_shared_fcs, **kwargs)
+        kwargs |= shared_layers(type(self), kwargs)
+        super().__init__(*args, **kwargs)
         if attention_after not in STAGES:
             raise ValueError(
                 f'attention_after must be one of {", ".join(STAGES)}, got {attention_after!r}'
             )
         stages = STAGES[attention_after] if attention is not None else ()
-        if stages and stages[-1] >= num_shared_fcs:
+        if stages and max(stages[-1], 0) >= self.num_shared_fcs:
             raise ValueError(
-                f'attention_after={attention_after!r} needs {stages[-1] + 1} shared '
-                f'fully connected layers, but num_shared_fcs={num_shared_fcs}'
+                f'attention_after={attention_after!r} needs {max(stages[-1], 0) + 1} shared '
+                f'fully connected layers, but num_shared_fcs={self.num_shared_fcs}'
             )
         self.attention = nn.ModuleDict()
-        for stage in stages:
+        for stage in (stage % self.num_shared_fcs for stage in stages):
             self.attention[f'fc{stage + 1}'] = build_attention(
                 attention,
                 BaseRegionAttention,
@@ -99,13 +114,12 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         """Classification scores and box deltas of the target regions.
 
         Args:
-            x (Tensor): Pooled features (M, C, H, W) of all regions of the context: the targets,
+            x: Pooled features (M, C, H, W) of all regions of the context: the targets,
                 then further sources.
-            context (RegionContext, optional): Where the regions lie. Needed with an attention
-                among regions.
+            context: Where the regions lie. Needed with an attention among regions.
 
         Returns:
-            tuple: ``cls_score`` (N, num_classes + 1) and ``bbox_pred`` (N, 4 * num_classes or 4)
+            ``cls_score`` (N, num_classes + 1) and ``bbox_pred`` (N, 4 * num_classes or 4)
             of the N targets.
         """
         return self._predict(self._shared(x, context))
@@ -128,7 +142,8 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
     def _shared(
         self, x: Tensor, context: RegionContext | None, weights: dict | None = None
     ) -> Tensor:
-        if self.attention and not isinstance(context, RegionContext):
+        needed = self.attention or context is not None
+        if needed and not isinstance(context, RegionContext):
             raise UsageError(
                 'RegionAttentionBBoxHead needs to know where its regions lie; use it '
                 'inside RegionAttentionRoIHead or CascadeRegionAttentionRoIHead'

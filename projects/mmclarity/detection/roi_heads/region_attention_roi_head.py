@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmclarity.errors import UsageError
 
+from .bases import as_region_heads, check_roi_base
 from .explanation import Explanation, LayerWeights, traced_detections, verdict
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_context import ContextFeatures, RegionContext, context_of
@@ -30,6 +31,16 @@ class RegionContextMixin:
 
     # Whether the box head's targets in testing are the RPN's proposals themselves.
     _tests_proposals = True
+
+    def __init__(self, *args, exclude_gt_keys: bool = True, **kwargs) -> None:
+        check_roi_base(type(self), kwargs)
+        super().__init__(*args, **kwargs)
+        self._check_bbox_heads()
+        self.exclude_gt_keys = exclude_gt_keys
+
+    def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: dict | list) -> None:
+        """See mmdet; a head with ``attention`` may keep the type of its base."""
+        super().init_bbox_head(bbox_roi_extractor, as_region_heads(bbox_head))
 
     def _bbox_heads(self) -> Sequence:
         heads = self.bbox_head
@@ -110,12 +121,29 @@ class RegionContextMixin:
                 )
         return RegionContext(rois, num_images, given.key_valid, source_rois, source_index)
 
-    def _attend(self, extractor, head, x: Maps, rois: Tensor) -> dict:
-        """Pool targets and sources at once, run the head, return what mmdet expects."""
+    def _attend(
+        self,
+        extractor,
+        head,
+        x: Maps,
+        rois: Tensor,
+        further: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> dict:
+        """Pool targets and sources at once, run the head, return what mmdet expects.
+
+        Args:
+            extractor: Pools the features.
+            head: The box head.
+            x: Feature maps.
+            rois: Targets.
+            further: What else is done to pooled features, given them and their boxes.
+        """
         context = self._region_context(x, rois, head)
         bbox_feats = extractor(x[: extractor.num_inputs], context.all_rois)
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
+        if further is not None:
+            bbox_feats = further(bbox_feats, context.all_rois)
         trace = context_of(x).trace
         if trace is not None:
             trace.append(head.attention_weights(bbox_feats, context))
@@ -233,7 +261,8 @@ def _layers_of(
 class RegionAttentionRoIHead(RegionContextMixin, StandardRoIHead):
     """StandardRoIHead whose box head is a :class:`RegionAttentionBBoxHead`.
 
-    Faster R-CNN and Mask R-CNN configs of mmdet take it by overriding a few lines::
+    Faster R-CNN and Mask R-CNN configs of mmdet take it by overriding a few lines (the box head's
+    layers stay those of the base)::
 
         model = dict(roi_head=dict(
             type='RegionAttentionRoIHead',
@@ -244,11 +273,6 @@ class RegionAttentionRoIHead(RegionContextMixin, StandardRoIHead):
             not serve as context for others, as there are none in testing. Defaults to True.
         args, kwargs: See mmdet's ``StandardRoIHead``.
     """
-
-    def __init__(self, *args, exclude_gt_keys: bool = True, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self._check_bbox_heads()
-        self.exclude_gt_keys = exclude_gt_keys
 
     def _bbox_forward(self, x: Maps, rois: Tensor) -> dict:
         return self._attend(self.bbox_roi_extractor, self.bbox_head, x, rois)
@@ -268,6 +292,13 @@ class RegionAttentionRoIHead(RegionContextMixin, StandardRoIHead):
 class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
     """CascadeRoIHead with a :class:`RegionAttentionBBoxHead` at every stage.
 
+    The heads of a cascade are a list, one a stage, which a config changes in a loop::
+
+        stages = _base_.model.roi_head.bbox_head
+        for stage in stages:
+            stage.update(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda'))
+        model = dict(roi_head=dict(type='CascadeRegionAttentionRoIHead', bbox_head=stages))
+
     Source-target attention keeps the RPN's most certain boxes as sources at all stages.
 
     Args:
@@ -277,11 +308,6 @@ class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
 
     # Later stages judge refined boxes, so the sources are pooled on their own.
     _tests_proposals = False
-
-    def __init__(self, *args, exclude_gt_keys: bool = True, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self._check_bbox_heads()
-        self.exclude_gt_keys = exclude_gt_keys
 
     def _bbox_forward(self, stage: int, x: Maps, rois: Tensor) -> dict:
         return self._attend(self.bbox_roi_extractor[stage], self.bbox_head[stage], x, rois)
