@@ -2,7 +2,7 @@
 
 from .fabrication import FabricationMetric, count_fabrications
 from .fidelity import FidelityMetric, fidelity
-from .particles import DetectionSettings, detect_particles, match_particles
+from .particles import DetectionSettings, detect_particles, match_particles, standing_out
 from .perceptual import lpips_distance, lpips_weights
 from .sharpness import (
     SharpnessMetric,
@@ -29,4 +29,5 @@ __all__ = [
     'lpips_weights',
     'match_particles',
     'sharpness',
+    'standing_out',
 ]

@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from .fidelity import to_grey
-from .particles import DetectionSettings, detect_particles, match_particles
+from .particles import DetectionSettings, detect_particles, match_particles, standing_out
 
 # Strengths in units of white, of a disc of 4, 7, 11 and 16 % contrast.
 THRESHOLDS = (0.03, 0.05, 0.08, 0.12)
@@ -28,41 +28,62 @@ def count_fabrications(
     thresholds: Sequence[float] = THRESHOLDS,
     settings: DetectionSettings | None = None,
     ignore: np.ndarray | None = None,
+    particles: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Fabricated and missed particles at every threshold.
 
-    Fabricated: at least as strong as the threshold in the restored image, and without a partner of
-    half of it in the reference. Missed: the other way round. An image against itself has neither.
+    Fabricated: what one sees in the restored image and not in the reference. It is at least as
+    strong as the threshold in the restored image, without a partner of half of it in the
+    reference, and it stands out in the difference restored - reference, at its place and scale,
+    half as strongly as the threshold and as itself. Missed: the other way round. The difference
+    tells particles from rims, gaps between touching ones and second readings of one blob, which
+    are there in both images and found in one. An image against itself has neither.
 
     Args:
-        restored (np.ndarray): (H, W) in [0, 1].
-        reference (np.ndarray): (H, W) in [0, 1], or the exact list (L, 3 or 4) of y, x, radius[,
-            strength]; without a strength all count at every threshold.
-        thresholds (Sequence[float]): Strengths, in units of white.
-        settings (DetectionSettings, optional): See :func:`detect_particles`.
-        ignore (np.ndarray, optional): (L,) bool: particles of an exact list that are hidden. They
-            are not missed, and what is found there is not fabricated.
+        restored: (H, W) in [0, 1].
+        reference: (H, W) in [0, 1]; or only the exact list, as ``particles``. Without an image
+            there is no difference to look at, and all candidates count.
+        thresholds: strengths, in units of white.
+        settings: see :func:`detect_particles`.
+        ignore: (L,) bool: particles of an exact list that are hidden. They are not missed, and what
+            is found there is not fabricated.
+        particles: (L, 3 or 4) of y, x, radius[, strength]: what is there, where it is known better
+            than by detection; without a strength all count at every threshold.
 
     Returns:
-        list[dict]: For each threshold: ``threshold``, ``fabricated``, ``missed``, ``found``,
-        ``present`` (counts), ``precision``, ``recall`` (NaN without particles), ``sizes`` (counts
-        of both by class of radius), ``fabricated_particles``, ``missed_particles`` (K, 4).
+        For each threshold: ``threshold``, ``fabricated``, ``missed``, ``found``, ``present``
+        (counts), ``precision``, ``recall`` (NaN without particles), ``sizes`` (counts of both by
+        class of radius), ``fabricated_particles``, ``missed_particles`` (K, 4); and
+        ``fabricated_unchecked``, ``missed_unchecked``: all candidates, whether they stand out or
+        not, which was the count until version 1.0.
 
     Raises:
-        ValueError: If two images differ in shape, or a threshold is not positive.
+        ValueError: two images differ in shape, or a threshold is not positive.
     """
     if min(thresholds) <= 0:
         raise ValueError(f'thresholds must be positive, got {tuple(thresholds)}')
+    restored, reference = np.asarray(restored, np.float64), np.asarray(reference, np.float64)
     mine = detect_particles(restored, settings)
-    real = _reference_particles(reference, restored.shape, settings)
+    real = _reference_particles(
+        reference if particles is None else np.asarray(particles, np.float64),
+        restored.shape,
+        settings,
+    )
+    excess = lack = None
+    if reference.shape == restored.shape:
+        difference = restored - reference
+        excess = detect_particles(difference, settings)
+        lack = detect_particles(-difference, settings)
     hidden = np.zeros(len(real), bool) if ignore is None else np.asarray(ignore, bool)
-    return [_count(mine, real, hidden, threshold, restored.shape) for threshold in thresholds]
+    return [
+        _count(mine, real, hidden, threshold, restored.shape, excess, lack)
+        for threshold in thresholds
+    ]
 
 
 def _reference_particles(
     reference: np.ndarray, shape: tuple[int, int], settings: DetectionSettings | None
 ) -> np.ndarray:
-    reference = np.asarray(reference, np.float64)
     if reference.shape == shape:
         return detect_particles(reference, settings)
     if reference.ndim == 2 and reference.shape[1] == 3:
@@ -76,7 +97,13 @@ def _reference_particles(
 
 
 def _count(
-    mine: np.ndarray, real: np.ndarray, hidden: np.ndarray, threshold: float, shape: tuple[int, int]
+    mine: np.ndarray,
+    real: np.ndarray,
+    hidden: np.ndarray,
+    threshold: float,
+    shape: tuple[int, int],
+    excess: np.ndarray | None,
+    lack: np.ndarray | None,
 ) -> dict[str, Any]:
     low = HYSTERESIS * threshold
     strong = mine[mine[:, 3] >= threshold]
@@ -86,10 +113,17 @@ def _count(
     strong, present, fabricated, missed = (
         part[_inside(part, shape)] for part in (strong, present, fabricated, missed)
     )
+    unchecked = dict(fabricated_unchecked=len(fabricated), missed_unchecked=len(missed))
+    if excess is not None:
+        fabricated = fabricated[standing_out(fabricated, excess, low)]
+        # a particle of an exact list has no strength of its own
+        known = np.where(np.isfinite(missed), missed, 0.0)
+        missed = missed[standing_out(known, lack, low)]
     return dict(
         threshold=threshold,
         fabricated=len(fabricated),
         missed=len(missed),
+        **unchecked,
         found=len(strong),
         present=len(present),
         precision=1 - len(fabricated) / len(strong) if len(strong) else float('nan'),
@@ -162,7 +196,7 @@ def summarise(results: Sequence[Sequence[dict]]) -> dict[str, float]:
     ``fabricated`` and ``missed`` alone are means over the thresholds.
     """
     out: dict[str, float] = {}
-    for name in ('fabricated', 'missed'):
+    for name in ('fabricated', 'missed', 'fabricated_unchecked', 'missed_unchecked'):
         out[name] = float(np.mean([[count[name] for count in image] for image in results]))
     for column in zip(*results):
         tag = f'{column[0]["threshold"]:g}'

@@ -122,12 +122,7 @@ def match_particles(
     """
     if not len(found) or not len(reference):
         return (np.zeros((0, 2), int), np.arange(len(found)), np.arange(len(reference)))
-    distance = cdist(found[:, :2], reference[:, :2])
-    larger = np.maximum(found[:, None, 2], reference[None, :, 2])
-    smaller = np.minimum(found[:, None, 2], reference[None, :, 2])
-    allowed = (distance <= np.maximum(tolerance, relative * larger)) & (
-        larger <= 2 * np.maximum(smaller, 1e-9)
-    )
+    distance, allowed = _near(found, reference, tolerance, relative)
     # More than all distances together: one more pair is worth any detour.
     forbidden = 1 + distance[allowed].sum() if allowed.any() else 1.0
     rows, columns = linear_sum_assignment(np.where(allowed, distance, forbidden))
@@ -138,3 +133,44 @@ def match_particles(
         np.setdiff1d(np.arange(len(found)), pairs[:, 0]),
         np.setdiff1d(np.arange(len(reference)), pairs[:, 1]),
     )
+
+
+def standing_out(
+    particles: np.ndarray,
+    difference: np.ndarray,
+    least: float,
+    share: float = 0.5,
+    tolerance: float = 2.0,
+    relative: float = 0.5,
+) -> np.ndarray:
+    """Which particles of one image are also particles of its difference to another.
+
+    The Laplacian is linear: where the difference is not strong, the other image is as bright there,
+    whatever its own detections are called (a rim, a gap, one blob read at another scale).
+
+    Args:
+        particles: (K, 4): y, x, radius, strength.
+        difference: (L, 4), what :func:`detect_particles` finds in this image less the other.
+        least: strength that the difference has at least.
+        share: part of the particle's own strength that it has at least.
+        tolerance, relative: how near the two lie, see :func:`match_particles`.
+
+    Returns:
+        (K,) bool.
+    """
+    if not len(particles) or not len(difference):
+        return np.zeros(len(particles), bool)
+    _, near = _near(particles, difference, tolerance, relative)
+    strong = difference[None, :, 3] >= np.maximum(least, share * particles[:, None, 3])
+    return (near & strong).any(axis=1)
+
+
+def _near(
+    first: np.ndarray, second: np.ndarray, tolerance: float, relative: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K, L) distances, and which two can be one particle."""
+    distance = cdist(first[:, :2], second[:, :2])
+    larger = np.maximum(first[:, None, 2], second[None, :, 2])
+    smaller = np.minimum(first[:, None, 2], second[None, :, 2])
+    reach = np.maximum(tolerance, relative * larger)
+    return distance, (distance <= reach) & (larger <= 2 * np.maximum(smaller, 1e-9))

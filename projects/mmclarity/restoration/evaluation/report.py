@@ -70,7 +70,7 @@ class RestorationReport:
         rows, counts = [], []
         for index, (low, reference, truth) in enumerate(self.pairs):
             restored = np.asarray(restore(low), np.float64)
-            count = count_fabrications(restored, truth, self.thresholds)
+            count = count_fabrications(restored, reference, self.thresholds, particles=truth)
             row = {
                 **fidelity(restored, reference),
                 **sharpness(restored, reference, self.edges[index]),
