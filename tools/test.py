@@ -1,8 +1,8 @@
-"""Test a model: python tools/test.py CONFIG CHECKPOINT [--out FILE.pkl] [--show-dir DIR] ..."""
+"""Test a model: python tools/test.py CONFIG CHECKPOINT [--out FILE.pkl] [--show-dir NAME] ..."""
 
 import sys
 
-from mmclarity.cli import main as cli
+from mmclarity.cli.test import main
 
 if __name__ == '__main__':
-    sys.exit(cli.run(cli.test, cli.test_parser()))
+    sys.exit(main())

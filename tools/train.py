@@ -2,7 +2,7 @@
 
 import sys
 
-from mmclarity.cli import main as cli
+from mmclarity.cli.train import main
 
 if __name__ == '__main__':
-    sys.exit(cli.run(cli.train, cli.train_parser()))
+    sys.exit(main())

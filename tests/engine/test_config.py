@@ -1,7 +1,8 @@
 import pytest
 from mmengine.config import Config, ConfigDict
 
-from mmclarity.cli import main as cli
+from mmclarity.cli import options as cli_options
+from mmclarity.cli import prepare
 from mmclarity.cli.show import set_up_show, set_up_tta
 from mmclarity.engine.config import REPO, find_config, load_config, resolve_data_roots
 from mmclarity.engine.distributed import setup_cpu_processes
@@ -98,7 +99,7 @@ def test_remote_data_is_not_looked_for(config):
 
 
 def parse(*args):
-    return cli.train_parser().parse_args(args)
+    return cli_options.train_parser().parse_args(args)
 
 
 def test_flags_of_mmdet_and_mmagic():
@@ -119,7 +120,7 @@ def test_flags_of_mmdet_and_mmagic():
     assert args.local_rank == parse('a.py', '--local_rank', '1').local_rank == 1
     assert parse('a.py', '--resume', 'b.pth').resume == 'b.pth'
     assert parse('a.py').resume is None
-    args = cli.test_parser().parse_args(
+    args = cli_options.test_parser().parse_args(
         [
             'a.py',
             'b.pth',
@@ -137,23 +138,23 @@ def test_flags_of_mmdet_and_mmagic():
 
 
 def test_amp_on_each_device(config, monkeypatch):
-    monkeypatch.setattr(cli, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(prepare, 'get_device', lambda: 'cuda')
     cfg = load_config(config)
-    cli.enable_amp(cfg)
+    prepare.enable_amp(cfg)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and 'custom_hooks' not in cfg
     cfg = load_config(config)
-    cli.enable_amp(cfg, train=False)
+    prepare.enable_amp(cfg, train=False)
     assert cfg.custom_hooks == [dict(type='MixedPrecisionHook', evaluation=True)]
-    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(prepare, 'get_device', lambda: 'cpu')
     cfg = load_config(config)
-    cli.enable_amp(cfg)
-    cli.enable_amp(cfg)
+    prepare.enable_amp(cfg)
+    prepare.enable_amp(cfg)
     assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
     assert cfg.custom_hooks == [dict(type='MixedPrecisionHook', evaluation=True)]
 
 
 def test_amp_reaches_each_network_of_a_gan(monkeypatch):
-    monkeypatch.setattr(cli, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(prepare, 'get_device', lambda: 'cpu')
     cfg = Config(
         dict(
             optim_wrapper=dict(
@@ -163,12 +164,12 @@ def test_amp_reaches_each_network_of_a_gan(monkeypatch):
             )
         )
     )
-    cli.enable_amp(cfg)
+    prepare.enable_amp(cfg)
     assert cfg.optim_wrapper.generator.type == 'AutocastOptimWrapper'
     assert cfg.optim_wrapper.discriminator.type == 'AutocastOptimWrapper'
     cfg.optim_wrapper = ConfigDict(type='DeepSpeedOptimWrapper', optimizer=dict(type='Adam'))
     with pytest.raises(UsageError, match='DeepSpeedOptimWrapper'):
-        cli.enable_amp(cfg)
+        prepare.enable_amp(cfg)
 
 
 def test_launcher_without_its_environment(monkeypatch):

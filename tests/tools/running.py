@@ -22,12 +22,12 @@ def start(folder, command, **environment):
 
 
 def run(folder, script, *args, **environment):
-    """Start a tool from ``folder`` with no installed mmclarity in sight."""
+    """Start a tool from ``folder``, with the mmclarity of this repository."""
     program = 'bash' if script.endswith('.sh') else sys.executable
     return start(
         folder,
         [program, REPO / 'tools' / script, *args],
-        PYTHONPATH=str(REPO),
+        PYTHONPATH=f'{REPO / "projects"}{os.pathsep}{REPO}',
         PYTHON=sys.executable,
         **environment,
     )

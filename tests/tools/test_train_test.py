@@ -205,7 +205,8 @@ def test_slurm_scripts_pass_everything_on(tmp_path, script, fourth, tail):
 
 def test_the_tools_import_neither_mmdet_nor_mmagic():
     code = (
-        'import sys; sys.path.insert(0, "projects"); import mmclarity.cli.main; '
+        'import sys; sys.path.insert(0, "projects"); '
+        'import mmclarity.cli.train, mmclarity.cli.test; '
         'print([name for name in ("mmdet", "mmagic") if name in sys.modules])'
     )
     found = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True)

@@ -6,6 +6,7 @@ without a GPU, and the two command lines (:mod:`mmclarity.cli.main`).
 
 from .hooks.checkpoint import AtomicCheckpointHook, AtomicLocalBackend
 from .hooks.class_lists import ClassListHook
+from .hooks.evaluation import EvaluationCheckHook
 from .hooks.freeze import TrainOnlyHook
 from .hooks.precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
 from .hooks.random_state import RandomStateHook
@@ -18,6 +19,7 @@ __all__ = [
     'AutocastOptimWrapper',
     'AveragedGradients',
     'ClassListHook',
+    'EvaluationCheckHook',
     'MixedPrecisionHook',
     'RandomStateHook',
     'TrainOnlyHook',

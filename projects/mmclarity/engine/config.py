@@ -1,6 +1,5 @@
 """Reading a config for the command line, and checking what can be known before it is built."""
 
-import difflib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,9 @@ from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
 
+from .checks import LOADERS, close_to
+
 REPO = Path(__file__).resolve().parents[3]
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def find_config(path: str) -> Path:
@@ -43,7 +43,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         UsageError: if the file is missing, or an option is close to a setting that the config has
             but is none: mmengine would take it as a new one that nothing reads.
     """
-    cfg = Config.fromfile(str(find_config(path)))
+    cfg = _read(find_config(path))
     options = dict(options or {})
     _check_option_names(cfg, options)
     old = cfg.get('data_root')
@@ -57,15 +57,65 @@ def load_config(path: str, options: dict | None = None) -> Config:
     return cfg
 
 
+def _read(path: Path) -> Config:
+    try:
+        return Config.fromfile(str(path))
+    except UsageError:
+        raise
+    except Exception as error:  # whatever Python says about a file of Python
+        place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
+        text = str(error).strip().splitlines()
+        raise UsageError(
+            f'config {path}{place}: cannot be read: {type(error).__name__}: '
+            f'{text[0] if text else ""}'
+        ) from error
+
+
 def _check_option_names(cfg: Config, options: dict) -> None:
     known = {*cfg, *inspect.signature(Runner.__init__).parameters}
-    for option in options:
+    for option, value in options.items():
         name = option.partition('.')[0]
-        near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
-        if name not in known and near:
-            raise UsageError(
-                f'--cfg-options {option}: the config has no {name!r}; did you mean {near[0]!r}?'
-            )
+        if name not in known:
+            near = close_to(name, known) or next(_deeper(cfg._cfg_dict, name), None)
+            if near:
+                raise UsageError(
+                    f'--cfg-options {option}: the config has no {name!r}; did you mean {near!r}?'
+                )
+        _check_option(cfg._cfg_dict, option, value)
+
+
+def _deeper(cfg: Any, name: str, place: str = '') -> Iterator[str]:
+    """Where below the top level a name stands, perhaps spelt a little otherwise."""
+    if isinstance(cfg, dict):
+        if place:
+            near = close_to(name, cfg)
+            if near and len(name) > 1:
+                yield f'{place}{near}'
+        for key, value in cfg.items():
+            yield from _deeper(value, name, f'{place}{key}.')
+
+
+def _check_option(cfg: dict, option: str, value: Any) -> None:
+    """Refuse a name that is near to one beside it, and a text in the place of a number."""
+    at: Any = cfg
+    *path, last = option.split('.')
+    for name in path:
+        if isinstance(at, list | tuple) and name.isdigit() and int(name) < len(at):
+            at = at[int(name)]
+        elif isinstance(at, dict) and name in at:
+            at = at[name]
+        elif isinstance(at, dict) and at and (near := close_to(name, at)):
+            raise UsageError(f'--cfg-options {option}: no {name!r} there; did you mean {near!r}?')
+        else:
+            return
+    if not isinstance(at, dict):
+        return
+    if path and last not in at and (near := close_to(last, at)):
+        raise UsageError(f'--cfg-options {option}: no {last!r} there; did you mean {near!r}?')
+    old = at.get(last)
+    is_number = isinstance(old, int | float) and not isinstance(old, bool)
+    if is_number and isinstance(value, str) and value != 'auto':
+        raise UsageError(f'--cfg-options {option}: must be a number as {old!r} is, got {value!r}')
 
 
 def _replace_root(value: Any, old: str, new: str) -> Any:
@@ -136,6 +186,11 @@ def _is_remote(dataset: dict) -> bool:
 
 def _check_annotations(dataset: dict, root: Path, key: str) -> None:
     annotations = dataset.get('ann_file')
+    if isinstance(annotations, list | tuple):
+        raise UsageError(
+            f'{key}: ann_file is a list of {len(annotations)} files; one data set has one. Join '
+            "several by dict(type='ConcatDataset', datasets=[dict(..., ann_file=...), ...])"
+        )
     if annotations and not (root / annotations).exists():
         there = ', '.join(sorted(item.name for item in root.iterdir())[:10]) or 'nothing'
         raise UsageError(

@@ -9,7 +9,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
-from mmclarity.cli import main as cli
+from mmclarity.cli import options as cli_options
+from mmclarity.cli import test as cli_test
+from mmclarity.cli import train as cli_train
 from mmclarity.engine.hooks.class_lists import ClassListHook, compare
 from mmclarity.errors import UsageError
 from tests.engine.toy_parts import ToyImages
@@ -65,16 +67,16 @@ def config(tmp_path, monkeypatch):
 
 
 def train(config, *options):
-    cli.train(
-        cli.train_parser().parse_args(
+    cli_train.train(
+        cli_options.train_parser().parse_args(
             [config, '--work-dir', 'work', *(['--cfg-options', *options] if options else [])]
         )
     )
 
 
 def test(config, checkpoint, *options):
-    cli.test(
-        cli.test_parser().parse_args(
+    cli_test.test_model(
+        cli_options.test_parser().parse_args(
             [
                 config,
                 checkpoint,
@@ -115,8 +117,8 @@ def test_testing_and_resuming_compare_with_the_checkpoint(config):
     with pytest.raises(UsageError, match=r'the checkpoint: a, b, c\n  the test data: a, c, b'):
         test(config, 'work/epoch_1.pth', f'{TEST}=[a,c,b]')
     with pytest.raises(UsageError, match='the checkpoint: a, b, c'):
-        cli.train(
-            cli.train_parser().parse_args(
+        cli_train.train(
+            cli_options.train_parser().parse_args(
                 [
                     config,
                     '--work-dir',

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmclarity.cli import main as cli
+from mmclarity.cli import options as cli_options
+from mmclarity.cli import train as cli_train
 from mmclarity.engine import TrainOnlyHook
 from mmclarity.errors import UsageError
 from tests.engine.toy_parts import ToyModel, write_config
@@ -20,8 +21,8 @@ def train(tmp_path, monkeypatch, parts, *options):
     config = write_config(
         tmp_path, f"\ncustom_hooks = [dict(type='TrainOnlyHook', parts={parts!r})]\n"
     )
-    cli.train(
-        cli.train_parser().parse_args(
+    cli_train.train(
+        cli_options.train_parser().parse_args(
             [
                 config,
                 '--work-dir',

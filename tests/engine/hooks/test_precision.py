@@ -8,7 +8,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 
-from mmclarity.cli.main import enable_amp
+from mmclarity.cli.prepare import enable_amp
 from mmclarity.engine import AutocastOptimWrapper, has_bfloat16_units, keep_float32
 from tests.engine.toy_parts import ToyModel, write_config
 
@@ -172,7 +172,7 @@ def test_automatic_type_on_a_gpu(monkeypatch, capability, dtype):
 
 @pytest.mark.parametrize('units', [True, False])
 def test_amp_flag_covers_training_and_validation(tmp_path, monkeypatch, units):
-    monkeypatch.setattr('mmclarity.cli.main.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmclarity.cli.prepare.get_device', lambda: 'cpu')
     for module in ('hooks.precision', 'optim_wrapper'):
         monkeypatch.setattr(f'mmclarity.engine.{module}.has_bfloat16_units', lambda: units)
     cfg = Config.fromfile(write_config(tmp_path))

@@ -2,6 +2,7 @@
 
 from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend
 from .class_lists import ClassListHook
+from .evaluation import EvaluationCheckHook
 from .freeze import TrainOnlyHook
 from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
 from .random_state import RandomStateHook
@@ -10,6 +11,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'ClassListHook',
+    'EvaluationCheckHook',
     'MixedPrecisionHook',
     'RandomStateHook',
     'TrainOnlyHook',

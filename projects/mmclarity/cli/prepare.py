@@ -1,0 +1,92 @@
+"""From a command line to a Runner: what training and testing share."""
+
+import argparse
+import os
+import os.path as osp
+from typing import Any
+
+from mmclarity import compat
+
+compat.install()
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from mmclarity.engine.allocator import keep_freed_memory  # noqa: E402
+from mmclarity.engine.config import load_config  # noqa: E402
+from mmclarity.engine.distributed import setup_cpu_processes  # noqa: E402
+from mmclarity.errors import UsageError  # noqa: E402
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """The config of a command line, with its options, its launcher and a work directory."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if get_device() == 'cpu':
+        keep_freed_memory()
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def _wrappers(cfg: Config) -> list[dict]:
+    """The optimiser wrapper configs: one, or one per network of a GAN."""
+    wrapper = cfg.get('optim_wrapper')
+    if not wrapper:
+        raise UsageError('the config has no optim_wrapper: it cannot be trained')
+    if 'constructor' in wrapper and 'optimizer' not in wrapper:
+        return [value for value in wrapper.values() if isinstance(value, dict)]
+    return [wrapper]
+
+
+def enable_amp(cfg: Config, train: bool = True) -> None:
+    """Mixed precision: mmengine's way on CUDA, ours on the CPU (there in validation too).
+
+    An ``AutocastOptimWrapper`` that the config has already keeps its own type on CUDA as well.
+
+    On a CPU without bfloat16 units all stays in float32, which is faster there.
+    """
+    cuda = get_device() != 'cpu'
+    for wrapper in _wrappers(cfg) if train else ():
+        kind = wrapper.get('type', 'OptimWrapper')
+        if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
+            raise UsageError(f'--amp cannot be combined with optim_wrapper type {kind!r}')
+        if kind != 'AutocastOptimWrapper':
+            wrapper['type'] = 'AmpOptimWrapper' if cuda else 'AutocastOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    if cuda and train:
+        return
+    set_hook(cfg, 'MixedPrecisionHook', evaluation=True)
+
+
+def set_hook(cfg: Config, name: str, **options: Any) -> None:
+    """Give a hook of ``custom_hooks`` these options; it is appended if it is not there."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    mine = [hook for hook in hooks if isinstance(hook, dict) and hook.get('type') == name]
+    for hook in mine:
+        hook.update(options)
+    cfg.custom_hooks = hooks if mine else [*hooks, dict(type=name, **options)]
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The Runner of a config.
+
+    Raises:
+        UsageError: if a part of it cannot be built, with what the part says.
+    """
+    setup_cpu_processes(cfg)
+    try:
+        return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    except (UsageError, OSError):
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise UsageError(
+            f'{cfg.filename}: cannot be built: {text or type(error).__name__} '
+            '(MMCLARITY_TRACEBACK=1 in the environment shows where)'
+        ) from error

@@ -1,0 +1,58 @@
+"""What tools/test.py does, for mmdet's and mmagic's configs alike."""
+
+import argparse
+from collections.abc import Sequence
+
+from mmclarity import compat
+
+compat.install()
+
+from mmclarity.engine.checks import check_config  # noqa: E402
+from mmclarity.engine.config import resolve_data_roots  # noqa: E402
+from mmclarity.engine.distributed import close_cpu_processes  # noqa: E402
+from mmclarity.errors import UsageError  # noqa: E402
+from mmclarity.utils import checkpoints as ckpt  # noqa: E402
+from mmclarity.utils.models import unwrap  # noqa: E402
+
+from .main import run  # noqa: E402
+from .options import test_parser  # noqa: E402
+from .prepare import build_runner, enable_amp, prepare, set_hook  # noqa: E402
+from .show import set_up_dump, set_up_show, set_up_tta  # noqa: E402
+
+
+def test_model(args: argparse.Namespace) -> None:
+    """Test as the parsed command line says.
+
+    Raises:
+        UsageError: for whatever the caller can mend.
+    """
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out {args.out}: the name must end in .pkl or .pickle')
+    cfg = prepare(args)
+    if not cfg.get('test_dataloader'):
+        raise UsageError(f'config {args.config} has no test_dataloader')
+    resolve_data_roots(cfg, ('test_dataloader',))
+    check_config(cfg, training=False)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    local = ckpt.is_local(args.checkpoint)
+    loaded = (ckpt.load_checkpoint_file if local else ckpt.fetch)(args.checkpoint)
+    if args.amp:
+        enable_amp(cfg, train=False)
+    if args.show or args.show_dir:
+        set_up_show(cfg, args.show, args.show_dir, args.wait_time)
+    if args.tta:
+        set_up_tta(cfg)
+    set_hook(cfg, 'ClassListHook')
+    runner = build_runner(cfg)
+    model = unwrap(runner.model)
+    ckpt.check_fits(loaded, model.module if args.tta else model, args.checkpoint)
+    del loaded
+    if args.out is not None:
+        set_up_dump(runner, args.out)
+    runner.test()
+    close_cpu_processes()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    return run(test_model, test_parser(), argv)

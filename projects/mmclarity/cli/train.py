@@ -1,0 +1,114 @@
+"""What tools/train.py does, for mmdet's and mmagic's configs alike."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from mmclarity import compat
+
+compat.install()
+
+from mmengine.config import Config  # noqa: E402
+
+from mmclarity.engine.checks import check_config  # noqa: E402
+from mmclarity.engine.config import resolve_data_roots  # noqa: E402
+from mmclarity.engine.distributed import close_cpu_processes  # noqa: E402
+from mmclarity.engine.work_dir import WorkDirLock  # noqa: E402
+from mmclarity.errors import UsageError  # noqa: E402
+from mmclarity.utils import checkpoints as ckpt  # noqa: E402
+from mmclarity.utils.models import unwrap  # noqa: E402
+
+from .main import run  # noqa: E402
+from .options import train_parser  # noqa: E402
+from .prepare import build_runner, enable_amp, prepare, set_hook  # noqa: E402
+
+
+def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:
+    """Resolve ``--resume``; returns the checkpoint that training goes on from."""
+    if args.resume is None and not cfg.get('resume'):
+        return None
+    path = args.resume if args.resume not in (None, 'auto') else None
+    if path is None:
+        path = (cfg.get('load_from') if args.resume is None else None) or ckpt.find_latest(
+            cfg.work_dir
+        )
+    if path is None:
+        print(f'No checkpoint in {cfg.work_dir}: training starts from the beginning.')
+        cfg.resume = False
+        return None
+    cfg.resume, cfg.load_from = True, str(path)
+    if not ckpt.is_local(cfg.load_from):
+        return None
+    checkpoint = ckpt.load_checkpoint_file(cfg.load_from)
+    if 'optimizer' not in checkpoint or 'epoch' not in checkpoint.get('meta', {}):
+        raise UsageError(
+            f'checkpoint {path} holds no optimiser state: training cannot be resumed from it. '
+            f'To start from its weights: --cfg-options load_from={path}'
+        )
+    seed = checkpoint['meta'].get('seed')
+    if args.seed is not None and seed is not None and args.seed != seed:
+        raise UsageError(
+            f'--seed {args.seed}, but {path} was trained with seed {seed}: leave '
+            '--seed out, or start a new run'
+        )
+    if seed is not None:
+        # The samplers are built from it; mmengine would set it only after that.
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    return checkpoint
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the parsed command line says.
+
+    Raises:
+        UsageError: for whatever the caller can mend.
+    """
+    cfg = prepare(args)
+    loaders = [key for key in ('train_dataloader', 'val_dataloader') if cfg.get(key)]
+    resolve_data_roots(cfg, tuple(loaders))
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise UsageError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in '
+                'the config: N is the batch size its learning rate was chosen for'
+            )
+        cfg.auto_scale_lr.enable = True
+    check_config(cfg)
+    set_hook(cfg, 'RandomStateHook')
+    set_hook(cfg, 'EvaluationCheckHook')
+    set_hook(cfg, 'ClassListHook')
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if saving and saving.get('type') == 'CheckpointHook':
+        saving['type'] = 'AtomicCheckpointHook'
+    # One process of a training holds the folder for all of them.
+    first = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0
+    with WorkDirLock(cfg.work_dir) if first else nullcontext():
+        _train(cfg, args)
+        close_cpu_processes()
+
+
+def _train(cfg: Config, args: argparse.Namespace) -> None:
+    resumed = _set_resume(cfg, args)
+    start = None
+    if not cfg.get('resume') and cfg.get('load_from'):
+        read = ckpt.load_checkpoint_file if ckpt.is_local(cfg.load_from) else ckpt.fetch
+        start = read(cfg.load_from)
+    runner = build_runner(cfg)
+    if resumed is not None:
+        ckpt.check_fits(resumed, unwrap(runner.model), cfg.load_from)
+    if start is not None:
+        unused = ckpt.check_start(start, unwrap(runner.model), cfg.load_from)
+        if unused:
+            runner.logger.warning(unused)
+    del resumed, start  # not kept through the training
+    runner.train()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    return run(train, train_parser(), argv)

@@ -1,0 +1,327 @@
+"""What can be known of a config before anything is built: misspelt keys, and values out of range.
+
+mmengine takes a misspelt key as a new one that nothing reads, or finds it after the data has been
+read, or after the first epoch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from mmclarity.errors import CheckpointError, UsageError
+from mmclarity.utils import checkpoints
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_LOADER_KEYS = (
+    'dataset',
+    'num_batch_per_epoch',
+    'disable_subprocess_warning',
+    'persistent_workers',
+    'type',
+)
+_LOOP_KEYS = ('type', 'by_epoch')
+_HOOK_NAMES = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+    'visualization',
+)
+_MODEL_PARTS = (
+    'data_preprocessor',
+    'backbone',
+    'neck',
+    'rpn_head',
+    'roi_head',
+    'bbox_head',
+    'generator',
+    'discriminator',
+)
+_WRAPPERS = registry.OPTIM_WRAPPERS
+_CLOSE = 0.8
+
+
+def check_config(cfg: Config, training: bool = True) -> None:
+    """Refuse what could not work, before data is read.
+
+    Args:
+        cfg: with everything that the command line adds.
+        training: also what only training reads.
+
+    Raises:
+        UsageError: naming the key, what it must be, and what it may have been meant to be.
+    """
+    for key in LOADERS if training else ('test_dataloader',):
+        _check_loaders(cfg, key)
+    with _Scope(cfg.get('default_scope')):
+        for place, value, kind in _typed_parts(cfg, training):
+            _check_keys(place, value, kind)
+    if training:
+        _check_loop(cfg)
+        _check_optimizers(cfg)
+        _check_saving(cfg)
+    for which in ('val', 'test') if training else ('test',):
+        _check_groups(cfg, which)
+    _check_starts(cfg.get('model') or {}, 'model', remote=training)
+
+
+def close_to(name: str, known: Iterable[str]) -> str | None:
+    """The name that was meant, if one is near enough; ``batchsize`` is ``batch_size``."""
+    names = {item.replace('_', '').lower(): item for item in known}
+    found = difflib.get_close_matches(name.replace('_', '').lower(), names, 1, _CLOSE)
+    return names[found[0]] if found else None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What to say after 'there is no NAME'."""
+    known = sorted(known)
+    near = close_to(name, known)
+    return f'did you mean {near!r}?' if near else f'it may have {", ".join(known)}'
+
+
+class _Scope:
+    """The default scope of a config while its types are looked up; then as it was."""
+
+    def __init__(self, name: str | None) -> None:
+        self.manager = registry.DefaultScope.overwrite_default_scope(name)
+
+    def __enter__(self) -> None:
+        self.manager.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.manager.__exit__(*error)
+
+
+def _items(place: str, value: Any) -> Iterator[tuple[str, dict]]:
+    """A dict, or the dicts of a list, with their places."""
+    if isinstance(value, dict):
+        yield place, value
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _items(f'{place}[{index}]', item)
+
+
+def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]:
+    """(place, config, registry) of what is built by its ``type`` alone."""
+    for part in ('val', 'test') if training else ('test',):
+        for place, value in _items(f'{part}_evaluator', cfg.get(f'{part}_evaluator')):
+            yield place, value, registry.METRICS
+    for key in LOADERS if training else ('test_dataloader',):
+        for place, loader in _items(key, cfg.get(key)):
+            for inner, value in _datasets(f'{place}.dataset', loader.get('dataset')):
+                yield inner, value, registry.DATASETS
+                for step, transform in _items(f'{inner}.pipeline', value.get('pipeline')):
+                    yield step, transform, registry.TRANSFORMS
+            for name in ('sampler', 'batch_sampler'):
+                for inner, value in _items(f'{place}.{name}', loader.get(name)):
+                    yield inner, value, registry.DATA_SAMPLERS
+    model = cfg.get('model')
+    if isinstance(model, dict):
+        yield 'model', model, registry.MODELS
+        for part in _MODEL_PARTS:
+            for place, value in _items(f'model.{part}', model.get(part)):
+                yield place, value, registry.MODELS
+    for place, value in _items('custom_hooks', cfg.get('custom_hooks')):
+        yield place, value, registry.HOOKS
+    hooks = cfg.get('default_hooks') or {}
+    for name, value in hooks.items():
+        if name not in _HOOK_NAMES and (near := close_to(name, _HOOK_NAMES)):
+            raise UsageError(f'default_hooks has no {name!r}; did you mean {near!r}?')
+        if isinstance(value, dict):
+            yield f'default_hooks.{name}', value, registry.HOOKS
+    if training:
+        for place, value in _items('param_scheduler', cfg.get('param_scheduler')):
+            yield place, value, registry.PARAM_SCHEDULERS
+
+
+def _datasets(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
+    for where, value in _items(place, dataset):
+        yield where, value
+        for key in ('dataset', 'datasets'):
+            if key in value:
+                yield from _datasets(f'{where}.{key}', value[key])
+
+
+def _check_keys(place: str, value: dict, kind: Any) -> None:
+    """Compare the keys of a config with what its class takes."""
+    name = value.get('type')
+    if not isinstance(name, str):
+        return
+    found = kind.get(name)
+    if found is None:
+        return  # mmengine tells it with the registries it looked in
+    known, takes_more = _parameters(found)
+    if kind is registry.PARAM_SCHEDULERS:
+        known.add('convert_to_iter_based')
+    if kind is registry.OPTIM_WRAPPERS:
+        known |= {'constructor', 'paramwise_cfg'}
+    known |= {'type', '_scope_', '_delete_', 'priority'}
+    for key in value:
+        if key in known or (takes_more and close_to(key, known) is None):
+            continue
+        raise UsageError(f'{place}: {name} has no {key!r}; {hint(key, known - _PRIVATE)}')
+
+
+_PRIVATE = {'_scope_', '_delete_', 'self', 'args', 'kwargs'}
+
+
+def _parameters(found: Any) -> tuple[set[str], bool]:
+    """Names of the parameters of a class or function, and whether it passes further ones on."""
+    kinds = found.__mro__ if inspect.isclass(found) else (found,)
+    known: set[str] = set()
+    for one in kinds:
+        try:
+            target = one.__dict__.get('__init__') if inspect.isclass(one) else one
+            items = inspect.signature(target).parameters if target is not None else {}
+        except (TypeError, ValueError):  # built into Python
+            return known, True
+        known |= set(items)
+        more = any(item.kind is item.VAR_KEYWORD for item in items.values())
+        if target is not None and not more:
+            return known, False  # what is above gets nothing that is not named here
+    return known, True
+
+
+def _check_loaders(cfg: Config, key: str) -> None:
+    known = {*inspect.signature(DataLoader.__init__).parameters, *_LOADER_KEYS} - {'self'}
+    for place, loader in _items(key, cfg.get(key)):
+        for name in loader:
+            if name not in known:
+                raise UsageError(f'{place} has no {name!r}; {hint(name, known)}')
+        for name, least in (('batch_size', 1), ('num_workers', 0)):
+            if name in loader:
+                _check_whole(f'{place}.{name}', loader[name], least)
+
+
+def _check_whole(place: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f'{place} must be a whole number of {least} or more, got {value!r}')
+
+
+def _check_number(place: str, value: Any) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        raise UsageError(f'{place} must be a number, 0 or more, got {value!r}')
+
+
+def _check_loop(cfg: Config) -> None:
+    loop = cfg.get('train_cfg')
+    if not loop:
+        raise UsageError(
+            'the config has no train_cfg, so it cannot be trained; e.g. '
+            'train_cfg=dict(by_epoch=True, max_epochs=12, val_interval=1)'
+        )
+    if not isinstance(loop, dict):
+        raise UsageError(f'train_cfg must be a dict, got {loop!r}')
+    name = loop.get('type', None)
+    if name is None:
+        kind = EpochBasedTrainLoop if loop.get('by_epoch', True) else IterBasedTrainLoop
+    else:
+        kind = registry.LOOPS.get(name) if isinstance(name, str) else name
+    if kind is not None:
+        known, takes_more = _parameters(kind)
+        known -= {'self', 'runner', 'dataloader'}
+        for key in loop:
+            if key in known or key in _LOOP_KEYS or takes_more:
+                continue
+            raise UsageError(f'train_cfg has no {key!r}; {hint(key, known)}')
+    for key in ('max_epochs', 'max_iters', 'val_interval', 'val_begin'):
+        if key in loop:
+            never = '; for a training without validation, set val_cfg, val_dataloader and '
+            never += 'val_evaluator to None'
+            try:
+                _check_whole(f'train_cfg.{key}', loop[key], 0 if key == 'val_begin' else 1)
+            except UsageError as error:
+                raise UsageError(f'{error}{never if key == "val_interval" else ""}') from None
+    together = [cfg.get(f'val_{name}') is not None for name in ('cfg', 'dataloader', 'evaluator')]
+    if any(together) and not all(together):
+        raise UsageError(
+            'val_cfg, val_dataloader and val_evaluator go together: give all three, or set all '
+            'three to None'
+        )
+
+
+def _check_optimizers(cfg: Config) -> None:
+    for place, wrapper in _items('optim_wrapper', cfg.get('optim_wrapper')):
+        several = 'constructor' in wrapper and 'optimizer' not in wrapper
+        parts = (
+            {f'{place}.{k}': v for k, v in wrapper.items() if isinstance(v, dict)}
+            if several
+            else {place: wrapper}
+        )
+        for where, part in parts.items():
+            _check_keys(where, dict(part, type=part.get('type', 'OptimWrapper')), _WRAPPERS)
+            optimizer = part.get('optimizer')
+            if not isinstance(optimizer, dict):
+                continue
+            _check_keys(f'{where}.optimizer', optimizer, registry.OPTIMIZERS)
+            for key in ('lr', 'weight_decay', 'momentum', 'eps'):
+                if key in optimizer and optimizer[key] is not None:
+                    _check_number(f'{where}.optimizer.{key}', optimizer[key])
+
+
+def _check_saving(cfg: Config) -> None:
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    best = hook.get('save_best')
+    if best and not cfg.get('val_evaluator'):
+        raise UsageError(
+            f'default_hooks.checkpoint.save_best={best!r} needs a validation, and the config has '
+            'none: give val_cfg, val_dataloader and val_evaluator'
+        )
+    if 'interval' in hook and hook['interval'] != -1:
+        _check_whole('default_hooks.checkpoint.interval', hook['interval'], 1)
+
+
+def _check_groups(cfg: Config, which: str) -> None:
+    """What a metric sorts images ``by`` has to come through the pipeline."""
+    loaders = [loader for _, loader in _items('', cfg.get(f'{which}_dataloader'))]
+    passed: set[str] | None = None
+    for loader in loaders:
+        for _, dataset in _datasets('', loader.get('dataset')):
+            steps = [step for _, step in _items('', dataset.get('pipeline'))]
+            keys = steps[-1].get('meta_keys') if steps else None
+            if keys is not None:
+                passed = set(keys) if passed is None else passed & set(keys)
+    for place, metric in _items(f'{which}_evaluator', cfg.get(f'{which}_evaluator')):
+        groups = metric.get('by')
+        if isinstance(groups, str):
+            raise UsageError(f'{place}.by must be a list of names, got {groups!r}')
+        for name in groups or () if passed is not None else ():
+            if name not in passed:
+                near = close_to(name, passed)
+                meant = f' (did you mean {near!r}?)' if near else ''
+                raise UsageError(
+                    f"{place}.by names {name!r}{meant}, which the pipeline's last step does not "
+                    f'pass on: its meta_keys are {", ".join(sorted(passed))}. Add it there if the '
+                    'data set has it, or leave it out'
+                )
+
+
+def _check_starts(value: Any, place: str, remote: bool) -> None:
+    """Weights that parts of the model start from are there, or can be fetched."""
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_starts(item, f'{place}[{index}]', remote)
+    if not isinstance(value, dict):
+        return
+    path = value.get('checkpoint')
+    if value.get('type') == 'Pretrained' and isinstance(path, str):
+        try:
+            if not checkpoints.is_local(path):
+                if remote:
+                    checkpoints.fetch(path)
+            else:
+                checkpoints.load_checkpoint_file(path)
+        except CheckpointError as error:
+            raise CheckpointError(f'{place}.checkpoint: {error}') from error
+    for key, item in value.items():
+        _check_starts(item, f'{place}.{key}', remote)

@@ -1,0 +1,97 @@
+"""One convention for all tools: exit statuses and messages."""
+
+import argparse
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmclarity.cli.main import mistakes, run
+from mmclarity.errors import DataError, LayerError, OutputError, UsageError
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def end(error, argv=()):
+    def command(args):
+        if error is not None:
+            raise error
+
+    return run(command, argparse.ArgumentParser(prog='tool'), argv)
+
+
+@pytest.mark.parametrize(
+    ('error', 'text'),
+    [
+        (UsageError('a: b'), 'a: b'),
+        (DataError('x.json: bad'), 'x.json: bad'),
+        (LayerError('no layer'), 'no layer'),
+        (OutputError('y: full'), 'y: full'),
+        (FileNotFoundError(errno.ENOENT, 'No such file', 'z.txt'), 'z.txt: No such file'),
+        (FileNotFoundError('z.txt: no such file'), 'z.txt: no such file'),
+        (ModuleNotFoundError('install it with `pip install x`'), 'install it with `pip install x`'),
+        (MemoryError(), 'not enough memory'),
+    ],
+)
+def test_mistakes_are_one_line_and_2(capsys, error, text):
+    assert end(error) == 2
+    assert capsys.readouterr().err == f'tool: error: {text}\n'
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError('x'), RuntimeError('x'), ModuleNotFoundError("No module named 'x'")]
+)
+def test_faults_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        end(error)
+
+
+def test_success_and_interruption(capsys):
+    assert end(None) == 0
+    assert end(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == '\ntool: interrupted\n'
+
+
+def test_a_wrong_command_line_is_2():
+    with pytest.raises(SystemExit) as caught:
+        end(None, ['--nonsense'])
+    assert caught.value.code == 2
+
+
+def test_a_status_of_the_command_is_kept():
+    assert run(lambda args: 2, argparse.ArgumentParser(), []) == 2
+
+
+def test_the_traceback_can_be_asked_for(monkeypatch, capsys):
+    monkeypatch.setenv('MMCLARITY_TRACEBACK', '1')
+    assert end(UsageError('a')) == 2
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_errors_of_checks_become_mistakes():
+    with (
+        pytest.raises(UsageError, match=r'^--level: no layer x$'),
+        mistakes(KeyError, of='--level'),
+    ):
+        raise KeyError('no layer x')
+    with pytest.raises(TypeError), mistakes(KeyError, ValueError):
+        raise TypeError
+
+
+def test_a_closed_pipe_is_no_error():
+    code = (
+        'import argparse, sys; from mmclarity.cli.main import run\n'
+        'def many(args):\n    for i in range(100000): print(i)\n'
+        'sys.exit(run(many, argparse.ArgumentParser(), []))'
+    )
+    done = subprocess.run(
+        f'{sys.executable} -c "$CODE" | head -1',
+        shell=True,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, CODE=code, PYTHONPATH=str(REPO / 'projects')),
+    )
+    assert done.stdout == '0\n' and done.stderr == ''

@@ -1,0 +1,152 @@
+"""What is wrong with a config is told before training, with what was meant."""
+
+import pytest
+from mmengine.config import Config
+
+from mmclarity.cli import options, train
+from mmclarity.engine.checks import check_config, close_to
+from mmclarity.engine.config import REPO, load_config, resolve_data_roots
+from mmclarity.engine.work_dir import WorkDirLock
+from mmclarity.errors import CheckpointError, UsageError
+from tests.engine.toy_parts import write_config
+
+
+def start(tmp_path, monkeypatch, *settings, extra=''):
+    """The toy training's command line, in this process; nothing may be trained."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('mmengine.runner.EpochBasedTrainLoop.run_epoch', lambda self: 1 / 0)
+    args = [write_config(tmp_path, extra), '--work-dir', str(tmp_path / 'work')]
+    args += ['--cfg-options', *settings] if settings else []
+    train.train(options.train_parser().parse_args(args))
+
+
+@pytest.mark.parametrize(
+    ('setting', 'words'),
+    [
+        ('train_cfg.max_epoch=12', ['train_cfg.max_epoch', "did you mean 'max_epochs'"]),
+        ('train_cfg.val_interval=0', ['train_cfg.val_interval', '1 or more', 'val_cfg']),
+        ('train_cfg.val_interval=1.5', ['train_cfg.val_interval', 'whole number']),
+        ('train_cfg.max_epochs=-1', ['train_cfg.max_epochs must be a whole number']),
+        ('train_dataloader.batchsize=2', ["did you mean 'batch_size'"]),
+        ('train_dataloader.batch_size=0', ['train_dataloader.batch_size', '1 or more']),
+        ('train_dataloader.num_worker=2', ["did you mean 'num_workers'"]),
+        ('train_dataloader.dataset.lenght=3', ["did you mean 'length'"]),
+        ('train_dataloader.sampler.shufle=True', ["did you mean 'shuffle'"]),
+        ('batchsize=2', ["did you mean 'train_dataloader.batch_size'"]),
+        ('lr=abc', ["did you mean 'optim_wrapper.optimizer.lr'"]),
+        ('optim_wrapper.optimizer.lr=abc', ['optim_wrapper.optimizer.lr', 'number']),
+        ('optim_wrapper.optimizer.lr=-1', ['optim_wrapper.optimizer.lr', '0 or more']),
+        ('optim_wrapper.optimizer.weight_deca=0.1', ["did you mean 'weight_decay'"]),
+        ('optim_wrapper.optimiser.lr=1', ["did you mean 'optimizer'"]),
+        ('model.nois=False', ["model: ToyModel has no 'nois'", "'noise'"]),
+        ('default_hooks.checkpoint.intervall=2', ["did you mean 'interval'"]),
+        ('default_hooks.checkpont.interval=2', ["did you mean 'checkpoint'"]),
+        ('default_hooks.checkpoint.interval=0', ['default_hooks.checkpoint.interval']),
+        ('default_hooks.checkpoint.save_best=bbox_mAP', ['bbox_mAP', 'toy/...']),
+        ('val_evaluator.prefixx=a', ["val_evaluator: ToyMetric has no 'prefixx'"]),
+        ('val_evaluator=None', ['val_cfg, val_dataloader and val_evaluator go together']),
+        ('param_scheduler.0.T_maxx=3', ["did you mean 'T_max'"]),
+        ('train_dataloader.dataset.ann_file=[a.json,b.json]', ['ann_file is a list of 2']),
+        ('model.init_cfg.type=Pretrained', None),
+    ],
+)
+def test_before_training(tmp_path, monkeypatch, setting, words):
+    if words is None:
+        settings, words = [setting, 'model.init_cfg.checkpoint=gone.pth'], [
+            'model.init_cfg.checkpoint', 'not found: gone.pth']  # fmt: skip
+    else:
+        settings = [setting]
+    if 'save_best' in setting:
+        settings.append('default_hooks.checkpoint.rule=greater')
+    with pytest.raises(UsageError) as caught:
+        start(tmp_path, monkeypatch, *settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_what_is_right_passes(tmp_path, monkeypatch):
+    with pytest.raises(ZeroDivisionError):  # of run_epoch: training has begun
+        start(
+            tmp_path,
+            monkeypatch,
+            'default_hooks.checkpoint.save_best=toy/mean',
+            'default_hooks.checkpoint.rule=greater',
+        )
+    WorkDirLock(tmp_path / 'work').release()
+
+
+def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
+    with (
+        WorkDirLock(tmp_path / 'work'),
+        pytest.raises(UsageError, match='another training writes there .process'),
+    ):
+        start(tmp_path, monkeypatch)
+
+
+def test_other_processes_of_one_training_do_not_ask(tmp_path, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    with WorkDirLock(tmp_path / 'work'), pytest.raises(ZeroDivisionError):
+        start(tmp_path, monkeypatch)
+
+
+def test_a_best_without_validation(tmp_path, monkeypatch):
+    nothing = '\nval_cfg = val_dataloader = val_evaluator = None\n'
+    with pytest.raises(UsageError, match="save_best='a' needs a validation"):
+        start(tmp_path, monkeypatch, 'default_hooks.checkpoint.save_best=a', extra=nothing)
+
+
+def test_an_address_without_a_network(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError('Name or service not known')
+
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', fail)
+    with pytest.raises(CheckpointError, match=r'https://example.org/a.pth cannot be fetched'):
+        start(tmp_path, monkeypatch, 'load_from=https://example.org/a.pth')
+
+
+def test_groups_have_to_come_through_the_pipeline():
+    cfg = load_config('lambda_frcnn_murky.py', {'val_evaluator.by': ['timeofdy']})
+    with pytest.raises(UsageError, match=r"val_evaluator\.by names 'timeofdy'.*meta_keys"):
+        check_config(cfg)
+    cfg = load_config('lambda_frcnn_murky.py', {'test_evaluator.by': 'scene'})
+    with pytest.raises(UsageError, match=r'test_evaluator\.by must be a list'):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize('path', sorted((REPO / 'configs').glob('*.py')), ids=lambda p: p.stem)
+def test_shipped_configs_pass(path, monkeypatch):
+    monkeypatch.setattr('mmclarity.utils.checkpoints.fetch', lambda address: {})
+    cfg = load_config(str(path))
+    if not cfg.get('load_from'):
+        check_config(cfg)
+
+
+def test_files_that_are_no_configs(tmp_path):
+    for text, words in [
+        ('model = dict(', r'a\.py, line 1: cannot be read: SyntaxError'),
+        ('a = b', r"a\.py: cannot be read: NameError: name 'b'"),
+        ("_base_ = './none.py'", r'a\.py: cannot be read: FileNotFoundError'),
+        ('\0', r'a\.py'),
+    ]:
+        (tmp_path / 'a.py').write_text(text)
+        with pytest.raises(UsageError, match=words):
+            load_config(str(tmp_path / 'a.py'))
+
+
+def test_what_cannot_be_built_is_one_message(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r'toy\.py: cannot be built: .*NoSuchModel'):
+        start(tmp_path, monkeypatch, 'model.type=NoSuchModel')
+
+
+@pytest.mark.parametrize(
+    ('name', 'meant'), [('batchsize', 'batch_size'), ('BatchSize', 'batch_size'), ('zzz', None)]
+)
+def test_close_to(name, meant):
+    assert close_to(name, ['batch_size', 'num_workers']) == meant
+
+
+def test_lists_of_labels_are_refused_in_words(tmp_path):
+    dataset = dict(type='A', data_root=str(tmp_path), ann_file=['a.json', 'b.json'])
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    with pytest.raises(UsageError, match="list of 2 files.*'ConcatDataset'"):
+        resolve_data_roots(cfg, ('train_dataloader',))
