@@ -2,10 +2,11 @@
 # learning rate 0.01 divided by 10 every 25 epochs), beside brain areas after every epoch.
 #
 #   python tools/train.py configs/alexnet_imagenet_rsa.py --cfg-options data_root=IMAGENET/ \
-#       custom_hooks.1.stimuli.folder=FOLDER custom_hooks.1.areas.V1=recordings.npz:V1 \
-#       custom_hooks.1.areas.V4=recordings.npz:V4
+#       stimuli.folder=FOLDER areas.V1=recordings.npz:V1 areas.V4=recordings.npz:V4
 _base_ = ['./_base_/datasets/image_folder.py', './_base_/classification_runtime.py']
 
+stimuli = dict(folder='data/stimuli', size=224)
+areas = dict(V1='data/stimuli/recordings.npz:V1', V4='data/stimuli/recordings.npz:V4')
 model = dict(type='TorchvisionClassifier', network='alexnet', num_classes=1000)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -20,8 +21,8 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(
         type='RSAHook',
-        stimuli=dict(folder='data/stimuli', size=224),
-        areas=dict(V1='data/stimuli/recordings.npz:V1', V4='data/stimuli/recordings.npz:V4'),
+        stimuli=stimuli,
+        areas=areas,
         # After the ReLU of each convolution, and of the hidden fully connected layers.
         layers=[
             'network.features.1',

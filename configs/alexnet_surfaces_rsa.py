@@ -2,7 +2,8 @@
 # Gabor-filter model of V1. Minutes on two cores.
 _base_ = ['./_base_/datasets/image_folder.py', './_base_/classification_runtime.py']
 data_root = 'data/surfaces/'
-stimuli = data_root + 'stimuli'
+stimuli = dict(folder=data_root + 'stimuli', manifest=data_root + 'stimuli/manifest.csv')
+areas = dict(V1_simple=data_root + 'v1.npz:simple', V1_complex=data_root + 'v1.npz:complex')
 
 model = dict(
     type='TorchvisionClassifier',
@@ -42,8 +43,8 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(
         type='RSAHook',
-        stimuli=dict(folder=stimuli, manifest=stimuli + '/manifest.csv'),
-        areas=dict(V1_simple=data_root + 'v1.npz:simple', V1_complex=data_root + 'v1.npz:complex'),
+        stimuli=stimuli,
+        areas=areas,
         layers=[
             'network.features.1',
             'network.features.4',

@@ -1,8 +1,3 @@
 # Lambda layer among the proposals.
-_base_ = './frcnn_murky.py'
-model = dict(
-    roi_head=dict(
-        type='RegionAttentionRoIHead',
-        bbox_head=dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda')),
-    )
-)
+_base_ = ['./frcnn_murky.py', './_base_/heads.py']
+model = dict(roi_head=_base_.heads.lambda_layer)

@@ -1,14 +1,6 @@
 # Self-attention among the proposals, t = 0.32.
-_base_ = './frcnn_bdd100k_small.py'
-model = dict(
-    roi_head=dict(
-        type='RegionAttentionRoIHead',
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSelfAttention', temperature=0.32),
-        ),
-    )
-)
+_base_ = './sa_frcnn_t32_bdd100k_small.py'
+model = dict(roi_head=dict(bbox_head=dict(attention=dict(temperature=0.32))))
 # See sa_frcnn_t032_murky.py: (0.32 / sqrt(512))^(1/2).
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'q_proj': dict(lr_mult=0.12), 'k_proj': dict(lr_mult=0.12)})

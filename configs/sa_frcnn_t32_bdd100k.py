@@ -1,11 +1,3 @@
 # Self-attention among the proposals, t = 32.
-_base_ = './frcnn_bdd100k.py'
-model = dict(
-    roi_head=dict(
-        type='RegionAttentionRoIHead',
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSelfAttention', temperature=32.0),
-        ),
-    )
-)
+_base_ = ['./frcnn_bdd100k.py', './_base_/heads.py']
+model = dict(roi_head=_base_.heads.self_attention)

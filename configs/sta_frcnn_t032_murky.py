@@ -1,16 +1,7 @@
 # Source-target attention, t = 0.32.
-_base_ = './frcnn_murky.py'
+_base_ = './sa_frcnn_t032_murky.py'
 model = dict(
     roi_head=dict(
-        type='RegionAttentionRoIHead',
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=0.32, num_sources=64),
-        ),
+        bbox_head=dict(attention=dict(type='RegionSourceTargetAttention', num_sources=64))
     )
-)
-# At low temperatures queries and keys start small, by (t / sqrt(d))^(1/2) each; the steps of AdamW
-# do not shrink with them, so their learning rate must.
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={'q_proj': dict(lr_mult=0.14), 'k_proj': dict(lr_mult=0.14)})
 )

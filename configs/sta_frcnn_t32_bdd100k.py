@@ -1,11 +1,3 @@
 # Source-target attention, t = 32: proposals look at the RPN's most certain ones.
-_base_ = './frcnn_bdd100k.py'
-model = dict(
-    roi_head=dict(
-        type='RegionAttentionRoIHead',
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=32.0),
-        ),
-    )
-)
+_base_ = './sa_frcnn_t32_bdd100k.py'
+model = dict(roi_head=dict(bbox_head=dict(attention=dict(type='RegionSourceTargetAttention'))))

@@ -1,11 +1,7 @@
 # Source-target attention, t = 32: proposals look at the RPN's most certain ones.
-_base_ = './frcnn_murky.py'
+_base_ = './sa_frcnn_t32_murky.py'
 model = dict(
     roi_head=dict(
-        type='RegionAttentionRoIHead',
-        bbox_head=dict(
-            type='RegionAttentionBBoxHead',
-            attention=dict(type='RegionSourceTargetAttention', temperature=32.0, num_sources=64),
-        ),
+        bbox_head=dict(attention=dict(type='RegionSourceTargetAttention', num_sources=64))
     )
 )

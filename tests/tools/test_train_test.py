@@ -60,7 +60,7 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
         '--cfg-options',
         'train_cfg.max_epochs=1',
         'train_cfg.val_interval=9',
-        'visualizer.vis_backends.0.type=TensorboardVisBackend',
+        'vis_backends=TensorboardVisBackend',
     )
     assert trained.returncode == 0, trained.stderr
     assert list((tmp_path / 'work_dirs').rglob('events.out.tfevents.*'))

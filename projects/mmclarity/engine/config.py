@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
 
-from .checks import LOADERS, close_to
+from .checks import close_to
+from .variables import set_options
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -35,25 +36,18 @@ def find_config(path: str) -> Path:
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and merge ``--cfg-options`` into it.
 
-    Python has already put the value of ``data_root`` into the datasets when options are merged,
-    so ``data_root=...`` among the options is carried to every dataset, evaluator and hook that took
-    the old value.
+    Python has already put the value of a variable such as ``data_root`` into the settings when
+    options are merged: they are carried on, see :func:`.variables.set_options`.
 
     Raises:
-        UsageError: if the file is missing, or an option is close to a setting that the config has
-            but is none: mmengine would take it as a new one that nothing reads.
+        UsageError: if the file is missing; if it changes a list by a dict; or if an option is close
+            to a setting that the config has but is none: mmengine would take it as a new one that
+            nothing reads.
     """
     cfg = _read(find_config(path))
     options = dict(options or {})
     _check_option_names(cfg, options)
-    old = cfg.get('data_root')
-    cfg.merge_from_dict(options)
-    if 'data_root' in options and old is not None:
-        new = str(options['data_root'])
-        for key in (*LOADERS, 'val_evaluator', 'test_evaluator', 'custom_hooks'):
-            if cfg.get(key) is not None:
-                cfg[key] = _replace_root(cfg[key], str(old), new)
-        cfg.merge_from_dict({k: v for k, v in options.items() if k != 'data_root'})
+    set_options(cfg, options)
     return cfg
 
 
@@ -63,12 +57,33 @@ def _read(path: Path) -> Config:
     except UsageError:
         raise
     except Exception as error:  # whatever Python says about a file of Python
+        if 'in child config cannot inherit from base' in str(error):
+            raise UsageError(f'config {path}: {_list_by_dict(str(error))}') from error
         place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
         text = str(error).strip().splitlines()
         raise UsageError(
             f'config {path}{place}: cannot be read: {type(error).__name__}: '
             f'{text[0] if text else ""}'
         ) from error
+
+
+def _list_by_dict(said: str) -> str:
+    """What mmengine says of a dict in the place of a list, and what to write instead."""
+    key = said.partition('=')[0].strip()
+    message = (
+        f'{key} is a dict here and a list in its base, which keeps one item a stage: change the '
+        'items in a loop'
+    )
+    if key != 'bbox_head':
+        return f'{message} over _base_.model... and set the list'
+    return (
+        f'{message}, and give the cascade its own RoI head:\n'
+        '    stages = _base_.model.roi_head.bbox_head\n'
+        '    for stage in stages:\n'
+        "        stage.update(type='RegionAttentionBBoxHead', "
+        "attention=dict(type='RegionLambda'))\n"
+        "    model = dict(roi_head=dict(type='CascadeRegionAttentionRoIHead', bbox_head=stages))"
+    )
 
 
 def _check_option_names(cfg: Config, options: dict) -> None:
@@ -116,20 +131,6 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
     is_number = isinstance(old, int | float) and not isinstance(old, bool)
     if is_number and isinstance(value, str) and value != 'auto':
         raise UsageError(f'--cfg-options {option}: must be a number as {old!r} is, got {value!r}')
-
-
-def _replace_root(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _replace_root(item, old, new) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_replace_root(item, old, new) for item in value)
-    if isinstance(value, str):
-        folder = old.rstrip('/')
-        if value.rstrip('/') == folder:
-            return new
-        if value.startswith(f'{folder}/'):
-            return f'{new.rstrip("/")}/{value[len(folder) + 1 :]}'
-    return value
 
 
 def datasets(cfg: Config, key: str) -> Iterator[dict]:
