@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmclarity.rsa import RDMAccumulator, compute_rdm
-from mmclarity.rsa.rdms.accumulator import SINGLE_UNITS
+from mmclarity.rsa.rdms.accumulator import CHUNK_UNITS, SINGLE_UNITS, TILE
 from mmclarity.rsa.rdms.memory import LARGE, Slabs, available_memory
 
 
@@ -18,7 +18,7 @@ def rdm(responses, metric, **kwargs):
 
 @pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
 @pytest.mark.parametrize('max_bytes', [1 << 30, 1])
-@pytest.mark.parametrize('units', [5, SINGLE_UNITS + 1, 3 * SINGLE_UNITS])
+@pytest.mark.parametrize('units', [5, SINGLE_UNITS + 1, 3 * CHUNK_UNITS])
 @pytest.mark.parametrize('mean', [0.0, 100.0])
 def test_single_precision_is_within_1e_6(metric, units, max_bytes, mean, tmp_path):
     rng = np.random.default_rng(1)
@@ -27,6 +27,24 @@ def test_single_precision_is_within_1e_6(metric, units, max_bytes, mean, tmp_pat
     exact = compute_rdm(responses.astype(np.float64), metric)
     got = rdm(responses, metric, exact=False, max_bytes=max_bytes, spill_dir=str(tmp_path))
     assert np.abs(got - exact).max() < 1e-6 * (exact.max() if metric == 'euclidean' else 1)
+
+
+def test_more_stimuli_than_a_tile():
+    responses = np.random.default_rng(1).normal(size=(2 * TILE + 3, 70)).astype(np.float32)
+    np.testing.assert_allclose(
+        rdm(responses, 'correlation', exact=False), compute_rdm(responses), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize('units', [20_000, 300_000])
+def test_many_small_responses_beside_a_few_large_ones(units):
+    """As rectified layers have them: a long sum in float32 would lose the small ones."""
+    rng = np.random.default_rng(5)
+    responses = np.abs(rng.standard_cauchy((20, units))).clip(0, 300).astype(np.float32)
+    responses[:, ::3] = 0
+    np.testing.assert_allclose(
+        rdm(responses, 'correlation', exact=False), compute_rdm(responses), atol=5e-7, rtol=0
+    )
 
 
 def test_single_precision_of_sparse_rectified_responses():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from .ids import natural_order
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -62,6 +65,9 @@ class StimulusSet:
     ) -> StimulusSet:
         """All images of a folder in the order of their names, or those of a manifest in its order.
 
+        Names are sorted as people do, 1, 2, 10, with a warning where the alphabet has another
+        order.
+
         Args:
             folder: Folder of images.
             manifest (optional): CSV with columns ``id`` and ``file``; JSON, an object of files by
@@ -77,7 +83,8 @@ class StimulusSet:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: there is no such folder of stimuli')
         if manifest is None:
-            paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+            images = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+            paths = natural_order(images, lambda p: p.name, what=f'{folder}: images')
             pairs = [(p.stem, p) for p in paths]
             source = folder
         else:
@@ -103,6 +110,18 @@ class StimulusSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def subset(self, ids: Sequence[str]) -> StimulusSet:
+        """The same images without those that are not named, in the order of ``ids``.
+
+        Raises:
+            KeyError: If an id is unknown.
+        """
+        paths = dict(zip(self.ids, self.paths))
+        chosen = copy.copy(self)
+        chosen.ids = [str(i) for i in ids]
+        chosen.paths = [paths[i] for i in chosen.ids]
+        return chosen
 
     def image(self, index: int) -> Tensor:
         """One normalised image (3, H, W), float32.

@@ -1,0 +1,41 @@
+"""Order of names of stimuli."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar('T')
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """What sorts names as people do: ``im2`` before ``im10``, capitals beside small letters."""
+    parts = re.split(r'(\d+)', name)
+    key = [(0, int(p), p) if p[0].isdecimal() else (1, 0, p.casefold()) for p in parts if p]
+    return [*key, (2, 0, name)]
+
+
+def natural_order(items: Iterable[T], key: Callable[[T], str] = str, what: str = '') -> list[T]:
+    """Sorted by name, numbers by value: 1, 2, 10.
+
+    Args:
+        items: What is sorted.
+        key: The name of one.
+        what: Where not empty: names the items in a warning that is given where the alphabetical
+            order would be another, since files made elsewhere may be in that one.
+    """
+    found = sorted(items, key=lambda item: natural_key(key(item)))
+    if what:
+        names: Sequence[Any] = [key(item) for item in found]
+        other = sorted(names)
+        if names != other:
+            place = next(i for i, (a, b) in enumerate(zip(names, other)) if a != b)
+            warnings.warn(
+                f'{what} are in natural order, {names[place]!r} at place {place}, where the '
+                f'alphabetical order has {other[place]!r}. It matters only for recordings without '
+                'ids: write a manifest if theirs is another order',
+                stacklevel=3,
+            )
+    return found

@@ -1,0 +1,136 @@
+"""A file of recordings by its ending, and the array in it that is meant."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from mmclarity.errors import DataError
+
+from .found import ID_KEYS, Found, strings
+from .hdf5 import read_hdf5
+from .matlab import read_matlab
+from .nifti import ENDINGS as NIFTI
+from .nifti import read_nifti
+from .tables import read_table
+
+READERS: dict[str, Callable[[Path], dict[str, Found]]] = {
+    '.mat': read_matlab,
+    '.h5': read_hdf5,
+    '.hdf5': read_hdf5,
+    '.csv': read_table,
+    '.tsv': read_table,
+}
+SUFFIXES = ('.npz', '.npy', *READERS, *NIFTI)
+PICKLED = ('.pkl', '.pickle', '.joblib')
+
+
+def split_spec(spec: str | Path) -> tuple[Path, str | None]:
+    """``file[:key]``; a colon within the file's name is not taken for one."""
+    text = str(spec)
+    if Path(text).exists() or ':' not in text:
+        return Path(text), None
+    file, key = text.rsplit(':', 1)
+    # C:\\data\\it.npz: the colon of a drive comes before a separator.
+    if not key or (len(file) == 1 and key[:1] in '\\/'):
+        return Path(text.rstrip(':')), None
+    return Path(file), key
+
+
+def read(path: Path, key: str | None) -> tuple[Found, str | None]:
+    """What a file holds under a key, and that key.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        KeyError: If there is no such key, or several arrays and none is named.
+        DataError: If it cannot be read, with the remedy.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: there is no such file of recordings')
+    name = path.name.lower()
+    if path.is_dir() or name.endswith(NIFTI):
+        return read_nifti(path, key), key
+    suffix = path.suffix.lower()
+    if suffix in PICKLED:
+        raise DataError(
+            f'{path} holds pickled Python objects, which may run any code when they are read. '
+            "Write it anew: RDMs.save(file, file_type='hdf5') of rsatoolbox, or numpy.savez"
+        )
+    if suffix not in SUFFIXES:
+        raise DataError(f'{path}: recordings are read from {", ".join(SUFFIXES)}')
+    if suffix == '.npy':
+        if key:
+            raise KeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
+        return Found(_opened(path, lambda p: np.load(p, allow_pickle=False))), None
+    content = _opened(path, READERS.get(suffix, _npz))
+    return _chosen(content, path, key)
+
+
+def _opened(path: Path, reader: Callable) -> dict[str, Found]:
+    try:
+        return reader(path)
+    except (DataError, ModuleNotFoundError):
+        raise
+    # scipy meets a broken .mat with whatever error its reader runs into (its MatReadError is no
+    # ValueError).
+    except (
+        *(OSError, ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError),
+        *(BadZipFile, struct.error, zlib.error, MemoryError, RuntimeError),
+    ) as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:
+        if type(error).__module__.startswith('scipy.io'):
+            raise _unreadable(path, error) from error
+        raise
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f'{path} cannot be read as {path.suffix.lower()}: {error}. Is it complete, and what its '
+        'ending says?'
+    )
+
+
+def _npz(path: Path) -> dict[str, Found]:
+    with np.load(path, allow_pickle=False) as file:
+        found = {}
+        for key in file.files:
+            try:
+                found[key] = Found(file[key])
+            except ValueError:  # pickled objects are not read
+                continue
+        return found
+
+
+def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Found, str]:
+    """The array that is meant, with ids from beside it."""
+    if key is None:
+        candidates = [
+            k
+            for k, v in content.items()
+            if k.rsplit('/', 1)[-1] not in ID_KEYS and v.may_be_recordings()
+        ]
+        sure = [k for k in candidates if content[k].kind != 'auto']
+        candidates = sure if len(sure) == 1 else candidates
+        if len(candidates) != 1:
+            found = ', '.join(f'{k} {content[k].describe()}' for k in candidates) or 'none'
+            raise KeyError(f'{path}: which array is meant? It holds {found}; write {path}:KEY')
+        key = candidates[0]
+    if key not in content:
+        raise KeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
+    found = content[key]
+    if found.ids is None:
+        # Ids stand beside the array, in its group of an HDF5 file, or at the top for all.
+        beside = key.rpartition('/')[0]
+        places = [
+            f'{group}/{k}' if group else k for group in dict.fromkeys((beside, '')) for k in ID_KEYS
+        ]
+        ids = next((content[k].values for k in places if k in content and k != key), None)
+        if ids is not None:
+            found.ids = strings(np.asarray(ids))
+    return found, key

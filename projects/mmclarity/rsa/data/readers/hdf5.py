@@ -1,0 +1,67 @@
+"""HDF5: plain arrays by path, and rsatoolbox's saves of RDMs and data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .found import Found, named_by
+
+
+def require_h5py(path: Path) -> Any:
+    """The module, or an error that names its command."""
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{path} needs h5py; install it with `pip install h5py`'
+        ) from error
+    return h5py
+
+
+def read_hdf5(path: Path) -> dict[str, Found]:
+    """Arrays of numbers and texts by their path in the file."""
+    h5py = require_h5py(path)
+    found: dict[str, Found] = {}
+    with h5py.File(path) as file:
+
+        def visit(name: str, item: object) -> None:
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in 'fiuSUO':
+                return
+            if h5py.check_ref_dtype(item.dtype) or item.shape is None:
+                return
+            text = h5py.check_string_dtype(item.dtype)
+            values = item.asstr()[()] if text and item.dtype.kind == 'O' else item[()]
+            found[name] = Found(np.asarray(values))
+
+        file.visititems(visit)
+    _toolbox(found)
+    return found
+
+
+def _toolbox(found: dict[str, Found]) -> None:
+    """Say what rsatoolbox's own arrays are, wherever in the file they lie."""
+    for name in list(found):
+        group, _, leaf = name.rpartition('/')
+        start = f'{group}/' if group else ''
+        if leaf == 'dissimilarities' and np.ndim(found[name].values) == 2:
+            kind, place = 'rdm', 'pattern_descriptors/'
+            pairs = found[name].values.shape[1]
+            count = round((1 + (1 + 8 * pairs) ** 0.5) / 2)
+        elif leaf == 'measurements' and np.ndim(found[name].values) in (2, 3):
+            kind, place = 'responses', 'obs_descriptors/'
+            count = found[name].values.shape[0]
+        else:
+            continue
+        descriptors = {
+            key.removeprefix(start + place): item.values
+            for key, item in found.items()
+            if key.startswith(start + place)
+        }
+        found[name].kind, found[name].ids = kind, named_by(descriptors, count)
+        for key in descriptors:
+            del found[start + place + key]
+        for key in [k for k in found if k.startswith((f'{start}rdm_desc', f'{start}channel_desc'))]:
+            del found[key]

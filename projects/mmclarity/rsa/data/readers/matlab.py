@@ -1,0 +1,133 @@
+"""MATLAB files, up to version 7 by scipy and 7.3 by h5py: arrays, cell arrays and structs.
+
+The RSA toolbox (Nili et al., PLoS Comput. Biol. 2014) keeps RDMs in struct arrays,
+``RDMs(subject, session)``, each with the fields ``RDM`` (square or condensed), ``name`` and
+``color``. Cell arrays hold one array a subject, or cells of sessions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .found import Found
+from .hdf5 import require_h5py
+
+FIELD = 'RDM'
+
+
+def read_matlab(path: Path) -> dict[str, Found]:
+    """Variables by name; fields of a struct as ``struct/field``."""
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except NotImplementedError:  # version 7.3 is HDF5, stored with axes reversed
+        content = _read_73(path)
+    found: dict[str, Found] = {}
+    for name, value in content.items():
+        if not name.startswith(('__', '#')):
+            _add(found, name, _simple(value))
+    return found
+
+
+class _Struct(dict):
+    """Fields of one struct."""
+
+
+def _simple(value: Any) -> Any:
+    """Arrays, texts, lists (one a subject; lists within are sessions) and :class:`_Struct`."""
+    if hasattr(value, '_fieldnames'):
+        return _Struct((name, _simple(getattr(value, name))) for name in value._fieldnames)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        if value.ndim > 1:
+            return [_simple(row) for row in value]
+        items = [_simple(item) for item in value]
+        return np.array(items) if items and all(isinstance(i, str) for i in items) else items
+    return value if isinstance(value, str | _Struct | list) else np.asarray(value)
+
+
+def _add(found: dict[str, Found], name: str, value: Any) -> None:
+    rdms = _field(value)
+    if rdms is not None:
+        found[name] = Found(rdms, 'rdm')
+    elif isinstance(value, _Struct):
+        for field, inner in value.items():
+            _add(found, f'{name}/{field}', inner)
+    elif isinstance(value, str):
+        found[name] = Found(np.array([value]))
+    elif isinstance(value, np.ndarray) or _is_nested(value):
+        found[name] = Found(value)
+
+
+def _field(value: Any) -> Any:
+    """The field ``RDM`` of a struct, or of each of nested lists of them; None if there is none."""
+    if isinstance(value, _Struct):
+        return value.get(FIELD)
+    if isinstance(value, list) and value:
+        inner = [_field(item) for item in value]
+        return None if any(item is None for item in inner) else inner
+    return None
+
+
+def _is_nested(value: Any) -> bool:
+    """Lists of arrays."""
+    return isinstance(value, np.ndarray) or (
+        isinstance(value, list) and bool(value) and all(map(_is_nested, value))
+    )
+
+
+def _read_73(path: Path) -> dict[str, Any]:
+    h5py = require_h5py(path)
+
+    with h5py.File(path) as file:
+
+        def value(item: Any, referred: bool = False) -> Any:
+            if isinstance(item, h5py.Group):
+                return _fields({name: value(inner) for name, inner in item.items()})
+            kind = item.attrs.get('MATLAB_class', b'')
+            kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+            if h5py.check_ref_dtype(item.dtype):
+                references = np.asarray(item[()]).T
+                items = [value(file[one], True) for one in references.ravel()]
+                return _cells(items, references.shape)
+            if item.attrs.get('MATLAB_empty', 0):
+                return '' if kind == 'char' else np.empty(0)
+            characters = item.dtype.kind == 'u' and item.dtype.itemsize == 2
+            if kind == 'char' or (not kind and referred and characters):
+                return ''.join(map(chr, np.ravel(np.asarray(item[()]).T)))
+            if h5py.check_string_dtype(item.dtype):
+                return np.asarray(item.asstr()[()])
+            return np.squeeze(np.asarray(item[()]).T)
+
+        return {name: value(item) for name, item in file.items() if not name.startswith('#')}
+
+
+def _cells(items: list[Any], shape: tuple[int, ...]) -> Any:
+    """Items of a cell array in its shape, without axes of one."""
+    if items and all(isinstance(item, str) for item in items):
+        return np.array(items)
+    shape = tuple(length for length in shape if length != 1)
+    if len(shape) < 2:
+        return items
+    width = len(items) // shape[0]
+    return [_cells(items[i * width : (i + 1) * width], shape[1:]) for i in range(shape[0])]
+
+
+def _fields(content: dict[str, Any]) -> Any:
+    """A struct; a list of them where every field has a value for each, as struct arrays have."""
+    lengths = {len(v) if isinstance(v, list) else None for v in content.values()}
+    if FIELD in content and isinstance(content[FIELD], list):
+        return _spread(content[FIELD])
+    if len(lengths) == 1 and None not in lengths and lengths != {0}:
+        count = lengths.pop()
+        return [_Struct((k, v[i]) for k, v in content.items()) for i in range(count)]
+    return _Struct(content)
+
+
+def _spread(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_spread(value) for value in values]
+    return _Struct({FIELD: values})

@@ -1,0 +1,311 @@
+"""Files as laboratories have them, each made here by the format's own library."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.io import savemat
+from scipy.spatial.distance import pdist, squareform
+
+from mmclarity.errors import DataError
+from mmclarity.rsa import load_neural
+from mmclarity.rsa.data.toolbox import save_hdf5, to_rsatoolbox
+
+RNG = np.random.default_rng(3)
+N, P = 6, 15
+ROWS = RNG.random((3, P))
+SQUARES = np.stack([squareform(row) for row in ROWS])
+IDS = ['c', 'a', 'f', 'b', 'e', 'd']
+RESPONSES = RNG.random((N, 9))
+
+
+def structs(rdms):
+    """RDMs(...) of the RSA toolbox, of any shape."""
+    array = np.empty(rdms.shape[: rdms.ndim - 2], [(k, object) for k in ('RDM', 'name', 'color')])
+    for place in np.ndindex(array.shape):
+        array[place] = (rdms[place], f'subject {place}', np.array([0.0, 0.5, 1.0]))
+    return array
+
+
+def cells(items):
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
+
+
+class Matlab73:
+    """Writes what MATLAB's save -v7.3 does: axes reversed, references, classes as attributes."""
+
+    def __init__(self, path):
+        self.path, self.count = path, 0
+
+    def __enter__(self):
+        self.file = h5py.File(self.path, 'w', userblock_size=512)
+        return self
+
+    def __exit__(self, *error):
+        self.file.close()
+        with open(self.path, 'r+b') as file:
+            file.write(b'MATLAB 7.3 MAT-file'.ljust(116) + bytes(8) + b'\x00\x02IM')
+
+    def put(self, name, value):
+        if isinstance(value, dict):
+            group = self.file.create_group(name)
+            group.attrs['MATLAB_class'] = np.bytes_('struct')
+            for key, inner in value.items():
+                self.put(f'{name}/{key}', inner)
+        elif isinstance(value, str):
+            self.file[name] = np.array([[ord(c)] for c in value], np.uint16)
+            self.file[name].attrs['MATLAB_class'] = np.bytes_('char')
+        elif isinstance(value, np.ndarray) and value.dtype == object:
+            # A cell array, or a field of a struct array: without a class then.
+            self.file[name] = self.references(value).T
+        else:
+            self.file[name] = np.atleast_2d(value).T
+            self.file[name].attrs['MATLAB_class'] = np.bytes_('double')
+
+    def references(self, value):
+        found = np.empty(value.shape, h5py.ref_dtype)
+        for place in np.ndindex(value.shape):
+            self.count += 1
+            self.put(f'#refs#/r{self.count}', value[place])
+            found[place] = self.file[f'#refs#/r{self.count}'].ref
+        return found
+
+
+@pytest.mark.parametrize('subjects', [1, 3])
+@pytest.mark.parametrize('version', ['5', '7.3'])
+@pytest.mark.parametrize('condensed', [False, True])
+def test_struct_arrays_of_the_rsa_toolbox(tmp_path, subjects, version, condensed):
+    path = tmp_path / 'rdms.mat'
+    one = ROWS[:subjects, None] if condensed else SQUARES[:subjects]
+    if version == '5':
+        savemat(path, dict(RDMs=structs(one)[None]))
+    else:
+        with Matlab73(path) as file:
+            if subjects == 1:  # a scalar struct holds its fields themselves
+                file.put('RDMs', dict(RDM=one[0], name='s1', color=np.zeros((1, 3))))
+            else:
+                names = np.array([['s1', 's2', 's3']], object)
+                file.put('RDMs', dict(RDM=cells(list(one))[None], name=names))
+    area = load_neural('IT', path, order='rows')
+    np.testing.assert_allclose(area.rdms, ROWS[:subjects])
+
+
+@pytest.mark.parametrize('version', ['5', '7.3'])
+def test_subjects_by_sessions_are_averaged(tmp_path, version):
+    path = tmp_path / 'rdms.mat'
+    off = 0.1 * (SQUARES > 0)
+    nested = np.stack([SQUARES - off, SQUARES + off], 1)
+    if version == '5':
+        savemat(path, dict(RDMs=structs(nested)))
+    else:
+        with Matlab73(path) as file:
+            field = np.empty((3, 2), object)
+            for place in np.ndindex(3, 2):
+                field[place] = nested[place]
+            file.put('RDMs', dict(RDM=field))
+    np.testing.assert_allclose(load_neural('IT', path).rdms, ROWS)
+
+
+@pytest.mark.parametrize('version', ['5', '7.3'])
+def test_cell_arrays(tmp_path, version):
+    """RDMs, and responses of as many units as each subject has."""
+    path = tmp_path / 'cells.mat'
+    units = [RNG.random((N, u)) for u in (7, 11, 20)]
+    ids = cells([f'im{i}' for i in range(N)])
+    content = dict(rdms=cells(list(SQUARES)), units=cells(units), ids=ids)
+    if version == '5':
+        savemat(path, content)
+    else:
+        with Matlab73(path) as file:
+            for name, value in content.items():
+                file.put(name, value[None])
+    area = load_neural('IT', f'{path}:rdms')
+    np.testing.assert_allclose(area.rdms, ROWS)
+    assert area.ids == [f'im{i}' for i in range(N)]
+    expected = [pdist(one, 'correlation') for one in units]
+    np.testing.assert_allclose(load_neural('IT', f'{path}:units').rdms, expected)
+
+
+@pytest.mark.parametrize('version', ['5', '7.3'])
+def test_cells_of_sessions_in_cells_of_subjects(tmp_path, version):
+    path = tmp_path / 'nested.mat'
+    off = 0.1 * (SQUARES > 0)
+    nested = cells([cells([s - o, s + o, s]) for s, o in zip(SQUARES, off)])
+    if version == '5':
+        savemat(path, dict(rdms=nested))
+    else:
+        with Matlab73(path) as file:
+            file.put('rdms', np.array([c[None] for c in nested] + [None], object)[:3][None])
+    np.testing.assert_allclose(load_neural('IT', path).rdms, ROWS)
+
+
+def test_a_struct_by_field(tmp_path):
+    path = tmp_path / 'brain.mat'
+    savemat(path, dict(V4=dict(rdm=SQUARES[0], ids=np.array(IDS, object)), n=6))
+    area = load_neural('V4', f'{path}:V4/rdm')
+    np.testing.assert_allclose(area.rdms[0], ROWS[0])
+    assert area.ids == IDS and load_neural('V4', path).ids == IDS
+
+
+@pytest.mark.parametrize('end', ['csv', 'tsv'])
+@pytest.mark.parametrize('header', [True, False])
+@pytest.mark.parametrize('index', [True, False])
+@pytest.mark.parametrize('names', [IDS, list('123456')], ids=['texts', 'numbers'])
+def test_square_tables(tmp_path, end, header, index, names):
+    path = tmp_path / f'rdm.{end}'
+    frame = pd.DataFrame(SQUARES[0], names, names)
+    frame.to_csv(path, sep=',' if end == 'csv' else '\t', header=header, index=index)
+    area = load_neural('IT', path)
+    np.testing.assert_allclose(area.rdms[0], ROWS[0])
+    assert area.ids == (names if header or index else None)
+
+
+def test_tables_of_responses_and_condensed_rdms(tmp_path):
+    pd.DataFrame(RESPONSES, IDS).to_csv(tmp_path / 'units.csv')
+    area = load_neural('V1', tmp_path / 'units.csv')
+    np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
+    assert area.ids == IDS
+    for shape in ((P, 1), (1, P)):
+        np.savetxt(tmp_path / 'vector.csv', ROWS[0].reshape(shape), delimiter=',')
+        with pytest.warns(UserWarning, match='--condensed-order columns'):
+            got = load_neural('V1', tmp_path / 'vector.csv')
+        np.testing.assert_allclose(got.rdms[0], ROWS[0])
+    (tmp_path / 'german.csv').write_text('x;y;z\n1;2;4\n2;4;1\n3;9;2\n1;1;5\n')
+    assert load_neural('V1', tmp_path / 'german.csv').rdms.shape == (1, 6)
+
+
+def test_one_triangle_is_mirrored(tmp_path):
+    for half in (np.triu, np.tril):
+        values = np.where(half(np.ones((N, N)), 0) > 0, SQUARES[0], np.nan)
+        pd.DataFrame(values, IDS, IDS).to_csv(tmp_path / 'half.csv')
+        np.testing.assert_allclose(load_neural('IT', tmp_path / 'half.csv').rdms[0], ROWS[0])
+
+
+@pytest.mark.parametrize(
+    'text,match',
+    [
+        ('', 'x.csv is empty'),
+        ('1,2,3\n1,2\n', 'x.csv, line 2: 2 fields where line 1 has 3'),
+        ('a,b,c\n1,2,3\n1,x,3\n2,2,4\n', "x.csv, line 3, field 2: 'x' is no number"),
+    ],
+)
+def test_tables_at_fault(tmp_path, text, match):
+    (tmp_path / 'x.csv').write_text(text)
+    with pytest.raises(DataError, match=match):
+        load_neural('V1', tmp_path / 'x.csv')
+
+
+def test_pandas_frames():
+    area = load_neural('IT', pd.DataFrame(SQUARES[0], IDS, IDS))
+    np.testing.assert_allclose(area.rdms[0], ROWS[0])
+    assert area.ids == IDS
+    assert load_neural('IT', pd.DataFrame(RESPONSES)).ids is None
+    with pytest.raises(DataError, match='another order'):
+        load_neural('IT', pd.DataFrame(SQUARES[0], IDS, IDS[::-1]))
+
+
+class TestToolbox:
+    rsatoolbox = pytest.importorskip('rsatoolbox', reason='rsatoolbox is not installed')
+
+    def rdms(self):
+        return self.rsatoolbox.rdm.RDMs(
+            ROWS,
+            'correlation',
+            pattern_descriptors=dict(stim=IDS, run=[1] * N),
+            rdm_descriptors=dict(subject=['x', 'y', 'z']),
+        )
+
+    def test_files_and_objects_come_in(self, tmp_path):
+        self.rdms().save(str(tmp_path / 'r.h5'), file_type='hdf5')
+        for spec in (tmp_path / 'r.h5', self.rdms()):
+            area = load_neural('IT', spec)
+            np.testing.assert_allclose(area.rdms, ROWS)
+            assert area.ids == IDS
+
+    def test_data_sets_come_in(self, tmp_path):
+        data = self.rsatoolbox.data.Dataset(RESPONSES, obs_descriptors=dict(conds=IDS))
+        data.save(str(tmp_path / 'd.h5'), file_type='hdf5')
+        for spec in (tmp_path / 'd.h5', data):
+            area = load_neural('IT', spec)
+            np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
+            assert area.ids == IDS
+
+    def test_out_and_in_again(self, tmp_path):
+        out = to_rsatoolbox(SQUARES, IDS, 'correlation', 'xyz')
+        np.testing.assert_array_equal(out.dissimilarities, ROWS)
+        assert load_neural('IT', out).ids == IDS
+        save_hdf5(tmp_path / 'o.h5', ROWS, IDS, 'correlation', dict(name=['x', 'y', 'z']))
+        back = self.rsatoolbox.rdm.load_rdm(str(tmp_path / 'o.h5'))
+        np.testing.assert_array_equal(back.dissimilarities, ROWS)
+        assert list(back.pattern_descriptors['ids']) == IDS
+        assert back.dissimilarity_measure == 'correlation'
+        assert list(load_neural('IT', tmp_path / 'o.h5').ids) == IDS
+
+    def test_pickles_are_refused_with_the_remedy(self, tmp_path):
+        self.rdms().save(str(tmp_path / 'r.pkl'), file_type='pkl')
+        with pytest.raises(DataError, match="r.pkl holds pickled.*file_type='hdf5'"):
+            load_neural('IT', tmp_path / 'r.pkl')
+
+    def test_a_descriptor_too_few(self, tmp_path):
+        with pytest.raises(DataError, match='2 name for 3'):
+            save_hdf5(tmp_path / 'o.h5', ROWS, descriptors=dict(name=['a', 'b']))
+        assert not list(tmp_path.iterdir())
+
+
+class TestNifti:
+    """Betas of 6 stimuli in a grid of 3 x 4 x 2 voxels, some outside of the brain."""
+
+    nibabel = pytest.importorskip('nibabel', reason='nibabel is not installed')
+
+    @pytest.fixture
+    def betas(self):
+        values = RNG.normal(size=(3, 4, 2, N))
+        values[0] = 0
+        values[1, 0, 0] = np.nan
+        return values
+
+    def save(self, values, path):
+        self.nibabel.save(self.nibabel.Nifti1Image(values, np.eye(4)), path)
+
+    def expected(self, betas, inside):
+        return pdist(betas[inside].T, 'correlation')
+
+    def test_one_image_and_a_mask(self, tmp_path, betas):
+        self.save(betas, tmp_path / 'betas.nii.gz')
+        inside = np.isfinite(betas).all(-1) & (betas != 0).any(-1)
+        got = load_neural('V4', tmp_path / 'betas.nii.gz').rdms[0]
+        np.testing.assert_allclose(got, self.expected(betas, inside))
+        mask = np.zeros((3, 4, 2))
+        mask[2] = 1
+        self.save(mask, tmp_path / 'mask.nii')
+        got = load_neural('V4', f'{tmp_path}/betas.nii.gz:{tmp_path}/mask.nii').rdms[0]
+        np.testing.assert_allclose(got, self.expected(betas, inside & (mask > 0)))
+        self.save(mask[:2], tmp_path / 'mask.nii')
+        with pytest.raises(DataError, match='mask .* has the grid'):
+            load_neural('V4', f'{tmp_path}/betas.nii.gz:{tmp_path}/mask.nii')
+
+    def test_a_folder_as_bids_has_it(self, tmp_path, betas):
+        names = [f'im{i}' for i in (1, 2, 10, 11, 20, 100)]
+        for name, volume in zip(names, np.moveaxis(betas, -1, 0)):
+            self.save(volume, tmp_path / f'sub-01_task-x_desc-{name}_stat-effect_statmap.nii.gz')
+        area = load_neural('V4', tmp_path)
+        inside = np.isfinite(betas).all(-1) & (betas != 0).any(-1)
+        np.testing.assert_allclose(area.rdms[0], self.expected(betas, inside))
+        assert area.ids == names
+
+    def test_at_fault(self, tmp_path, betas):
+        self.save(betas[..., 0], tmp_path / 'one.nii')
+        with pytest.raises(DataError, match='one.nii has shape .3, 4, 2.; it must hold a volume a'):
+            load_neural('V4', tmp_path / 'one.nii')
+        (tmp_path / 'x.nii').write_bytes(b'broken')
+        with pytest.raises(DataError, match='x.nii cannot be read'):
+            load_neural('V4', tmp_path / 'x.nii')
+
+
+def test_without_nibabel_the_command_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'nibabel', None)
+    (tmp_path / 'x.nii').write_bytes(b'')
+    with pytest.raises(ModuleNotFoundError, match='pip install nibabel'):
+        load_neural('V4', tmp_path / 'x.nii')
