@@ -1,22 +1,33 @@
-"""What is there to win? AP of a detector if all its names, or all its boxes, were right.
+"""What is there to win? AP of a detector if one kind of its mistakes were put right.
 
     python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.outfile_prefix=val
     python tools/analysis_tools/detection_ceilings.py val.gt.json val.bbox.json
 
 Attention among proposals is there to name objects that cannot be named alone. Asked of the plain
 detector, `names right` is the most that it, or anything else that only names, can reach on these
-data. Where boxes are what is wrong, train longer, on larger images or on more of them.
+data; `names near a right one` renames only those that have a sure and rightly named neighbour of
+the right class close by, as a reader of the scene would. Where boxes are what is wrong, train
+longer, on larger images or on more of them.
+
+One table by class, one by size, and one for each attribute of the images (weather, time of day,
+scene). Labels are COCO or Scalabel (BDD100K) JSON, results COCO result lists or Scalabel frames.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from terminaltables import AsciiTable
 
-from mmclarity.detection.datasets.coco import check_detection, read_coco, read_detections
-from mmclarity.detection.evaluation.ceilings import evaluate_ceilings, share_found
+from mmclarity.detection.evaluation.ceilings import (
+    CLOSE,
+    SURE,
+    count_near_sure,
+    evaluate_ceilings_of,
+    share_found,
+)
 from mmclarity.detection.evaluation.coco_eval import BoxSummary
+from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
 from mmclarity.utils.json_files import LabelFileError
 
 
@@ -25,40 +36,45 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('ground_truth', help='COCO data set, e.g. the *.gt.json of BDD100KMetric')
-    parser.add_argument('detections', help='COCO result list, e.g. the *.bbox.json beside it')
+    parser.add_argument('ground_truth', help='labels, e.g. the *.gt.json of BDD100KMetric')
+    parser.add_argument('detections', help='results, e.g. the *.bbox.json beside it')
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='evaluate these (default: all with objects)'
     )
     parser.add_argument(
         '--max-dets', type=int, default=100, help='detections for each image and class (100)'
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        '--area-scale',
+        metavar='FACTOR|WxH',
+        help='small, medium and large are told by areas times this; or as in frames of this size',
+    )
+    parser.add_argument('--image-size', metavar='WxH', help='where the labels do not give it')
+    args = parser.parse_args(argv)
+    if args.image_size is not None and parse_size(args.image_size) is None:
+        parser.error(f'--image-size {args.image_size}: give WIDTHxHEIGHT in pixels, e.g. 1280x720')
+    return args
 
 
-def choose_classes(coco: dict, names: Sequence[str] | None) -> dict[int, str]:
-    """Names of the classes to evaluate, by id.
-
-    Raises:
-        LabelFileError: If a name is unknown, or there is nothing to find.
-    """
-    known = {item['id']: item['name'] for item in coco['categories']}
-    unknown = [name for name in names or () if name not in known.values()]
-    if unknown:
-        raise LabelFileError(f'--classes {unknown}: the file has {list(known.values())}')
-    filled = {gt['category_id'] for gt in coco['annotations'] if not gt.get('iscrowd')}
-    if not filled:
-        raise LabelFileError('the ground truth has no objects; give a data set with annotations')
-    return {k: name for k, name in known.items() if (name in names if names else k in filled)}
-
-
-def table(summaries: dict[str, BoxSummary], classes: dict[int, str]) -> str:
-    """AP in per cent, of all classes and of each."""
-    rows = [['', 'AP', 'AP50', 'AP75', *classes.values()]]
+def table(summaries: Mapping[str, BoxSummary], classes: Mapping[int, str]) -> str:
+    """AP in per cent, of all classes, by size, and of each class."""
+    rows = [['', 'AP', 'AP50', 'AP75', 'small', 'medium', 'large', *classes.values()]]
     for name, summary in summaries.items():
-        values = [summary.average(), summary.average(0.5), summary.average(0.75)]
+        values = list(summary.numbers().values())
         values += [summary.average(category_id=k) for k in classes]
         rows.append([name, *(f'{100 * value:.1f}' for value in values)])
+    return AsciiTable(rows).table
+
+
+def group_table(groups: Mapping[str, Mapping[str, BoxSummary]]) -> str:
+    """AP in per cent as it is, and the points that each kind is worth, group by group."""
+    kinds = list(next(iter(groups.values())))
+    rows = [['images of', 'images', *kinds]]
+    for group, summaries in groups.items():
+        base, *others = (100 * summary.average() for summary in summaries.values())
+        images = len(summaries[kinds[0]].params.imgIds)
+        gains = (f'{value - base:+.1f}' for value in others)
+        rows.append([group, images, f'{base:.1f}', *gains])
     return AsciiTable(rows).table
 
 
@@ -66,30 +82,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     args = parse_args(argv)
     try:
-        coco = read_coco(args.ground_truth)
-        if 'annotations' not in coco:
-            raise LabelFileError(f'{args.ground_truth}: no "annotations"; give the ground truth')
-        dts = read_detections(args.detections)
-        order = {item['id']: place for place, item in enumerate(coco['images'])}
-        names = {item['id']: item['name'] for item in coco['categories']}
-        for index, item in enumerate(dts):
-            check_detection(item, f'{args.detections}: detection {index}', order, names)
-        classes = choose_classes(coco, args.classes)
+        size = parse_size(args.image_size) if args.image_size else None
+        labelled = read_labels(args.ground_truth, size)
+        dts = read_results(args.detections, labelled)
+        classes = labelled.chosen(args.classes)
+        scale, sentence = labelled.area_scale(args.area_scale)
     except (OSError, LabelFileError) as err:
         print(f'error: {err}', file=sys.stderr)
         return 1
     gts, dts = (
-        [
-            {'iscrowd': 0, **item, 'image_id': order[item['image_id']]}
-            for item in items
-            if item['category_id'] in classes
-        ]
-        for items in (coco['annotations'], dts)
+        [item for item in items if item['category_id'] in classes] for items in (labelled.gts, dts)
     )
-    summaries = evaluate_ceilings(gts, dts, len(order), list(classes), args.max_dets)
-    print(table(summaries, classes))
-    found = share_found(gts, dts, len(order))
-    print(f'{100 * found:.0f} % of the objects have a detection on them (IoU 0.5), whatever name.')
+    images = len(labelled.names)
+    groups = labelled.groups()
+    found = evaluate_ceilings_of(gts, dts, images, list(classes), args.max_dets, scale, groups)
+    print(table(found['all'], classes))
+    if groups:
+        print('AP as it is, and the points that each kind is worth:')
+        print(group_table(found))
+    for note in [*labelled.notes, sentence] if sentence else labelled.notes:
+        print(note)
+    share = share_found(gts, dts, images)
+    print(f'{100 * share:.0f} % of the objects have a detection on them (IoU 0.5), whatever name.')
+    for least in (0.05, 0.3):
+        total, near = count_near_sure(gts, dts, images, least)
+        print(
+            f'Wrong names with a score of {least:g} or more: {total}; {near} '
+            f'({100 * near / max(total, 1):.0f} %) have a right neighbour (another object of the '
+            f'true class, rightly named with {SURE:g} or more, within {CLOSE:g} sides).'
+        )
     return 0
 
 

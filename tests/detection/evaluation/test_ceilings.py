@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from mmclarity.detection.evaluation.ceilings import (
+    count_near_sure,
     drop_background,
+    drop_duplicates,
     evaluate_ceilings,
+    evaluate_ceilings_of,
+    near_sure,
     refit,
     rename,
     share_found,
+    without_missed,
 )
 from mmclarity.detection.evaluation.coco_eval import BoxEval
 from tools.analysis_tools import detection_ceilings
@@ -78,6 +83,7 @@ def test_one_kind_of_mistake_at_a_time():
 
     distracted = averages(gts, detect(gts) + background())
     assert distracted['as it is'] == distracted['names right'] == distracted['boxes right'] < 1
+    assert distracted['no duplicates'] == distracted['missed not asked for'] < 1
     assert distracted['background left alone'] == 1
 
 
@@ -194,7 +200,9 @@ def test_crowds_are_no_objects_but_no_background_either():
 
 def test_nothing_found_and_nothing_to_find():
     gts = scene(0, images=1)
-    assert set(averages(gts, [], images=1).values()) == {0.0}
+    silent = averages(gts, [], images=1)
+    assert math.isnan(silent.pop('missed not asked for'))  # then there is nothing to find
+    assert set(silent.values()) == {0.0}
     assert all(math.isnan(value) for value in averages([], background(1), images=1).values())
     assert all(math.isnan(value) for value in averages([], [], images=0).values())
     assert share_found(gts, [], 1) == 0
@@ -205,6 +213,83 @@ def test_share_found_asks_for_no_name():
     dts = detect(gts, name=lambda gt: (gt['category_id'] + 1) % CLASSES)
     assert share_found(gts, dts[::2], 6) == pytest.approx(0.5)
     assert share_found(gts, detect(gts, shift=0.5), 6) == 0
+
+
+def test_duplicates_and_missed_by_themselves():
+    gts = scene(0)
+    twice = averages(gts, detect(gts) + detect(gts, seed=1))
+    assert twice['as it is'] == twice['names right'] == twice['background left alone'] < 1
+    assert twice['no duplicates'] == 1
+    some = averages(gts, detect(gts)[::2])
+    assert some['as it is'] == some['boxes right'] == some['no duplicates'] < 0.7
+    assert some['missed not asked for'] == 1
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_without_duplicates_ap_never_falls(seed):
+    rng = np.random.default_rng(seed)
+    gts = scene(seed)
+    dts = [dt for n in range(3) for dt in detect(gts, seed + n, shift=rng.normal(0, 0.1))]
+    evaluated = evaluate_ceilings_of(gts, dts, 6, range(CLASSES))['all']
+    for iou in np.arange(0.5, 1, 0.05):
+        before, after = (evaluated[n].average(iou) for n in ('as it is', 'no duplicates'))
+        assert after >= before - 1e-12
+
+
+def test_a_tighter_second_find_is_no_duplicate():
+    objects = [dict(category_id=0, bbox=[0, 0, 10, 10], iscrowd=0)]
+    loose, tight, worse = (
+        dict(category_id=0, bbox=[0, 0, 10, side], score=score)
+        for side, score in ((6, 0.9), (9, 0.5), (8, 0.2))
+    )
+    overlaps = np.array([[0.6], [0.9], [0.8]])
+    assert drop_duplicates(objects, [loose, tight, worse], overlaps) == [loose, tight]
+    assert without_missed(objects, [loose], np.array([[0.05]])) == []
+    assert without_missed(objects, [loose], np.array([[0.2]])) == objects
+    assert without_missed(objects, [loose | dict(category_id=1)], np.array([[0.2]])) == []
+
+
+@pytest.mark.parametrize(
+    'change, expected',
+    [
+        ({}, True),
+        ({'score': 0.4}, False),  # unsure
+        ({'category_id': 1}, False),  # itself wrong
+        ({'bbox': [100, 0, 10, 10]}, False),  # on nothing
+    ],
+)
+def test_right_neighbours_by_hand(change, expected):
+    """Two cars; the first is called a bus, the second is the neighbour."""
+    gts = [dict(image_id=0, category_id=0, bbox=[x, 0, 10, 10], iscrowd=0) for x in (0, 30, 300)]
+    wrong = dict(image_id=0, category_id=1, bbox=[0, 0, 10, 10], score=0.6)
+    neighbour = dict(image_id=0, category_id=0, bbox=[30, 0, 10, 10], score=0.8) | change
+    far = dict(image_id=0, category_id=0, bbox=[300, 0, 10, 10], score=0.9)
+    overlaps = np.zeros((3, 3))
+    overlaps[0, 0] = overlaps[2, 2] = 1
+    overlaps[1, 1] = float(neighbour['bbox'][0] == 30)
+    is_wrong, near = near_sure(gts, [wrong, neighbour, far], overlaps)
+    assert is_wrong[0] and near[0] == expected and not near[1:].any()
+    if not change:
+        assert count_near_sure(gts, [wrong, neighbour, far], 1) == (1, 1)
+        assert count_near_sure(gts, [wrong, neighbour, far], 1, least=0.7) == (0, 0)
+        assert count_near_sure(gts, [wrong, neighbour, far], 1, close=2) == (1, 0)
+        found = evaluate_ceilings(gts, [wrong, neighbour, far], 1, range(2))
+        assert found['as it is'].average() < found['names near a right one'].average() == 1
+
+
+def test_groups_are_evaluations_of_their_images():
+    gts = scene(4)
+    dts = detect(gts, name=lambda gt: gt['category_id'] if gt['image_id'] < 3 else 0)
+    groups = {'first': [0, 1, 2], 'last': [3, 4, 5]}
+    found = evaluate_ceilings_of(gts, dts, 6, range(CLASSES), groups=groups)
+    assert list(found) == ['all', 'first', 'last']
+    assert found['first']['as it is'].average() == 1 > found['last']['as it is'].average()
+    alone = evaluate_ceilings(
+        [gt for gt in gts if gt['image_id'] > 2],
+        [dt for dt in dts if dt['image_id'] > 2], 6, range(CLASSES)
+    )  # fmt: skip
+    for name, summary in found['last'].items():
+        assert summary.average() == pytest.approx(alone[name].average())
 
 
 @pytest.fixture
@@ -230,9 +315,10 @@ def test_the_tool_prints_the_table(files, capsys):
         for row in out.splitlines()
         if row.startswith('|')
     }
-    assert rows[''] == ['AP', 'AP50', 'AP75', 'car', 'bus', 'van']
-    assert rows['names right'] == ['100.0'] * 6
-    assert rows['as it is'][4:] == ['0.0', '0.0']
+    sizes = ['small', 'medium', 'large']
+    assert rows[''] == ['AP', 'AP50', 'AP75', *sizes, 'car', 'bus', 'van']
+    assert [value for value in rows['names right'] if value != 'nan'] == ['100.0'] * 7
+    assert rows['as it is'][7:] == ['0.0', '0.0']
     assert '100 % of the objects' in out
     assert detection_ceilings.main([*(str(path) for path in files), '--classes', 'car']) == 0
     assert 'bus' not in capsys.readouterr().out
@@ -243,9 +329,9 @@ def test_the_tool_refuses_with_a_remedy(files, capsys, tmp_path):
     assert detection_ceilings.main([gt, dt, '--classes', 'lorry']) == 1
     assert "['lorry']" in capsys.readouterr().err
     assert detection_ceilings.main([dt, dt]) == 1
-    assert 'expected a COCO data set' in capsys.readouterr().err
+    assert 'a frame must be an object with a file name' in capsys.readouterr().err
     assert detection_ceilings.main([gt, gt]) == 1
-    assert 'expected a list of detections' in capsys.readouterr().err
+    assert 'this is ground truth' in capsys.readouterr().err
     assert detection_ceilings.main([gt, str(tmp_path / 'no.json')]) == 1
     assert 'no.json: no such file' in capsys.readouterr().err
     empty = json.loads(files[0].read_text()) | dict(annotations=[])
