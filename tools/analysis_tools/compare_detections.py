@@ -25,8 +25,9 @@ from mmclarity.detection.datasets.scalabel import FRAME_ATTRIBUTES
 from mmclarity.detection.evaluation import comparison_report as report
 from mmclarity.detection.evaluation.comparison import Comparison, compare
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
-from mmclarity.detection.evaluation.report_files import png, write_bytes, write_text
 from mmclarity.errors import UsageError
+from mmclarity.utils.figures import save
+from mmclarity.utils.files import write_text
 from mmclarity.utils.json_files import write_json
 
 
@@ -130,10 +131,10 @@ def run(args: argparse.Namespace) -> Comparison:
 
 def write(comparison: Comparison, name: str, everything: bool) -> None:
     """Writes the four files."""
-    write_text(f'{name}.md', report.as_markdown(comparison, everything))
+    write_text(f'{name}.md', report.as_markdown(comparison, everything), parents=True)
     write_text(f'{name}.csv', report.as_csv(comparison))
     write_json(f'{name}.json', report.as_json(comparison))
-    write_bytes(f'{name}.png', png(report.forest_plot(comparison)))
+    save(report.forest_plot(comparison), f'{name}.png')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

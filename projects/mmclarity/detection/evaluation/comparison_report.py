@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mmclarity.utils.figures import COLOURS, INK, new_figure
+from mmclarity.utils.figures import GREY as FAINT
+
 from .comparison import TITLES, Comparison, Estimate, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito (2008): told apart by colour-blind readers; grey where zero lies in the interval.
-_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
-_FAINT, _INK = '#8A8A8A', '#222222'
 _FEW_DRAWS = 0.99  # below this share of draws with objects, the row says so
 _COLUMNS = (
     *('part', 'number', 'images', 'objects', 'detector', 'value', 'low', 'high'),
@@ -148,9 +148,6 @@ def forest_plot(comparison: Comparison) -> 'Figure':
         ValueError: If there is nothing to compare with.
         ModuleNotFoundError: If matplotlib is missing.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if len(comparison.names) < 2:
         raise ValueError('a forest plot shows differences: give a second detector')
     rows = [
@@ -161,17 +158,16 @@ def forest_plot(comparison: Comparison) -> 'Figure':
     others = len(comparison.names) - 1
     heights = _heights(rows)
     inches = 0.24 * max(1, 0.6 * others) * (heights[-1] + 1.5) if rows else 1
-    figure = Figure(figsize=(8.2, inches + 1.3), dpi=150, layout='constrained', facecolor='white')
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.2, inches + 1.3)
     axes = figure.add_subplot()
     for place, name in enumerate(comparison.names[1:]):
         offset = 0.0 if others == 1 else 0.6 * (place / (others - 1) - 0.5)
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         for row, height in zip(rows, heights):
-            own = _FAINT if is_thin(row) else colour
+            own = FAINT if is_thin(row) else colour
             _whisker(axes, row.differences[place], height + offset, own)
         axes.plot([], [], 'o', color=colour, label=f'{name} - {comparison.names[0]}')
-    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.axvline(0, color=INK, linewidth=0.8)
     _limit(axes, rows)
     axes.set_yticks(heights, [_label(row) for row in rows], fontsize=8)
     axes.set_ylim((heights[-1] + 0.8) if rows else 1, -0.8)
@@ -230,7 +226,7 @@ def _whisker(axes: 'Axes', estimate: Estimate, height: float, colour: str) -> No
     low, value, high = (100 * v for v in (estimate.low, estimate.value, estimate.high))
     if not math.isfinite(value):
         return
-    colour = _FAINT if low <= 0 <= high or not math.isfinite(low) else colour
+    colour = FAINT if low <= 0 <= high or not math.isfinite(low) else colour
     axes.plot([low, high], [height] * 2, color=colour, linewidth=1.6, solid_capstyle='butt')
     axes.plot([value], [height], 'o', color=colour, markersize=4.5)
 
@@ -244,7 +240,7 @@ def _numbers(axes: 'Axes', rows: Sequence[Row], heights: Sequence[float]) -> Non
             xycoords=('axes fraction', 'data'),
             fontsize=7.5,
             va='center',
-            color=_INK,
+            color=INK,
             annotation_clip=False,
         )
 
