@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmdet.registry import DATASETS
-from PIL import Image
+from mmdet.registry import DATASETS, TRANSFORMS
+from PIL import Image, ImageOps
 
 from mmclarity.detection.datasets import BDD100KDataset
 from mmclarity.detection.datasets.image_files import ImageFileError, probe_image
 from mmclarity.detection.datasets.scalabel import CLASSES, Label, ParseReport, fit_box, load_frames
+from mmclarity.errors import DataError
 from mmclarity.utils.json_files import LabelFileError, write_json
 from tests.real_data import DATA, needs
 
@@ -347,14 +348,96 @@ def test_whole_images_with_padding_and_other_formats_pass(tmp_path):
     assert 'cut off' in probe_image(str(cut))[1]
 
 
-def test_orientation_tag_swaps_the_size_as_loading_does(tmp_path):
-    import mmcv
-
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+@pytest.mark.parametrize('tag', range(1, 9))
+def test_an_image_with_an_orientation_tag_fits_its_boxes(tmp_path, kind, tag):
+    """Size and pixels as a viewer shows them, and boxes at its right edge are kept whole."""
+    frame = make_frame(f'a.{kind.lower()}', make_label('car', (1, 1, 39, 57)))
+    args = make_root(tmp_path, [frame])
+    stored = np.zeros((40, 60, 3), np.uint8)
+    stored[:20, :30] = 250, 10, 10
+    stored[20:, 30:] = 10, 10, 250
     exif = Image.Exif()
-    exif[0x0112] = 6
-    path = str(tmp_path / 'turned.jpg')
-    Image.new('RGB', (30, 20)).save(path, exif=exif)
-    assert probe_image(path)[0] == mmcv.imread(path).shape[1::-1] == (20, 30)
+    exif[0x0112] = tag
+    path = str(tmp_path / 'images/100k/train' / frame['name'])
+    Image.fromarray(stored).save(path, kind, exif=exif)
+    with Image.open(path) as file:
+        shown = np.asarray(ImageOps.exif_transpose(file).convert('RGB')).astype(int)
+    pipeline = [
+        {'type': 'mmdet.LoadImageFromFile'},
+        {'type': 'mmdet.LoadAnnotations', 'with_bbox': True},
+    ]
+    dataset = BDD100KDataset(**args, pipeline=pipeline)
+    info, sample = dataset.get_data_info(0), dataset[0]
+    assert (info['height'], info['width']) == shown.shape[:2] == sample['img_shape']
+    assert shown.shape[:2] == ((60, 40) if tag >= 5 else (40, 60))
+    assert np.abs(sample['img'][..., ::-1] - shown).mean() < 4  # JPEG and WebP lose a little
+    box = info['instances'][0]['bbox']
+    assert box == ([1, 1, 40, 58] if tag >= 5 else [1, 1, 40, 40])
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(b'no image at all')
+    load = TRANSFORMS.build({'type': 'LoadUprightImage'})
+    with pytest.raises(DataError, match='a.jpg: cannot be decoded'):
+        load({'img_path': str(path)})
+    lenient = TRANSFORMS.build({'type': 'LoadUprightImage', 'ignore_empty': True})
+    assert lenient({'img_path': str(path)}) is None
+
+
+def test_a_limit_is_named_as_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / 'large.png'
+    Image.new('L', (100, 100)).save(path)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 4000)
+    size, why = probe_image(str(path))
+    assert size is None and 'megapixels' in why and 'damaged' not in why
+
+
+@pytest.mark.parametrize('attribute', ['crowd', 'Crowd', 'CROWD', 'ignored', 'Ignored'])
+def test_attributes_with_capitals_count(tmp_path, attribute):
+    labels = [make_label('car', **{attribute: True}), make_label('bus')]
+    labels[1]['attributes'] = {'Occluded': True, 'Truncated': True, 'trafficLightColor': 'NA'}
+    frame = make_frame('a.jpg', *labels)
+    frame['attributes'] = {'Weather': 'rainy', 'scene': 'tunnel'}
+    info = BDD100KDataset(**make_root(tmp_path, [frame])).get_data_info(0)
+    assert [item['ignore_flag'] for item in info['instances']] == [1, 0]
+    assert info['instances'][1]['attributes'] == {
+        'occluded': True,
+        'truncated': True,
+        'trafficLightColor': 'NA',
+    }
+    assert (info['weather'], info['scene'], info['timeofday']) == ('rainy', 'tunnel', 'undefined')
+
+
+@pytest.mark.parametrize('values', [(True, False), (False, True)])
+def test_of_two_spellings_the_true_one_wins(tmp_path, values):
+    label = make_label('car')
+    label['attributes'] = dict(zip(('crowd', 'Crowd'), values))
+    args = make_root(tmp_path, [make_frame('a.jpg', label, make_label('bus'))])
+    assert BDD100KDataset(**args).get_data_info(0)['instances'][0]['ignore_flag'] == 1
+
+
+def test_a_frame_listed_again_is_used_once_and_said(tmp_path, warnings):
+    frames = [make_frame(name, make_label('car')) for name in ('a.jpg', 'b.jpg', 'a.jpg')]
+    dataset = BDD100KDataset(**make_root(tmp_path, frames), test_mode=True)
+    assert [Path(info['img_path']).name for info in infos(dataset)] == ['a.jpg', 'b.jpg']
+    assert 'listed again, each used once' in warnings[0][1] and 'frame 2' in warnings[0][1]
+    frames[2] = make_frame('a.jpg', make_label('bus'))
+    with pytest.raises(LabelFileError, match='frame 2 .*with other labels, at .*frame 0'):
+        BDD100KDataset(**make_root(tmp_path, frames))
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_a_set_without_a_single_object_is_refused_unless_asked(tmp_path, test_mode):
+    frames = [make_frame('a.jpg'), make_frame('b.jpg', make_label('trailer'))]
+    args = make_root(tmp_path, frames)
+    with pytest.raises(LabelFileError, match='none of 2 images has an object.*allow_no_objects'):
+        BDD100KDataset(**args, test_mode=test_mode)
+    assert len(BDD100KDataset(**args, test_mode=test_mode, allow_no_objects=True)) == 2
+    args = make_root(tmp_path, [make_frame('a.jpg', make_label('car'))])
+    with pytest.raises(LabelFileError, match='object of the classes train that'):
+        BDD100KDataset(**args, metainfo={'classes': ('train',)})
 
 
 def test_size_that_contradicts_the_image(tmp_path):

@@ -1,5 +1,6 @@
 """Road data sets for mmdet."""
 
 from .bdd100k import BDD100KDataset
+from .transforms import LoadUprightImage
 
-__all__ = ['BDD100KDataset']
+__all__ = ['BDD100KDataset', 'LoadUprightImage']

@@ -25,6 +25,7 @@ from .scalabel import (
     fit_box,
     load_frames,
 )
+from .transforms import loading_upright
 
 #: Where the releases keep their labels; named in messages when found.
 _KNOWN_LABELS = (
@@ -66,6 +67,9 @@ class BDD100KDataset(BaseDetDataset):
         check_images: Look at header and end of every image file on loading,
             so that a missing, empty or cut off file is reported before the
             training starts. Defaults to True.
+        allow_no_objects: Take a set in which no image has an object of the
+            classes. Nothing can be learnt from it, and AP is not a number.
+            Defaults to False.
         ann_file: Label file or folder, absolute or below ``data_root``.
         data_prefix: ``img`` is the image folder, absolute or below ``data_root``.
         filter_cfg: As in mmdet, for training only: ``filter_empty_gt`` drops
@@ -86,6 +90,7 @@ class BDD100KDataset(BaseDetDataset):
         *args: Any,
         image_size: Sequence[int] | None = None,
         check_images: bool = True,
+        allow_no_objects: bool = False,
         **kwargs: Any,
     ) -> None:
         if image_size is not None and (len(image_size) != 2 or min(image_size) <= 0):
@@ -97,6 +102,9 @@ class BDD100KDataset(BaseDetDataset):
             )
         self.image_size = tuple(image_size) if image_size is not None else None
         self.check_images = check_images
+        self.allow_no_objects = allow_no_objects
+        # Boxes are fitted to sizes as images are shown, so they must be read like that.
+        kwargs['pipeline'] = loading_upright(kwargs.get('pipeline') or [])
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -156,10 +164,23 @@ class BDD100KDataset(BaseDetDataset):
             self._data_info(index + 1, *item, report)
             for index, item in enumerate(zip(frames, paths, sizes, strict=True))
         ]
+        self._check_objects(data_list)
         summary = report.summary()
         if summary:
             print_log(f'{self.ann_file}: {summary}', logger='current', level=logging.WARNING)
         return data_list
+
+    def _check_objects(self, data_list: list[dict]) -> None:
+        """Refuses a set without a single object that counts."""
+        if self.allow_no_objects:
+            return
+        if not any(not item['ignore_flag'] for info in data_list for item in info['instances']):
+            raise LabelFileError(
+                f'{self.ann_file}: none of {len(data_list)} images has an object of the classes '
+                f'{", ".join(self._metainfo["classes"])} that is not ignored: nothing can be '
+                'learnt from it, and AP would be nan. Choose other labels or classes, or set '
+                'allow_no_objects=True of the data set'
+            )
 
     def filter_data(self) -> list[dict]:
         """Applies ``filter_cfg`` outside of test mode."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from mmclarity.errors import UsageError
+from mmclarity.utils.images import upright_size
 
-_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 #: Last bytes of a whole file; after the marker some writers pad a little.
 _END_MARKERS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
 _TAIL = 32  # bytes
@@ -32,16 +32,14 @@ def probe_image(path: str, whole: bool = True) -> tuple[SizeT | None, str | None
         whole: Check the end of the file as well.
 
     Returns:
-        ``(width, height)`` in pixels, as a viewer that follows the EXIF
-        orientation shows it, and None; or None and what is wrong.
+        ``(width, height)`` in pixels, as a viewer that follows the
+        orientation tag shows it, and None; or None and what is wrong.
     """
     try:
         if Path(path).stat().st_size == 0:
             return None, 'empty file'
         with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION, 1) >= 5:
-                width, height = height, width
+            size = upright_size(image)
             if whole and not _has_end(path, image.format):
                 if _is_filled_up(path, image.format):
                     return None, 'cut off or damaged: its end is filled with zeros'
@@ -52,10 +50,16 @@ def probe_image(path: str, whole: bool = True) -> tuple[SizeT | None, str | None
         return None, 'a folder'
     except UnidentifiedImageError:
         return None, 'not an image'
-    except (OSError, SyntaxError, Image.DecompressionBombError) as err:
+    except Image.DecompressionBombError:
+        limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+        return None, (
+            f'more than {limit:.0f} megapixels, which Pillow takes for an attack: cut it into '
+            'parts, or raise PIL.Image.MAX_IMAGE_PIXELS'
+        )
+    except (OSError, SyntaxError) as err:
         # PIL says "image file is truncated", and SyntaxError for a broken PNG
         return None, f'cut off or damaged: {err}'
-    return (width, height), None
+    return size, None
 
 
 def _has_end(path: str, kind: str | None) -> bool:

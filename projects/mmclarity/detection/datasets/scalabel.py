@@ -61,6 +61,8 @@ NAME_MAPPING = {
 IGNORED_MAPPING = {'other person': 'pedestrian', 'other vehicle': 'car', 'trailer': 'truck'}
 #: Attributes of a frame that the metrics group by.
 FRAME_ATTRIBUTES = ('weather', 'timeofday', 'scene')
+#: Attributes that have a meaning here; some releases write them with capitals.
+LABEL_ATTRIBUTES = ('crowd', 'ignored', 'occluded', 'truncated')
 #: BDD100K's own word for an attribute that nobody filled in.
 UNDEFINED = 'undefined'
 
@@ -159,7 +161,7 @@ class ParseReport:
             ('no_area', 'boxes of no area skipped'),
             ('outside', 'boxes wholly outside their image skipped'),
             ('clipped', 'boxes reaching more than 1 px out of their image'),
-            ('duplicates', 'frames that occur more than once'),
+            ('duplicates', 'frames that are listed again, each used once'),
         ):
             if count := getattr(self, kind):
                 place = f' (first: {self.first[kind]})' if kind in self.first else ''
@@ -183,8 +185,8 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
     Raises:
         FileNotFoundError: If ``path`` does not exist.
         LabelFileError: If the content is none of the layouts, has no frames, has
-            labels but none of a BDD100K category, or has a coordinate that is
-            no finite number.
+            labels but none of a BDD100K category, has a coordinate that is
+            no finite number, or lists an image again with other labels.
     """
     path = Path(path)
     if not path.exists():
@@ -204,8 +206,31 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
             f'found {sorted(report.unknown)[:20]}, known are {list(CLASSES)}. '
             'Is this the label file of another task (lanes, drivable area) or another data set?'
         )
-    report.duplicates = len(frames) - len({frame.relative_path for frame in frames})
-    return frames, report
+    return _once(frames, report), report
+
+
+def _once(frames: list[Frame], report: ParseReport) -> list[Frame]:
+    """Every image once: one that is listed again counts as often in an evaluation.
+
+    Raises:
+        LabelFileError: If it is listed again with other labels: which are right?
+    """
+    kept: dict[str, Frame] = {}
+    for frame in frames:
+        first = kept.setdefault(frame.relative_path, frame)
+        if first is frame:
+            continue
+        if (first.labels, first.attributes, first.size) != (
+            frame.labels,
+            frame.attributes,
+            frame.size,
+        ):
+            raise LabelFileError(
+                f'{frame.place}: this image has been listed before, with other labels, at '
+                f'{first.place}; delete one of the two'
+            )
+        report.note('duplicates', frame.place)
+    return list(kept.values())
 
 
 def fit_box(
@@ -281,7 +306,7 @@ def _parse_frame(raw: dict[str, Any], place: str, report: ParseReport) -> Frame:
     name = raw['name']
     if not name.lower().endswith(_IMAGE_SUFFIXES):
         name += '.jpg'  # the old layout gives names without a suffix
-    attributes = _expect(raw, 'attributes', dict, place) or {}
+    attributes = _small(_expect(raw, 'attributes', dict, place) or {}, FRAME_ATTRIBUTES)
     attributes = {
         **attributes,
         **{key: attributes.get(key) or UNDEFINED for key in FRAME_ATTRIBUTES},
@@ -317,7 +342,7 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
         raise LabelFileError(f'{place}: a label must be an object, got {_describe(raw)}')
     place = f'{place} (id {raw.get("id")!r})'
     category = _expect(raw, 'category', str, place)
-    attributes = _expect(raw, 'attributes', dict, place) or {}
+    attributes = _small(_expect(raw, 'attributes', dict, place) or {}, LABEL_ATTRIBUTES)
     ignored = bool(attributes.get('ignored') or attributes.get('crowd'))
     ignored = ignored or category in IGNORED_MAPPING
     known = NAME_MAPPING.get(category, IGNORED_MAPPING.get(category, category))
@@ -345,6 +370,18 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
         report.note('no_area', place)
         return None
     return Label(str(raw.get('id')), known, tuple(box), ignored, attributes)
+
+
+def _small(attributes: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    """The attributes, those that have a meaning here under their names in small letters.
+
+    Track labels write ``Crowd`` and ``Occluded``. Where both spellings stand, a true one wins.
+    """
+    result: dict[str, Any] = {}
+    for key, value in attributes.items():
+        key = key.lower() if key.lower() in known else key
+        result[key] = result.get(key) or value
+    return result
 
 
 def _expect(raw: dict[str, Any], key: str, kind: type, place: str) -> Any:

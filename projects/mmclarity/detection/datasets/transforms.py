@@ -1,0 +1,60 @@
+"""Loading of images as their sizes are read."""
+
+from __future__ import annotations
+
+import cv2
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import TRANSFORMS
+
+from mmclarity.errors import DataError
+from mmclarity.utils.images import decode
+
+_FLAGS = {'color': cv2.IMREAD_COLOR, 'grayscale': cv2.IMREAD_GRAYSCALE}
+
+
+@TRANSFORMS.register_module()
+class LoadUprightImage(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, which obeys orientation tags in every format.
+
+    OpenCV leaves those of WebP alone, so that boxes would be learnt on an image that lies on its
+    side. All else is read as by mmcv, byte for byte. :class:`.BDD100KDataset` puts it in the place
+    of ``LoadImageFromFile`` by itself.
+
+    Args:
+        args, kwargs: See mmcv's ``LoadImageFromFile``.
+    """
+
+    def transform(self, results: dict) -> dict | None:
+        """Read ``img_path`` into ``img``.
+
+        Raises:
+            DataError: Naming a file that cannot be decoded.
+        """
+        if self.imdecode_backend != 'cv2' or self.color_type not in _FLAGS:
+            return super().transform(results)
+        path = results['img_path']
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+            pixels = decode(content, _FLAGS[self.color_type]) if content else None
+            if pixels is None:
+                raise DataError(f'{path}: cannot be decoded; is it an image, and whole?')
+        except Exception:
+            if self.ignore_empty:
+                return None
+            raise
+        results['img'] = pixels.astype(np.float32) if self.to_float32 else pixels
+        results['img_shape'] = results['ori_shape'] = pixels.shape[:2]
+        return results
+
+
+def loading_upright(pipeline: list) -> list:
+    """A pipeline with ``LoadUprightImage`` in the place of ``LoadImageFromFile``."""
+    names = ('LoadImageFromFile', 'mmdet.LoadImageFromFile', 'mmcv.LoadImageFromFile')
+    return [
+        dict(step, type='mmdet.LoadUprightImage')
+        if isinstance(step, dict) and step.get('type') in names
+        else step
+        for step in pipeline
+    ]

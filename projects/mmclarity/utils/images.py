@@ -1,0 +1,73 @@
+"""Photographs as a viewer shows them: size and pixels with the orientation tag applied, once.
+
+Cameras and phones write how the image is to be turned into a tag (EXIF 0x0112; in TIFF a tag of the
+format). Decoders disagree about it: OpenCV 4 obeys it in JPEG, PNG and TIFF and not in WebP, Pillow
+only when asked, or, in TIFF, by itself. Boxes are given for the image as it is shown.
+"""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+ORIENTATION = 0x0112
+#: Chunks that hold EXIF in PNG and WebP.
+_EXIF_CHUNKS = {b'\x89PNG': b'eXIf', b'RIFF': b'EXIF'}
+
+
+def orientation(image: Image.Image) -> int:
+    """How a stored image is to be turned: 1 (not at all) to 8, after EXIF."""
+    value = image.getexif().get(ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """``(width, height)`` in pixels as a viewer shows the image; reads the header only.
+
+    Examples:
+        >>> exif, file = Image.Exif(), io.BytesIO()
+        >>> exif[ORIENTATION] = 6
+        >>> Image.new('RGB', (30, 20)).save(file, 'TIFF', exif=exif)
+        >>> upright_size(Image.open(file))
+        (20, 30)
+    """
+    width, height = image.size
+    if image.format == 'TIFF':
+        # Newer Pillows have turned the size already: that of the file is among its tags.
+        width, height = image.tag_v2.get(256, width), image.tag_v2.get(257, height)
+    return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def turn(pixels: np.ndarray, tag: int) -> np.ndarray:
+    """Stored pixels (H, W, ...) as the tag says that they are to be shown."""
+    if tag in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if tag in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if tag in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def decode(content: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """Pixels of an image file's content, upright whatever its format.
+
+    Args:
+        content: The bytes of the file.
+        flags: Of ``cv2.imdecode``; by default 8 bit, three channels (blue, green, red).
+
+    Returns:
+        (H, W, 3) or (H, W), or None if OpenCV cannot read it.
+    """
+    tag, chunk = 1, _EXIF_CHUNKS.get(content[:4])
+    if chunk is not None and chunk in content:
+        with Image.open(io.BytesIO(content)) as image:
+            tag = orientation(image)
+    buffer = np.frombuffer(content, np.uint8)
+    if tag == 1 or flags == cv2.IMREAD_UNCHANGED:  # the latter is never turned
+        return cv2.imdecode(buffer, flags)
+    pixels = cv2.imdecode(buffer, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if pixels is None else turn(pixels, tag)
