@@ -19,14 +19,14 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
     inserted gives exactly what it gave without, and training decides how much context to let in.
 
     Args:
-        embed_dims (int): Length d of a region's feature.
-        residual (bool): False gives the pure transform ``f(x)``, without W_o. Defaults to True.
-        pre_norm (bool): Layer-normalise the features that enter the transform (not the residual
+        embed_dims: Length d of a region's feature.
+        residual: False gives the pure transform ``f(x)``, without W_o. Defaults to True.
+        pre_norm: Layer-normalise the features that enter the transform (not the residual
             path). Trained features of a box head have a standard deviation of about five, at
             which a softmax over regions hardly learns. Defaults to True.
-        box_embedding (bool): Add an embedding of each region's box to what queries and keys are
+        box_embedding: Add an embedding of each region's box to what queries and keys are
             made from, so that they can tell where in the image a region lies. Defaults to True.
-        init_cfg (dict, optional): mmengine initialisation. Defaults to None.
+        init_cfg: mmengine initialisation. Defaults to None.
     """
 
     # Whether the module reads its context from separate source regions.
@@ -62,13 +62,13 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
         """Add context to the features of all regions.
 
         Args:
-            x (Tensor): Features (N, d).
-            regions (RegionBatch): The N regions.
-            source_x (Tensor, optional): Features (S, d) of the sources.
-            sources (RegionBatch, optional): The S sources.
+            x: Features (N, d).
+            regions: The N regions.
+            source_x: Features (S, d) of the sources.
+            sources: The S sources.
 
         Returns:
-            Tensor: (N, d), of the dtype of ``x``.
+            (N, d), of the dtype of ``x``.
         """
         source_x, sources = self._context(x, regions, source_x, sources)
         if len(regions) == 0:
@@ -92,7 +92,7 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
         """How much each region takes from each other one.
 
         Returns:
-            list[Tensor]: For every image a tensor (heads, Nq, Nk), rows and columns in the flat
+            For every image a tensor (heads, Nq, Nk), rows and columns in the flat
             order of its regions and of its sources.
         """
         source_x, sources = self._context(x, regions, source_x, sources)

@@ -25,12 +25,17 @@ def relative_geometry(queries: Tensor, keys: Tensor, eps: float = 1e-3) -> Tenso
     under a common shift or scaling of both boxes.
 
     Args:
-        queries (Tensor): Boxes (..., Nq, 4) as x1, y1, x2, y2 in pixels.
-        keys (Tensor): Boxes (..., Nk, 4).
-        eps (float): Least width and height in pixels. Defaults to 1e-3.
+        queries: Boxes (..., Nq, 4) as x1, y1, x2, y2 in pixels.
+        keys: Boxes (..., Nk, 4).
+        eps: Least width and height in pixels. Defaults to 1e-3.
 
     Returns:
-        Tensor: (..., Nq, Nk, 4), float32 or wider.
+        (..., Nq, Nk, 4), float32 or wider.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 10, 10], [10, 0, 30, 10]])
+        >>> [round(value, 3) for value in relative_geometry(boxes, boxes)[0, 1].tolist()]
+        [0.916, 0.0, 0.693, 0.0]
     """
     (q_centre, q_size), (k_centre, k_size) = (_centre_and_size(b, eps) for b in (queries, keys))
     offset = (k_centre[..., None, :, :] - q_centre[..., :, None, :]) / q_size[..., :, None, :]
@@ -58,7 +63,7 @@ class BoxEmbedding(nn.Module):
     :func:`relative_geometry` it tells left from right of the road, and costs O(N).
 
     Args:
-        embed_dims (int): Length of the vector.
+        embed_dims: Length of the vector.
     """
 
     def __init__(self, embed_dims: int) -> None:
@@ -91,8 +96,8 @@ class PairGeometryEncoder(nn.Module):
     queries in chunks and recomputes a chunk in the backward pass.
 
     Args:
-        hidden_dims (int): Width of the hidden layer. Defaults to 32.
-        num_frequencies (int): Sine and cosine pairs for each of the four values, of wavelengths
+        hidden_dims: Width of the hidden layer. Defaults to 32.
+        num_frequencies: Sine and cosine pairs for each of the four values, of wavelengths
             from 1/4 to 16 in log units. Defaults to 4.
     """
 
@@ -155,11 +160,11 @@ class PairGeometryEncoder(nn.Module):
         """``combine(hidden, *per_query)`` chunk by chunk along the queries (dim 1), joined.
 
         Args:
-            queries (Tensor): Boxes (B, Nq, 4).
-            keys (Tensor): Boxes (B, Nk, 4).
-            combine (Callable): Takes hidden features (B, n, hidden_dims, Nk) and a slice of n
+            queries: Boxes (B, Nq, 4).
+            keys: Boxes (B, Nk, 4).
+            combine: Takes hidden features (B, n, hidden_dims, Nk) and a slice of n
                 queries of each of ``per_query``; returns a tensor with n in dim 1.
-            per_query (Tensor): Tensors with Nq in dim 1.
+            per_query: Tensors with Nq in dim 1.
         """
 
         def step(boxes: Tensor, *parts: Tensor) -> Tensor:

@@ -25,23 +25,28 @@ class IntraRegionAttention(BaseModule):
     (residual).
 
     Args:
-        in_channels (int): Channels C of the pooled features. Defaults to 256.
-        roi_feat_size (int): Cells along one side. Defaults to 7.
-        kind (str): 'attention' (Vaswani et al. 2017, Eq. 1) or 'lambda' (Bello 2021, the content
+        in_channels: Channels C of the pooled features. Defaults to 256.
+        roi_feat_size: Cells along one side. Defaults to 7.
+        kind: 'attention' (Vaswani et al. 2017, Eq. 1) or 'lambda' (Bello 2021, the content
             lambda; the position vectors enter through queries and keys). Defaults to 'attention'.
-        num_heads (int): Heads. Defaults to 4.
-        key_dims (int): Length of a query per head. Defaults to 16.
-        value_dims (int, optional): Length of the values of all heads together; None is
+        num_heads: Heads. Defaults to 4.
+        key_dims: Length of a query per head. Defaults to 16.
+        value_dims: Length of the values of all heads together; None is
             in_channels / 4, down to a multiple of num_heads, or in_channels without the residual
             path, where the values are the output. Defaults to None.
-        temperature (float, optional): t > 0, for 'attention' only; None is sqrt(key_dims).
+        temperature: t > 0, for 'attention' only; None is sqrt(key_dims).
             Defaults to None.
-        residual (bool): False gives the pure transform. Defaults to True.
-        init_cfg (dict, optional): mmengine initialisation. Defaults to None.
+        residual: False gives the pure transform. Defaults to True.
+        init_cfg: mmengine initialisation. Defaults to None.
 
     Raises:
         ValueError: If the kind is unknown, value_dims is not divisible by num_heads or is not
             in_channels without the residual path, or t is not positive.
+
+    Examples:
+        >>> cells = torch.randn(5, 32, 7, 7)
+        >>> torch.equal(IntraRegionAttention(32)(cells), cells)  # it starts as the identity
+        True
     """
 
     def __init__(

@@ -71,21 +71,28 @@ class RegionLambda(BaseRegionAttention):
     :math:`(q_n^T E_{nmu})`, it never needs an N x N x k x v tensor.
 
     Args:
-        embed_dims (int): Length d of a region's feature. Defaults to 1024.
-        num_heads (int): h; the value size is v = d / h. Defaults to 4.
-        key_dims (int): k. Defaults to 16.
-        intra_depth (int): u. Defaults to 1.
-        position (bool): Add the position lambdas. Defaults to False.
-        norm (str): Normalisation of Q and V: 'BN' or 'LN'. Batch norm, as published, takes its
+        embed_dims: Length d of a region's feature. Defaults to 1024.
+        num_heads: h; the value size is v = d / h. Defaults to 4.
+        key_dims: k. Defaults to 16.
+        intra_depth: u. Defaults to 1.
+        position: Add the position lambdas. Defaults to False.
+        norm: Normalisation of Q and V: 'BN' or 'LN'. Batch norm, as published, takes its
             statistics in training over all regions of the batch on this device, those that are
             nobody's context included; with layer norm images share nothing. Defaults to 'BN'.
-        residual (bool): See :class:`BaseRegionAttention`. Defaults to True.
-        pre_norm (bool): See :class:`BaseRegionAttention`. Defaults to True.
-        box_embedding (bool): See :class:`BaseRegionAttention`. Defaults to True.
-        init_cfg (dict, optional): mmengine initialisation. Defaults to None.
+        residual: See :class:`BaseRegionAttention`. Defaults to True.
+        pre_norm: See :class:`BaseRegionAttention`. Defaults to True.
+        box_embedding: See :class:`BaseRegionAttention`. Defaults to True.
+        init_cfg: mmengine initialisation. Defaults to None.
 
     Raises:
         ValueError: If embed_dims is not divisible by num_heads or the norm is unknown.
+
+    Examples:
+        >>> rois = torch.tensor([[0.0, 0, 0, 8, 8], [0, 4, 0, 9, 8]])
+        >>> regions, x = RegionBatch(rois, num_images=1), torch.randn(2, 32)
+        >>> layer = RegionLambda(32, num_heads=2, position=True)
+        >>> tuple(layer(x, regions).shape), tuple(layer.explain(x, regions)[0].shape)
+        ((2, 32), (2, 2, 2))
     """
 
     signed_weights = True

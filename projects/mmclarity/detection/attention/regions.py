@@ -16,14 +16,22 @@ class RegionBatch:
     in training, and always with one image) that view costs nothing.
 
     Args:
-        rois (Tensor): Shape (N, 5): image index, x1, y1, x2, y2 in pixels of the network's input.
+        rois: Shape (N, 5): image index, x1, y1, x2, y2 in pixels of the network's input.
             Gradients are cut: boxes say where, they are not learned through the attention.
-        num_images (int): Number of images in the batch, images without regions included.
-        key_valid (Tensor, optional): Bool, shape (N,). False for regions that nobody may attend
+        num_images: Number of images in the batch, images without regions included.
+        key_valid: Bool, shape (N,). False for regions that nobody may attend
             to. Defaults to None: every region serves as context.
 
     Raises:
         ValueError: If a shape does not fit or an image index is out of range.
+
+    Examples:
+        >>> rois = torch.tensor([[0.0, 0, 0, 8, 8], [1, 2, 2, 6, 6], [0, 4, 0, 8, 8]])
+        >>> regions = RegionBatch(rois, num_images=2)
+        >>> regions.counts
+        [2, 1]
+        >>> regions.pad(torch.tensor([1.0, 2.0, 3.0])).tolist()
+        [[1.0, 3.0], [2.0, 0.0]]
     """
 
     def __init__(self, rois: Tensor, num_images: int, key_valid: Tensor | None = None) -> None:

@@ -37,14 +37,14 @@ class EfficientNetLite0(BaseModule):
     127 and standard deviation 128.
 
     Args:
-        pretrained (bool): Start from ImageNet weights. Defaults to True.
-        out_indices (Sequence[int]): Which of the five stages (strides 2, 4, 8, 16, 32; channels
+        pretrained: Start from ImageNet weights. Defaults to True.
+        out_indices: Which of the five stages (strides 2, 4, 8, 16, 32; channels
             16, 24, 40, 112, 320) to return. Defaults to (1, 2, 3, 4).
-        frozen_stages (int): The stem and the stages 0 .. frozen_stages are not trained; -1:
+        frozen_stages: The stem and the stages 0 .. frozen_stages are not trained; -1:
             everything is. Defaults to -1.
-        norm_eval (bool): Keep batch norm at its running statistics, as small batches of large
+        norm_eval: Keep batch norm at its running statistics, as small batches of large
             images need. Defaults to True.
-        init_cfg (dict, optional): mmengine initialisation. Defaults to None.
+        init_cfg: mmengine initialisation. Defaults to None.
 
     Raises:
         ValueError: If a stage does not exist.

@@ -250,6 +250,11 @@ def fit_box(
     Returns:
         ``(x1, y1, x2, y2)`` within ``[0, width] x [0, height]``, or None if
         nothing of the box lies in the image.
+
+    Examples:
+        >>> label = Label('7', 'car', (-5, 2, 9, 19), ignored=False, attributes={})
+        >>> fit_box(label, (64, 48), ParseReport())
+        (0.0, 2, 10, 20)
     """
     width, height = size
     x1, y1, x2, y2 = label.xyxy
