@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     method.add_argument(
         '--method',
         default='spearman',
-        choices=analysis.METHODS,
+        choices=analysis.ALL_METHODS,
         help='comparison of two RDMs (default spearman)',
     )
     method.add_argument(

@@ -35,12 +35,13 @@ from .result import (
     settings_dict,
     settings_from,
 )
-from .similarity.compare import METHODS, compare_rdms, present_subjects
+from .similarity.compare import ALL_METHODS, METHODS, compare_rdms, present_subjects
 
 if TYPE_CHECKING:
     from .data.stimuli import StimulusSet
 
 __all__ = [
+    'ALL_METHODS',
     'METHODS',
     'METRICS',
     'POOLINGS',

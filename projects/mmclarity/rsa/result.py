@@ -13,7 +13,7 @@ from .inference.noise_ceiling import POOLINGS, NoiseCeiling
 from .inference.significance import RESAMPLED
 from .rdms.compute import METRICS
 from .renamed import renamed
-from .similarity.compare import METHODS
+from .similarity.compare import ALL_METHODS
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RSASettings:
 
     Args:
         metric: Dissimilarity of two response patterns, one of :data:`rdm.METRICS`.
-        method: Comparison of two RDMs, one of :data:`compare.METHODS`.
+        method: Comparison of two RDMs, one of :data:`compare.ALL_METHODS`.
         pooling: How subjects are pooled for the noise ceiling: 'rank' (ranked first, as
             rsatoolbox has it) or 'mean' (of the raw dissimilarities).
         bootstraps: Resamplings behind the intervals; 0: no intervals.
@@ -46,7 +46,9 @@ class RSASettings:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        choices = dict(metric=METRICS, method=METHODS, pooling=POOLINGS, bootstrap_over=RESAMPLED)
+        choices = dict(
+            metric=METRICS, method=ALL_METHODS, pooling=POOLINGS, bootstrap_over=RESAMPLED
+        )
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(

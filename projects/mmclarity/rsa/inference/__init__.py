@@ -1,14 +1,36 @@
-"""Noise ceilings, intervals and tests (Nili et al., PLoS Comput. Biol. 2014)."""
+"""Noise ceilings, intervals and tests (Nili et al., PLoS Comput. Biol. 2014), and what follows."""
 
+from .meta import MetaAnalysis, combine, combine_results
 from .noise_ceiling import NoiseCeiling, noise_ceiling
+from .profiles import Order, Profile, layer_profiles, order
+from .reliability import Reliability, spearman_brown, split_half
 from .significance import BootstrapResult, PairedDifferences, bootstrap, fdr, permutation_test
+from .variance import VariancePartition, partition_variance
+from .weighted import CrossValidated, cross_validate, feature_rdms, fit_weights, folds
 
 __all__ = [
     'BootstrapResult',
+    'CrossValidated',
+    'MetaAnalysis',
     'NoiseCeiling',
+    'Order',
     'PairedDifferences',
+    'Profile',
+    'Reliability',
+    'VariancePartition',
     'bootstrap',
+    'combine',
+    'combine_results',
+    'cross_validate',
     'fdr',
+    'feature_rdms',
+    'fit_weights',
+    'folds',
+    'layer_profiles',
     'noise_ceiling',
+    'order',
+    'partition_variance',
     'permutation_test',
+    'spearman_brown',
+    'split_half',
 ]

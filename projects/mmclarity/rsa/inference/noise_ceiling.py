@@ -15,6 +15,7 @@ from ..similarity.compare import (
     check_method,
     compare_known,
     counted_pairs,
+    only,
     present_subjects,
     warn_unknown,
 )
@@ -69,7 +70,7 @@ def normalise(subjects: np.ndarray, method: str, pooling: str) -> np.ndarray:
     if method in RANKED:
         ranks = rank_transform(subjects)
         return ranks if (known == size).all() else ranks * ((size + 1) / (known + 1))
-    if method == 'pearson':
+    if method in ('pearson', 'corr_cov'):
         subjects = subjects - np.nansum(subjects, 1, keepdims=True) / known
     with np.errstate(invalid='ignore', divide='ignore'):
         return subjects / np.sqrt(np.nansum(np.square(subjects), 1, keepdims=True) / known)
@@ -129,8 +130,8 @@ def noise_ceiling(
         raise ValueError(f'pooling must be one of {", ".join(POOLINGS)}, got {pooling!r}')
     mask = counted_pairs(subject_rdms)
     subjects = as_condensed(subject_rdms, 'subject_rdms')
-    subjects = subjects if mask is None else subjects[:, mask]
-    warn_unknown(subjects)
+    warn_unknown(subjects if mask is None else subjects[:, mask])
+    subjects = subjects if mask is None else only(subjects, mask, method)
     subjects = present_subjects(subjects, 'subject_rdms')
     count = len(subjects)
     if count == 1:

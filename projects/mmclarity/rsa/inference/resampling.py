@@ -11,8 +11,8 @@ import numpy as np
 
 from mmclarity.utils.cpus import available_cpus
 
-from ..rdms.rdms import num_stimuli
-from ..similarity.compare import patterns
+from ..rdms.rdms import num_stimuli, to_square
+from ..similarity.compare import FURTHER_METHODS, compare_known, patterns
 from ..similarity.kendall import tau_a
 from ..similarity.ranks import dense_ranks, ranks_of_kept, weighted_ranks
 from .noise_ceiling import bounds, normalise
@@ -36,6 +36,8 @@ def make_resampler(
         ceiling: Also the noise ceilings; needs two subjects.
     """
     rows, columns = np.triu_indices(num_stimuli(models.shape[1]), 1)
+    if method in FURTHER_METHODS:
+        return _WrittenOut(models, subjects, method, ceiling)
     mine, others = patterns(models), patterns(subjects)
     if len(mine) == len(others) == 1:
         known = mine[0][1] & others[0][1]
@@ -77,6 +79,40 @@ def in_parts(
     ceilings = [bounds for _, bounds in parts if bounds is not None]
     samples = np.concatenate([scores for scores, _ in parts])
     return samples.reshape(len(stimuli), models), np.concatenate(ceilings) if ceilings else None
+
+
+class _WrittenOut:
+    """Methods without a weighted form: each resampling is a new set of stimuli."""
+
+    def __init__(
+        self, models: np.ndarray, subjects: np.ndarray, method: str, ceiling: bool
+    ) -> None:
+        self.models, self.subjects = to_square(models), to_square(subjects)
+        # Copies of a stimulus are no pair; the kernels of Bures' similarity need all pairs.
+        place = np.arange(self.models.shape[1])
+        self.models[:, place, place] = 0 if method == 'bures' else np.nan
+        self.method, self.ceiling = method, ceiling
+
+    def __call__(
+        self, stimuli: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        scores, ceilings = zip(*map(self._one, stimuli, people))
+        return np.stack(scores), (np.array(ceilings) if self.ceiling else None)
+
+    def _one(
+        self, stimuli: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, tuple[float, float]]:
+        order, drawn = np.repeat(np.arange(len(stimuli)), stimuli.astype(int)), people > 0
+        rows, columns = (order[index] for index in np.triu_indices(len(order), 1))
+        models, subjects = self.models[:, rows, columns], self.subjects[drawn][:, rows, columns]
+        if self.method != 'bures':
+            subjects[:, rows == columns] = np.nan
+        table = compare_known(models, subjects, self.method)
+        times = people[drawn]
+        limits = (math.nan, math.nan)
+        if self.ceiling and len(times) > 1 and ((~np.isnan(subjects)).sum(1) >= 3).all():
+            limits = bounds(subjects, self.method, 'rank', times)
+        return table @ times / times.sum(), limits
 
 
 class _Mixed:

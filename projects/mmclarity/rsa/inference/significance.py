@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control
 
 from ..rdms.rdms import RDMs, as_condensed, num_stimuli, to_square
 from ..similarity.compare import (
+    PREPARED,
     check_method,
     check_same_stimuli,
     compare_known,
@@ -204,7 +205,7 @@ def permutation_test(
     rows, columns = np.triu_indices(n, 1)
     counted = np.ones(models.shape[1], bool) if mask is None else mask
     square, pooled = to_square(models), None
-    if method != 'kendall' and all_finite(models) and all_finite(subjects[:, counted]):
+    if method in PREPARED and all_finite(models) and all_finite(subjects[:, counted]):
         # Relabelling moves the entries of a row about and changes neither their mean nor their
         # ranks: prepared once, and subjects averaged once.
         whole = np.zeros(models.shape)

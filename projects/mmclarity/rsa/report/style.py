@@ -77,6 +77,10 @@ METHOD_NAMES = {
     'kendall': "Kendall's tau-a",
     'rho-a': 'rho-a',
     'cosine': 'cosine similarity',
+    'tau-b': "Kendall's tau-b",
+    'corr_cov': 'whitened correlation',
+    'cosine_cov': 'whitened cosine',
+    'bures': 'Bures similarity',
 }
 
 

@@ -1,5 +1,6 @@
-"""How alike two RDMs are."""
+"""How alike two RDMs, or two sets of responses, are."""
 
-from .compare import METHODS, compare_rdms
+from .compare import ALL_METHODS, METHODS, compare_rdms
+from .representations import cka, procrustes_similarity
 
-__all__ = ['METHODS', 'compare_rdms']
+__all__ = ['ALL_METHODS', 'METHODS', 'cka', 'compare_rdms', 'procrustes_similarity']

@@ -10,18 +10,23 @@ import numpy as np
 
 from ..rdms.rdms import RDMs, condensed_rows, num_stimuli, refuse_infinite
 from .inner import correlate, inner_products
-from .kendall import tau_a
+from .kendall import tau_a, tau_b
 from .ranks import all_finite, rank_known, rank_transform
+from .structured import STRUCTURED, compare_bures, compare_whitened
 
 METHODS = ('pearson', 'spearman', 'kendall', 'rho-a', 'cosine')
-# Those that compare ranks.
-RANKED = ('spearman', 'kendall', 'rho-a')
+# Slower ones, as resamplings have to be written out: names as in rsatoolbox.
+FURTHER_METHODS = ('tau-b', *STRUCTURED)
+ALL_METHODS = METHODS + FURTHER_METHODS
+# Those that compare ranks, and those that are inner products of prepared rows.
+RANKED = ('spearman', 'kendall', 'rho-a', 'tau-b')
+PREPARED = ('pearson', 'spearman', 'rho-a', 'cosine')
 
 
 def check_method(method: str) -> None:
-    """Raise a ValueError unless the method is one of :data:`METHODS`."""
-    if method not in METHODS:
-        raise ValueError(f'method {method!r} is unknown; choose one of {", ".join(METHODS)}')
+    """Raise a ValueError unless the method is one of :data:`ALL_METHODS`."""
+    if method not in ALL_METHODS:
+        raise ValueError(f'method {method!r} is unknown; choose one of {", ".join(ALL_METHODS)}')
 
 
 def prepare(stack: np.ndarray, method: str) -> np.ndarray:
@@ -38,8 +43,8 @@ def prepare(stack: np.ndarray, method: str) -> np.ndarray:
         np.ndarray: (S, P).
     """
     check_method(method)
-    if method == 'kendall':
-        raise ValueError('kendall is no inner product; use compare_rdms')
+    if method not in PREPARED:
+        raise ValueError(f'{method} is no inner product; use compare_rdms')
     # Powers of two cost no digits, and the squares of 1e200 or 1e-200 have a place.
     rows = (
         rank_transform(stack)
@@ -71,7 +76,10 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
         a: RDMs as :func:`as_condensed` takes them: condensed or square, one or many.
         b: RDMs of the same stimuli.
         method: 'pearson' or 'spearman' correlation; 'kendall', tau-a; 'rho-a', Spearman's
-            rho expected when ties are broken at random (Schuett et al., eLife 2023); 'cosine'.
+            rho expected when ties are broken at random (Schuett et al., eLife 2023); 'cosine';
+            'tau-b', Kendall's tau corrected for ties; 'corr_cov' and 'cosine_cov', correlation and
+            cosine whitened for what pairs with a common stimulus share; 'bures', of RDMs without
+            gaps.
 
     Returns:
         (A, B), float64, in [-1, 1]. NaN, with a warning, where an RDM is constant or two share
@@ -85,9 +93,9 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
     a, b = condensed_rows(a, 'a'), condensed_rows(b, 'b')
     check_same_stimuli(a, b, 'a', 'b')
     if mask is not None:
-        a, b = a[:, mask], b[:, mask]
+        a, b = (only(rows, mask, method) for rows in (a, b))
     # Sums and extremes that come out finite were of finite numbers: nobody need look before.
-    result = None if method == 'kendall' else _inner(a, b, method)
+    result = _inner(a, b, method) if method in PREPARED else None
     if result is None:
         with np.errstate(invalid='ignore', over='ignore'):
             finite = math.isfinite(a.sum()) and math.isfinite(b.sum())
@@ -138,8 +146,16 @@ def patterns(stack: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.array(rows), known[rows[0]]) for rows in found.values()]
 
 
+def only(rows: np.ndarray, mask: np.ndarray, method: str) -> np.ndarray:
+    """The pairs (P,) of ``mask``; methods that must know which those are get NaN for the others."""
+    return np.where(mask, rows, np.nan) if method in STRUCTURED else rows[:, mask]
+
+
 def compare_known(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
-    """Every row of (A, K) with every row of (B, K), each over what both know; no warnings."""
+    """Every row of (A, K) with every row of (B, K), each over what both know; no warnings.
+
+    For the methods of :data:`STRUCTURED` K is P, all pairs.
+    """
     result = np.full((len(a), len(b)), np.nan)
     others = patterns(b)
     for mine, known_a in patterns(a):
@@ -148,14 +164,22 @@ def compare_known(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
             if both.sum() < 3:
                 continue
             x, y = (a[mine], b[theirs]) if both.all() else (a[mine][:, both], b[theirs][:, both])
-            result[np.ix_(mine, theirs)] = _products(x, y, method)
+            if method not in STRUCTURED:
+                found = _products(x, y, method)
+            elif method != 'bures':
+                found = compare_whitened(x, y, both, method == 'corr_cov')
+            elif both.all():
+                found = compare_bures(x, y)
+            else:
+                continue
+            result[np.ix_(mine, theirs)] = found
     return result
 
 
 def _products(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray:
     """Comparison of finite rows with finite rows."""
-    if method == 'kendall':
-        result = tau_a(a, b)
+    if method in ('kendall', 'tau-b'):
+        result = (tau_a if method == 'kendall' else tau_b)(a, b)
         result[(a == a[:, :1]).all(1)] = np.nan
         result[:, (b == b[:, :1]).all(1)] = np.nan
         return result

@@ -126,12 +126,31 @@ def tau_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
         np.ndarray: (A, B) in [-1, 1].
     """
-    size, others = a.shape[1], dense_ranks(b)
-    difference = np.empty((len(a), len(b)), np.int64)
+    size = a.shape[1]
+    return _difference(dense_ranks(a), dense_ranks(b)) / (size * (size - 1) // 2)
+
+
+def tau_b(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The same difference over the geometric mean of the pairs that are not tied in one row.
+
+    Returns:
+        (A, B) in [-1, 1]; NaN for constant rows.
+    """
+    mine, others = dense_ranks(a), dense_ranks(b)
+    pairs = a.shape[1] * (a.shape[1] - 1) // 2
+    untied = [(pairs - ranks[2]).astype(float) for ranks in (mine, others)]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return _difference(mine, others) / np.sqrt(untied[0][:, None] * untied[1])
+
+
+def _difference(mine: tuple[np.ndarray, ...], others: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Concordant less discordant pairs (A, B) of rows ranked by :func:`dense_ranks`."""
+    rows, size = mine[0].shape
+    difference = np.empty((rows, len(others[0])), np.int64)
     each_block(
         lambda *mine: _concordance(*mine, *others),
-        *dense_ranks(a),
+        *mine,
         difference,
-        effort=a.size * len(b),
+        effort=rows * size * len(others[0]),
     )
-    return difference / (size * (size - 1) // 2)
+    return difference
