@@ -25,8 +25,11 @@ from torch import nn
 from mmclarity.rsa import analysis
 from mmclarity.rsa.data import neural
 from mmclarity.rsa.data.stimuli import StimulusSet
+from mmclarity.rsa.inference.profiles import POSITIONS, layer_profiles
+from mmclarity.rsa.inference.reliability import Reliability, split_half
 from mmclarity.rsa.models import networks
 from mmclarity.rsa.models.untrained import untrained_copy
+from mmclarity.rsa.rdms.rdms import RDMs
 from mmclarity.rsa.report import figures as plots
 from mmclarity.rsa.report import tables as report
 
@@ -84,6 +87,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         method.add_argument(old, dest='untrained', action=value, help=argparse.SUPPRESS)
     method.add_argument(
         '--seed', type=int, default=0, help='of untrained weights, bootstraps, permutations'
+    )
+    method.add_argument(
+        '--r2',
+        action='store_true',
+        help='also the mean of squared correlations, as Net2Brain reports it (rsa_r2.csv)',
+    )
+    method.add_argument(
+        '--profiles',
+        choices=POSITIONS,
+        help='also where along the network each area is matched best, and which area comes '
+        'first (rsa_profiles.csv), from the bootstraps',
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='for all results')
     parser.add_argument('--figures', default='png', choices=['png', 'pdf', 'svg', 'none'])
@@ -151,6 +165,15 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='AREA=FILE[:KEY]',
         help='recordings of an area; may be repeated',
+    )
+    group.add_argument(
+        '--trials',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='AREA=FILE[:KEY]',
+        help='single trials (stimuli, units, repeats) in the order of the stimuli: the '
+        'reliability of the RDM, as a ceiling for one animal',
     )
     group.add_argument('--neural-kind', default='auto', choices=['auto', 'rdm', 'responses'])
     group.add_argument(
@@ -309,8 +332,65 @@ def run(args: argparse.Namespace) -> analysis.RSAResult:
         areas={area.name: area.source for area in areas},
     )
     result = analysis.analyse(rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups)
+    for name, found in reliabilities(args, ids, groups).items():
+        result.meta.setdefault('reliability', {})[name] = dict(
+            half=found.half, full=found.full, ceiling=found.ceiling, splits=len(found.splits)
+        )
+        print(f'Reliability of {name}: {found}')
     write(result, args.out, args.figures, categories)
+    write_more(result, args)
     return result
+
+
+def reliabilities(
+    args: argparse.Namespace, ids: Sequence[str], groups: Sequence[str] | None
+) -> dict[str, Reliability]:
+    """Split-half reliability of the areas of --trials.
+
+    Raises:
+        ValueError: If a specification has no name, or the trials are of other stimuli.
+    """
+    found = {}
+    for item in args.trials:
+        name, equals, spec = item.partition('=')
+        if not (name and equals and spec):
+            raise ValueError(f'--trials {item}: write it as AREA=file or AREA=file:key')
+        path, _, key = spec.rpartition(':') if not Path(spec).is_file() else (spec, '', 'trials')
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'--trials {item}: {path or key} does not exist')
+        with np.load(path, allow_pickle=False) as file:
+            if key not in file:
+                raise ValueError(
+                    f'--trials {item}: choose a key of {path}: {", ".join(file.files)}'
+                )
+            data = file[key]
+            known = [str(one) for one in file['ids']] if 'ids' in file else None
+        if known is not None and set(ids) <= set(known):
+            data = data[[known.index(one) for one in ids]]
+        if len(data) != len(ids):
+            raise ValueError(f'--trials {item}: {len(data)} stimuli, the network saw {len(ids)}')
+        metric = args.neural_metric or args.metric
+        found[name] = split_half(data, 100, metric, args.method, args.seed, groups)
+    return found
+
+
+def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
+    """What --r2 and --profiles ask for."""
+    if args.r2:
+        report.save_r2_csv(result, args.out / 'rsa_r2.csv')
+    if args.profiles:
+        settings = result.settings
+        groups = None if result.groups is None else tuple(result.groups)
+        profiles = layer_profiles(
+            dict(zip(result.layers, result.rdms)),
+            {name: RDMs(rdms, groups=groups) for name, rdms in result.area_rdms.items()},
+            settings.method,
+            num_samples=settings.bootstraps or 1000,
+            seed=settings.seed,
+            level=settings.level,
+            kind=args.profiles,
+        )
+        report.save_profiles_csv(profiles, args.out / 'rsa_profiles.csv', settings.level)
 
 
 def write(

@@ -12,8 +12,9 @@ import numpy as np
 from .inference.noise_ceiling import POOLINGS, NoiseCeiling
 from .inference.significance import RESAMPLED
 from .rdms.compute import METRICS
+from .rdms.rdms import RDMs
 from .renamed import renamed
-from .similarity.compare import ALL_METHODS
+from .similarity.compare import ALL_METHODS, compare_rdms, present_subjects
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,19 @@ class RSAResult:
                 if getattr(ceiling, bound) is not None:
                     found[f'rsa/{area}/ceiling_{bound}'] = getattr(ceiling, bound)
         return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+    def r2(self) -> np.ndarray:
+        """(L, A), mean over subjects of the squared correlation: what Net2Brain calls R2.
+
+        It cannot tell likeness from its opposite, and noise alone makes it positive.
+        """
+        models = RDMs(self.rdms, groups=None if self.groups is None else tuple(self.groups))
+        tables = []
+        for area in self.areas:
+            subjects = present_subjects(self.area_rdms[area], f'area {area!r}')
+            scores = compare_rdms(models, subjects, self.settings.method)
+            tables.append(np.square(scores).mean(1))
+        return np.stack(tables, 1)
 
     def best_layer(self, area: str) -> tuple[str, float] | None:
         """The layer most like an area and its score; None if every score is undefined."""

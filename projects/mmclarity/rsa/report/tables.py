@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
+from itertools import permutations
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from mmclarity.utils.tables import NOT_AVAILABLE, markdown_table, number, write_
 
 from ..analysis import Comparison, RSAResult, settings_dict, settings_from
 from ..inference.noise_ceiling import NoiseCeiling
+from ..inference.profiles import Profile, order
 
 # 2: what 1 calls baseline_* is untrained_*, and groups of stimuli.
 FORMAT = 2
@@ -208,6 +210,35 @@ def save_differences_csv(result: RSAResult, path: str | Path) -> None:
                     )
                 )
     write_csv(path, DIFFERENCE_COLUMNS, rows)
+
+
+def save_r2_csv(result: RSAResult, path: str | Path) -> None:
+    """Write one line per area and layer: R2 as Net2Brain has it, see :meth:`RSAResult.r2`."""
+    table = result.r2()
+    rows = [
+        (area, layer, table[i, j])
+        for j, area in enumerate(result.areas)
+        for i, layer in enumerate(result.layers)
+    ]
+    write_csv(path, ('area', 'layer', 'R2'), rows)
+
+
+def save_profiles_csv(
+    profiles: Mapping[str, Profile], path: str | Path, level: float = 0.95
+) -> None:
+    """Write where each area is matched best, and for each pair of areas which comes first.
+
+    Positions are 0 at the first layer and 1 at the last. The p of a pair is of the area not being
+    matched by earlier layers than the other.
+    """
+    rows: list[tuple] = [
+        (area, '', one.layer, one.position, *one.interval, '') for area, one in profiles.items()
+    ]
+    for first, second in permutations(profiles, 2):
+        found = order(profiles[first], profiles[second], level)
+        rows.append((first, second, '', found.difference, *found.interval, found.p))
+    columns = ('area', 'before', 'layer', 'position', 'lower', 'upper', 'p')
+    write_csv(path, columns, rows)
 
 
 def _rows(result: RSAResult) -> Iterable[tuple]:
