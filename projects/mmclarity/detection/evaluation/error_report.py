@@ -212,8 +212,8 @@ def _pictures(
     section = Section(
         'Worst images',
         [
-            'Wrong detections weigh as much as their score, objects missed weigh 1. Colours tell the '
-            'kind of mistake; words are what the detector said, or what it missed.'
+            'Wrong detections weigh as much as their score, objects missed weigh 1. Colours tell '
+            'the kind of mistake; words are what the detector said, or what it missed.'
         ],
         [rows],
     )
