@@ -216,3 +216,26 @@ class TestWhatIsTakenForWhat:
         accumulator.close()
         with pytest.raises(ValueError, match='closed'):
             accumulator.result()
+
+
+@pytest.mark.parametrize(
+    'shrinkage,theirs',
+    [('diag', 'shrinkage_diag'), ('eye', 'shrinkage_eye'), ('full', 'full'), ('variance', 'diag')],
+)
+@pytest.mark.parametrize('dof', [None, 30])
+def test_precision_from_residuals_is_rsatoolboxs(shrinkage, theirs, dof):
+    from rsatoolbox.data.noise import prec_from_residuals
+
+    from mmclarity.rsa.rdms import precision_from_residuals
+
+    rng = np.random.default_rng(0)
+    residuals = rng.standard_normal((40, 6)) @ rng.standard_normal((6, 6))
+    residuals -= residuals.mean(0)
+    expected = prec_from_residuals(residuals, dof=dof, method=theirs)
+    got = precision_from_residuals(residuals, dof, shrinkage)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    # And into crossnobis.
+    data = rng.standard_normal((3, 5, 6))
+    assert compute_rdm(data, 'crossnobis', precision=got).shape == (10,)
+    with pytest.raises(ValueError, match='shrinkage must be'):
+        precision_from_residuals(residuals, shrinkage='ridge')

@@ -1,0 +1,161 @@
+"""RSA by time: EEG, MEG and spikes, with cluster-based permutation tests over subjects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import label
+from scipy.stats import t as student
+
+from ..rdms.compute import compute_rdm
+from ..rdms.rdms import as_array, as_condensed
+from ..similarity.compare import compare_known
+
+# Sign flips of so few subjects are all tried: 2^12.
+EXACT_SUBJECTS = 12
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Neighbouring times that exceed the threshold together.
+
+    Args:
+        start: First time.
+        stop: One behind the last.
+        mass: Sum of t over it.
+        p: Share of relabellings whose greatest cluster is as great.
+    """
+
+    start: int
+    stop: int
+    mass: float
+    p: float
+
+
+def time_rdms(responses: Any, metric: str = 'correlation') -> np.ndarray:
+    """An RDM at every time.
+
+    Args:
+        responses: (n, units, times) of n stimuli: sensors or neurons.
+        metric: Of :func:`compute_rdm`.
+
+    Returns:
+        (times, P).
+    """
+    data = as_array(responses, 'responses')
+    if data.ndim != 3:
+        raise ValueError(f'responses have shape {data.shape}; they must be (stimuli, units, times)')
+    found = []
+    for time in range(data.shape[2]):
+        try:
+            found.append(compute_rdm(data[:, :, time], metric))
+        except ValueError as error:
+            raise ValueError(f'time {time}: {error}') from error
+    return np.stack(found)
+
+
+def time_courses(models: Any, rdms: Any, method: str = 'spearman') -> np.ndarray:
+    """Likeness of every model with every subject at every time.
+
+    Args:
+        models: (M, P): layers.
+        rdms: (S, T, P): of the subjects, by time.
+        method: Of :func:`compare_rdms`.
+
+    Returns:
+        (M, S, T).
+    """
+    stack, data = as_condensed(models, 'models'), as_array(rdms, 'rdms')
+    if data.ndim != 3 or data.shape[2] != stack.shape[1]:
+        raise ValueError(
+            f'rdms have shape {data.shape}; they must be (subjects, times, {stack.shape[1]} pairs)'
+        )
+    subjects, times, pairs = data.shape
+    table = compare_known(stack, np.ascontiguousarray(data.reshape(-1, pairs)), method)
+    return table.reshape(len(stack), subjects, times)
+
+
+def cluster_test(
+    courses: Any,
+    num_permutations: int = 1000,
+    threshold: float | None = None,
+    two_sided: bool = False,
+    seed: int = 0,
+) -> list[Cluster]:
+    """When a time course over subjects is above zero (Maris and Oostenveld, 2007).
+
+    At every time a t over subjects; neighbours beyond the threshold make clusters, and the sum of t
+    over each is compared with that of the greatest cluster when subjects' signs are flipped at
+    random. All sign flips are tried for up to 12 subjects, if that is no more than asked for. The
+    difference of two models is tested by giving their difference.
+
+    Args:
+        courses: (S, T), of one model (or the difference of two).
+        num_permutations: Sign flips.
+        threshold: Of t. That of p < .05 if it is not given.
+        two_sided: Also clusters below zero.
+        seed: Of the flips.
+
+    Returns:
+        All clusters in order of time; p is that of the family of all of them. The observed signs
+        count as one flip.
+
+    Raises:
+        ValueError: If there are fewer than two subjects, or values are not finite.
+    """
+    data = as_array(courses, 'courses')
+    if data.ndim != 2 or len(data) < 2 or not np.isfinite(data).all():
+        raise ValueError(f'courses have shape {data.shape}; give finite (subjects >= 2, times)')
+    if num_permutations < 1:
+        raise ValueError(f'num_permutations must be at least 1, got {num_permutations}')
+    subjects = len(data)
+    if threshold is None:
+        threshold = float(student.ppf(0.975 if two_sided else 0.95, subjects - 1))
+    found = _clusters(_t(data), threshold, two_sided)
+    signs = _signs(subjects, num_permutations, two_sided, seed)
+    greatest = np.array(
+        [
+            max(
+                (
+                    abs(mass)
+                    for *_, mass in _clusters(_t(flip[:, None] * data), threshold, two_sided)
+                ),
+                default=0.0,
+            )
+            for flip in signs
+        ]
+    )
+    return [
+        Cluster(
+            start,
+            stop,
+            mass,
+            float(((greatest >= abs(mass) - 1e-9).sum() + 1) / (len(greatest) + 1)),
+        )
+        for start, stop, mass in found
+    ]
+
+
+def _signs(subjects: int, count: int, two_sided: bool, seed: int) -> np.ndarray:
+    """(N, S) flips other than none; of all that there are where those are few."""
+    if subjects <= EXACT_SUBJECTS and 2**subjects - 1 <= count:
+        return np.array(list(product((1.0, -1.0), repeat=subjects)))[1:]
+    return np.random.default_rng(seed).choice([1.0, -1.0], (count, subjects))
+
+
+def _t(data: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return data.mean(0) / (data.std(0, ddof=1) / np.sqrt(len(data)))
+
+
+def _clusters(t: np.ndarray, threshold: float, two_sided: bool) -> list[tuple[int, int, float]]:
+    found = []
+    for side in (1, -1) if two_sided else (1,):
+        marks, count = label(side * t > threshold)
+        for k in range(1, count + 1):
+            place = np.flatnonzero(marks == k)
+            found.append((int(place[0]), int(place[-1]) + 1, float(t[place].sum())))
+    return sorted(found)
