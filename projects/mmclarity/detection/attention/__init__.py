@@ -1,21 +1,5 @@
 """Attention among, and within, the regions of an image."""
 
-from .base import BaseRegionAttention
-from .geometry import BoxEmbedding, PairGeometryEncoder, relative_geometry
-from .intra import IntraRegionAttention
-from .lambda_layer import RegionBatchNorm, RegionLambda
-from .regions import RegionBatch
-from .self_attention import RegionSelfAttention, RegionSourceTargetAttention
+import lazy_loader
 
-__all__ = [
-    'BaseRegionAttention',
-    'BoxEmbedding',
-    'IntraRegionAttention',
-    'PairGeometryEncoder',
-    'RegionBatch',
-    'RegionBatchNorm',
-    'RegionLambda',
-    'RegionSelfAttention',
-    'RegionSourceTargetAttention',
-    'relative_geometry',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

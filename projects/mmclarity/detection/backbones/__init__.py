@@ -1,6 +1,5 @@
 """Backbones."""
 
-from .efficientnet_lite import EfficientNetLite0
-from .timm_backbone import TimmBackbone
+import lazy_loader
 
-__all__ = ['EfficientNetLite0', 'TimmBackbone']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,5 @@
 """Road data sets for mmdet."""
 
-from .bdd100k import BDD100KDataset
-from .transforms import LoadUprightImage
+import lazy_loader
 
-__all__ = ['BDD100KDataset', 'LoadUprightImage']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

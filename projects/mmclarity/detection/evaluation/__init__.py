@@ -1,5 +1,5 @@
 """Evaluation of detections on road data."""
 
-from .bdd100k_metric import BDD100KMetric
+import lazy_loader
 
-__all__ = ['BDD100KMetric']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

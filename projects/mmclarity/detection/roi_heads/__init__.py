@@ -1,25 +1,5 @@
 """RoI heads with attention among regions."""
 
-from .explanation import DetectionExplanation, Explanation, LayerWeights, Verdict
-from .more_roi_heads import (
-    DynamicRegionAttentionRoIHead,
-    HybridTaskCascadeRegionAttentionRoIHead,
-)
-from .region_attention_bbox_head import RegionAttentionBBoxHead
-from .region_attention_roi_head import CascadeRegionAttentionRoIHead, RegionAttentionRoIHead
-from .region_context import ContextFeatures, PassContext, RegionContext
+import lazy_loader
 
-__all__ = [
-    'CascadeRegionAttentionRoIHead',
-    'ContextFeatures',
-    'DetectionExplanation',
-    'DynamicRegionAttentionRoIHead',
-    'Explanation',
-    'HybridTaskCascadeRegionAttentionRoIHead',
-    'LayerWeights',
-    'PassContext',
-    'RegionAttentionBBoxHead',
-    'RegionAttentionRoIHead',
-    'RegionContext',
-    'Verdict',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

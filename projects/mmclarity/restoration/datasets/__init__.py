@@ -1,6 +1,5 @@
 """Folders of SEM images."""
 
-from .sem_folder import SEMFolderDataset
-from .transforms import RandomSEMCrop
+import lazy_loader
 
-__all__ = ['RandomSEMCrop', 'SEMFolderDataset']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

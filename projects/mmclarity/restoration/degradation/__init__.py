@@ -1,6 +1,5 @@
 """From an expensive image to a cheap one: the map that restoration learns to undo."""
 
-from .calibration import Calibration, calibrate
-from .simulate import SimulateLowCostSEM
+import lazy_loader
 
-__all__ = ['Calibration', 'SimulateLowCostSEM', 'calibrate']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,33 +1,5 @@
 """Fidelity, honesty and sharpness, always judged together."""
 
-from .fabrication import FabricationMetric, count_fabrications
-from .fidelity import FidelityMetric, fidelity
-from .particles import DetectionSettings, detect_particles, match_particles, standing_out
-from .perceptual import lpips_distance, lpips_weights
-from .sharpness import (
-    SharpnessMetric,
-    edge_width,
-    find_edges,
-    fourier_ring_correlation,
-    frc_resolution,
-    sharpness,
-)
+import lazy_loader
 
-__all__ = [
-    'DetectionSettings',
-    'FabricationMetric',
-    'FidelityMetric',
-    'SharpnessMetric',
-    'count_fabrications',
-    'detect_particles',
-    'edge_width',
-    'fidelity',
-    'find_edges',
-    'fourier_ring_correlation',
-    'frc_resolution',
-    'lpips_distance',
-    'lpips_weights',
-    'match_particles',
-    'sharpness',
-    'standing_out',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

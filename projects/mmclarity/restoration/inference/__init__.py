@@ -1,6 +1,5 @@
 """From a trained network and files to restored files: tiles, uncertainty, ONNX."""
 
-from .restorer import FolderReport, Restorer, build_restorer
-from .tiling import restore_tiled
+import lazy_loader
 
-__all__ = ['FolderReport', 'Restorer', 'build_restorer', 'restore_tiled']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,23 +1,5 @@
 """Micrographs as files: read with what the vendor wrote, written back with nothing else changed."""
 
-from .files import SEMImageError
-from .micrograph import (
-    SEMImage,
-    check_writable,
-    from_array,
-    list_images,
-    read_sem,
-    write_map,
-    write_sem,
-)
+import lazy_loader
 
-__all__ = [
-    'SEMImage',
-    'SEMImageError',
-    'check_writable',
-    'from_array',
-    'list_images',
-    'read_sem',
-    'write_map',
-    'write_sem',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

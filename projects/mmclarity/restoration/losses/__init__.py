@@ -1,16 +1,5 @@
 """Losses that compare structure."""
 
-from .composite import CompositeLoss, EdgeLoss
-from .excess_structure import ExcessStructureLoss
-from .ssim import mean_ssim, ssim_map
-from .ssim_loss import MSSSIMLoss, SSIMLoss
+import lazy_loader
 
-__all__ = [
-    'CompositeLoss',
-    'EdgeLoss',
-    'ExcessStructureLoss',
-    'MSSSIMLoss',
-    'SSIMLoss',
-    'mean_ssim',
-    'ssim_map',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
 """Gaussian windows and sub-pixel registration."""
 
-from .registration import Registration, move, register, valid_region
+import lazy_loader
 
-__all__ = ['Registration', 'move', 'register', 'valid_region']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

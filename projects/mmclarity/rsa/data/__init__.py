@@ -1,6 +1,5 @@
 """What an analysis starts from: pictures that were shown, and answers that were recorded."""
 
-from .neural import NeuralArea, align, load_neural
-from .stimuli import StimulusSet
+import lazy_loader
 
-__all__ = ['NeuralArea', 'StimulusSet', 'align', 'load_neural']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
 """Networks, their untrained copies, a Gabor model of V1, and the recorder of their layers."""
 
-from .gabor import GaborV1
-from .recorder import FeatureRecorder
-from .untrained import random_twin, untrained_copy
+import lazy_loader
 
-__all__ = ['FeatureRecorder', 'GaborV1', 'random_twin', 'untrained_copy']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

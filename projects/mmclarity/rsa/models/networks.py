@@ -119,9 +119,6 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
         raise ValueError(
             f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random ones"
         )
-    from mmclarity import compat
-
-    compat.install()
     from mmengine.registry import MODELS, init_default_scope
 
     from mmclarity.engine.config import load_config

@@ -1,19 +1,5 @@
 """Representational dissimilarity matrices: computed, checked, condensed and squared."""
 
-from .accumulator import RDMAccumulator
-from .compute import METRICS, compute_rdm
-from .noise import noise_precision, precision_from_residuals
-from .rdms import RDMs, as_condensed, between_groups, num_stimuli, to_square
+import lazy_loader
 
-__all__ = [
-    'METRICS',
-    'RDMAccumulator',
-    'RDMs',
-    'as_condensed',
-    'between_groups',
-    'compute_rdm',
-    'noise_precision',
-    'num_stimuli',
-    'precision_from_residuals',
-    'to_square',
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

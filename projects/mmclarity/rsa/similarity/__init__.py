@@ -1,6 +1,5 @@
 """How alike two RDMs, or two sets of responses, are."""
 
-from .compare import ALL_METHODS, METHODS, compare_rdms
-from .representations import cka, procrustes_similarity
+import lazy_loader
 
-__all__ = ['ALL_METHODS', 'METHODS', 'cka', 'compare_rdms', 'procrustes_similarity']
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

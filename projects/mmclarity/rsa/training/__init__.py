@@ -1,17 +1,13 @@
 """What mmengine configs need: ``custom_imports=dict(imports=['mmclarity.rsa.training'])``."""
 
-from mmclarity import compat
-
-compat.install()
-
-from .classification import (  # noqa: E402
+from .classification import (
     ImageFolderDataset,
     RGBPreprocessor,
     SmallAlexNet,
     TopKAccuracy,
     TorchvisionClassifier,
 )
-from .hook import RSAHook  # noqa: E402
+from .hook import RSAHook
 
 __all__ = [
     'ImageFolderDataset',

@@ -1,33 +1,25 @@
-"""What lets the frozen OpenMMLab releases run on today's torch, without a compiler.
+"""The operators of ``mmcv._ext`` by torchvision: what mmcv-lite, which compiles nothing, lacks.
 
-:func:`install` must be called before mmdet is imported. It does two things, both only once:
-
-* ``mmcv-lite`` has no compiled operators (``mmcv._ext``). A stand-in module supplies ``nms`` and
-  ``roi_align`` (forward, backward) from torchvision's kernels, CPU and CUDA, with the calling
-  convention of mmcv 2.x; on the CPU, where torchvision's roi_align is slow, the same numbers come
-  from :mod:`mmclarity.compat.roi_align_cpu`. Any other operator raises
-  :class:`MissingOperatorError`, which names it. A compiled mmcv is left as it is.
-* torch >= 2.6 loads checkpoints with ``weights_only=True`` and refuses the few types that mmengine
-  puts into them beside tensors; these, and no others, are declared safe.
+A module supplies ``nms`` and ``roi_align`` (forward, backward) from torchvision's kernels, CPU and
+CUDA, with the calling convention of mmcv 2.x; on the CPU, where torchvision's roi_align is slow,
+the same numbers come from :mod:`.roi_align_cpu`. Any other operator raises
+:class:`MissingOperatorError`, which names it. :mod:`.finder` puts the module in place when mmcv
+asks for it; a compiled mmcv is left as it is.
 """
 
-import importlib.machinery
 import importlib.util
-import pickle
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import roi_align_cpu
+from .finder import EXT_NAME
 
-EXT_NAME = 'mmcv._ext'
-_MARK = '__mmclarity_standin__'
-HISTORY_STATISTICS = ('min', 'max', 'current', 'mean')
 _MAX_POOL = 0  # mmcv passes pool_mode as an integer: 0 is 'max', 1 is 'avg'
 
 
@@ -189,86 +181,42 @@ def _fallback(name: str) -> Callable[..., NoReturn]:
     return operator
 
 
-def _make_extension() -> ModuleType:
-    module = ModuleType(EXT_NAME, 'Operators of torchvision in the place of mmcv._ext.')
-    # mmcv looks for its extension with pkgutil.find_loader, which wants a spec with a loader.
-    module.__spec__ = importlib.machinery.ModuleSpec(
-        EXT_NAME, importlib.machinery.BuiltinImporter, origin=f'{__name__}'
-    )
-    module.__loader__ = module.__spec__.loader
-    setattr(module, _MARK, True)
-    module.nms = nms
-    module.roi_align_forward = roi_align_forward
-    module.roi_align_backward = roi_align_backward
-    module.get_compiler_version = lambda: 'not compiled (operators of torchvision)'
-    module.get_compiling_cuda_version = lambda: 'not compiled (operators of torchvision)'
-    module.__getattr__ = _fallback
-    return module
+class ExtensionLoader:
+    """Makes the module ``mmcv._ext``."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module with its operators."""
+        import torchvision  # noqa: F401  # registers its kernels with torch
+
+        module = ModuleType(EXT_NAME, 'Operators of torchvision in the place of mmcv._ext.')
+        module.nms = nms
+        module.roi_align_forward = roi_align_forward
+        module.roi_align_backward = roi_align_backward
+        module.get_compiler_version = lambda: 'not compiled (operators of torchvision)'
+        module.get_compiling_cuda_version = lambda: 'not compiled (operators of torchvision)'
+        module.__getattr__ = _fallback
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: the module has all it needs."""
+
+
+def extension_spec() -> ModuleSpec:
+    """The spec with which ``mmcv._ext`` is imported where nothing is compiled."""
+    return ModuleSpec(EXT_NAME, ExtensionLoader(), origin=__name__)
 
 
 def operators() -> str:
     """Which operators mmcv uses: ``'compiled mmcv'``, ``'torchvision'`` or ``'none'``."""
     module = sys.modules.get(EXT_NAME)
-    if module is not None:
-        return 'torchvision' if getattr(module, _MARK, False) else 'compiled mmcv'
-    return 'compiled mmcv' if importlib.util.find_spec(EXT_NAME) is not None else 'none'
-
-
-def _install_operators() -> None:
-    if operators() != 'none':
-        return
-    # The kernels are registered with torch when torchvision is imported.
-    import mmcv
-    import torchvision  # noqa: F401
-
-    module = _make_extension()
-    sys.modules[EXT_NAME] = module
-    mmcv._ext = module
-
-
-def _history_statistic(owner: Any, name: str) -> Callable:
-    """All that a ``getattr`` in a checkpoint may do: name a statistic of mmengine's HistoryBuffer.
-
-    A HistoryBuffer carries its methods (``mean``, ``max``, ...) in its state, and pickle writes a
-    method as ``getattr(HistoryBuffer, name)``. The real ``getattr`` would let a checkpoint reach
-    anything, so this function is what the name stands for while weights are loaded.
-
-    Raises:
-        pickle.UnpicklingError: for any other object or name.
-    """
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in HISTORY_STATISTICS:
-        raise pickle.UnpicklingError(
-            f'the checkpoint asks for attribute {name!r} of {owner!r}; '
-            f'only {", ".join(HISTORY_STATISTICS)} of HistoryBuffer are safe'
-        )
-    return getattr(HistoryBuffer, name)
-
-
-def _install_safe_globals() -> None:
-    """Let ``torch.load(weights_only=True)`` read what mmengine saves for a resume."""
-    add = getattr(torch.serialization, 'add_safe_globals', None)
-    if add is None:  # torch < 2.4 has no such check to satisfy
-        return
-    from mmengine.logging import HistoryBuffer
-
-    # Taken from what numpy itself pickles, because the module that holds them moved in numpy 2.
-    functions = {
-        '_reconstruct': np.zeros(1).__reduce__()[0],
-        'scalar': np.float64(0).__reduce__()[0],
-    }
-    safe: list[Any] = [HistoryBuffer, np.ndarray, np.dtype]
-    safe += [(_history_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')]
-    # numpy 1 and 2 write different module names for the same two functions.
-    for package in ('numpy.core', 'numpy._core'):
-        safe += [(func, f'{package}.multiarray.{name}') for name, func in functions.items()]
-    kinds = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?'
-    safe += sorted({type(np.dtype(kind)) for kind in kinds}, key=lambda kind: kind.__name__)
-    add(safe)
-
-
-def install() -> None:
-    """Make mmcv, mmengine and mmdet usable; call it before mmdet is imported. Idempotent."""
-    _install_operators()
-    _install_safe_globals()
+    try:
+        spec = importlib.util.find_spec(EXT_NAME) if module is None else module.__spec__
+    except ModuleNotFoundError:  # no mmcv at all
+        return 'none'
+    if module is None and spec is None:
+        return 'none'
+    return (
+        'torchvision'
+        if isinstance(getattr(spec, 'loader', None), ExtensionLoader)
+        else ('compiled mmcv')
+    )

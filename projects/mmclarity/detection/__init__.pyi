@@ -1,0 +1,3 @@
+from . import attention, backbones, datasets, evaluation, roi_heads
+
+__all__ = ['attention', 'backbones', 'datasets', 'evaluation', 'roi_heads']

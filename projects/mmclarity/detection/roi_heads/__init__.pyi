@@ -1,0 +1,23 @@
+from .explanation import DetectionExplanation, Explanation, LayerWeights, Verdict
+from .more_roi_heads import (
+    DynamicRegionAttentionRoIHead,
+    HybridTaskCascadeRegionAttentionRoIHead,
+)
+from .region_attention_bbox_head import RegionAttentionBBoxHead
+from .region_attention_roi_head import CascadeRegionAttentionRoIHead, RegionAttentionRoIHead
+from .region_context import ContextFeatures, PassContext, RegionContext
+
+__all__ = [
+    'CascadeRegionAttentionRoIHead',
+    'ContextFeatures',
+    'DetectionExplanation',
+    'DynamicRegionAttentionRoIHead',
+    'Explanation',
+    'HybridTaskCascadeRegionAttentionRoIHead',
+    'LayerWeights',
+    'PassContext',
+    'RegionAttentionBBoxHead',
+    'RegionAttentionRoIHead',
+    'RegionContext',
+    'Verdict',
+]
