@@ -8,8 +8,8 @@
 
 Shows the stimuli to the network and to a copy of it with random weights, prints a table, and
 writes rsa.npz (RDMs, ids, settings), rsa.csv, rsa_differences.csv, rsa.md and figures to --out.
-Neural files are npz, npy, mat or h5, and hold RDMs or responses of one subject or many; stimuli
-and recordings are matched by id.
+Neural files are npz, npy, mat, h5, csv, tsv or nii, and hold RDMs or responses of one subject or
+many; stimuli and recordings are matched by id.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from mmclarity.rsa import analysis
-from mmclarity.rsa.data import neural
+from mmclarity.rsa.data import layout, neural
 from mmclarity.rsa.data.stimuli import StimulusSet
 from mmclarity.rsa.inference.profiles import POSITIONS, layer_profiles
 from mmclarity.rsa.inference.reliability import Reliability, split_half
-from mmclarity.rsa.models import networks
+from mmclarity.rsa.models import listing, networks
 from mmclarity.rsa.models.untrained import untrained_copy
+from mmclarity.rsa.rdms.memory import Slabs
 from mmclarity.rsa.rdms.rdms import RDMs
 from mmclarity.rsa.report import figures as plots
 from mmclarity.rsa.report import tables as report
+from mmclarity.utils.allocator import keep_freed_memory
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -99,9 +102,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also where along the network each area is matched best, and which area comes '
         'first (rsa_profiles.csv), from the bootstraps',
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='for all results')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='for all results')
     parser.add_argument('--figures', default='png', choices=['png', 'pdf', 'svg', 'none'])
     args = parser.parse_args(argv)
+    if args.list_layers:
+        return args
+    missing = [f'--{name}' for name in ('stimuli', 'out') if getattr(args, name) is None]
+    if missing:
+        parser.error(f'the following arguments are required: {", ".join(missing)}')
     if not args.neural and not args.compare_model:
         parser.error(
             'nothing to compare with: give --neural AREA=file[:key], or --compare-model '
@@ -115,7 +123,8 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--model',
         required=True,
-        help='torchvision name, efficientnet_lite0, or an OpenMMLab config (.py)',
+        help='torchvision name, efficientnet_lite0, an OpenMMLab config (.py), timm:NAME, hf:NAME '
+        '(Hugging Face), hub:FOLDER:ENTRY (torch.hub), or file.py:function',
     )
     group.add_argument(
         '--checkpoint',
@@ -132,8 +141,19 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--module',
-        help="part of a config's model that is called with the images "
-        '(default: its backbone or generator, else all of it)',
+        help='part of the model that is called with the images (default: backbone or generator '
+        'of a config, vision part of a Hugging Face model, else all of it)',
+    )
+    group.add_argument(
+        '--pool',
+        default='none',
+        choices=['none', 'mean', 'cls'],
+        help='of positions: none; their mean; the class token of transformers (default none)',
+    )
+    group.add_argument(
+        '--list-layers',
+        action='store_true',
+        help='print names, shapes and sizes of all layers, and end',
     )
     group.add_argument(
         '--compare-model', metavar='MODEL', help='as --model: its layers become areas'
@@ -146,7 +166,7 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('stimuli and recordings')
-    group.add_argument('--stimuli', required=True, metavar='DIR', help='folder of images')
+    group.add_argument('--stimuli', metavar='DIR', help='folder of images')
     group.add_argument(
         '--manifest',
         metavar='FILE',
@@ -175,7 +195,35 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         help='single trials (stimuli, units, repeats) in the order of the stimuli: the '
         'reliability of the RDM, as a ceiling for one animal',
     )
-    group.add_argument('--neural-kind', default='auto', choices=['auto', 'rdm', 'responses'])
+    group.add_argument(
+        '--neural-kind',
+        default='auto',
+        choices=layout.KINDS,
+        help='what recordings are: RDMs, responses (stimuli, units), repeats (stimuli, units, '
+        'repeats), time (stimuli, units, time) (default: found out)',
+    )
+    group.add_argument(
+        '--condensed-order',
+        choices=layout.ORDERS,
+        help='of condensed RDMs: rows of the upper triangle (squareform, pdist) or its columns '
+        '(MATLAB: RDM(triu(true(n), 1)))',
+    )
+    group.add_argument(
+        '--similarity',
+        action=argparse.BooleanOptionalAction,
+        help='matrices hold similarities (default: seen from ones on the diagonal)',
+    )
+    group.add_argument(
+        '--stimuli-axis',
+        default='auto',
+        choices=layout.AXES,
+        help='of responses (default: where the number of stimuli is, else first)',
+    )
+    group.add_argument(
+        '--common',
+        action='store_true',
+        help='where images and recordings have other stimuli, use those that all have',
+    )
     group.add_argument(
         '--neural-metric',
         choices=analysis.METRICS,
@@ -217,6 +265,7 @@ def show(
     stimuli: StimulusSet,
     layers: Sequence[str] | None,
     untrained: nn.Module | None = None,
+    memory: Slabs | None = None,
 ) -> dict[str, np.ndarray]:
     """RDMs (P,) by layer of a network, or of ``untrained`` in its place."""
     model = network.model if untrained is None else untrained
@@ -228,31 +277,51 @@ def show(
         batch_size=args.batch_size,
         device=args.device or networks.default_device(),
         forward=network.forward(model),
+        pool=None if args.pool == 'none' else args.pool,
+        memory=memory,
     )
 
 
 def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:
-    """The areas of --neural, aligned to the stimuli.
+    """The areas of --neural as they are in the files.
 
     Raises:
-        ValueError: If a specification has no name, or as load_neural and align say.
+        ValueError: If a specification has no name, or as load_neural says.
     """
     areas = []
     for item in args.neural:
         name, equals, spec = item.partition('=')
         if not (name and equals and spec):
             raise ValueError(f'--neural {item}: write it as AREA=file or AREA=file:key')
-        area = neural.load_neural(
-            name, spec, metric=args.neural_metric or args.metric, kind=args.neural_kind
+        areas.append(
+            neural.load_neural(
+                name,
+                spec,
+                metric=args.neural_metric or args.metric,
+                kind=args.neural_kind,
+                order=args.condensed_order,
+                similarity=args.similarity,
+                stimuli=args.stimuli_axis,
+                count=len(ids),
+            )
         )
-        areas.append(neural.align(area, ids, assume_order=args.assume_order))
     return areas
+
+
+def keep_common(
+    stimuli: StimulusSet, areas: Sequence[neural.NeuralArea]
+) -> tuple[StimulusSet, list[int]]:
+    """The images that all areas have, and their places among all."""
+    shared = neural.common_ids(stimuli.ids, areas)
+    place = {name: i for i, name in enumerate(stimuli.ids)}
+    print(f'{len(shared)} of {len(stimuli)} images are in all recordings and are used')
+    return stimuli.subset(shared), [place[name] for name in shared]
 
 
 def network_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:
     """Each layer of --compare-model as an area with one subject."""
     other = networks.load(args.compare_model, args.compare_checkpoint)
-    rdms = show(args, other, read_stimuli(args, other), args.compare_layers)
+    rdms = show(args, other, read_stimuli(args, other).subset(ids), args.compare_layers)
     return [
         neural.NeuralArea(
             name=f'{other.name}:{layer}',
@@ -318,11 +387,19 @@ def run(args: argparse.Namespace) -> analysis.RSAResult:
     categories = read_labels(args.categories, len(ids))
     groups = read_labels(args.groups, len(ids), '--groups')
     areas = read_areas(args, ids)
-    rdms = show(args, network, stimuli, args.layers)
+    if args.common:
+        stimuli, places = keep_common(stimuli, areas)
+        ids = list(stimuli.ids)
+        categories = categories and [categories[i] for i in places]
+        groups = groups and [groups[i] for i in places]
+    areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
+    memory = Slabs()
+    rdms = show(args, network, stimuli, args.layers, memory=memory)
     untrained = None
     if args.untrained:
         other = untrained_copy(network.model, args.seed)
-        untrained = show(args, network, stimuli, list(rdms), other)
+        untrained = show(args, network, stimuli, list(rdms), other, memory)
+    del memory  # some GB
     if args.compare_model:
         areas += network_areas(args, ids)
     meta = dict(
@@ -393,6 +470,17 @@ def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
         report.save_profiles_csv(profiles, args.out / 'rsa_profiles.csv', settings.level)
 
 
+def print_layers(args: argparse.Namespace) -> None:
+    """The table of --list-layers."""
+    network = networks.load(args.model, args.checkpoint, args.module)
+    side = args.size or 224
+    layers = listing.list_layers(
+        network.model, torch.zeros(1, 3, side, side), network.forward(network.model)
+    )
+    print(listing.layer_table(layers))
+    print(f'\nDefault: {" ".join(network.layers)}')
+
+
 def write(
     result: analysis.RSAResult, out: Path, figures: str, categories: Sequence[str] | None = None
 ) -> None:
@@ -416,8 +504,12 @@ def write(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; what the caller can mend is printed without a traceback. Returns the exit status."""
     args = parse_args(argv)
+    keep_freed_memory()
     try:
-        run(args)
+        if args.list_layers:
+            print_layers(args)
+        else:
+            run(args)
     except (ValueError, FileNotFoundError, ModuleNotFoundError, KeyError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f'rsa.py: error: {message}', file=sys.stderr)

@@ -241,3 +241,39 @@ def test_it_matches_late_stages_of_the_trained_network(tmp_path):
         assert result.layers.index(layer) >= len(result.layers) // 2
         assert score > np.nanmax(result.untrained_scores[:, column]) + 0.05
         assert result.q[result.layers.index(layer), column] < 0.05
+
+
+def test_list_layers_needs_no_stimuli(capsys):
+    assert rsa.main([*MODEL, '--list-layers', '--size', '64']) == 0
+    out = capsys.readouterr().out
+    assert '| features.0 | Conv2d | 64 x 31 x 31 |' in out and 'Default: features.0' in out
+
+
+def test_common_stimuli(data, capsys):
+    brain = dict(np.load(data / 'brain.npz'))
+    keep = [1, 2, 3, 4, 5]
+    ids = [*brain['ids'][keep], 'other']
+    extended = np.pad(brain['V4'][:, keep][:, :, keep], ((0, 0), (0, 1), (0, 1)), constant_values=1)
+    extended[:, -1, -1] = 0
+    np.savez(data / 'part.npz', V4=extended, ids=ids)
+    spec = f'V4={data}/part.npz:V4'
+    assert rsa.main(command(data, '--neural', spec)) == 2
+    assert 'lacks 1 of 6 stimuli' in capsys.readouterr().err
+    kinds = data / 'kinds.txt'
+    done = rsa.main(command(data, '--neural', spec, '--common', '--categories', kinds))
+    assert done == 0 and '5 of 6 images are in all' in capsys.readouterr().out
+    result = report.load_npz(data / 'out' / 'rsa.npz')
+    assert result.ids == [f'leaf{i}' for i in keep]
+    np.testing.assert_allclose(
+        result.area_rdms['V4'], [squareform(v) for v in brain['V4'][:, keep][:, :, keep]]
+    )
+
+
+def test_options_of_recordings_reach_the_reader(data):
+    square = np.load(data / 'brain.npz')['IT']
+    columns = np.array([square[i, j] for j in range(COUNT) for i in range(j)])
+    np.savez(data / 'order.npz', IT=1 - columns, ids=[f'leaf{i}' for i in range(COUNT)])
+    options = ('--condensed-order', 'columns', '--similarity')
+    assert rsa.main(command(data, '--neural', f'IT={data}/order.npz:IT', *options)) == 0
+    result = report.load_npz(data / 'out' / 'rsa.npz')
+    np.testing.assert_allclose(result.area_rdms['IT'][0], squareform(square))

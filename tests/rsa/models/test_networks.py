@@ -54,8 +54,10 @@ class TestNames:
     def test_unknown_name(self):
         with pytest.raises(ValueError, match="unknown model 'resnet81'.*resnet18"):
             networks.load('resnet81')
-        with pytest.raises(ValueError, match='is for configs'):
-            networks.load('alexnet', 'none', module='features')
+
+    def test_a_part_of_a_named_network(self):
+        found = networks.load('squeezenet1_1', 'none', module='features')
+        assert found.layers[0] == 'features.0' and found.forward() is found.model.features
 
 
 class TestWeights:

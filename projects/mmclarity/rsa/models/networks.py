@@ -10,16 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmclarity.errors import LayerError
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.efficientnet_lite0 import MEAN, STD, WEIGHTS, build_efficientnet_lite0
 
+from .sources import (
+    RANDOM,
+    cache_hint,
+    checked,
+    from_file,
+    from_hub,
+    from_hugging_face,
+    from_timm,
+)
+
+SOURCES = {'timm': from_timm, 'hf': from_hugging_face, 'hub': from_hub}
 # Of RGB images in [0, 1]; what torchvision's ImageNet networks were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE0, LITE0_LAYERS = (
     'efficientnet_lite0',
     ('conv_stem', *(f'blocks.{i}' for i in range(7)), 'conv_head', 'global_pool', 'classifier'),
 )
-RANDOM = 'none'
 # What of an OpenMMLab model is called with plain images, in this order.
 MODULES = ('backbone', 'generator')
 
@@ -58,26 +69,61 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
     """Build a network and load its weights.
 
     Args:
-        name (str): A torchvision classifier, 'efficientnet_lite0', or an OpenMMLab config (.py).
-        checkpoint (str, optional): File of weights, or 'none' for random ones. Defaults to the
-            published ImageNet weights of a named network; a config needs one.
-        module (str, optional): Part of a config's model to call. Defaults to its ``backbone`` or
-            ``generator``, or all of it.
+        name: A torchvision classifier, 'efficientnet_lite0', an OpenMMLab config (.py), or
+            'timm:NAME', 'hf:NAME' (Hugging Face; a name or a folder), 'hub:FOLDER:ENTRY'
+            (torch.hub), 'file.py:function', whose result is a module or a :class:`Network`.
+        checkpoint: File of weights, also of safetensors, or 'none' for random ones. Defaults to
+            the published weights of a named network; a config needs one.
+        module: Part of the model to call. Defaults to ``backbone`` or ``generator`` of a config's
+            model, the vision part of one of Hugging Face, or all of it.
 
     Raises:
         ValueError: If the name, the module or the weights do not fit.
         FileNotFoundError: If the checkpoint is missing.
         ModuleNotFoundError: If a package is missing, with the command that installs it.
     """
+    kind, _, rest = name.partition(':')
     if name.endswith('.py'):
         return _from_config(name, checkpoint, module)
-    if module:
-        raise ValueError(f'module={module!r} is for configs; {name} is called as a whole')
-    network = _lite0(checkpoint) if name == LITE0 else _torchvision(name, checkpoint)
+    if name.rpartition(':')[0].endswith('.py'):
+        network = _of_file(name)
+    elif kind in SOURCES and rest:
+        network = _of_source(name, SOURCES[kind](rest, checkpoint), checkpoint)
+    elif name == LITE0:
+        network = _lite0(checkpoint)
+    else:
+        network = _torchvision(name, checkpoint)
     if checkpoint not in (None, RANDOM):
         load_weights(network.model, checkpoint)
+        network.weights = checkpoint
+    if module is not None:
+        _check_module(network.model, module, name)
+        network.module = module
+        network.layers = default_layers(network.model.get_submodule(module), module)
     network.model.eval()
     return network
+
+
+def _of_source(name: str, found: tuple[nn.Module, str, dict], checkpoint: str | None) -> Network:
+    model, weights, details = found
+    module = details.get('module', '')
+    layers = default_layers(model.get_submodule(module), module)
+    return Network(name, model, layers, checkpoint or weights, **details)
+
+
+def _of_file(spec: str) -> Network:
+    """A network of the user's: a module, or a :class:`Network` that says more about it."""
+    found = from_file(spec)
+    if isinstance(found, Network):
+        return found
+    model = checked(found, spec)
+    return Network(spec.rpartition(':')[2], model, default_layers(model), spec)
+
+
+def _check_module(model: nn.Module, module: str, name: str) -> None:
+    if module not in dict(model.named_modules()):
+        children = ', '.join(child for child, _ in model.named_children())
+        raise LayerError(f'{name}: the model has no module {module!r}; its parts are {children}')
 
 
 def _lite0(checkpoint: str | None) -> Network:
@@ -99,16 +145,17 @@ def _torchvision(name: str, checkpoint: str | None) -> Network:
         from difflib import get_close_matches
 
         near = get_close_matches(name, [*known, LITE0], n=5, cutoff=0.4) or known
-        raise ValueError(
-            f'unknown model {name!r}; nearest: {", ".join(near)}. Or give the path '
-            'of an OpenMMLab config that ends in .py'
+        raise LayerError(
+            f'unknown model {name!r}; nearest: {", ".join(near)}. Or give an OpenMMLab config '
+            'that ends in .py, timm:NAME, hf:NAME, hub:FOLDER:ENTRY or file.py:function'
         )
     try:
         model = models.get_model(name, weights='DEFAULT' if checkpoint is None else None)
     except OSError as error:
-        raise ValueError(
-            f'the ImageNet weights of {name} cannot be downloaded ({error}); give '
-            f'--checkpoint FILE, or --checkpoint {RANDOM} for random weights'
+        file = Path(models.get_model_weights(name).DEFAULT.url).name
+        raise LayerError(
+            f'the ImageNet weights of {name} cannot be downloaded ({error}). {cache_hint(file)}, '
+            f'give --checkpoint FILE, or --checkpoint {RANDOM} for random weights'
         ) from error
     return Network(name, model, default_layers(model), checkpoint or 'torchvision (ImageNet)')
 
@@ -136,9 +183,8 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
         model = untrained_copy(model)
     if module is None:
         module = next((name for name in MODULES if hasattr(model, name)), '')
-    elif module not in dict(model.named_modules()):
-        children = ', '.join(name for name, _ in model.named_children())
-        raise ValueError(f'{path}: the model has no module {module!r}; its parts are {children}')
+    else:
+        _check_module(model, module, path)
     mean, std, bgr = preprocessing(getattr(model, 'data_preprocessor', None))
     layers = default_layers(model.get_submodule(module), module)
     return Network(Path(path).stem, model, layers, checkpoint, mean, std, module, bgr)

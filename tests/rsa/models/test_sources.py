@@ -1,0 +1,171 @@
+"""Networks of timm, Hugging Face, torch.hub and Python files; all made here, nothing is loaded."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmclarity.errors import LayerError
+from mmclarity.rsa import FeatureRecorder
+from mmclarity.rsa.models import networks
+from mmclarity.rsa.models.listing import layer_table, list_layers
+
+FILE = """
+from torch import nn
+from mmclarity.rsa.models.networks import Network
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+def described():
+    return Network('mine', net(), ['2'], 'random', mean=(0.5,) * 3)
+
+def number():
+    return 3
+
+def needs(width):
+    return net()
+"""
+HUB = """
+dependencies = ['torch']
+from torch import nn
+
+def small(pretrained=True):
+    if pretrained:
+        raise OSError('no net')
+    return nn.Sequential(nn.Conv2d(3, 4, 1))
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / 'my_nets.py'
+    path.write_text(FILE)
+    return path
+
+
+def test_functions_of_a_file(file, tmp_path):
+    found = networks.load(f'{file}:net')
+    assert found.layers == ['0', '2'] and not found.model.training and found.name == 'net'
+    described = networks.load(f'{file}:described')
+    assert described.mean == (0.5, 0.5, 0.5) and described.layers == ['2']
+    torch.save(found.model.state_dict(), tmp_path / 'a.pth')
+    again = networks.load(f'{file}:net', str(tmp_path / 'a.pth'))
+    assert torch.equal(again.model[0].weight, found.model[0].weight)
+    assert again.weights == str(tmp_path / 'a.pth')
+    with pytest.raises(LayerError, match="no module '7'; its parts are 0, 1, 2"):
+        networks.load(f'{file}:net', module='7')
+
+
+@pytest.mark.parametrize(
+    'function,match',
+    [
+        ('other', "no function 'other'; it has .*net"),
+        ('number', 'gives a int; a torch.nn.Module is needed'),
+        ('needs', 'could not be called without arguments'),
+    ],
+)
+def test_functions_that_do_not_do(file, function, match):
+    with pytest.raises(LayerError, match=match):
+        networks.load(f'{file}:{function}')
+
+
+def test_files_that_do_not_run(tmp_path):
+    (tmp_path / 'x.py').write_text('import not_there')
+    with pytest.raises(LayerError, match='x.py cannot be run: ModuleNotFoundError'):
+        networks.load(f'{tmp_path}/x.py:net')
+    with pytest.raises(LayerError, match='there is no file'):
+        networks.load(f'{tmp_path}/y.py:net')
+
+
+def test_hub(tmp_path):
+    (tmp_path / 'hubconf.py').write_text(HUB)
+    assert networks.load(f'hub:{tmp_path}:small', 'none').layers == ['0']
+    with pytest.raises(LayerError, match='cannot be downloaded .no net.*TORCH_HOME'):
+        networks.load(f'hub:{tmp_path}:small')
+    with pytest.raises(LayerError, match="no 'big'; it has .*small"):
+        networks.load(f'hub:{tmp_path}:big', 'none')
+    with pytest.raises(LayerError, match='must hold hubconf.py'):
+        networks.load(f'hub:{tmp_path}/nowhere:small')
+
+
+def test_timm():
+    pytest.importorskip('timm', reason='timm is not installed')
+    found = networks.load('timm:vit_tiny_patch16_224', 'none')
+    assert found.mean == (0.5, 0.5, 0.5) and 'blocks.3' in found.layers
+    images = torch.randn(2, 3, 224, 224)
+    recorder = FeatureRecorder(found.model, ['blocks.3'], pool='cls')
+    assert recorder.record_images(images)['blocks.3'].shape == (2, 192)
+    with pytest.raises(LayerError, match="timm has no model 'resnet81'"):
+        networks.load('timm:resnet81', 'none')
+
+
+class TestHuggingFace:
+    transformers = pytest.importorskip('transformers', reason='transformers is not installed')
+    SMALL = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+
+    def test_vit_from_a_folder(self, tmp_path):
+        config = self.transformers.ViTConfig(image_size=32, patch_size=8, **self.SMALL)
+        model = self.transformers.ViTModel(config)
+        model.save_pretrained(tmp_path)  # safetensors
+        self.transformers.ViTImageProcessor(image_mean=[0.1, 0.2, 0.3]).save_pretrained(tmp_path)
+        found = networks.load(f'hf:{tmp_path}')
+        assert found.mean == (0.1, 0.2, 0.3)
+        images = torch.randn(2, 3, 32, 32)
+        got = FeatureRecorder(found.model, ['encoder.layer.1'], pool='mean').record(
+            found.forward(), [images]
+        )
+        with torch.no_grad():
+            states = model.eval()(images, output_hidden_states=True).hidden_states
+        torch.testing.assert_close(next(got)['encoder.layer.1'], states[2].mean(1))
+
+    def test_clip_is_shown_images_only(self, tmp_path):
+        config = self.transformers.CLIPConfig(
+            text_config=dict(vocab_size=20, **self.SMALL),
+            vision_config=dict(image_size=32, patch_size=8, **self.SMALL),
+        )
+        config.save_pretrained(tmp_path)
+        found = networks.load(f'hf:{tmp_path}', 'none')
+        assert found.module == 'vision_model'
+        layer = 'vision_model.encoder.layers.1'
+        recorder = FeatureRecorder(found.model, [layer], pool='cls')
+        got = next(recorder.record(found.forward(), [torch.randn(2, 3, 32, 32)]))
+        assert got[layer].shape == (2, 16)
+
+    def test_without_weights_the_cache_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+        with pytest.raises(LayerError, match='cannot be downloaded.*HF_HOME.*--checkpoint FILE'):
+            networks.load(f'hf:{tmp_path}/nothing')
+
+
+def test_torchvision_names_the_file_and_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+
+    def no_net(*args, **kwargs):
+        raise OSError('no net')
+
+    monkeypatch.setattr('torchvision.models.get_model', no_net)
+    with pytest.raises(LayerError, match=f'Put squeezenet1_0-.*pth into {tmp_path}.*checkpoints'):
+        networks.load('squeezenet1_0')
+
+
+class TestListing:
+    @pytest.fixture
+    def model(self):
+        act = nn.ReLU(inplace=True)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), act, nn.Conv2d(4, 2, 1), act, nn.Dropout(0.5))
+
+    def test_names_shapes_and_sizes(self, model):
+        found = list_layers(model.train(), torch.zeros(1, 3, 8, 8))
+        assert [layer.name for layer in found] == ['0', '1#1', '1#2', '2', '4']
+        assert found[0].shapes == ((4, 6, 6),) and found[0].units == 144
+        assert found[0].parameters == 4 * 27 + 4 and found[2].units == 72
+        assert model.training and not any(m._forward_hooks for m in model.modules())
+
+    def test_every_name_can_be_recorded(self, model):
+        names = [layer.name for layer in list_layers(model, torch.zeros(1, 3, 8, 8))]
+        got = FeatureRecorder(model, names).record_images(torch.zeros(2, 3, 8, 8))
+        assert list(got) == names
+
+    def test_table(self, model):
+        table = layer_table(list_layers(model, torch.zeros(1, 3, 8, 8)))
+        assert '| 0 | Conv2d | 4 x 6 x 6 | 144 | 112 |' in table
