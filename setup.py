@@ -139,6 +139,7 @@ if __name__ == '__main__':
             'dev': development(),
         },
         cmdclass={'build_py': BuildWithStartUp, 'editable_wheel': EditableWithStartUp},
+        entry_points=dict(console_scripts=['mmclarity-detect = mmclarity.cli.detect:main']),
         classifiers=[
             'License :: OSI Approved :: Apache Software License',
             'Programming Language :: Python :: 3',

@@ -1,3 +1,12 @@
-from . import attention, backbones, datasets, evaluation, roi_heads
+from . import attention, backbones, datasets, evaluation, inference, roi_heads
+from .inference import Detector
 
-__all__ = ['attention', 'backbones', 'datasets', 'evaluation', 'roi_heads']
+__all__ = [
+    'Detector',
+    'attention',
+    'backbones',
+    'datasets',
+    'evaluation',
+    'inference',
+    'roi_heads',
+]

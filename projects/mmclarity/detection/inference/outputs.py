@@ -1,0 +1,122 @@
+"""Detections drawn, and as COCO JSON, Scalabel JSON and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmclarity.utils.files import replacing
+from mmclarity.utils.json_files import write_json
+from mmclarity.utils.tables import write_csv
+
+from .detector import Detections
+from .sources import Picture
+
+FILES = ('detections.coco.json', 'detections.scalabel.json', 'detections.csv')
+
+
+class Results:
+    """Collects what is found and writes it into one folder.
+
+    ``detections.coco.json`` is a COCO data set whose annotations have a ``score``;
+    ``detections.scalabel.json`` a list of frames, boxes with their last pixel, as BDD100K has them;
+    ``detections.csv`` one line a detection.
+
+    Args:
+        folder: Where to.
+        classes: Names of the classes.
+        overwrite: Replace files that are there.
+
+    Raises:
+        FileExistsError: If there are results in the folder, and ``overwrite`` is not set.
+    """
+
+    def __init__(self, folder: str | Path, classes: tuple[str, ...], overwrite: bool) -> None:
+        self.folder, self.classes, self.overwrite = Path(folder), classes, overwrite
+        there = [name for name in FILES if (self.folder / name).exists()]
+        if there and not overwrite:
+            raise FileExistsError(
+                f'{self.folder / there[0]} exists; give --overwrite or another --out'
+            )
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.frames: list[dict[str, Any]] = []
+        self.rows: list[list[Any]] = []
+
+    def add(self, picture: Picture, found: Detections, draw: bool) -> None:
+        """Note the detections of an image, and draw them."""
+        height, width = picture.pixels.shape[:2]
+        number = len(self.images) + 1
+        self.images.append(dict(id=number, file_name=picture.name, width=width, height=height))
+        frame: dict[str, Any] = dict(name=Path(picture.name).name, labels=[])
+        if picture.video is None:
+            frame['name'] = picture.name
+        else:
+            frame.update(videoName=picture.video, frameIndex=picture.frame)
+        for box, score, label, name in zip(found.boxes, found.scores, found.labels, found.names):
+            x1, y1, x2, y2 = (round(float(value), 2) for value in box)
+            score = round(float(score), 5)
+            self.annotations.append(
+                dict(
+                    id=len(self.annotations) + 1,
+                    image_id=number,
+                    category_id=int(label) + 1,
+                    bbox=[x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+                    area=round((x2 - x1) * (y2 - y1), 2),
+                    iscrowd=0,
+                    score=score,
+                )
+            )
+            corners = dict(x1=x1, y1=y1, x2=round(x2 - 1, 2), y2=round(y2 - 1, 2))
+            frame['labels'].append(
+                dict(id=str(len(frame['labels'])), category=name, score=score, box2d=corners)
+            )
+            self.rows.append([picture.name, name, score, x1, y1, x2, y2])
+        self.frames.append(frame)
+        if draw:
+            self._draw(picture, found)
+
+    def _draw(self, picture: Picture, found: Detections) -> None:
+        path = self.folder / 'drawn' / picture.name
+        if path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
+            path = path.with_name(f'{path.name}.jpg')
+        coded = cv2.imencode(path.suffix, drawn(picture.pixels, found))[1]
+        with replacing(path, overwrite=self.overwrite, parents=True) as part:
+            part.write_bytes(coded.tobytes())
+
+    def write(self) -> list[Path]:
+        """Write the three files; returns their paths."""
+        paths = [self.folder / name for name in FILES]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        categories = [dict(id=i, name=name) for i, name in enumerate(self.classes, 1)]
+        write_json(
+            paths[0],
+            dict(images=self.images, annotations=self.annotations, categories=categories),
+        )
+        write_json(paths[1], self.frames)
+        write_csv(paths[2], ['image', 'name', 'score', 'x1', 'y1', 'x2', 'y2'], self.rows)
+        return paths
+
+
+def drawn(pixels: np.ndarray, found: Detections) -> np.ndarray:
+    """A copy of an image with boxes, names and scores on it."""
+    canvas = pixels.copy()
+    thickness = max(1, round(max(canvas.shape[:2]) / 600))
+    scale = 0.4 * max(1.0, thickness * 0.8)
+    for box, score, label, name in zip(found.boxes, found.scores, found.labels, found.names):
+        # Hues that lie far from one another, of the same brightness.
+        hue = np.uint8([[[int(label) * 47 % 180, 200, 255]]])
+        colour = tuple(int(value) for value in cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0])
+        x1, y1, x2, y2 = (int(round(float(value))) for value in box)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+        text = f'{name} {score:.2f}'
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        top = max(y1 - height - 4, 0)
+        cv2.rectangle(canvas, (x1, top), (x1 + width + 2, top + height + 4), colour, -1)
+        cv2.putText(
+            canvas, text, (x1 + 1, top + height + 1), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1
+        )
+    return canvas

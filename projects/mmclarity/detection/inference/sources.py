@@ -1,0 +1,143 @@
+"""Images from a file, a folder, a pattern, a video or a camera, one after the other."""
+
+from __future__ import annotations
+
+import glob
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from mmclarity.errors import DataError, UsageError
+from mmclarity.utils.files import listing
+from mmclarity.utils.images import decode
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a source.
+
+    Attributes:
+        name: Path below the folder that was given, or of a video ``VIDEO/000000.jpg``.
+        pixels: (H, W, 3), 8 bit, blue, green, red, upright; None if it cannot be read.
+        error: Why not.
+        video: Name of the video, and place of the frame in it.
+        frame: Place in the video.
+    """
+
+    name: str
+    pixels: np.ndarray | None = None
+    error: str = ''
+    video: str | None = None
+    frame: int = 0
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An image of any kind as (H, W, 3), 8 bit, blue, green, red, as a viewer shows it.
+
+    Grey becomes three equal channels, transparency is dropped, CMYK becomes colours, and of 16 bit
+    the upper eight are taken.
+
+    Raises:
+        DataError: Naming a file that cannot be read, and why.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if not content:
+            raise DataError(f'{path}: empty file')
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()  # finds what is cut off: OpenCV makes do with the rest
+            if image.mode == 'CMYK' or image.format == 'GIF':
+                rgb = ImageOps.exif_transpose(image).convert('RGB')
+                return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
+        pixels = decode(content)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f'{path}: too large: {error}') from error
+    except (OSError, SyntaxError, ValueError, cv2.error) as error:
+        raise DataError(f'{path}: cannot be read: {str(error).splitlines()[0]}') from error
+    if pixels is None:
+        raise DataError(f'{path}: cannot be read: a kind of image that OpenCV does not know')
+    return pixels
+
+
+def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
+    """The images of a source, read one by one, and how many there are (None: unknown).
+
+    Args:
+        source: An image, a folder, a pattern such as ``'night/*.jpg'``, a video, or the number of
+            a camera (``'0'``). Videos are read by OpenCV, which turns those of phones upright.
+
+    Raises:
+        UsageError: If there is no such thing, or no image in it.
+    """
+    path = Path(source).expanduser()
+    if source.isdigit() and not path.exists():
+        return _frames(int(source), f'camera{source}'), None
+    if path.is_dir():
+        files = listing(path, IMAGES)
+        if not files:
+            raise UsageError(f'{source}: no image in this folder ({", ".join(IMAGES)})')
+        return _images(files), len(files)
+    if path.is_file():
+        if path.suffix.lower() in VIDEOS:
+            return _video(path)
+        return _images([path]), 1
+    files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    files = [file for file in files if file.suffix.lower() in IMAGES]
+    if files:
+        return _images(files), len(files)
+    raise UsageError(
+        f'{source}: no such image, folder, pattern or video (cameras are numbers: 0, 1, ...)'
+    )
+
+
+def _images(files: list[Path]) -> Iterator[Picture]:
+    names = _names(files)
+    for file, name in zip(files, names):
+        try:
+            yield Picture(name, read_image(file))
+        except DataError as error:
+            yield Picture(name, error=str(error))
+
+
+def _names(files: list[Path]) -> list[str]:
+    """File names, or, where two are alike, as much of the paths as tells them apart."""
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
+    return [file.as_posix().lstrip('./') for file in files]
+
+
+def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
+    capture = cv2.VideoCapture(str(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    opened = capture.isOpened()
+    capture.release()
+    if not opened:
+        raise DataError(f'{path}: cannot be read as a video; is it whole, and of a known kind?')
+    return _frames(str(path), path.stem), count if count > 0 else None
+
+
+def _frames(source: str | int, name: str) -> Iterator[Picture]:
+    capture = cv2.VideoCapture(source)
+    try:
+        if not capture.isOpened():
+            raise UsageError(f'{source}: no such camera, or it is in use')
+        frame = 0
+        while True:
+            there, pixels = capture.read()
+            if not there:
+                return
+            yield Picture(f'{name}/{frame:06d}.jpg', pixels, video=name, frame=frame)
+            frame += 1
+    finally:
+        capture.release()

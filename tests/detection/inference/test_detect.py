@@ -1,0 +1,201 @@
+"""A trained detector on images, folders and videos: what is read, found and written."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+import mmclarity.detection
+from mmclarity.cli.detect import main
+from mmclarity.detection.datasets.scalabel import CLASSES, load_frames
+from mmclarity.detection.inference.outputs import drawn
+from mmclarity.detection.inference.sources import pictures, read_image
+from mmclarity.engine.config import load_config
+from mmclarity.errors import DataError, UsageError
+
+CONFIG = 'configs/lambda_frcnn_murky.py'
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """Random weights that find something: only the form of the results is looked at."""
+    torch.manual_seed(0)
+    cfg = load_config(CONFIG)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    torch.nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=0.3)
+    path = tmp_path_factory.mktemp('weights') / 'epoch_1.pth'
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    return str(path)
+
+
+@pytest.fixture
+def scene():
+    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    return cv2.resize(noise, (320, 192), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path, scene):
+    """Images of every kind, and two that are none."""
+    here = tmp_path / 'in'
+    here.mkdir()
+    rgb = Image.fromarray(scene[..., ::-1])
+    rgb.save(here / 'colour.png')
+    rgb.convert('L').save(here / 'grey.png')
+    rgb.convert('RGBA').save(here / 'alpha.png')
+    rgb.convert('P').save(here / 'palette.png')
+    rgb.convert('CMYK').save(here / 'cmyk.jpg', quality=95)
+    cv2.imwrite(str(here / 'deep.png'), scene.astype(np.uint16) * 257)
+    cv2.imwrite(str(here / 'deep.tif'), scene.astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb.transpose(Image.Transpose.ROTATE_90).save(here / 'turned.webp', exif=exif, lossless=True)
+    whole = here / 'whole.jpg'
+    rgb.save(whole)
+    (here / 'cut.jpg').write_bytes(whole.read_bytes()[:3000])
+    (here / 'text.png').write_text('no image')
+    (here / '._colour.png').write_bytes(b'macOS')
+    (here / 'notes.txt').write_text('passed over')
+    return here
+
+
+def test_images_of_every_kind_look_as_they_are(folder, scene):
+    for name in ('colour.png', 'alpha.png', 'deep.png', 'deep.tif', 'turned.webp'):
+        assert np.array_equal(read_image(folder / name), scene), name
+    grey = read_image(folder / 'grey.png')
+    assert grey.shape == scene.shape and (grey[..., 0] == grey[..., 2]).all()
+    assert np.abs(read_image(folder / 'cmyk.jpg').astype(int) - scene).mean() < 8
+    for name, why in (('cut.jpg', 'truncated'), ('text.png', 'cannot be read')):
+        with pytest.raises(DataError, match=f'{name}: .*{why}'):
+            read_image(folder / name)
+
+
+def test_it_finds_what_mmdet_finds(checkpoint, scene):
+    detector = mmclarity.detection.Detector(CONFIG, checkpoint, 'cpu', threshold=0.1)
+    images = [scene, np.ascontiguousarray(scene[:, :200])]
+    cfg = load_config(CONFIG)
+    model = init_detector(cfg, checkpoint, device='cpu')
+    for image in images:
+        (found,) = detector(
+            [image]
+        )  # in a batch the smaller one is padded, and so judged otherwise
+        expected = inference_detector(model, image).pred_instances.numpy()
+        kept = expected.scores >= 0.1
+        assert len(found) == kept.sum() > 0
+        np.testing.assert_allclose(found.scores, np.sort(expected.scores[kept])[::-1], rtol=1e-3)
+        assert found.names[0] == CLASSES[expected.labels[expected.scores.argmax()]]
+        assert (found.boxes[:, 2] <= image.shape[1] + 1e-3).all()
+    together = detector(images)
+    assert [len(found) > 0 for found in together] == [True, True]
+    assert detector([]) == []
+    with pytest.raises(DataError, match='8 bit'):
+        detector([scene.astype(np.float32)])
+
+
+def test_a_folder_is_written_in_all_forms_and_bad_images_are_named(
+    folder, checkpoint, tmp_path, capsys
+):
+    out = tmp_path / 'out'
+    arguments = [str(folder), '--out', str(out), '--config', CONFIG, '--checkpoint', checkpoint]
+    arguments += ['--threshold', '0.1', '--device', 'cpu']
+    assert main(arguments) == 2  # two could not be read
+    said = capsys.readouterr()
+    assert 'cut.jpg' in said.err and 'text.png' in said.err and 'Traceback' not in said.err
+    assert '9 images' in said.out and '2 images could not be read' in said.out
+    coco = json.loads((out / 'detections.coco.json').read_text())
+    assert [c['name'] for c in coco['categories']] == list(CLASSES)
+    frames, _ = load_frames(out / 'detections.scalabel.json')
+    rows = list(csv.DictReader((out / 'detections.csv').open()))
+    assert len(coco['images']) == len(frames) == 9
+    boxes = sum(len(frame.labels) for frame in frames)
+    assert len(coco['annotations']) == len(rows) == boxes > 0
+    images = {image['id']: image['file_name'] for image in coco['images']}
+    names = {category['id']: category['name'] for category in coco['categories']}
+    for row, item in zip(rows, coco['annotations']):
+        x, y, width, height = item['bbox']
+        assert (row['image'], row['name']) == (
+            images[item['image_id']],
+            names[item['category_id']],
+        )
+        assert float(row['x2']) == pytest.approx(x + width, abs=0.02)
+        assert float(row['y2']) == pytest.approx(y + height, abs=0.02)
+    first = next(frame for frame in frames if frame.labels)
+    mine = [row for row in rows if row['image'] == first.name]
+    assert first.labels[0].xyxy == pytest.approx(
+        [float(mine[0][k]) for k in ('x1', 'y1', 'x2', 'y2')]
+    )
+    pictured = sorted(path.name for path in (out / 'drawn').iterdir())
+    assert len(pictured) == 9 and 'turned.webp.jpg' in pictured
+    assert main(arguments) == 2  # results are there
+    assert 'exists; give --overwrite' in capsys.readouterr().err
+    assert main([*arguments, '--overwrite', '--no-draw']) == 2
+
+
+def test_a_video_and_a_pattern(folder, checkpoint, tmp_path, scene, capsys):
+    video = str(tmp_path / 'drive.avi')
+    writer = cv2.VideoWriter(video, cv2.VideoWriter_fourcc(*'MJPG'), 10, (320, 192))
+    for shift in range(5):
+        writer.write(np.roll(scene, 8 * shift, 1))
+    writer.release()
+    source, count = pictures(video)
+    assert count == 5 and [p.frame for p in source] == [0, 1, 2, 3, 4]
+    arguments = ['--config', CONFIG, '--checkpoint', checkpoint, '--device', 'cpu']
+    out = tmp_path / 'video'
+    assert main([video, '--out', str(out), *arguments, '--max-images', '3']) == 0
+    frames = json.loads((out / 'detections.scalabel.json').read_text())
+    assert [(f['videoName'], f['frameIndex']) for f in frames] == [('drive', i) for i in range(3)]
+    assert sorted(p.name for p in (out / 'drawn' / 'drive').iterdir())[0] == '000000.jpg'
+    source, count = pictures(str(folder / '*.png'))
+    assert count == 6 and sum(p.pixels is None for p in source) == 1
+
+
+@pytest.mark.parametrize(
+    ('source', 'why'), [('nowhere.jpg', 'no such image'), ('*.nothing', 'no such image')]
+)
+def test_sources_that_are_not_there(source, why):
+    with pytest.raises(UsageError, match=why):
+        pictures(source)
+
+
+def test_empty_folders_and_broken_videos(tmp_path):
+    with pytest.raises(UsageError, match='no image in this folder'):
+        pictures(str(tmp_path))
+    (tmp_path / 'a.mp4').write_bytes(b'no video')
+    with pytest.raises(DataError, match='cannot be read as a video'):
+        pictures(str(tmp_path / 'a.mp4'))
+
+
+def test_weights_of_another_model_are_refused(checkpoint, tmp_path, capsys):
+    weights = torch.load(checkpoint, weights_only=True)
+    weights['state_dict'].pop('roi_head.bbox_head.fc_cls.bias')
+    torch.save(weights, tmp_path / 'other.pth')
+    picture = tmp_path / 'a.png'
+    Image.new('RGB', (64, 48)).save(picture)
+    arguments = [str(picture), '--out', str(tmp_path / 'out'), '--config', CONFIG]
+    assert main([*arguments, '--checkpoint', str(tmp_path / 'other.pth')]) == 2
+    assert 'another model' in capsys.readouterr().err
+    assert main([*arguments, '--checkpoint', 'gone.pth']) == 2
+    assert 'gone.pth' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_drawing_leaves_the_image_alone(scene):
+    from mmclarity.detection.inference import Detections
+
+    found = Detections(
+        np.array([[20.0, 30, 90, 80]]), np.array([0.9]), np.array([2]), tuple(CLASSES)
+    )
+    before = scene.copy()
+    canvas = drawn(scene, found)
+    assert np.array_equal(scene, before)
+    changed = np.argwhere((canvas != scene).any(-1))
+    assert changed[:, 0].min() >= 10 and changed[:, 0].max() <= 81
