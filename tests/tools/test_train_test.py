@@ -124,7 +124,7 @@ log_level = 'INFO'
 
 @pytest.mark.slow
 def test_resumed_detector_ends_with_the_same_weights(tmp_path):
-    made = run(tmp_path, 'dataset_converters/make_murky.py', 'scenes', '--train', 6, '--val', 2)
+    made = run(tmp_path, 'dataset_generators/make_murky.py', 'scenes', '--train', 6, '--val', 2)
     assert made.returncode == 0, made.stderr
     train = ('train.py', 'lambda_frcnn_murky.py', '--seed', 1)
     options = (

@@ -61,6 +61,14 @@ def check_config(cfg: Config, training: bool = True) -> None:
     Raises:
         UsageError: naming the key, what it must be, and what it may have been meant to be.
     """
+    try:
+        _check(cfg, training)
+    except UsageError as error:
+        name = str(cfg.filename or 'config')
+        raise type(error)(str(error) if name in str(error) else f'{name}: {error}') from error
+
+
+def _check(cfg: Config, training: bool) -> None:
     for key in LOADERS if training else ('test_dataloader',):
         _check_loaders(cfg, key)
     with _Scope(cfg.get('default_scope')):

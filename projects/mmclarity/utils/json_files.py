@@ -1,12 +1,16 @@
 """JSON files of labels and detections: read with errors that tell what to do, written whole."""
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
-from mmclarity.errors import DataError
+from mmclarity.errors import DataError, said
 
 from .files import write_text
+
+_GZIP = b'\x1f\x8b'
 
 
 class LabelFileError(DataError):
@@ -14,7 +18,7 @@ class LabelFileError(DataError):
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file, plain or packed by gzip (``.json.gz``).
 
     Args:
         path: The file.
@@ -31,7 +35,14 @@ def read_json(path: str | Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
     try:
-        text = path.read_text(encoding='utf-8-sig')
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+        text = data.decode('utf-8-sig')
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise LabelFileError(
+            f'{path}: the packed file is cut off or damaged ({err}); download it again'
+        ) from err
     except UnicodeDecodeError as err:
         raise LabelFileError(
             f'{path}: byte {err.start} is not text, so this is no JSON file; unpack '
@@ -41,15 +52,17 @@ def read_json(path: str | Path) -> Any:
         raise LabelFileError(f'{path}: the file is empty; download it again')
     try:
         return json.loads(text)
-    except RecursionError as err:
-        raise LabelFileError(f'{path}: nested too deeply for labels; download it again') from err
-    except json.JSONDecodeError as err:
+    except ValueError as err:
+        if not isinstance(err, json.JSONDecodeError):  # an integer of thousands of digits
+            raise LabelFileError(f'{path}: {said(err)}; mend it or download it again') from err
         cut = err.pos >= len(text.rstrip()) or err.msg.startswith('Unterminated string')
         why = 'the file is cut off' if cut else 'not valid JSON'
         raise LabelFileError(
             f'{path}: {why}: {err.msg} at line {err.lineno}, column {err.colno} (character '
             f'{err.pos} of {len(text)}); download the file again or mend that place'
         ) from err
+    except RecursionError as err:
+        raise LabelFileError(f'{path}: nested too deeply for labels; download it again') from err
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import DataError, said
 from mmclarity.utils.images import upright_size
 
 #: Last bytes of a whole file; after the marker some writers pad a little.
@@ -16,7 +16,7 @@ _TAIL = 32  # bytes
 SizeT = tuple[int, int]
 
 
-class ImageFileError(UsageError):
+class ImageFileError(DataError):
     """Image files that are missing, empty, cut off or no images."""
 
 
@@ -56,9 +56,8 @@ def probe_image(path: str, whole: bool = True) -> tuple[SizeT | None, str | None
             f'more than {limit:.0f} megapixels, which Pillow takes for an attack: cut it into '
             'parts, or raise PIL.Image.MAX_IMAGE_PIXELS'
         )
-    except (OSError, SyntaxError) as err:
-        # PIL says "image file is truncated", and SyntaxError for a broken PNG
-        return None, f'cut off or damaged: {err}'
+    except Exception as err:  # of a damaged file the decoders make errors of any kind
+        return None, f'cut off or damaged: {said(err)}'
     return size, None
 
 

@@ -17,12 +17,14 @@ The class order and the name mappings are those of the detection benchmark
 (https://doc.bdd100k.com/format.html).
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmclarity.utils.files import listing
 from mmclarity.utils.json_files import LabelFileError, read_json
 
 CLASSES = (
@@ -67,6 +69,7 @@ LABEL_ATTRIBUTES = ('crowd', 'ignored', 'occluded', 'truncated')
 UNDEFINED = 'undefined'
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_LABEL_SUFFIXES = ('.json', '.json.gz')
 _FARTHEST = 1e9  # pixels; JSON's integers have no end
 _BOX_KEYS = ('x1', 'y1', 'x2', 'y2')
 _LAYOUT_HELP = (
@@ -175,7 +178,7 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
     """Reads the labels of one split, whatever their layout.
 
     Args:
-        path: A JSON file, or a folder of JSON files.
+        path: A JSON file, or a folder of JSON files; each may be packed (``.json.gz``).
 
     Returns:
         The frames in the order of the file (files in the order of their names)
@@ -191,7 +194,7 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such label file or folder')
-    files = sorted(path.glob('*.json')) if path.is_dir() else [path]
+    files = listing(path, _LABEL_SUFFIXES) if path.is_dir() else [path]
     if not files:
         raise LabelFileError(f'{path}: the folder holds no *.json file. {_LAYOUT_HELP}')
     report = ParseReport()
@@ -366,9 +369,13 @@ def _parse_label(raw: Any, place: str, report: ParseReport) -> Label | None:
             or not isinstance(value, int | float)
             or not -_FARTHEST < value < _FARTHEST  # NaN too
         ):
+            real = isinstance(value, int | float) and not isinstance(value, bool)
+            why = 'not a finite number'
+            if real and (isinstance(value, int) or math.isfinite(value)):
+                why = f'farther than {_FARTHEST:g} pixels from the image'
             raise LabelFileError(
-                f'{place}: box2d["{key}"] is {value!r}, not a finite number; mend '
-                'the coordinate or delete the label'
+                f'{place}: box2d["{key}"] is {str(value)[:40]}, {why}; mend the coordinate or '
+                'delete the label'
             )
         box.append(float(value))
     if box[2] < box[0] or box[3] < box[1]:

@@ -29,11 +29,15 @@ def _pixels(path: Path, data: bytearray) -> tuple[np.ndarray, np.ndarray | None]
             f'{path}: truncated BMP: {start + line * abs(height)} bytes needed, '
             f'{len(data)} there; copy it again'
         )
+    if start < 14 + header:
+        raise SEMImageError(f'{path}: damaged BMP: its pixels begin within the header')
     rows = np.frombuffer(data, np.uint8, line * abs(height), start).reshape(abs(height), line)
     pixels = rows[:, : width * count].reshape(abs(height), width, count)
     palette = None
     if bits == 8:
         used = struct.unpack_from('<I', data, 46)[0] or 256
+        if used > 256 or 14 + header + 4 * used > len(data):
+            raise SEMImageError(f'{path}: damaged BMP: its palette is cut off; copy it again')
         table = np.frombuffer(data, np.uint8, 4 * used, 14 + header).reshape(-1, 4)
         palette = table[:, 2::-1].copy()
     return (pixels[::-1] if height > 0 else pixels), palette

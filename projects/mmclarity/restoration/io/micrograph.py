@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from mmclarity.utils.files import replacing
+from mmclarity.utils.files import listing, replacing
 
 from . import files, layout
 from .files import SEMImageError
@@ -77,16 +77,7 @@ def list_images(folder: str | Path) -> list[Path]:
         FileNotFoundError: no such folder, or no such file in it.
         NotADirectoryError: ``folder`` is a file.
     """
-    folder = Path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f'{folder}: no such folder')
-    if not folder.is_dir():
-        raise NotADirectoryError(f'{folder}: is a file; a folder of images is needed')
-    found = sorted(
-        p
-        for p in folder.iterdir()
-        if p.is_file() and not p.name.startswith('.') and p.suffix.lower() in SUFFIXES
-    )
+    found = listing(folder, SUFFIXES)
     if not found:
         raise FileNotFoundError(f'{folder}: holds no {", ".join(SUFFIXES)} files')
     return found

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mmclarity.errors import said
+
 from .stored import SEMImageError, Stored
 
 __all__ = ['MAGIC', 'load', 'rewrite']
@@ -43,6 +45,8 @@ def load(path: Path) -> Stored:
         raise SEMImageError(f'{path}: damaged PNG: header or pixels are missing')
     if b'acTL' in kinds:
         raise SEMImageError(f'{path}: an animation; save the picture to restore on its own')
+    if len(chunks[0][1]) != 13 or chunks[0][1][9] not in (0, 2, 3, 4, 6):
+        raise SEMImageError(f'{path}: damaged PNG: its header is of no PNG; copy it again')
     depth, colour = chunks[0][1][8:10]
     if depth < 8:
         raise SEMImageError(f'{path}: only {depth} bit(s) per pixel; save it as 8 or 16 bit grey')
@@ -50,12 +54,17 @@ def load(path: Path) -> Stored:
         try:
             with Image.open(path) as image:
                 samples = np.array(image)[..., None]
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise SEMImageError(f'{path}: can not be read as PNG: {error}') from error
-        table = dict(chunks)[b'PLTE']
+        except Exception as error:  # whatever the decoder runs into
+            raise SEMImageError(f'{path}: can not be read as PNG: {said(error)}') from error
+        table = dict(chunks).get(b'PLTE', b'')
+        if not table or len(table) % 3:
+            raise SEMImageError(f'{path}: damaged PNG: its palette is missing or cut off')
         return Stored(path, 'PNG', samples, 1, np.frombuffer(table, np.uint8).reshape(-1, 3))
     _check_data(path, chunks)
-    samples = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        samples = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # larger than OpenCV's limit
+        raise SEMImageError(f'{path}: can not be read as PNG: {said(error)}') from error
     if samples is None:
         raise SEMImageError(f'{path}: can not be read as PNG; save it with another program')
     if samples.ndim == 2:

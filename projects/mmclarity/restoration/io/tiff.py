@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import tifffile
+
+from mmclarity.errors import said
 
 from .layout import Metadata, parse_fei, parse_zeiss
 from .stored import SEMImageError, Stored
@@ -21,43 +25,55 @@ _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
 _WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
 
 
+@contextmanager
+def _opened(path: Path, source: Path, mode: str = 'rb') -> Iterator[tifffile.TiffFile]:
+    """A TIFF file; whatever goes wrong in it is one message that names ``source``.
+
+    The decoders raise whatever they run into on damaged data, and tifffile logs dozens of lines
+    beside it, which are not shown.
+    """
+    logger = logging.getLogger('tifffile')
+    before, logger.disabled = logger.disabled, True
+    try:
+        with tifffile.TiffFile(path, mode=mode) as tiff:
+            yield tiff
+    except (SEMImageError, FileNotFoundError):
+        raise
+    except MemoryError as error:
+        raise SEMImageError(
+            f'{source}: can not be read as TIFF: its header asks for more memory than there is; '
+            'it is damaged, or too large for this machine'
+        ) from error
+    except Exception as error:
+        if mode != 'rb' and isinstance(error, OSError):
+            raise  # of the disk that is written to
+        packed = 'imagecodecs' in str(error) and 'requires' in str(error)
+        hint = '; pip install imagecodecs reads this compression' if packed else ''
+        raise SEMImageError(f'{source}: can not be read as TIFF: {said(error)}{hint}') from error
+    finally:
+        logger.disabled = before
+
+
 def load(path: Path) -> Stored:
     """Reads one page of 8 or 16 bit unsigned or 32 bit floating point samples."""
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            if len(tiff.pages) != 1:
-                raise ValueError(f'{len(tiff.pages)} pages; save the one to restore on its own')
-            page = tiff.pages[0]
-            _check(page, path.stat().st_size)
-            samples = page.asarray()
-            metadata = _vendor(page)
-            palette = None
-            if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                # 16 bit entries; what writers put there is v * 256 or v * 257
-                palette = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
-            inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-            planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-    except FileNotFoundError:
-        raise
-    except (
-        ValueError,
-        tifffile.TiffFileError,
-        struct.error,
-        IndexError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        OSError,
-        zlib.error,
-        AttributeError,
-    ) as error:
-        # the decoders raise whatever their library does on damaged data
-        hint = (
-            '; pip install imagecodecs reads this compression'
-            if 'imagecodecs' in str(error) and 'requires' in str(error)
-            else ''
+    with _opened(path, path) as tiff:
+        if len(tiff.pages) != 1:
+            raise ValueError(f'{len(tiff.pages)} pages; save the one to restore on its own')
+        page = tiff.pages[0]
+        _check(page, path.stat().st_size)
+        samples = page.asarray()
+        metadata = _vendor(page)
+        palette = None
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            # 16 bit entries; what writers put there is v * 256 or v * 257
+            palette = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
+        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+    if samples.ndim not in (2, 3) or not samples.size:
+        raise SEMImageError(
+            f'{path}: can not be read as TIFF: damaged: its pixels come as an array of shape '
+            f'{samples.shape}; copy it again'
         )
-        raise SEMImageError(f'{path}: can not be read as TIFF: {error}{hint}') from error
     if samples.ndim == 2:
         samples = samples[..., None]
     elif planar:
@@ -122,7 +138,7 @@ def _vendor(page: tifffile.TiffPage) -> Metadata:
 
 def check_rewritable(source: Path) -> None:
     """Refuses packings that :func:`rewrite` does not write."""
-    with tifffile.TiffFile(source) as tiff:
+    with _opened(source, source) as tiff:
         page = tiff.pages[0]
         if page.predictor not in (1, 2) or page.compression not in _WRITTEN:
             raise SEMImageError(
@@ -140,7 +156,7 @@ def check_rewritable(source: Path) -> None:
 def rewrite(source: Path, samples: np.ndarray, path: Path) -> None:
     """Copies the file, then puts new strips or tiles into the copy; no other tag is touched."""
     shutil.copyfile(source, path)
-    with tifffile.TiffFile(path, mode='r+b') as tiff:
+    with _opened(path, source, 'r+b') as tiff:
         page = tiff.pages[0]
         offsets, counts = list(page.dataoffsets), list(page.databytecounts)
         encoded = (_encode(page, segment) for segment in _segments(page, samples))

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from mmclarity.errors import DataError, said
+from mmclarity.utils.files import listing
 
 from .ids import natural_order
 
@@ -43,15 +46,15 @@ class StimulusSet:
         background: float = 0.5,
     ) -> None:
         if size is not None and size < 1:
-            raise ValueError(f'size must be positive, got {size}')
+            raise DataError(f'size must be positive, got {size}')
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(
+            raise DataError(
                 'mean and std need a value for red, green and blue, std above zero; '
                 f'got {mean} and {std}'
             )
         self.ids, self.paths = [str(i) for i in ids], [Path(p) for p in paths]
         if len(self.ids) != len(self.paths) or len(set(self.ids)) != len(self.ids):
-            raise ValueError(
+            raise DataError(
                 f'each stimulus needs an id of its own and a file; got {len(ids)} ids,'
                 f' {len(set(self.ids))} of them different, and {len(paths)} files'
             )
@@ -83,7 +86,7 @@ class StimulusSet:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: there is no such folder of stimuli')
         if manifest is None:
-            images = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+            images = listing(folder, SUFFIXES)
             paths = natural_order(images, lambda p: p.name, what=f'{folder}: images')
             pairs = [(p.stem, p) for p in paths]
             source = folder
@@ -91,13 +94,13 @@ class StimulusSet:
             source = Path(manifest)
             pairs = [(i, folder / name) for i, name in read_manifest(source)]
         if not pairs:
-            raise ValueError(
+            raise DataError(
                 f'{source} names no image; stimuli are files of type {", ".join(SUFFIXES)}'
             )
         seen: dict[str, Path] = {}
         for stimulus, path in pairs:
             if stimulus in seen:
-                raise ValueError(
+                raise DataError(
                     f'{source}: the id {stimulus!r} comes twice ({seen[stimulus].name}'
                     f' and {path.name}); give each stimulus its own'
                 )
@@ -134,15 +137,10 @@ class StimulusSet:
             with Image.open(path) as file:
                 # Photographs are shown upright, as their camera says.
                 picture = self._rgb(ImageOps.exif_transpose(file))
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise ValueError(
+        except Exception as error:  # of a damaged file the decoders make errors of any kind
+            raise DataError(
                 f'{path}: stimulus {self.ids[index]!r} cannot be read as an image '
-                f'({error}); replace the file'
+                f'({said(error)}); replace the file'
             ) from error
         if self.size is not None:
             picture = _centre(picture, self.size)
@@ -169,7 +167,7 @@ class StimulusSet:
             ValueError: If images differ in size and ``size`` was not given.
         """
         if batch_size < 1:
-            raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
+            raise DataError(f'batch_size must be 1 or more, got {batch_size}')
         first = None
         for start in range(0, len(self), batch_size):
             images = []
@@ -178,7 +176,7 @@ class StimulusSet:
                 first = first or (i, image.shape)
                 if image.shape != first[1]:
                     height, width = image.shape[1:]
-                    raise ValueError(
+                    raise DataError(
                         f'{self.paths[i]} is {width} x {height} pixels, {self.paths[first[0]]} '
                         f'{first[1][2]} x {first[1][1]}; give size= to bring all to one'
                     )
@@ -209,19 +207,19 @@ def read_manifest(path: str | Path) -> list[tuple[str, str]]:
     try:
         text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is no text in UTF-8 ({error})') from error
+        raise DataError(f'{path} is no text in UTF-8 ({error})') from error
     if path.suffix.lower() == '.json':
         return _json_pairs(path, text)
     if path.suffix.lower() == '.csv':
         rows = csv.DictReader(text.splitlines())
         if not {'id', 'file'} <= set(rows.fieldnames or ()):
-            raise ValueError(
+            raise DataError(
                 f'{path}: the first line must name the columns id and file, got {rows.fieldnames}'
             )
         pairs = [(row['id'], row['file']) for row in rows]
         for number, pair in enumerate(pairs, start=2):
             if not all(pair):
-                raise ValueError(f'{path}, line {number}: id or file is empty')
+                raise DataError(f'{path}, line {number}: id or file is empty')
         return pairs
     return [(Path(line.strip()).stem, line.strip()) for line in text.splitlines() if line.strip()]
 
@@ -231,9 +229,9 @@ def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
         # Pairs, not a dict: that would keep the last of several equal ids and say nothing.
         content = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
-        raise ValueError(f'{path} is no JSON: {error}') from error
+        raise DataError(f'{path} is no JSON: {error}') from error
     if not isinstance(content, list):
-        raise ValueError(f'{path} must hold an object of files by id, or a list of files')
+        raise DataError(f'{path} must hold an object of files by id, or a list of files')
     pairs = []
     for number, item in enumerate(content):
         if isinstance(item, str):
@@ -243,7 +241,7 @@ def _json_pairs(path: Path, text: str) -> list[tuple[str, str]]:
             or len(item) != 2
             or not all(isinstance(part, str) for part in item)
         ):
-            raise ValueError(
+            raise DataError(
                 f'{path}, entry {number}: must be a file or a pair of id and file, got {item!r}'
             )
         pairs.append((item[0], item[1]))

@@ -163,7 +163,7 @@ def _torchvision(name: str, checkpoint: str | None) -> Network:
 def _from_config(path: str, checkpoint: str | None, module: str | None) -> Network:
     """The model of a config; its data preprocessor says how images are normalised."""
     if checkpoint is None:
-        raise ValueError(
+        raise LayerError(
             f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random ones"
         )
     from mmengine.registry import MODELS, init_default_scope
@@ -172,7 +172,7 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
 
     cfg = load_config(path)
     if 'model' not in cfg:
-        raise ValueError(f'{path} has no model; give a config that trains one')
+        raise LayerError(f'{path} has no model; give a config that trains one')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model = MODELS.build(cfg.model).eval()
     if checkpoint != RANDOM:
@@ -237,7 +237,7 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
         elif _is_stage(child):
             found.append(f'{start}{name}')
     if not found:
-        raise ValueError(f'{type(model).__name__} has no stages that can be guessed; name layers')
+        raise LayerError(f'{type(model).__name__} has no stages that can be guessed; name layers')
     return found
 
 

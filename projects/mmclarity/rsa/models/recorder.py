@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmclarity.errors import LayerError, MissingLayerError
 from mmclarity.utils.models import unwrap
 
 POOLS = (None, 'mean', 'cls')
@@ -59,7 +60,7 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
             f'layers must be a sequence of names, got the string {layers!r}; write [{layers!r}]'
         )
     if not layers:
-        raise ValueError(
+        raise LayerError(
             'layers is empty: name at least one, e.g. those of '
             '[name for name, _ in model.named_modules()]'
         )
@@ -94,12 +95,12 @@ def _matches(layer: str, names: Sequence[str], model: nn.Module) -> list[str]:
     try:
         found = [name for name in names if re.fullmatch(layer, name)]
     except re.error as error:
-        raise ValueError(
+        raise LayerError(
             f'layer {layer!r} is no module and no regular expression: {error}'
         ) from error
     if not found:
         near = difflib.get_close_matches(layer, names, 5, 0.3) or names[:5]
-        raise KeyError(
+        raise MissingLayerError(
             f'{type(model).__name__} has no layer {layer!r}; the nearest names are '
             f'{", ".join(near)}'
         )

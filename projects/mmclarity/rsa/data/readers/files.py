@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from mmclarity.errors import DataError
+from mmclarity.errors import DataError, MissingKeyError, said
 
 from .found import ID_KEYS, Found, strings
 from .hdf5 import read_hdf5
@@ -65,7 +62,7 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
         raise DataError(f'{path}: recordings are read from {", ".join(SUFFIXES)}')
     if suffix == '.npy':
         if key:
-            raise KeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
+            raise MissingKeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
         return Found(_opened(path, lambda p: np.load(p, allow_pickle=False))), None
     content = _opened(path, READERS.get(suffix, _npz))
     return _chosen(content, path, key)
@@ -76,23 +73,14 @@ def _opened(path: Path, reader: Callable) -> dict[str, Found]:
         return reader(path)
     except (DataError, ModuleNotFoundError):
         raise
-    # scipy meets a broken .mat with whatever error its reader runs into (its MatReadError is no
-    # ValueError).
-    except (
-        *(OSError, ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError),
-        *(BadZipFile, struct.error, zlib.error, MemoryError, RuntimeError),
-    ) as error:
+    except Exception as error:  # readers meet a broken file with whatever error they run into
         raise _unreadable(path, error) from error
-    except Exception as error:
-        if type(error).__module__.startswith('scipy.io'):
-            raise _unreadable(path, error) from error
-        raise
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
-        f'{path} cannot be read as {path.suffix.lower()}: {error}. Is it complete, and what its '
-        'ending says?'
+        f'{path} cannot be read as {path.suffix.lower()}: {said(error)}. Is it complete, and what '
+        'its ending says?'
     )
 
 
@@ -119,10 +107,12 @@ def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Fou
         candidates = sure if len(sure) == 1 else candidates
         if len(candidates) != 1:
             found = ', '.join(f'{k} {content[k].describe()}' for k in candidates) or 'none'
-            raise KeyError(f'{path}: which array is meant? It holds {found}; write {path}:KEY')
+            raise MissingKeyError(
+                f'{path}: which array is meant? It holds {found}; write {path}:KEY'
+            )
         key = candidates[0]
     if key not in content:
-        raise KeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
+        raise MissingKeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
     found = content[key]
     if found.ids is None:
         # Ids stand beside the array, in its group of an HDF5 file, or at the top for all.
