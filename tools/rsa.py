@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from mmclarity.rsa import analysis
@@ -34,6 +35,7 @@ from mmclarity.rsa.rdms.memory import Slabs
 from mmclarity.rsa.rdms.rdms import RDMs
 from mmclarity.rsa.report import figures as plots
 from mmclarity.rsa.report import tables as report
+from mmclarity.rsa.report.models import model_bars, picture_map, showcase
 from mmclarity.utils.allocator import keep_freed_memory
 
 
@@ -103,6 +105,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'first (rsa_profiles.csv), from the bootstraps',
     )
     parser.add_argument('--out', type=Path, metavar='DIR', help='for all results')
+    parser.add_argument(
+        '--showcase',
+        action='store_true',
+        help='also bars of the layers with significance, RDMs, and the stimuli arranged by '
+        'dissimilarity, with their pictures',
+    )
     parser.add_argument('--figures', default='png', choices=['png', 'pdf', 'svg', 'none'])
     args = parser.parse_args(argv)
     if args.list_layers:
@@ -416,7 +424,33 @@ def run(args: argparse.Namespace) -> analysis.RSAResult:
         print(f'Reliability of {name}: {found}')
     write(result, args.out, args.figures, categories)
     write_more(result, args)
+    if args.showcase and args.figures != 'none':
+        draw_showcase(result, args.out, args.figures, stimuli, categories)
     return result
+
+
+def draw_showcase(
+    result: analysis.RSAResult,
+    out: Path,
+    kind: str,
+    stimuli: StimulusSet,
+    categories: Sequence[str] | None,
+) -> None:
+    """What --showcase asks for: bars and pictures of each area, and all RDMs."""
+    shown = []
+    for path in stimuli.paths:
+        with Image.open(path) as picture:
+            small = picture.convert('RGB')
+            small.thumbnail((128, 128))
+            shown.append(np.asarray(small))
+    rdms = [RDMs(rdms).mean(name) for name, rdms in result.area_rdms.items()]
+    for area, rdm in zip(result.areas, rdms):
+        name = ''.join(letter if letter.isalnum() else '_' for letter in area)
+        marks = 'bars' if area in result.differences else 'none'
+        model_bars(result, out / f'bars_{name}.{kind}', area, marks)
+        picture_map(rdm, shown, out / f'pictures_{name}.{kind}', area, categories)
+    layers = RDMs(result.rdms, names=tuple(result.layers))
+    showcase(RDMs.concat([*rdms, layers]), out / f'showcase.{kind}', pictures=shown)
 
 
 def reliabilities(

@@ -104,6 +104,7 @@ def split_half(
             f'stimulus {few[0]} has {int(there[few[0]].sum())} trials ({len(few)} such stimuli); '
             'two are needed for two halves. Leave it out'
         )
+    names = None if groups is None else tuple(str(item) for item in groups)
     values, rng = np.where(known, data, 0), np.random.default_rng(seed)
     found, least = np.empty(splits), data.shape[1]
     for k in range(splits):
@@ -113,8 +114,8 @@ def split_half(
         if units.sum() < 2:
             raise ValueError('fewer than 2 units have trials of all stimuli in both halves')
         least = min(least, int(units.sum()))
-        rdms = [RDMs(compute_rdm(half[:, units], metric), groups=groups) for half in halves]
-        found[k] = compare_rdms(*rdms, method)[0, 0]
+        one, other = (RDMs(compute_rdm(half[:, units], metric), groups=names) for half in halves)
+        found[k] = compare_rdms(one, other, method)[0, 0]
     if least < data.shape[1]:
         warnings.warn(
             f'{data.shape[1] - least} of {data.shape[1]} units lack trials in a half and are left '
