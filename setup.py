@@ -44,6 +44,7 @@ RESTORATION = [  # with mmagic itself, which is installed without what it requir
     'tifffile>=2023.1',
     'imagecodecs>=2023.1',
     'tqdm>=4.60',
+    'safetensors>=0.4',
     'tensorboard>=2.10',
 ]
 # mmagic asks for 700 MB that nobody needs here: requirements-nodeps.txt installs it alone, and
@@ -129,7 +130,12 @@ if __name__ == '__main__':
         packages=find_packages('projects'),
         py_modules=['_mmclarity_startup'],
         package_dir={'': 'projects'},
-        package_data={'mmclarity': ['py.typed'], '': ['*.pyi']},
+        package_data={
+            'mmclarity': ['py.typed'],
+            'mmclarity.restoration.general': ['general.safetensors', 'general.md'],
+            '': ['*.pyi'],
+        },
+        entry_points=dict(console_scripts=['mmclarity-restore = mmclarity.cli.restore:main']),
         install_requires=INSTALL_REQUIRES,
         extras_require={
             'detection': DETECTION,

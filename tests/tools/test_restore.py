@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import torch
 
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.restoration.inference.test_restorer import UNET, micrograph, save
 
 REPO = Path(__file__).resolve().parents[2]
@@ -63,6 +64,42 @@ def test_a_folder_from_any_directory(tmp_path, model, folder):
     assert 'a.tif: 100%' in done.stderr  # the progress bar
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['a.tif', 'b.tif']
     assert tifffile.imread(tmp_path / 'out/b.tif').dtype == np.uint16
+
+
+def test_out_of_the_box(main, tmp_path, capsys):
+    clean = 250 * make_phantom(PhantomSettings(128, median_radius=9), 5).image
+    noisy = clean + np.random.default_rng(0).normal(0, 20, clean.shape)
+    tifffile.imwrite('noisy.tif', noisy.clip(0, 255).astype(np.uint8))
+    assert main(['noisy.tif']) == 0
+    said = capsys.readouterr().err
+    assert 'noisy.tif: noise is' in said and '% of the contrast' in said
+    assert 'written: noisy_restored.tif' in said
+    restored = tifffile.imread('noisy_restored.tif')
+    assert restored.dtype == np.uint8 and restored.shape == clean.shape
+    assert main(['noisy.tif']) == 1
+    assert 'exists already' in capsys.readouterr().err
+    assert main(['noisy.tif', 'quiet.tif', '--quiet', '--strength', '2']) == 0
+    assert 'noise is' not in capsys.readouterr().err
+    assert (tifffile.imread('quiet.tif') != restored).any()
+    assert main(['noisy.tif', 'x.tif', '--checkpoint', 'net.pth']) == 2
+    assert 'a config needs a checkpoint' in capsys.readouterr().err
+    assert main(['noisy.tif', 'x.tif', '--strength', '0']) == 2
+
+
+def test_signed_and_floating_point_files_out_of_the_box(main, tmp_path, capsys):
+    pixels = micrograph((64, 64)).astype(np.float32)
+    for name, dtype in (('signed.tif', np.int16), ('real.tif', np.float32)):
+        tifffile.imwrite(name, (pixels * 40 - 3000).astype(dtype))
+        assert main([name]) == 0
+        assert 'no black and white of its own' in capsys.readouterr().err
+        restored = tifffile.imread(name.replace('.tif', '_restored.tif'))
+        assert restored.dtype == dtype
+        assert abs(float(restored.mean()) - float((pixels * 40 - 3000).mean())) < 100
+
+
+def test_a_folder_gets_a_folder_beside_it(main, folder, tmp_path, capsys):
+    assert main(['images']) == 0
+    assert sorted(p.name for p in (tmp_path / 'images_restored').iterdir()) == ['a.tif', 'b.tif']
 
 
 def test_a_file_its_options_and_what_is_kept(main, model, folder, tmp_path, capsys):

@@ -335,7 +335,8 @@ def tiff(path: Path, data: np.ndarray, **options: object) -> None:
         (lambda p: Image.fromarray(picture()).save(p, 'JPEG'), 'JPEG changes'),
         (lambda p: tiff(p, np.zeros((3, 20, 20), np.uint8), photometric='minisblack'), '3 pages'),
         (lambda p: tiff(p, np.zeros((20, 20), np.uint8)), 'is black'),
-        (lambda p: tiff(p, picture().astype(np.int16)), 'save it as 8 or 16 bit'),
+        (lambda p: tiff(p, picture().astype(np.int16)), 'signed pixels have no white'),
+        (lambda p: tiff(p, picture().astype(np.int32)), 'save it as 8 or 16 bit'),
         (lambda p: tiff(p, picture().astype(np.float64)), 'save it as 8 or 16 bit'),
         (lambda p: tiff(p, picture() > 9, photometric='minisblack'), 'save it as 8 or 16 bit'),
         (lambda p: Image.fromarray(picture() > 9).save(p, 'PNG'), 'only 1 bit'),
@@ -491,7 +492,7 @@ def test_lossy_compression_is_refused_before_the_work(tmp_path):
 def test_images_from_memory_and_maps(tmp_path):
     with pytest.raises(SEMImageError, match='data_range'):
         from_array(np.ones((3, 3)))
-    with pytest.raises(SEMImageError, match='uint8, uint16 or float'):
+    with pytest.raises(SEMImageError, match='uint8, uint16, int16 or float'):
         from_array(np.ones((3, 3), np.int64))
     with pytest.raises(SEMImageError, match=r'\(H, W\)'):
         from_array(np.ones((3, 3, 3), np.uint8))
@@ -508,3 +509,41 @@ def test_images_from_memory_and_maps(tmp_path):
         write_map(tmp_path / 'm.tif', values)
     with pytest.raises(ValueError, match=r'\(H, W\)'):
         write_map(tmp_path / 'n.tif', values[0])
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'scale', 'shift'), [('int16', 100, -9000), ('float32', 1e-3, -0.1)]
+)
+def test_measured_range_of_signed_and_floating_point_images(tmp_path, dtype, scale, shift):
+    pixels = (picture().astype(np.float64) * scale + shift).astype(dtype)
+    tifffile.imwrite(tmp_path / 'in.tif', pixels)
+    image = read_sem(tmp_path / 'in.tif', data_range='measured')
+    assert (image.black, image.data_range) == (pixels.min(), pixels.max())
+    assert image.measured_range
+    assert (image.unit.min(), image.unit.max()) == (0, 1)
+    write_sem(tmp_path / 'out.tif', image.unit, image)
+    back = tifffile.imread(tmp_path / 'out.tif')
+    assert back.dtype == pixels.dtype
+    np.testing.assert_allclose(back, pixels, rtol=1e-5, atol=1e-6 * abs(shift))
+    # a number overrides, and then black is 0
+    with pytest.raises(SEMImageError, match='outside 0 to'):
+        read_sem(tmp_path / 'in.tif', data_range=30000)
+
+
+def test_measured_range_leaves_alone_what_has_a_white(tmp_path):
+    tifffile.imwrite(tmp_path / 'in.tif', picture())
+    image = read_sem(tmp_path / 'in.tif', data_range='measured')
+    assert (image.black, image.data_range, image.measured_range) == (0, 255, False)
+    with pytest.raises(SEMImageError, match='a number or'):
+        read_sem(tmp_path / 'in.tif', data_range='guess')
+
+
+def test_measured_range_of_bad_images(tmp_path):
+    bad = picture().astype(np.float32)
+    bad[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / 'bad.tif', bad)
+    with pytest.raises(SEMImageError, match='row 3, column 4'):
+        read_sem(tmp_path / 'bad.tif', data_range='measured')
+    tifffile.imwrite(tmp_path / 'even.tif', np.full((20, 20), -3, np.int16))
+    image = read_sem(tmp_path / 'even.tif', data_range='measured')
+    assert np.ptp(image.unit) == 0

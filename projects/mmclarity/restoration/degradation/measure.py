@@ -39,6 +39,8 @@ class NoiseSample:
             number of pixels of bins of grey level; NaN where a bin is empty.
         correlation (np.ndarray): (LAGS,) of the noise along the line, lags 1, 2, ...
         across (float): Of the noise between neighbouring lines. The estimates assume none.
+        down (float): Correlation of second differences of neighbouring lines: -2/3 for noise that
+            is independent from line to line, more where it is not.
     """
 
     level: np.ndarray
@@ -46,6 +48,7 @@ class NoiseSample:
     pixels: np.ndarray
     correlation: np.ndarray
     across: float
+    down: float = -2 / 3
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ def measure_noise(image: np.ndarray) -> NoiseSample:
     # Noise that is shared by neighbouring lines shows at lag two of the second differences.
     both = flat[3:] & flat[:-3]
     across = float((residual[3:] * residual[:-3])[both].mean() / power) if both.any() else 0.0
-    return NoiseSample(level, variance, pixels, correlation, across)
+    both = flat[1:] & flat[:-1]
+    down = float((residual[1:] * residual[:-1])[both].mean() / power) if both.any() else -2 / 3
+    return NoiseSample(level, variance, pixels, correlation, across, down)
 
 
 def _lagged(residual: np.ndarray, flat: np.ndarray, lag: int) -> float:

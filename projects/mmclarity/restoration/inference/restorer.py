@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmclarity.engine.config import load_config
+from mmclarity.engine.hooks.precision import has_bfloat16_units
 from mmclarity.errors import UsageError
-from mmclarity.utils.checkpoints import load_weights
 
+from ..general.appraisal import Appraisal, appraise
+from ..general.weights import load_general, restore_general
 from ..io.micrograph import (
     SEMImage,
     SEMImageError,
@@ -30,8 +31,9 @@ from ..io.micrograph import (
     write_sem,
 )
 from ..models import restore_batch
-from ..models.restorers import generator_of, network_stride
+from ..models.restorers import network_stride
 from . import uncertainty as spread
+from .building import build_restorer, default_overlap
 from .tiling import restore_tiled, tile_weights
 
 Progress = Callable[[int, int], None]
@@ -49,44 +51,43 @@ class FolderReport:
     failed: dict[Path, str] = field(default_factory=dict)
 
 
-def build_restorer(
-    config: str | Path | Config, checkpoint: str | Path, device: str = 'cpu'
-) -> nn.Module:
-    """Builds a restorer of mmagic and loads its weights, in evaluation mode.
+@dataclass(frozen=True)
+class _Job:
+    """A checked picture: levels are ``pixels / scale - black``, 0 black and 1 white."""
 
-    Where training kept a moving average of the weights (mmengine's EMAHook), ``state_dict`` of its
-    checkpoints is the average: it is what gets loaded.
-
-    Raises:
-        UsageError: the config has no model, or the checkpoint is missing, damaged, or of another
-            model.
-        TypeError: the model is no restorer.
-    """
-    cfg = config if isinstance(config, Config) else load_config(str(config))
-    if 'model' not in cfg:
-        raise UsageError(f'{cfg.filename or "the config"} has no model')
-    from mmagic.registry import MODELS  # its models may be named in the config
-
-    # not for good: the caller may work with another library's scope
-    with DefaultScope.overwrite_default_scope('mmagic'):
-        model = MODELS.build(cfg.model)
-    generator_of(model)
-    load_weights(model, str(checkpoint))
-    return model.to(device, memory_format=torch.channels_last).eval()
+    pixels: np.ndarray
+    scale: float
+    black: float = 0.0
+    like: Appraisal | None = None
 
 
 class Restorer:
-    """Restores micrographs with one trained model or the mean of several.
+    """Restores micrographs: out of the box, or with models trained for one microscope.
+
+    Without a config the general network is taken that ships with the package. It measures every
+    image before it restores it: see :class:`.general.Appraisal`.
+
+    Examples:
+        >>> import numpy as np
+        >>> noisy = np.random.default_rng(0).normal(120, 20, (64, 64)).clip(0, 255)
+        >>> Restorer()(noisy.astype(np.uint8)).shape
+        (64, 64)
 
     Args:
-        config: of the models; file or Config. Its optional ``restoration=dict(bit_depth=8,
-            pixel_size=5.8e-9)`` says what they were trained on: other images give a warning.
-        checkpoint: weights, or several weights for an ensemble.
+        config: of the models; file or Config; None for the general network. Its optional
+            ``restoration=dict(bit_depth=8, pixel_size=5.8e-9)`` says what they were trained on:
+            other images give a warning.
+        checkpoint: weights, or several weights for an ensemble; None for the general network.
         device: 'cpu', 'cuda', 'cuda:1', ...
         tile: pixels, see :func:`.tiling.restore_tiled`; larger ones are faster and take memory.
+            By default 512, and 1024 for the general network.
         overlap: pixels; by default what :func:`default_overlap` finds for the network.
         batch_size: tiles at once.
-        dtype: None for float32, 'bfloat16' or 'float16' for mixed precision.
+        dtype: 'float32', 'bfloat16' or 'float16' for mixed precision. By default float32; for the
+            general network bfloat16 on processors that compute in it.
+        strength: of the general network: factor on the noise it is told of. Above 1 it takes more
+            away.
+        tell: called with lines of plain words about every image: its noise, its grey levels.
 
     Raises:
         UsageError, TypeError: see :func:`build_restorer`.
@@ -95,34 +96,66 @@ class Restorer:
 
     def __init__(
         self,
-        config: str | Path | Config,
-        checkpoint: str | Path | Sequence[str | Path],
+        config: str | Path | Config | None = None,
+        checkpoint: str | Path | Sequence[str | Path] | None = None,
         device: str = 'cpu',
-        tile: int = 512,
+        tile: int | None = None,
         overlap: int | None = None,
         batch_size: int = 4,
         dtype: str | None = None,
+        strength: float = 1.0,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
-        if dtype not in (None, 'bfloat16', 'float16'):
-            raise ValueError(f"dtype must be None, 'bfloat16' or 'float16', not {dtype!r}")
-        checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
-        if not checkpoints:
-            raise ValueError('at least one checkpoint is needed')
-        cfg = config if isinstance(config, Config) else load_config(str(config))
-        self.models = [build_restorer(cfg, path, device) for path in checkpoints]
+        if dtype not in (None, 'float32', 'bfloat16', 'float16'):
+            raise ValueError(
+                f"dtype must be None, 'float32', 'bfloat16' or 'float16', not {dtype!r}"
+            )
+        if not 0.1 <= strength <= 10:
+            raise ValueError(f'strength must lie within 0.1 and 10, not {strength!r}')
+        self.general = config is None and checkpoint is None
+        self.strength, self.tell = strength, tell
+        self.trained_on: dict[str, object] = {}
+        if self.general:
+            self.models: list[nn.Module] = [load_general(device=device)]
+            if dtype is None and device == 'cpu' and has_bfloat16_units():
+                dtype = 'bfloat16'
+        else:
+            self.models = self._trained(config, checkpoint, device)
+        tile = tile or (1024 if self.general else 512)
+        dtype = None if dtype == 'float32' else dtype
         if overlap is None:
             overlap = default_overlap(self.models[0], tile)
         self.device = torch.device(device)
         self.dtype = getattr(torch, dtype) if dtype else None
         self.tiling = dict(
-            tile=tile, overlap=overlap, batch_size=batch_size, align=network_stride(self.models[0])
+            tile=tile,
+            overlap=overlap,
+            batch_size=batch_size,
+            align=self.models[0].stride if self.general else network_stride(self.models[0]),
         )
         # sizes that do not go together are refused here, not at the first large image
         tile_weights(2 * tile + 1, tile, overlap, self.tiling['align'])
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
-        self.trained_on = dict(cfg.get('restoration') or {})
         self._said: set[str] = set()
+
+    def _trained(
+        self,
+        config: str | Path | Config | None,
+        checkpoint: str | Path | Sequence[str | Path] | None,
+        device: str,
+    ) -> list[nn.Module]:
+        if config is None or checkpoint is None:
+            raise UsageError(
+                'a config needs a checkpoint and a checkpoint its config; without both, the '
+                'general network is taken'
+            )
+        checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+        if not checkpoints:
+            raise ValueError('at least one checkpoint is needed')
+        cfg = config if isinstance(config, Config) else load_config(str(config))
+        self.trained_on = dict(cfg.get('restoration') or {})
+        return [build_restorer(cfg, path, device) for path in checkpoints]
 
     def __call__(
         self,
@@ -144,12 +177,12 @@ class Restorer:
         Raises:
             SEMImageError: not (H, W), NaN or Inf, or values outside 0 to ``data_range``.
         """
-        pixels, scale = self._prepare(image, data_range)
+        job = self._prepare(image, data_range)
         if len(self.models) == 1:
-            return self._run(self.models[0], pixels, scale, progress)
-        total = np.zeros(pixels.shape, np.float32)
+            return self._run(self.models[0], job.pixels, job, progress)
+        total = np.zeros(job.pixels.shape, np.float32)
         for i, model in enumerate(self.models):
-            total += self._run(model, pixels, scale, _part(progress, i, len(self.models)))
+            total += self._run(model, job.pixels, job, _part(progress, i, len(self.models)))
         return total / np.float32(len(self.models))
 
     def with_uncertainty(
@@ -168,45 +201,65 @@ class Restorer:
             What :meth:`__call__` returns, the mean of the restorations, and their standard
             deviation; (H, W) float32 in [0, 1].
         """
-        pixels, scale = self._prepare(image, data_range)
+        job = self._prepare(image, data_range)
         count = len(self.models) if len(self.models) > 1 else len(spread.FLIPS)
         asked = iter(range(count))
 
         def run(model: nn.Module, copy: np.ndarray) -> np.ndarray:
-            return self._run(model, copy, scale, _part(progress, next(asked), count))
+            return self._run(model, copy, job, _part(progress, next(asked), count))
 
         if len(self.models) > 1:
             mean, std = spread.mean_and_spread(
-                [lambda model=model: run(model, pixels) for model in self.models]
+                [lambda model=model: run(model, job.pixels) for model in self.models]
             )
             return mean, mean, std
-        members = spread.augmented(lambda copy: run(self.models[0], copy), pixels, noise * scale)
+        members = spread.augmented(
+            lambda copy: run(self.models[0], copy), job.pixels, noise * job.scale
+        )
         plain = members[0]()
         mean, std = spread.mean_and_spread([lambda: plain, *members[1:]])
         return plain, mean, std
 
     def _run(
-        self, model: nn.Module, pixels: np.ndarray, scale: float, progress: Progress | None
+        self, model: nn.Module, pixels: np.ndarray, job: _Job, progress: Progress | None
     ) -> np.ndarray:
         def function(batch: Tensor) -> Tensor:
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
             ):
-                return restore_batch(model, batch.to(self.device))
+                levels = batch.to(self.device) - job.black
+                if job.like is not None:
+                    return restore_general(model, levels, job.like, self.strength)
+                return restore_batch(model, levels)
 
-        return restore_tiled(function, pixels, progress=progress, scale=scale, **self.tiling)
+        return restore_tiled(function, pixels, progress=progress, scale=job.scale, **self.tiling)
 
-    def _prepare(
-        self, image: np.ndarray | SEMImage, data_range: float | None
-    ) -> tuple[np.ndarray, float]:
-        """Checked pixels as they are, and what to divide them by."""
+    def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> _Job:
+        """Checked pixels as they are, what makes levels of them, and what the image is like."""
         if not isinstance(image, SEMImage):
-            image = from_array(image, data_range)
+            given = data_range if data_range is not None or not self.general else 'measured'
+            image = from_array(image, given)
         elif data_range is not None:
             raise ValueError('data_range goes to read_sem where the image comes from a file')
-        self._compare_with_training(image)
-        return image.image, image.data_range
+        span = image.data_range - image.black
+        if not self.general:
+            self._compare_with_training(image)
+            return _Job(image.image, span, image.black / span)
+        like = appraise(image.image, span, image.black)
+        name = image.path or 'the image'
+        if self.tell is not None:
+            if image.measured_range:
+                self.tell(
+                    f'{name}: {image.pixels.dtype} has no black and white of its own: its darkest '
+                    f'and brightest pixels, {image.black:g} and {image.data_range:g}, are taken '
+                    '(data_range overrides)'
+                )
+            for line in like.describe():
+                self.tell(f'{name}: {line}')
+        for line in like.warnings():
+            self._warn(f'{name} {line}', f'{name}: {line}')
+        return _Job(image.image, span, image.black / span, like)
 
     def _compare_with_training(self, image: SEMImage) -> None:
         name, bits = image.path or 'the image', 8 * image.pixels.dtype.itemsize
@@ -274,6 +327,8 @@ class Restorer:
                 dst.with_name(f'{dst.stem}_uncertainty.tif'),
                 dst.with_name(f'{dst.stem}_doubtful.png'),
             ]
+        if self.general and reading.get('data_range') is None:
+            reading = {**reading, 'data_range': 'measured'}
         image = read_sem(src, **reading)
         for target in targets:
             if target.exists() and not overwrite:
@@ -336,17 +391,6 @@ class Restorer:
                 text = str(error) or type(error).__name__
                 report.failed[path] = text if str(path) in text else f'{path}: {text}'
         return report
-
-
-def default_overlap(model: nn.Module, tile: int) -> int:
-    """Pixels of overlap that keep a tile's false edges below 1e-3 of the range.
-
-    Twice the radius that the network sees leaves no trace of them; two thirds of that were enough
-    in a trial with a U-net of random weights (7e-4). Networks that do not tell their radius get a
-    quarter of a tile.
-    """
-    radius = getattr(generator_of(model), 'receptive_radius', None)
-    return min(-(-4 * radius // 3) if radius is not None else tile // 4, tile // 2)
 
 
 def _part(progress: Progress | None, index: int, count: int) -> Progress | None:

@@ -21,6 +21,8 @@ from .files import SEMImageError
 
 SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')
 _FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
+_MOST = {**_FULL_SCALE, 'int16': 32767.0}
+_KINDS = {'f': 'floating point', 'i': 'signed'}
 _BAND = 256  # rows
 _SLACK = 1e-3  # restored values this far outside [0, 1] are rounding and are clipped
 
@@ -49,6 +51,8 @@ class SEMImage:
         content: rows and columns of the picture itself, without data bar and border.
         path: the file, None for an image made in memory.
         cropped_by: 'metadata', 'detection' or 'nothing': what ``content`` rests on.
+        black: the value that means black.
+        measured_range: black and white are the picture's darkest and brightest pixels.
     """
 
     pixels: np.ndarray
@@ -58,6 +62,8 @@ class SEMImage:
     content: tuple[slice, slice]
     path: Path | None
     cropped_by: str = 'nothing'
+    black: float = 0.0
+    measured_range: bool = False
 
     @property
     def image(self) -> np.ndarray:
@@ -67,7 +73,8 @@ class SEMImage:
     @property
     def unit(self) -> np.ndarray:
         """The picture as (h, w) float32 in [0, 1]."""
-        return self.image.astype(np.float32) / np.float32(self.data_range)
+        levels = self.image.astype(np.float32)
+        return (levels - np.float32(self.black)) / np.float32(self.data_range - self.black)
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -86,7 +93,7 @@ def list_images(folder: str | Path) -> list[Path]:
 def read_sem(
     path: str | Path,
     *,
-    data_range: float | None = None,
+    data_range: float | str | None = None,
     crop: str = 'auto',
     channel: int | None = None,
     allow_black: bool = False,
@@ -96,7 +103,8 @@ def read_sem(
     Args:
         path: TIFF, PNG or BMP file of one page.
         data_range: the value that means white. By default 255 for 8 bit and 65535 for 16 bit;
-            give 4095 for 12 bit data in a 16 bit file. Floating point images need it.
+            give 4095 for 12 bit data in a 16 bit file. Floating point and signed images need it;
+            'measured' takes black and white from their darkest and brightest pixels.
         crop: 'auto' leaves data bar and border out (FEI and Zeiss metadata, else detection, which
             crops only when sure); 'none' takes the whole file as picture.
         channel: which channel of a colour image to take; needed only where they differ.
@@ -113,27 +121,29 @@ def read_sem(
         raise ValueError(f"crop must be 'auto' or 'none', not {crop!r}")
     stored = files.load(path)
     values = stored.values()
-    data_range = _data_range(path, values.dtype, data_range)
     metadata = stored.metadata
     if crop == 'auto':
         content, cropped_by = layout.find_content(values, metadata)
     else:
         content, cropped_by = (slice(0, values.shape[0]), slice(0, values.shape[1])), 'nothing'
     pixels = _one_channel(path, values, content, channel)
-    _check_values(path, pixels[content], data_range, allow_black)
+    black, white, measured = _ends(path, pixels[content], data_range)
+    _check_values(path, pixels[content], black, white, allow_black)
     return SEMImage(
         pixels,
-        data_range,
+        white,
         layout.pixel_size(metadata, values.shape[:2]),
         metadata.vendor,
         content,
         path,
         cropped_by,
+        black,
+        measured,
     )
 
 
 def from_array(
-    pixels: np.ndarray, data_range: float | None = None, *, pixel_size: float | None = None
+    pixels: np.ndarray, data_range: float | str | None = None, *, pixel_size: float | None = None
 ) -> SEMImage:
     """An image made in memory, held to the rules of :func:`read_sem`.
 
@@ -150,25 +160,49 @@ def from_array(
         raise SEMImageError(f'an image is (H, W) with at least one pixel, not {pixels.shape}')
     if pixels.dtype.kind == 'f':
         pixels = pixels.astype(np.float32, copy=False)
-    elif pixels.dtype.name not in _FULL_SCALE:
-        raise SEMImageError(f'pixels are uint8, uint16 or float, not {pixels.dtype}')
-    data_range = _data_range('the image', pixels.dtype, data_range)
-    _check_values('the image', pixels, data_range, allow_black=True)
+    elif pixels.dtype.name not in (*_FULL_SCALE, 'int16'):
+        raise SEMImageError(f'pixels are uint8, uint16, int16 or float, not {pixels.dtype}')
+    black, white, measured = _ends('the image', pixels, data_range)
+    _check_values('the image', pixels, black, white, allow_black=True)
     whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
-    return SEMImage(pixels, data_range, pixel_size, None, whole, None)
+    return SEMImage(
+        pixels,
+        white,
+        pixel_size,
+        None,
+        whole,
+        None,
+        black=black,
+        measured_range=measured,
+    )
 
 
-def _data_range(path: Path | str, dtype: np.dtype, given: float | None) -> float:
+def _ends(
+    path: Path | str, picture: np.ndarray, given: float | str | None
+) -> tuple[float, float, bool]:
+    """The values that mean black and white, and whether they were measured."""
+    if given != 'measured':
+        return 0.0, _data_range(path, picture.dtype, given), False
+    if picture.dtype.name in _FULL_SCALE:
+        return 0.0, _FULL_SCALE[picture.dtype.name], False
+    _check_finite(path, picture)
+    low, high = float(picture.min()), float(picture.max())
+    return low, high if high > low else low + 1.0, True
+
+
+def _data_range(path: Path | str, dtype: np.dtype, given: float | str | None) -> float:
+    if isinstance(given, str):
+        raise SEMImageError(f"{path}: data_range must be a number or 'measured', not {given!r}")
     if given is None:
         if dtype.name not in _FULL_SCALE:
             raise SEMImageError(
-                f'{path}: floating point pixels have no white of their own: '
+                f'{path}: {_KINDS.get(dtype.kind, dtype)} pixels have no white of their own: '
                 'give data_range, the value that means white'
             )
         return _FULL_SCALE[dtype.name]
     if not (np.isfinite(given) and given > 0):
         raise SEMImageError(f'{path}: data_range must be a positive number, not {given!r}')
-    if given > _FULL_SCALE.get(dtype.name, np.inf):
+    if given > _MOST.get(dtype.name, np.inf):
         raise SEMImageError(
             f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold'
         )
@@ -196,9 +230,7 @@ def _one_channel(
     return np.ascontiguousarray(values[..., channel or 0])
 
 
-def _check_values(
-    path: Path | str, picture: np.ndarray, data_range: float, allow_black: bool
-) -> None:
+def _check_finite(path: Path | str, picture: np.ndarray) -> None:
     if picture.dtype.kind == 'f':
         bad = ~np.isfinite(picture)
         if bad.any():
@@ -207,13 +239,19 @@ def _check_values(
                 f'{path}: {int(bad.sum())} pixels of the picture are NaN or infinite,'
                 f' the first at row {row}, column {column}; replace them first'
             )
+
+
+def _check_values(
+    path: Path | str, picture: np.ndarray, black: float, data_range: float, allow_black: bool
+) -> None:
+    _check_finite(path, picture)
     low, high = float(picture.min()), float(picture.max())
-    if low < 0 or high > data_range:
+    if low < black or high > data_range:
         raise SEMImageError(
             f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
             f'{data_range:g}; give the data_range that fits, or rescale the image'
         )
-    if high == 0 and not allow_black:
+    if high == low == 0 and not allow_black:
         raise SEMImageError(
             f'{path}: the picture is black, all of its pixels are 0; was the beam '
             'on? Remove the file, or read it with allow_black=True'
@@ -309,7 +347,8 @@ def _grey_values(restored: np.ndarray, like: SEMImage) -> np.ndarray:
         )
     grey = np.empty(restored.shape, like.pixels.dtype)
     for top in range(0, len(grey), _BAND):  # no second floating point copy of a large image
-        scaled = restored[top : top + _BAND].astype(np.float64).clip(0, 1) * like.data_range
+        scaled = restored[top : top + _BAND].astype(np.float64).clip(0, 1)
+        scaled = like.black + scaled * (like.data_range - like.black)
         grey[top : top + _BAND] = np.rint(scaled) if grey.dtype.kind != 'f' else scaled
     return grey
 

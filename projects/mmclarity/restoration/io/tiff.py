@@ -90,12 +90,12 @@ def _check(page: tifffile.TiffPage, size: int) -> None:
         raise ValueError(f'shape {page.shape}; one plane of one to four samples is needed')
     if (
         page.dtype is None
-        or page.dtype.name not in ('uint8', 'uint16', 'float32')
+        or page.dtype.name not in ('uint8', 'uint16', 'int16', 'float32')
         or set(np.atleast_1d(bits)) != {page.dtype.itemsize * 8}
     ):
         raise ValueError(
             f'{bits} bits per pixel, type {page.dtype}; save it as 8 or 16 bit '
-            'unsigned, or 32 bit float'
+            'unsigned, 16 bit signed, or 32 bit float'
         )
     known = (
         tifffile.PHOTOMETRIC.MINISBLACK,
@@ -105,8 +105,8 @@ def _check(page: tifffile.TiffPage, size: int) -> None:
     )
     if page.photometric not in known:
         raise ValueError(f'its colours are stored as {page.photometric!r}; save it in grey')
-    if page.dtype.kind == 'f' and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        raise ValueError('floating point with 0 as white; save it with 0 as black')
+    if page.dtype.kind in 'fi' and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        raise ValueError('floating point or signed with 0 as white; save it with 0 as black')
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.dtype.name != 'uint8':
         raise ValueError('a palette of more than 8 bits; save it in grey')
     if page.fillorder != 1:

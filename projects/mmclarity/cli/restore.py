@@ -1,0 +1,206 @@
+"""Restore electron micrographs: one file, or all TIFF, PNG and BMP files of a folder.
+
+    mmclarity-restore noisy.tif
+    mmclarity-restore NOISY RESTORED --uncertainty
+
+No training is needed: a general network comes with the package. It measures the noise of each
+image, says what it found, and warns of images unlike all that it was trained on. A network of your
+own, trained for your microscope:
+
+    python tools/restore.py image.tif restored.tif --config CONFIG --checkpoint iter_3000.pth
+    python tools/restore.py IMAGES RESTORED --config CONFIG --checkpoint a.pth b.pth c.pth \\
+        --uncertainty
+
+Type, size, resolution, vendor tags and data bar stay as they are; existing files stay too, unless
+--overwrite is given. With --uncertainty, NAME_uncertainty.tif tells how far several restorations
+differ (0 to 1), and NAME_doubtful.png marks in red the particles that may not be real. Several
+checkpoints make an ensemble, whose members are then compared; one is compared with itself on
+mirror images. The exit status is 1 if any image failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; paths are relative to the current directory."""
+    parser = argparse.ArgumentParser(
+        prog='mmclarity-restore',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('input', type=Path, metavar='IN', help='image or folder')
+    parser.add_argument(
+        'output',
+        type=Path,
+        metavar='OUT',
+        nargs='?',
+        help='image, or folder (made if missing); default: IN_restored beside IN',
+    )
+    parser.add_argument(
+        '--config', help='of a model of your own; also looked for in the repository'
+    )
+    parser.add_argument(
+        '--checkpoint',
+        nargs='+',
+        metavar='FILE',
+        help='weights; several make an ensemble',
+    )
+    parser.add_argument('--uncertainty', action='store_true', help='maps and doubtful particles')
+    parser.add_argument(
+        '--strength',
+        type=float,
+        default=1.0,
+        metavar='FACTOR',
+        help='of the general network: above 1 it takes more noise away, below 1 less',
+    )
+    parser.add_argument('--quiet', action='store_true', help='no words about each image')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing outputs')
+    work = parser.add_argument_group('work')
+    work.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
+    work.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help='precision')
+    work.add_argument(
+        '--tile',
+        type=int,
+        help='pixels (default 1024, 512 with --config); larger ones are faster, take more memory',
+    )
+    work.add_argument(
+        '--overlap', type=int, help='of tiles, in pixels (default: by what the network sees)'
+    )
+    work.add_argument('--batch-size', type=int, default=4, help='tiles at once (default 4)')
+    reading = parser.add_argument_group('reading')
+    reading.add_argument(
+        '--data-range',
+        type=float,
+        metavar='WHITE',
+        help='the value that means white, e.g. 4095 for 12 bit data in 16 bit '
+        'files. By default what the type can hold; for floating point and signed pixels the '
+        'darkest and brightest pixel, which is said. Needed for them with --config',
+    )
+    reading.add_argument('--channel', type=int, help='of colour images: 0 red, 1 green, 2 blue')
+    reading.add_argument(
+        '--crop',
+        choices=['auto', 'none'],
+        default='auto',
+        help='none: the whole file is picture, no data bar',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns its exit status: 0, 1 (images failed) or 2 (nothing was tried)."""
+    args = parse_args(argv)
+    if not args.input.exists():
+        print(f'{args.input}: no such file or folder', file=sys.stderr)
+        return 2
+    if args.output is None:
+        args.output = args.input.with_name(f'{args.input.stem}_restored{args.input.suffix}')
+    with warnings.catch_warnings():
+        # Above all this silences what other libraries say about themselves while loading.
+        warnings.simplefilter('ignore')
+        from mmclarity.errors import UsageError
+        from mmclarity.restoration.inference.restorer import Restorer
+    reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
+    try:
+        restorer = Restorer(
+            args.config,
+            args.checkpoint,
+            args.device,
+            args.tile,
+            args.overlap,
+            args.batch_size,
+            args.dtype,
+            args.strength,
+        )
+    except (UsageError, ValueError, TypeError, RuntimeError, AssertionError) as error:
+        # torch raises the last one for a device that it was not built for
+        print(f'mmclarity-restore: {error}', file=sys.stderr)
+        return 2
+    with warnings.catch_warnings(), _Bars() as bars:
+        warnings.showwarning = lambda text, *_, **__: bars.say(f'warning: {text}')
+        if not args.quiet:
+            restorer.tell = bars.say
+        if args.input.is_dir():
+            return _folder(restorer, args, reading, bars)
+        return _file(restorer, args, reading, bars)
+
+
+def _file(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
+    target = args.output / args.input.name if args.output.is_dir() else args.output
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written = restorer.restore_file(
+            args.input, target, args.overwrite, args.uncertainty, bars.of(args.input), **reading
+        )
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        bars.say(f'failed: {error or type(error).__name__}')
+        return 1
+    for path in written:
+        bars.say(f'written: {path}')
+    return 0
+
+
+def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
+    try:
+        report = restorer.restore_folder(
+            args.input,
+            args.output,
+            args.overwrite,
+            args.uncertainty,
+            lambda path, done, total: bars.of(path)(done, total),
+            **reading,
+        )
+    except (OSError, ValueError) as error:
+        bars.say(f'mmclarity-restore: {error}')
+        return 2
+    for reason in report.failed.values():
+        bars.say(f'failed: {reason}')
+    bars.say(
+        f'{len(report.done)} files written to {args.output}, {len(report.failed)} images failed'
+    )
+    return 1 if report.failed else 0
+
+
+class _Bars:
+    """One progress bar of tiles at a time, and lines that do not tear it."""
+
+    def __init__(self) -> None:
+        self.bar = None
+        self.path: Path | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def of(self, path: Path) -> Callable[[int, int], None]:
+        """The progress callback of one file."""
+        from tqdm import tqdm
+
+        def tell(done: int, total: int) -> None:
+            if self.bar is None or self.path != path:
+                self._close()
+                self.path, self.bar = path, tqdm(total=total, desc=path.name, unit='tile')
+            self.bar.update(done - self.bar.n)
+
+        return tell
+
+    def say(self, text: str) -> None:
+        """Prints a line to the standard error stream, below the bar."""
+        self._close()
+        print(text, file=sys.stderr)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

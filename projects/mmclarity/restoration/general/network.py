@@ -1,0 +1,120 @@
+"""A lean U-net that is told the noise of the image at hand.
+
+At full resolution it does nothing but add: the image is folded into four channels of half its
+size (Shi et al., CVPR 2016; for denoising Zhang et al., FFDNet, IEEE TIP 2018), where a
+convolution costs a quarter. Plain PyTorch: restoring needs no OpenMMLab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
+WIDTHS = (48, 80, 128, 160)
+# Half-size pixels over which the grey level is averaged that the noise depends on; odd.
+LEVEL_WINDOW = 5
+# Noise is shown to the network in this unit, so that usual values are near one.
+SIGMA_UNIT = 0.1
+
+
+def _block(before: int, width: int) -> nn.Sequential:
+    """Two convolutions of 3 x 3, each with a leaky rectifier."""
+    return nn.Sequential(
+        nn.Conv2d(before, width, 3, padding=1),
+        nn.LeakyReLU(0.1, inplace=True),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+class GeneralUNet(nn.Module):
+    """Restores images of any size, given what their noise is like.
+
+    Args:
+        widths: channels at 1/2, 1/4, ... of the image's size.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.encoder = nn.ModuleList(
+            _block(before, width) for before, width in zip((6, *widths), widths)
+        )
+        self.up = nn.ModuleList(
+            nn.Conv2d(below, width, 1) for width, below in zip(widths, widths[1:])
+        )
+        self.decoder = nn.ModuleList(_block(2 * width, width) for width in widths[:-1])
+        self.last = nn.Conv2d(widths[0], 4, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.1)
+                nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.last.weight)  # training starts from the identity
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image that one pixel of the deepest level stands for."""
+        return 2 ** len(self.widths)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Pixels beyond which nothing changes an output pixel."""
+        levels = len(self.widths)
+        # down and up again: two convolutions each; interpolation reads one pixel of the level below
+        convs = sum(4 * 2 ** (level + 1) for level in range(levels - 1)) + 2 * self.stride
+        interpolated = sum(2 ** (level + 1) for level in range(1, levels))
+        return convs + interpolated + self.stride + 2 + 2 * (LEVEL_WINDOW // 2)
+
+    def forward(self, image: Tensor, noise: Tensor) -> Tensor:
+        """Restores a batch.
+
+        Args:
+            image: (N, 1, H, W) in [0, 1], values beyond allowed; any H and W from 1.
+            noise: (N, 3): slope and intercept of the noise's variance against the grey level, and
+                its correlation with the next pixel of the line.
+
+        Returns:
+            (N, 1, H, W) float32.
+
+        Raises:
+            ValueError: a shape is another.
+        """
+        if image.dim() != 4 or image.shape[1] != 1 or 0 in image.shape[2:]:
+            raise ValueError(f'images must be (N, 1, H, W), got {tuple(image.shape)}')
+        if noise.shape != (len(image), 3):
+            raise ValueError(f'noise must be ({len(image)}, 3), got {tuple(noise.shape)}')
+        height, width = image.shape[2:]
+        rows, columns = -height % self.stride, -width % self.stride
+        mode = 'reflect' if rows < height and columns < width else 'replicate'
+        padded = F.pad(image, (0, columns, 0, rows), mode=mode) if rows or columns else image
+        folded = F.pixel_unshuffle(padded, 2)
+        features = torch.cat([folded, *self._noise_planes(folded, noise)], 1)
+        features = features.contiguous(memory_format=torch.channels_last)
+        skips = []
+        for level, block in enumerate(self.encoder):
+            features = block(F.max_pool2d(features, 2) if level else features)
+            skips.append(features)
+        for level in reversed(range(len(self.up))):
+            below = F.interpolate(
+                self.up[level](features), scale_factor=2, mode='bilinear', align_corners=False
+            )
+            features = self.decoder[level](torch.cat([skips[level], below], 1))
+        # The sum in float32: near 1, bfloat16 comes in steps of 1/128.
+        out = padded.float() + F.pixel_shuffle(self.last(features).float(), 2)
+        return out[..., :height, :width]
+
+    @staticmethod
+    def _noise_planes(folded: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Standard deviation of the noise at each pixel, and its correlation: two (N, 1, h, w)."""
+        slope, intercept, correlation = (noise[:, i, None, None, None] for i in range(3))
+        half = LEVEL_WINDOW // 2
+        level = F.avg_pool2d(
+            F.pad(folded.mean(1, keepdim=True), (half,) * 4, mode='replicate'), LEVEL_WINDOW, 1
+        )
+        variance = slope * level.clamp(min=0) + intercept
+        sigma = variance.clamp(min=0).sqrt() / SIGMA_UNIT
+        return sigma, correlation.expand_as(sigma)
