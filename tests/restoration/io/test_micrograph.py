@@ -547,3 +547,50 @@ def test_measured_range_of_bad_images(tmp_path):
     tifffile.imwrite(tmp_path / 'even.tif', np.full((20, 20), -3, np.int16))
     image = read_sem(tmp_path / 'even.tif', data_range='measured')
     assert np.ptp(image.unit) == 0
+
+
+def test_tescan_tells_its_bar_and_pixel_size(tmp_path):
+    text = b'\x01\0\x7f\0[MAIN]\r\nPixelSizeX=4.8828e-09\r\nPixelSizeY=4.8828e-09\r\n'
+    text += b'[SEM]\r\nImageStripSize=24\r\n'
+    pixels = np.random.default_rng(0).integers(0, 65535, (144, 100), np.uint16)
+    tags = [(50431, 'B', len(text), text, True)]
+    tifffile.imwrite(tmp_path / 'tescan.tif', pixels, extratags=tags)
+    image = read_sem(tmp_path / 'tescan.tif')
+    assert (image.vendor, image.cropped_by) == ('TESCAN', 'metadata')
+    assert image.image.shape == (120, 100)
+    assert image.pixel_size == pytest.approx(4.8828e-9)
+    write_sem(tmp_path / 'out.tif', np.zeros((120, 100)), image)
+    written = tifffile.imread(tmp_path / 'out.tif')
+    assert (written[120:] == pixels[120:]).all() and not written[:120].any()
+    assert read_sem(tmp_path / 'out.tif', allow_black=True).vendor == 'TESCAN'
+
+
+@pytest.mark.parametrize(
+    ('options', 'vendor', 'size'),
+    [
+        (
+            dict(extratags=[(51023, 's', 0, '<Fibics><Scan><Ux>0.005</Ux></Scan></Fibics>', True)]),
+            'Fibics',
+            5e-9,
+        ),
+        (
+            dict(
+                description='<?xml version="1.0"?><OME Creator="Phenom"><Image><Pixels '
+                'PhysicalSizeX="12.5" PhysicalSizeXUnit="nm"/></Image></OME>'
+            ),
+            'Phenom',
+            12.5e-9,
+        ),
+        (
+            dict(description='<OME><Image><Pixels PhysicalSizeX="0.25"/></Image></OME>'),
+            'OME',
+            0.25e-6,
+        ),
+        (dict(description='<OME><Image><Pixels PhysicalSizeX="-1"/></Image></OME>'), 'OME', None),
+    ],
+)
+def test_pixel_size_of_other_makers(tmp_path, options, vendor, size):
+    tifffile.imwrite(tmp_path / 'in.tif', picture(), metadata=None, **options)
+    image = read_sem(tmp_path / 'in.tif')
+    assert image.vendor == vendor
+    assert image.pixel_size == (size if size is None else pytest.approx(size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ class Metadata:
     """What a vendor's tags tell.
 
     Attributes:
-        vendor: 'FEI', 'Zeiss' or None.
+        vendor: 'FEI', 'Zeiss', 'TESCAN', 'Fibics', 'Phenom', 'OME' or None.
         size: rows and columns of the picture, without the data bar.
         bar: rows of the data bar.
         pixel_size: metres.
@@ -75,6 +76,37 @@ def parse_zeiss(text: str) -> Metadata:
     return Metadata('Zeiss')
 
 
+def parse_tescan(text: str) -> Metadata:
+    """Reads the tag 50431 of TESCAN: sections of ``key=value``, after some bytes of a header.
+
+    The picture may have been cut to any size: ``ImageStripSize`` tells the data bar's rows only.
+    """
+    values = dict(re.findall(r'^\s*(\w+)\s*=\s*(.*?)\s*$', text, re.MULTILINE))
+    return Metadata(
+        'TESCAN',
+        bar=_whole(values.get('ImageStripSize')),
+        pixel_size=_number(values.get('PixelSizeX')),
+    )
+
+
+def parse_phenom(text: str) -> Metadata:
+    """Reads OME-XML: ``PhysicalSizeX`` in micrometres, or in its ``PhysicalSizeXUnit``."""
+    size = re.search(r'\bPhysicalSizeX="([^"]+)"', text)
+    unit = re.search(r'\bPhysicalSizeXUnit="([^"]+)"', text)
+    name = (unit.group(1) if unit else 'um').replace('\xb5', 'u').replace('\u03bc', 'u')
+    value = _number(size.group(1)) if size else None
+    known = value is not None and name in _METRES
+    vendor = 'Phenom' if 'phenom' in text.lower() else 'OME'
+    return Metadata(vendor, pixel_size=value * _METRES[name] if known else None)
+
+
+def parse_fibics(text: str) -> Metadata:
+    """Reads the tag 51023 of Fibics Atlas: XML whose ``Ux`` is micrometres a pixel."""
+    found = re.search(r'<Ux>\s*([^<\s]+)\s*</Ux>', text)
+    size = _number(found.group(1).lstrip('-')) if found else None
+    return Metadata('Fibics', pixel_size=size * 1e-6 if size else None)
+
+
 def _number(text: str | None) -> float | None:
     """A positive finite number, or None."""
     try:
@@ -115,6 +147,8 @@ def find_content(values: np.ndarray, metadata: Metadata) -> tuple[Content, str]:
         and height in (metadata.size[0], metadata.size[0] + (metadata.bar or 0))
     ):
         rows, source = metadata.size[0], 'metadata'
+    elif metadata.size is None and metadata.bar and metadata.bar < height // 2:
+        rows, source = height - metadata.bar, 'metadata'
     else:
         bar = detect_bar(values)
         if bar:

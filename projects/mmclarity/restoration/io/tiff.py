@@ -15,12 +15,26 @@ import tifffile
 
 from mmclarity.errors import said
 
-from .layout import Metadata, parse_fei, parse_zeiss
+from .layout import (
+    Metadata,
+    parse_fei,
+    parse_fibics,
+    parse_phenom,
+    parse_tescan,
+    parse_zeiss,
+)
 from .stored import SEMImageError, Stored
 
 __all__ = ['check_rewritable', 'load', 'rewrite']
 
-_FEI_TAGS, _ZEISS_TAG = (34682, 34680), 34118
+_TESCAN = 50431
+_VENDORS = {
+    34682: parse_fei,
+    34680: parse_fei,
+    34118: parse_zeiss,
+    _TESCAN: parse_tescan,
+    51023: parse_fibics,
+}
 _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
 _WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
 
@@ -126,13 +140,17 @@ def _check(page: tifffile.TiffPage, size: int) -> None:
 
 
 def _vendor(page: tifffile.TiffPage) -> Metadata:
-    for code in (*_FEI_TAGS, _ZEISS_TAG):
+    for code, parse in _VENDORS.items():
         tag = page.tags.get(code)
         if tag is not None:
             raw = page.parent.filehandle
             raw.seek(tag.valueoffset)
-            text = raw.read(tag.valuebytecount).split(b'\0')[0].decode('latin-1')
-            return parse_zeiss(text) if code == _ZEISS_TAG else parse_fei(text)
+            data = raw.read(tag.valuebytecount)
+            # TESCAN's text follows a header that may hold zeros
+            text = data if code == _TESCAN else data.split(b'\0')[0]
+            return parse(text.decode('latin-1'))
+    if '<OME' in page.description:
+        return parse_phenom(page.description)
     return Metadata()
 
 
