@@ -54,6 +54,24 @@ def test_pairs_are_registered_and_the_low_one_is_left_alone(root):
     assert residual.std() == pytest.approx(10, rel=0.1)
 
 
+def test_a_border_found_on_one_side_is_cropped_on_both(tmp_path):
+    rng = np.random.default_rng(0)
+    scene = gaussian_filter(rng.uniform(40, 200, (90, 110)), 1.5)
+    for name in ('high', 'low'):
+        (tmp_path / name).mkdir()
+        pixels = np.repeat(scene.astype(np.uint8)[..., None], 3, axis=2)
+        if name == 'high':  # a green border of one pixel, which the low one lost
+            for line in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+                line[:] = (0, 255, 0)
+        tifffile.imwrite(tmp_path / name / 'a.tif', pixels, photometric='rgb')
+    pairs = SEMFolderDataset(
+        [dict(gt='high', img='low')], str(tmp_path), register_pairs=False, test_mode=True
+    )
+    sample = pairs.get_data_info(0)
+    assert sample['img'].shape == sample['gt'].shape == (88, 108, 1)
+    np.testing.assert_array_equal(sample['img'], sample['gt'])
+
+
 def test_samples_are_copies(root):
     data = SEMFolderDataset(PAIRS, str(root))
     first = data[0]

@@ -569,11 +569,6 @@ def test_tescan_tells_its_bar_and_pixel_size(tmp_path):
     ('options', 'vendor', 'size'),
     [
         (
-            dict(extratags=[(51023, 's', 0, '<Fibics><Scan><Ux>0.005</Ux></Scan></Fibics>', True)]),
-            'Fibics',
-            5e-9,
-        ),
-        (
             dict(
                 description='<?xml version="1.0"?><OME Creator="Phenom"><Image><Pixels '
                 'PhysicalSizeX="12.5" PhysicalSizeXUnit="nm"/></Image></OME>'

@@ -21,7 +21,7 @@ class Metadata:
     """What a vendor's tags tell.
 
     Attributes:
-        vendor: 'FEI', 'Zeiss', 'TESCAN', 'Fibics', 'Phenom', 'OME' or None.
+        vendor: 'FEI', 'Zeiss', 'TESCAN', 'Phenom', 'OME' or None.
         size: rows and columns of the picture, without the data bar.
         bar: rows of the data bar.
         pixel_size: metres.
@@ -98,13 +98,6 @@ def parse_phenom(text: str) -> Metadata:
     known = value is not None and name in _METRES
     vendor = 'Phenom' if 'phenom' in text.lower() else 'OME'
     return Metadata(vendor, pixel_size=value * _METRES[name] if known else None)
-
-
-def parse_fibics(text: str) -> Metadata:
-    """Reads the tag 51023 of Fibics Atlas: XML whose ``Ux`` is micrometres a pixel."""
-    found = re.search(r'<Ux>\s*([^<\s]+)\s*</Ux>', text)
-    size = _number(found.group(1).lstrip('-')) if found else None
-    return Metadata('Fibics', pixel_size=size * 1e-6 if size else None)
 
 
 def _number(text: str | None) -> float | None:

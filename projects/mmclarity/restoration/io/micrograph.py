@@ -47,7 +47,7 @@ class SEMImage:
         pixels: (H, W) of the whole file, uint8, uint16 or float32, one channel.
         data_range: the value that means white: 255, 65535, or as given to :func:`read_sem`.
         pixel_size: metres per pixel, where the file tells.
-        vendor: 'FEI' (also Thermo Fisher), 'Zeiss', 'TESCAN', 'Fibics', 'Phenom', 'OME' or None.
+        vendor: 'FEI' (also Thermo Fisher), 'Zeiss', 'TESCAN', 'Phenom', 'OME' or None.
         content: rows and columns of the picture itself, without data bar and border.
         path: the file, None for an image made in memory.
         cropped_by: 'metadata', 'detection' or 'nothing': what ``content`` rests on.

@@ -18,7 +18,6 @@ from mmclarity.errors import said
 from .layout import (
     Metadata,
     parse_fei,
-    parse_fibics,
     parse_phenom,
     parse_tescan,
     parse_zeiss,
@@ -33,7 +32,6 @@ _VENDORS = {
     34680: parse_fei,
     34118: parse_zeiss,
     _TESCAN: parse_tescan,
-    51023: parse_fibics,
 }
 _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
 _WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
