@@ -135,7 +135,6 @@ if __name__ == '__main__':
             'mmclarity.restoration.general': ['general.safetensors', 'general.md'],
             '': ['*.pyi'],
         },
-        entry_points=dict(console_scripts=['mmclarity-restore = mmclarity.cli.restore:main']),
         install_requires=INSTALL_REQUIRES,
         extras_require={
             'detection': DETECTION,
@@ -145,7 +144,12 @@ if __name__ == '__main__':
             'dev': development(),
         },
         cmdclass={'build_py': BuildWithStartUp, 'editable_wheel': EditableWithStartUp},
-        entry_points=dict(console_scripts=['mmclarity-detect = mmclarity.cli.detect:main']),
+        entry_points=dict(
+            console_scripts=[
+                'mmclarity-detect = mmclarity.cli.detect:main',
+                'mmclarity-restore = mmclarity.cli.restore:main',
+            ]
+        ),
         classifiers=[
             'License :: OSI Approved :: Apache Software License',
             'Programming Language :: Python :: 3',
