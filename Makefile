@@ -38,6 +38,7 @@ test-slow: env
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict

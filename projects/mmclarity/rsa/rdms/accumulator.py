@@ -104,20 +104,22 @@ class RDMAccumulator:
         _check_count(self._count, names)
         if self._file is None and not self._blocks:
             raise ValueError('the accumulator is closed; ask for the result before')
+        units = self._units or 0
         if self._file is None:
             responses: Any = _Rows(self._blocks)
         else:
             self._file.flush()
-            responses = np.memmap(self._file, np.float32, 'r', shape=(self._count, self._units))
+            file: Any = self._file
+            responses = np.memmap(file, np.float32, 'r', shape=(self._count, units))
         if not self.exact:
             gram = single_gram(responses, self.metric)
             if gram is not None:
                 constant = np.zeros(self._count, bool)
-                return dissimilarity(gram, constant, self.metric, self._units, names)
+                return dissimilarity(gram, constant, self.metric, units, names)
         gram, constant = exact_gram(
             responses, self.metric, torch.device(self.device), BLOCK_UNITS, names
         )
-        return dissimilarity(gram, constant, self.metric, self._units, names)
+        return dissimilarity(gram, constant, self.metric, units, names)
 
     def _drop(self) -> None:
         for block in self._blocks:
