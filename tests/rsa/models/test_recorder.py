@@ -278,3 +278,14 @@ def test_keep_gets_values_in_one_order(net):
     list(recorder.record(net, images.split(2), keep))
     maps = torch.cat(kept).reshape(5, 6, 6, 4).permute(0, 3, 1, 2)
     torch.testing.assert_close(maps.flatten(1), expected)
+
+
+def test_scripted_models_are_refused_with_the_remedy():
+    script = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+    model = nn.Sequential(script, nn.ReLU())
+    for outer, layer in ((model, '0'), (model, '0.1'), (script, '1')):
+        with pytest.raises(ValueError, match='is TorchScript.*file.py:function'):
+            FeatureRecorder(outer, [layer])
+    images = torch.randn(2, 3)
+    got = FeatureRecorder(model, ['1']).record_images(images)['1']
+    torch.testing.assert_close(got, script(images).relu())

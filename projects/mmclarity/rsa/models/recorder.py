@@ -191,6 +191,20 @@ class FeatureRecorder:
             raise ValueError(f"pool must be None, 'mean' or 'cls', got {pool!r}")
         self.model, self.pool = unwrap(model), pool
         self.names = resolve_layers(self.model, layers)
+        self._refuse_scripts()
+
+    def _refuse_scripts(self) -> None:
+        """Raise a LayerError for layers of TorchScript, which takes no hooks."""
+        modules = {'': self.model, **named_layers(self.model)}
+        for layer in self.names:
+            parts = split_call(layer)[0].split('.')
+            for depth in range(len(parts) + 1):
+                outer = '.'.join(parts[:depth])
+                if isinstance(modules.get(outer), torch.jit.ScriptModule):
+                    raise LayerError(
+                        f'layer {layer!r} is TorchScript, whose parts cannot be recorded; '
+                        'give the Python model that it was made from (file.py:function)'
+                    )
 
     def record(
         self,
