@@ -148,6 +148,7 @@ if __name__ == '__main__':
             console_scripts=[
                 'mmclarity-detect = mmclarity.cli.detect:main',
                 'mmclarity-restore = mmclarity.cli.restore:main',
+                'mmclarity-rsa = mmclarity.cli.rsa:main',
             ]
         ),
         classifiers=[

@@ -1,0 +1,336 @@
+"""Representational similarity of a network's layers and brain areas, or another network's layers.
+
+    mmclarity-rsa --model efficientnet_lite0 --stimuli IMAGES \\
+        --neural IT=recordings.npz:it V4=recordings.npz:v4 --out work_dirs/rsa
+    mmclarity-rsa --model alexnet --checkpoint alexnet.pth --layers 'features\\.\\d+' ...
+    mmclarity-rsa --model configs/lambda_frcnn_bdd100k_small.py --checkpoint epoch_12.pth ...
+    mmclarity-rsa --model alexnet --compare-model resnet18 --stimuli IMAGES --out OUT
+
+Shows the stimuli to the network and to a copy of it with random weights, prints a table, and
+writes rsa.npz (RDMs, ids, settings), rsa.csv, rsa_differences.csv, rsa.md and figures to --out.
+Neural files are npz, npy, mat, h5, csv, tsv or nii, and hold RDMs or responses of one subject or
+many; stimuli and recordings are matched by id.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from mmclarity.rsa import analysis
+from mmclarity.rsa.data import neural
+from mmclarity.rsa.data.stimuli import StimulusSet
+from mmclarity.rsa.inference.profiles import layer_profiles
+from mmclarity.rsa.inference.reliability import Reliability, split_half
+from mmclarity.rsa.models import listing, networks
+from mmclarity.rsa.models.untrained import untrained_copy
+from mmclarity.rsa.rdms.memory import Slabs
+from mmclarity.rsa.rdms.rdms import RDMs
+from mmclarity.rsa.report import figures as plots
+from mmclarity.rsa.report import tables as report
+from mmclarity.rsa.report.models import model_bars, picture_map, showcase
+from mmclarity.utils.allocator import keep_freed_memory
+
+from .main import mistakes, run
+from .rsa_options import check_options, rsa_parser
+
+
+def read_stimuli(args: argparse.Namespace, network: networks.Network) -> StimulusSet:
+    """The images, normalised as a network wants them."""
+    return StimulusSet.from_folder(
+        args.stimuli,
+        manifest=args.manifest,
+        size=args.size or None,
+        mean=network.mean,
+        std=network.std,
+    )
+
+
+def show(
+    args: argparse.Namespace,
+    network: networks.Network,
+    stimuli: StimulusSet,
+    layers: Sequence[str] | None,
+    untrained: nn.Module | None = None,
+    memory: Slabs | None = None,
+) -> dict[str, np.ndarray]:
+    """RDMs (P,) by layer of a network, or of ``untrained`` in its place."""
+    model = network.model if untrained is None else untrained
+    return analysis.network_rdms(
+        model,
+        layers or network.layers,
+        stimuli,
+        args.metric,
+        batch_size=args.batch_size,
+        device=args.device or networks.default_device(),
+        forward=network.forward(model),
+        pool=None if args.pool == 'none' else args.pool,
+        memory=memory,
+    )
+
+
+def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:
+    """The areas of --neural as they are in the files.
+
+    Raises:
+        ValueError: If a specification has no name, or as load_neural says.
+    """
+    areas = []
+    for item in args.neural:
+        name, equals, spec = item.partition('=')
+        if not (name and equals and spec):
+            raise ValueError(f'--neural {item}: write it as AREA=file or AREA=file:key')
+        areas.append(
+            neural.load_neural(
+                name,
+                spec,
+                metric=args.neural_metric or args.metric,
+                kind=args.neural_kind,
+                order=args.condensed_order,
+                similarity=args.similarity,
+                stimuli=args.stimuli_axis,
+                count=len(ids),
+            )
+        )
+    return areas
+
+
+def keep_common(
+    stimuli: StimulusSet, areas: Sequence[neural.NeuralArea]
+) -> tuple[StimulusSet, list[int]]:
+    """The images that all areas have, and their places among all."""
+    shared = neural.common_ids(stimuli.ids, areas)
+    place = {name: i for i, name in enumerate(stimuli.ids)}
+    print(f'{len(shared)} of {len(stimuli)} images are in all recordings and are used')
+    return stimuli.subset(shared), [place[name] for name in shared]
+
+
+def network_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:
+    """Each layer of --compare-model as an area with one subject."""
+    other = networks.load(args.compare_model, args.compare_checkpoint)
+    rdms = show(args, other, read_stimuli(args, other).subset(ids), args.compare_layers)
+    return [
+        neural.NeuralArea(
+            name=f'{other.name}:{layer}',
+            rdms=rdm[None],
+            ids=list(ids),
+            source=f'layer {layer} of {other.name}, {other.weights}',
+        )
+        for layer, rdm in rdms.items()
+    ]
+
+
+def read_labels(spec: str | None, count: int, option: str = '--categories') -> list[str] | None:
+    """One label per stimulus from ``FILE[:KEY]``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the key is missing or the number is wrong.
+    """
+    if spec is None:
+        return None
+    path, key = Path(spec), ''
+    if not path.is_file() and ':' in spec:
+        name, _, key = spec.rpartition(':')
+        path = Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f'{option} {spec}: {path} does not exist')
+    if path.suffix in ('.npz', '.npy'):
+        loaded = np.load(path, allow_pickle=False)
+        if path.suffix == '.npz':
+            if key not in loaded:
+                raise ValueError(
+                    f'{option} {spec}: choose a key of {path}: {", ".join(loaded.files)}'
+                )
+            loaded = loaded[key]
+        found = [str(item) for item in loaded.ravel()]
+    else:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        found = [line.strip() for line in lines if line.strip()]
+    if len(found) != count:
+        raise ValueError(
+            f'{option} {spec} has {len(found)} entries for {count} stimuli; give '
+            'one each, in the order of the ids'
+        )
+    return found
+
+
+def analyse(args: argparse.Namespace) -> analysis.RSAResult:
+    """The analysis of a command line; prints the table and writes everything to ``args.out``."""
+    settings = analysis.RSASettings(
+        metric=args.metric,
+        method=args.method,
+        pooling=args.pooling,
+        bootstraps=args.bootstraps,
+        bootstrap_over=args.bootstrap_over,
+        permutations=args.permutations,
+        seed=args.seed,
+        level=args.level,
+    )
+    network = networks.load(args.model, args.checkpoint, args.module)
+    stimuli = read_stimuli(args, network)
+    ids = list(stimuli.ids)
+    # Everything that may be wrong with the files is found before the network starts to work.
+    categories = read_labels(args.categories, len(ids))
+    groups = read_labels(args.groups, len(ids), '--groups')
+    areas = read_areas(args, ids)
+    if args.common:
+        stimuli, places = keep_common(stimuli, areas)
+        ids = list(stimuli.ids)
+        categories = categories and [categories[i] for i in places]
+        groups = groups and [groups[i] for i in places]
+    areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
+    memory = Slabs()
+    rdms = show(args, network, stimuli, args.layers, memory=memory)
+    untrained = None
+    if args.untrained:
+        other = untrained_copy(network.model, args.seed)
+        untrained = show(args, network, stimuli, list(rdms), other, memory)
+    del memory  # some GB
+    if args.compare_model:
+        areas += network_areas(args, ids)
+    meta = dict(
+        model=network.name,
+        checkpoint=network.weights,
+        stimuli=str(args.stimuli),
+        areas={area.name: area.source for area in areas},
+    )
+    result = analysis.analyse(rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups)
+    for name, found in reliabilities(args, ids, groups).items():
+        result.meta.setdefault('reliability', {})[name] = dict(
+            half=found.half, full=found.full, ceiling=found.ceiling, splits=len(found.splits)
+        )
+        print(f'Reliability of {name}: {found}')
+    write(result, args.out, args.figures, categories)
+    write_more(result, args)
+    if args.showcase and args.figures != 'none':
+        draw_showcase(result, args.out, args.figures, stimuli, categories)
+    return result
+
+
+def draw_showcase(
+    result: analysis.RSAResult,
+    out: Path,
+    kind: str,
+    stimuli: StimulusSet,
+    categories: Sequence[str] | None,
+) -> None:
+    """What --showcase asks for: bars and pictures of each area, and all RDMs."""
+    shown = []
+    for path in stimuli.paths:
+        with Image.open(path) as picture:
+            small = picture.convert('RGB')
+            small.thumbnail((128, 128))
+            shown.append(np.asarray(small))
+    rdms = [RDMs(rdms).mean(name) for name, rdms in result.area_rdms.items()]
+    for area, rdm in zip(result.areas, rdms):
+        name = ''.join(letter if letter.isalnum() else '_' for letter in area)
+        marks = 'bars' if area in result.differences else 'none'
+        model_bars(result, out / f'bars_{name}.{kind}', area, marks)
+        picture_map(rdm, shown, out / f'pictures_{name}.{kind}', area, categories)
+    layers = RDMs(result.rdms, names=tuple(result.layers))
+    showcase(RDMs.concat([*rdms, layers]), out / f'showcase.{kind}', pictures=shown)
+
+
+def reliabilities(
+    args: argparse.Namespace, ids: Sequence[str], groups: Sequence[str] | None
+) -> dict[str, Reliability]:
+    """Split-half reliability of the areas of --trials.
+
+    Raises:
+        ValueError: If a specification has no name, or the trials are of other stimuli.
+    """
+    found = {}
+    for item in args.trials:
+        name, equals, spec = item.partition('=')
+        if not (name and equals and spec):
+            raise ValueError(f'--trials {item}: write it as AREA=file or AREA=file:key')
+        path, _, key = spec.rpartition(':') if not Path(spec).is_file() else (spec, '', 'trials')
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'--trials {item}: {path or key} does not exist')
+        with np.load(path, allow_pickle=False) as file:
+            if key not in file:
+                raise ValueError(
+                    f'--trials {item}: choose a key of {path}: {", ".join(file.files)}'
+                )
+            data = file[key]
+            known = [str(one) for one in file['ids']] if 'ids' in file else None
+        if known is not None and set(ids) <= set(known):
+            data = data[[known.index(one) for one in ids]]
+        if len(data) != len(ids):
+            raise ValueError(f'--trials {item}: {len(data)} stimuli, the network saw {len(ids)}')
+        metric = args.neural_metric or args.metric
+        found[name] = split_half(data, 100, metric, args.method, args.seed, groups)
+    return found
+
+
+def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
+    """What --r2 and --profiles ask for."""
+    if args.r2:
+        report.save_r2_csv(result, args.out / 'rsa_r2.csv')
+    if args.profiles:
+        settings = result.settings
+        groups = None if result.groups is None else tuple(result.groups)
+        profiles = layer_profiles(
+            dict(zip(result.layers, result.rdms)),
+            {name: RDMs(rdms, groups=groups) for name, rdms in result.area_rdms.items()},
+            settings.method,
+            num_samples=settings.bootstraps or 1000,
+            seed=settings.seed,
+            level=settings.level,
+            kind=args.profiles,
+        )
+        report.save_profiles_csv(profiles, args.out / 'rsa_profiles.csv', settings.level)
+
+
+def print_layers(args: argparse.Namespace) -> None:
+    """The table of --list-layers."""
+    network = networks.load(args.model, args.checkpoint, args.module)
+    side = args.size or 224
+    layers = listing.list_layers(
+        network.model, torch.zeros(1, 3, side, side), network.forward(network.model)
+    )
+    print(listing.layer_table(layers))
+    print(f'\nDefault: {" ".join(network.layers)}')
+
+
+def write(
+    result: analysis.RSAResult, out: Path, figures: str, categories: Sequence[str] | None = None
+) -> None:
+    """Print the table; write table, numbers and figures."""
+    table = report.markdown(result)
+    print(table)
+    out.mkdir(parents=True, exist_ok=True)
+    report.save_npz(result, out / 'rsa.npz')
+    report.save_csv(result, out / 'rsa.csv')
+    report.atomic_write(out / 'rsa.md', lambda file: file.write(table.encode()))
+    if result.differences:
+        report.save_differences_csv(result, out / 'rsa_differences.csv')
+    if figures != 'none':
+        plots.heat_map(result, out / f'heat_map.{figures}')
+        plots.layer_curves(result, out / f'layer_curves.{figures}')
+        plots.rdm_grid(result, out / f'rdm_grid.{figures}', categories)
+        plots.mds(result, out / f'mds.{figures}', categories)
+    print(f'Written to {out}: {", ".join(sorted(item.name for item in out.iterdir()))}')
+
+
+def rsa(args: argparse.Namespace) -> None:
+    """What the parsed command line asks for."""
+    check_options(args)
+    keep_freed_memory()
+    with mistakes(ValueError, KeyError):
+        if args.list_layers:
+            print_layers(args)
+        else:
+            analyse(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return run(rsa, rsa_parser(__doc__), argv)
