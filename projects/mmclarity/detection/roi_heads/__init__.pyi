@@ -1,3 +1,4 @@
+from .belief_bbox_head import BeliefBBoxHead
 from .explanation import DetectionExplanation, Explanation, LayerWeights, Verdict
 from .more_roi_heads import (
     DynamicRegionAttentionRoIHead,
@@ -8,6 +9,7 @@ from .region_attention_roi_head import CascadeRegionAttentionRoIHead, RegionAtte
 from .region_context import ContextFeatures, PassContext, RegionContext
 
 __all__ = [
+    'BeliefBBoxHead',
     'CascadeRegionAttentionRoIHead',
     'ContextFeatures',
     'DetectionExplanation',

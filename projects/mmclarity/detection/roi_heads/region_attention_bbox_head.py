@@ -160,19 +160,26 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         for i, fc in enumerate(self.shared_fcs, start=1):
             x = self.relu(fc(x))
             name = f'fc{i}'
-            if name not in self.attention or context.cut:
-                continue
-            # Only the targets go on after the last attention; before it the sources, too, are
-            # regions like any other.
-            targets = context.targets if name == last else context.regions
-            source_x, sources = context.sources_of(x)
-            args = (x[: len(targets)], targets, source_x, sources)
-            if not self.attention[name].uses_sources:
-                args = args[:2]
-            if weights is not None:
-                weights[name] = self.attention[name].explain(*args)
-            x = self.attention[name](*args)
+            if name in self.attention and not context.cut:
+                x = self._look_around(name, name == last, x, context, weights)
         return x
+
+    def _look_around(
+        self, name: str, is_last: bool, x: Tensor, context: RegionContext, weights: dict | None
+    ) -> Tensor:
+        """Attention after the layer called ``name``; the features of all regions, or of targets.
+
+        Only the targets go on after the last attention; before it the sources, too, are regions
+        like any other.
+        """
+        targets = context.targets if is_last else context.regions
+        source_x, sources = context.sources_of(x)
+        args = (x[: len(targets)], targets, source_x, sources)
+        if not self.attention[name].uses_sources:
+            args = args[:2]
+        if weights is not None:
+            weights[name] = self.attention[name].explain(*args)
+        return self.attention[name](*args)
 
     def _predict(self, x: Tensor) -> tuple:
         outputs = []

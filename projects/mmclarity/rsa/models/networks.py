@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmclarity.errors import LayerError
 from mmclarity.utils.checkpoints import load_weights
-from mmclarity.utils.efficientnet_lite0 import MEAN, STD, WEIGHTS, build_efficientnet_lite0
+from mmclarity.utils.efficientnet_lite import MEAN, STD, WEIGHTS, build_efficientnet_lite
 
 from .sources import (
     RANDOM,
@@ -128,8 +128,8 @@ def _check_module(model: nn.Module, module: str, name: str) -> None:
 
 def _lite0(checkpoint: str | None) -> Network:
     """EfficientNet-Lite0 with its classifier; trained on RGB of mean 127 and deviation 128."""
-    model = build_efficientnet_lite0(pretrained=checkpoint is None)
-    weights = checkpoint or WEIGHTS
+    model = build_efficientnet_lite(pretrained=checkpoint is None)
+    weights = checkpoint or WEIGHTS.format(0)
     return Network(LITE0, model, LITE0_LAYERS, weights, (MEAN / 255,) * 3, (STD / 255,) * 3)
 
 

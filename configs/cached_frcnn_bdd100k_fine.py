@@ -1,0 +1,37 @@
+# A box head trained from a cache of a trained detector's trunk: minutes an epoch.
+#
+#     python tools/cache_trunk.py configs/frcnn_bdd100k_fine.py PLAIN.pth CACHE
+#     python tools/train.py configs/cached_frcnn_bdd100k_fine.py --cfg-options load_from=PLAIN.pth \
+#         data_root=CACHE/
+#
+# As it is: the plain head trained on, to compare with. A head among the proposals:
+# model.roi_head.bbox_head.attention.type=RegionLambda and its options.
+_base_ = ['./frcnn_bdd100k_fine.py', './_base_/heads.py']
+data_root = 'work_dirs/cache/'  # the validation frames: test_dataloader.dataset.data_root
+max_epochs = 3
+model = dict(
+    type='FrozenTrunkRCNN',
+    data_preprocessor=dict(type='FrozenTrunkPreprocessor'),
+    roi_head=_base_.heads.no_attention,
+)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='ClassBalancedDataset',
+        oversample_thr={{_base_.oversample_thr}},
+        dataset=dict(type='TrunkCacheDataset', data_root=data_root, cache='train'),
+    )
+)
+val_dataloader = dict(
+    dataset=dict(_delete_=True, type='TrunkCacheDataset', data_root=data_root, cache='val')
+)
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].update(T_max=max_epochs)
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='TrainOnlyHook', parts=['roi_head.bbox_head']),
+    dict(type='TrunkCacheHook'),
+]
+find_unused_parameters = True  # in several processes: what is frozen has no gradient

@@ -1,0 +1,3 @@
+from .quick_rpn_head import QuickRPNHead
+
+__all__ = ['QuickRPNHead']

@@ -1,0 +1,3 @@
+from .quick_max_iou_assigner import QuickMaxIoUAssigner
+
+__all__ = ['QuickMaxIoUAssigner']

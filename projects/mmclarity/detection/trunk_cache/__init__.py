@@ -1,0 +1,5 @@
+"""Box heads trained on what a frozen trunk computed once."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

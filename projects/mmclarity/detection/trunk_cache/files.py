@@ -1,0 +1,248 @@
+"""A trunk's feature maps and proposals on disk: format, writer, reader.
+
+A cache is a folder of three files: ``maps.bin`` holds the numbers of all samples one after the
+other, ``index.jsonl`` says for each sample where they begin, their shapes, and what belongs to it
+(boxes, names, size, file); ``manifest.json``, written last, says what made the cache. It is written
+beside its place and moved there when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmclarity.errors import UsageError
+
+FORMAT = 1
+MAPS, INDEX, MANIFEST = 'maps.bin', 'index.jsonl', 'manifest.json'
+DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16, 'float32': torch.float32}
+# What a trunk is; the box head is what is trained from its cache.
+TRUNK_PARTS = ('backbone', 'neck', 'rpn_head')
+# Kept free beside what the cache is expected to take.
+SPARE_BYTES = 1 << 30
+
+
+def trunk_fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the names, types and values of a detector's backbone, neck and RPN.
+
+    Args:
+        model: With the attributes ``backbone``, ``neck`` (or none) and ``rpn_head``.
+
+    Returns:
+        64 hexadecimal digits; the same on every machine, whatever the memory layout.
+    """
+    digest = hashlib.sha256()
+    for part in TRUNK_PARTS:
+        module = getattr(model, part, None)
+        for name, value in (module.state_dict() if module is not None else {}).items():
+            value = value.detach().cpu().contiguous()
+            digest.update(f'{part}.{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+            digest.update(value.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def settings_fingerprint(settings: Mapping | Sequence | Any) -> str:
+    """SHA-256 of settings (dicts, lists, numbers, strings), keys in any order, tuples as lists."""
+    text = json.dumps(settings, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+class CacheWriter:
+    """Writes a cache; used as a context, at whose end the folder is there or nothing is.
+
+    Args:
+        folder: Where the cache is to be. Must not exist.
+        manifest: What made it; ``trunk`` and ``settings`` are fingerprints.
+        count: How many samples will come.
+        dtype: 'bfloat16', 'float16' or 'float32', for the maps. Proposals stay in float32: an edge
+            at 600 pixels would move by up to a quarter of a pixel in float16.
+
+    Raises:
+        UsageError: If the folder is there already, the type is unknown, or the disk is or becomes
+            too full.
+    """
+
+    def __init__(
+        self, folder: str | Path, manifest: Mapping, count: int, dtype: str = 'bfloat16'
+    ) -> None:
+        self.folder = Path(folder)
+        if dtype not in DTYPES:
+            raise UsageError(f'cache: dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
+        if self.folder.exists():
+            raise UsageError(f'{self.folder} exists already; remove it or name another folder')
+        self.part = self.folder.with_name(f'.{self.folder.name}.part')
+        self.manifest, self.count, self.dtype = dict(manifest), count, dtype
+        self._size = self._written = 0
+
+    def __enter__(self) -> CacheWriter:
+        shutil.rmtree(self.part, ignore_errors=True)  # a killed writer's
+        self.part.mkdir(parents=True)
+        self._maps = (self.part / MAPS).open('wb')
+        self._index = (self.part / INDEX).open('w', encoding='utf-8')
+        return self
+
+    def add(
+        self, maps: Sequence[Tensor], boxes: Tensor, scores: Tensor, sample: Mapping[str, Any]
+    ) -> None:
+        """Append one image.
+
+        Args:
+            maps: Feature maps (C, H, W), finest first.
+            boxes: Proposals (n, 4) in pixels of the network's input.
+            scores: Their objectness (n,), falling.
+            sample: What JSON can hold (arrays become lists): boxes, labels, meta information.
+        """
+        parts = [_bytes(m.to(DTYPES[self.dtype])) for m in maps]
+        parts += [_bytes(boxes.float()), _bytes(scores.float())]
+        entry = dict(
+            offset=self._size,
+            shapes=[list(m.shape) for m in maps],
+            proposals=len(boxes),
+            sample=sample,
+        )
+        size = sum(map(len, parts))
+        if not self._written:
+            self._check_space(size)
+        try:
+            self._maps.writelines(parts)
+            self._index.write(json.dumps(entry, default=_plain) + '\n')
+        except OSError as error:
+            raise UsageError(
+                f'cache: cannot write to {self.part}: {error}; free some space, cache '
+                'fewer views, or name a folder on another disk'
+            ) from error
+        self._size += size
+        self._written += 1
+
+    def _check_space(self, size: int) -> None:
+        needed, free = size * self.count, shutil.disk_usage(self.part).free
+        if needed + SPARE_BYTES > free:
+            raise UsageError(
+                f'cache: {self.count} samples would take about {needed / 1e9:.1f} GB, but only '
+                f'{free / 1e9:.1f} GB are free at {self.folder.parent} (1 GB is to stay free); '
+                'cache fewer views, or name a folder on another disk'
+            )
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            self._maps.close()
+            self._index.close()
+            if kind is None:
+                self._finish()
+        except OSError as full:
+            raise UsageError(f'cache: cannot write to {self.part}: {full}') from full
+        finally:
+            shutil.rmtree(self.part, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if self._written != self.count:
+            raise ValueError(f'cache: {self.count} samples were announced, {self._written} came')
+        manifest = dict(
+            self.manifest, format=FORMAT, dtype=self.dtype, samples=self._written, bytes=self._size
+        )
+        text = json.dumps(manifest, indent=1, default=_plain)
+        (self.part / MANIFEST).write_text(text, encoding='utf-8')
+        self.part.replace(self.folder)
+
+
+class TrunkCache:
+    """Reads a cache.
+
+    Args:
+        folder: Made by :class:`CacheWriter`.
+
+    Attributes:
+        manifest: What made the cache.
+
+    Raises:
+        UsageError: If the folder is no cache, of another format, or cut off.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = self._json(MANIFEST)
+        if self.manifest.get('format') != FORMAT:
+            raise UsageError(
+                f'{self.folder}: cache of format {self.manifest.get("format")}, this '
+                f'version reads {FORMAT}; make it anew with tools/cache_trunk.py'
+            )
+        self.entries = self._entries()
+        size = self._existing(MAPS).stat().st_size
+        if size != self.manifest['bytes'] or len(self.entries) != self.manifest['samples']:
+            raise UsageError(
+                f'{self.folder}: the cache is cut off: {size} bytes of maps and '
+                f'{len(self.entries)} samples instead of {self.manifest["bytes"]} and '
+                f'{self.manifest["samples"]}; copy it again or make it anew'
+            )
+        self._maps: np.memmap | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getstate__(self) -> dict:
+        return {**vars(self), '_maps': None}  # a worker opens the file itself
+
+    def _existing(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise UsageError(
+                f'{self.folder} is no cache of a trunk: it has no {name}; make one '
+                'with tools/cache_trunk.py CONFIG CHECKPOINT FOLDER'
+            )
+        return path
+
+    def _json(self, name: str) -> dict:
+        try:
+            return json.loads(self._existing(name).read_text(encoding='utf-8'))
+        except ValueError as error:
+            raise UsageError(f'{self.folder / name} is damaged: {error}') from error
+
+    def _entries(self) -> list[dict]:
+        lines = self._existing(INDEX).read_text(encoding='utf-8').splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise UsageError(f'{self.folder / INDEX} is damaged or cut off: {error}') from error
+
+    def read(self, index: int) -> tuple[list[Tensor], Tensor, Tensor, dict]:
+        """Maps (C, H, W), proposals (n, 4), their scores (n,), and what belongs to the sample."""
+        if self._maps is None:
+            self._maps = np.memmap(self.folder / MAPS, np.uint8, 'r')
+        entry = self.entries[index]
+        place, dtype = entry['offset'], DTYPES[self.manifest['dtype']]
+        shapes = [(tuple(shape), dtype) for shape in entry['shapes']]
+        shapes += [((entry['proposals'], 4), torch.float32), ((entry['proposals'],), torch.float32)]
+        tensors = []
+        for shape, kind in shapes:
+            tensor = torch.empty(shape, dtype=kind)
+            size = tensor.numel() * kind.itemsize
+            if size:
+                tensor.view(-1).view(torch.uint8).numpy()[:] = self._maps[place : place + size]
+            tensors.append(tensor)
+            place += size
+        *maps, boxes, scores = tensors
+        return maps, boxes, scores, entry['sample']
