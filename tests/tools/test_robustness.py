@@ -1,0 +1,102 @@
+"""robustness.py: its tables on given results, and a run on the embedded scenes."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
+
+from mmclarity.engine.config import load_config
+from mmclarity.errors import UsageError
+from tests.tools.running import run
+from tools.analysis_tools import robustness
+
+
+def arguments(*given):
+    return robustness.parse_args([str(item) for item in given])
+
+
+def made_up(args, start):
+    return {
+        f'{corruption} {severity}': start - 0.05 * severity
+        for corruption, severity in robustness.conditions(args)
+    }
+
+
+def test_table_and_figure():
+    args = arguments('a.py', 'a.pth', 'b.py', 'b.pth', '--corruptions', 'fog', 'rain', 'JPEG')
+    assert args.names == ['a', 'b']
+    results = {'a': made_up(args, 0.5), 'b': made_up(args, 0.4)}
+    header, *rows = robustness.table(results, args)
+    assert header[2:7] == ['1', '2', '3', '4', '5']
+    assert rows[0] == ['a', 'clean', '', '', '', '', '', '50.0', '100 %']
+    assert rows[1] == ['a', 'fog', '45.0', '40.0', '35.0', '30.0', '25.0', '35.0', '70 %']
+    panels = robustness.figure(results, args).axes
+    assert [axes.get_title('left') for axes in panels if axes.get_visible()] == args.corruptions
+    np.testing.assert_allclose(panels[0].lines[1].get_ydata(), [40, 35, 30, 25, 20, 15])
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (['a.py'], 'a config and a checkpoint for each'),
+        (['a.py', 'a.pth', '--names', 'x', 'y'], 'give 1 different names'),
+        (['a.py', 'a.pth', '--corruptions', 'frogs'], 'invalid choice'),
+        (['a.py', 'a.pth', '--severities', '6'], 'invalid choice'),
+    ],
+)
+def test_command_line_is_checked(given, message, capsys):
+    with pytest.raises(SystemExit):
+        arguments(*given)
+    assert message in capsys.readouterr().err
+
+
+def test_missing_checkpoint_and_pipelines_without_images(tmp_path, capsys):
+    assert robustness.main(['frcnn_murky.py', str(tmp_path / 'no.pth')]) == 1
+    assert 'no such checkpoint' in capsys.readouterr().err
+    cfg = load_config('frcnn_murky.py')
+    loader = robustness.corrupted(cfg, 'fog', 2, 7)
+    steps = [step['type'] for step in loader.dataset.pipeline]
+    assert steps[:2] == ['LoadImageFromFile', 'CorruptedImage'] and loader.dataset.indices == 7
+    assert 'CorruptedImage' not in str(robustness.corrupted(cfg, 'clean', 0, None))
+    cfg.test_dataloader.dataset.pipeline.pop(0)
+    with pytest.raises(UsageError, match='no LoadImageFromFile'):
+        robustness.corrupted(cfg, 'fog', 2, None)
+
+
+@pytest.mark.slow
+def test_runs_on_the_embedded_scenes_and_goes_on(tmp_path):
+    made = run(tmp_path, 'dataset_generators/make_murky.py', 'data', '--train', 1, '--val', 4)
+    assert made.returncode == 0, made.stderr
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(load_config('frcnn_murky.py').model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'w.pth')
+    given = [
+        'analysis_tools/robustness.py', 'frcnn_murky.py', 'w.pth', 'lambda_frcnn_murky.py', 'w.pth',
+        '--corruptions', 'fog', 'darkness', '--severities', '1', '5', '--limit', '3',
+        '--cfg-options', f'data_root={tmp_path}/data/',
+    ]  # fmt: skip
+    given[3:5] = []  # one detector is enough: loading takes most of the time
+    first = run(tmp_path, *given)
+    assert first.returncode == 0, first.stderr[-3000:]
+    content = json.loads((tmp_path / 'robustness.json').read_text())
+    assert list(content['results']['frcnn_murky']) == [
+        'clean 0', 'fog 1', 'fog 5', 'darkness 1', 'darkness 5'
+    ]  # fmt: skip
+    assert all(0 <= value <= 1 for value in content['results']['frcnn_murky'].values())
+    assert cv2.imread(str(tmp_path / 'robustness.png')).std() > 5
+    assert (tmp_path / 'robustness.csv').read_text().count('\n') == 6
+    # what was measured is not measured again; what is of another checkpoint is not mixed in
+    del content['results']['frcnn_murky']['fog 5']
+    content['results']['frcnn_murky']['fog 1'] = 0.987
+    (tmp_path / 'robustness.json').write_text(json.dumps(content))
+    again = run(tmp_path, *given)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert '98.7' in again.stdout and again.stderr.count('fog') == 0
+    with (tmp_path / 'w.pth').open('ab') as file:
+        file.write(b'x')
+    other = run(tmp_path, *given)
+    assert other.returncode == 1 and 'results of other detectors' in other.stderr
