@@ -15,6 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmclarity.cli.main import finish, mistakes
+from mmclarity.errors import UsageError
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
@@ -40,24 +43,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Calibrates; returns the exit status."""
-    args = parse_args(argv)
+def calibrate(args: argparse.Namespace) -> None:
+    """Measure, write, and say what was found."""
     from mmclarity.restoration.degradation import calibration
 
     config, figure = args.out / 'degradation.py', args.out / 'degradation.png'
-    try:
-        if config.exists() and not args.overwrite:
-            raise FileExistsError(f'{config} exists; remove it or pass --overwrite')
+    if config.exists() and not args.overwrite:
+        raise UsageError(f'{config} exists; remove it or pass --overwrite')
+    with mistakes(ValueError):
         found = calibration.calibrate(
             args.low, args.high, args.seed, args.data_range, include=args.include
         )
         calibration.write_config(
             config, found, dict(linear=True, curve=False).get(args.noise), overwrite=args.overwrite
         )
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
     calibration.plot(found, figure)
     print('noise variance = slope * I + intercept, in grey levels of 8 bits; blur in pixels')
     for name, estimate in found.estimates.items():
@@ -68,7 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in found.notes:
         print(f'note: {note}')
     print(f'wrote {config} and {figure}')
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(calibrate, parse_args(argv), 'calibrate_degradation.py')
 
 
 if __name__ == '__main__':

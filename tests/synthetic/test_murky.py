@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mmclarity.detection.datasets import BDD100KDataset
+from mmclarity.errors import DataError
 from mmclarity.synthetic import murky
 from tools.analysis_tools import murky_crop_classifier
 from tools.dataset_generators import make_murky
@@ -18,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(out, *options, train=6, val=3, jobs=1):
-    make_murky.main(
-        [str(out), '--train', str(train), '--val', str(val), '--jobs', str(jobs), *options]
-    )
+    sizes = ['--train', str(train), '--val', str(val), '--jobs', str(jobs)]
+    make_murky.make(make_murky.parse_args([str(out), *sizes, *options]))
     return out
 
 
@@ -284,7 +284,7 @@ class TestFiles:
     def test_other_settings_need_overwrite(self, tmp_path):
         out = make(tmp_path / 'data', train=2, val=1)
         before = contents(out)
-        with pytest.raises(SystemExit, match='other settings.*--overwrite'):
+        with pytest.raises(DataError, match='other settings.*--overwrite'):
             make(out, '--seed', '5', train=2, val=1)
         assert contents(out) == before
         make(out, '--seed', '5', '--overwrite', train=2, val=1)
@@ -304,14 +304,14 @@ class TestFiles:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        with pytest.raises(SystemExit, match=match):
+        with pytest.raises(DataError, match=match):
             make(tmp_path, *options)
         assert path.read_text() == text
 
     def test_target_is_a_file(self, tmp_path):
         path = tmp_path / 'file'
         path.touch()
-        with pytest.raises(SystemExit, match='is a file'):
+        with pytest.raises(DataError, match='is a file'):
             make(path)
 
     @pytest.mark.parametrize(

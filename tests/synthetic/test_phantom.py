@@ -121,11 +121,11 @@ def test_tool(tmp_path):
     assert json.loads((tmp_path / 'a/phantom.json').read_text())['bits'] == 16
     assert 'already' in run(*options).stdout
     other = run(*options[:-1], 8)
-    assert other.returncode == 1 and '--overwrite' in other.stderr
+    assert other.returncode == 2 and '--overwrite' in other.stderr
     assert run(*options[:-1], 8, '--overwrite').returncode == 0
     assert tifffile.imread(tmp_path / 'a/val/high/0000.tif').dtype == np.uint8
     (tmp_path / 'b').mkdir()
     (tmp_path / 'b/mine.txt').write_text('x')
     refused = run(tmp_path / 'b', '--overwrite')
-    assert refused.returncode == 1 and (tmp_path / 'b/mine.txt').exists()
+    assert refused.returncode == 2 and (tmp_path / 'b/mine.txt').exists()
     assert not list(tmp_path.glob('.sem_phantom_*'))

@@ -97,11 +97,11 @@ def test_the_command_line_is_checked(files, given, message, capsys):
 
 
 def test_errors_end_without_a_traceback(files, tmp_path, capsys):
-    assert call(files['plain'], files['gt'], '--ann', files['gt']) == 1
+    assert call(files['plain'], files['gt'], '--ann', files['gt']) == 2
     assert 'this is ground truth' in capsys.readouterr().err
-    assert call(files['plain'], tmp_path / 'no.json', '--ann', files['gt']) == 1
+    assert call(files['plain'], tmp_path / 'no.json', '--ann', files['gt']) == 2
     assert 'no.json: no such file' in capsys.readouterr().err
-    assert call(files['plain'], files['head'], '--ann', files['gt'], '--names', 'a', 'a') == 1
+    assert call(files['plain'], files['head'], '--ann', files['gt'], '--names', 'a', 'a') == 2
     assert 'give 2 different names' in capsys.readouterr().err
 
 

@@ -112,12 +112,12 @@ def test_to_coco_by_hand(tmp_path, capsys):
 def test_sizes_come_from_files_or_labels(tmp_path, capsys):
     frames = [{'name': 'a.jpg', 'size': {'width': 5, 'height': 4}}, {'name': 'b.jpg'}]
     labels, out = make_labels(tmp_path / 'det.json', frames), tmp_path / 'coco.json'
-    assert bdd100k_to_coco.main([labels, str(out)]) == 1
+    assert bdd100k_to_coco.main([labels, str(out)]) == 2
     assert "frame 1 ('b.jpg')" in capsys.readouterr().err
     assert not out.exists()
     assert bdd100k_to_coco.main([labels, str(out), '--image-size', '7', '6']) == 0
     assert [item['width'] for item in json.loads(out.read_text())['images']] == [5, 7]
-    assert bdd100k_to_coco.main([labels, str(out), '--images', str(tmp_path)]) == 1
+    assert bdd100k_to_coco.main([labels, str(out), '--images', str(tmp_path)]) == 2
     assert 'a.jpg: missing' in capsys.readouterr().err
     for name in ('a.jpg', 'b.jpg'):
         Image.new('RGB', (9, 8)).save(tmp_path / name)
@@ -189,14 +189,14 @@ def test_wrong_files_are_named(tmp_path, capsys):
     write_json(tmp_path / 'dict.json', {'images': [], 'categories': []})
     write_json(tmp_path / 'list.json', [])
     args = [str(tmp_path / name) for name in ('dict.json', 'list.json', 'out.json')]
-    assert coco_to_scalabel.main([args[0], args[0], args[2]]) == 1
+    assert coco_to_scalabel.main([args[0], args[0], args[2]]) == 2
     assert 'dict.json: expected a list of detections' in capsys.readouterr().err
-    assert coco_to_scalabel.main([args[1], args[1], args[2]]) == 1
+    assert coco_to_scalabel.main([args[1], args[1], args[2]]) == 2
     assert 'list.json: expected a COCO data set' in capsys.readouterr().err
     (tmp_path / 'cut.json').write_text('[{"image_id"')
-    assert coco_to_scalabel.main([str(tmp_path / 'cut.json'), args[0], args[2]]) == 1
+    assert coco_to_scalabel.main([str(tmp_path / 'cut.json'), args[0], args[2]]) == 2
     assert 'cut off' in capsys.readouterr().err
-    assert bdd100k_to_coco.main([str(tmp_path / 'none.json'), args[2]]) == 1
+    assert bdd100k_to_coco.main([str(tmp_path / 'none.json'), args[2]]) == 2
     assert 'none.json: no such' in capsys.readouterr().err
     assert not (tmp_path / 'out.json').exists()
 

@@ -70,9 +70,9 @@ def test_without_images_and_errors(files, capsys):
     assert not call(*given, '--classes', 'car')
     assert 'worst_1' not in (files / 'r.md').read_text()
     assert 'pedestrian' not in (files / 'r.md').read_text()
-    assert call(*given, '--images', files / 'no') == 1
+    assert call(*given, '--images', files / 'no') == 2
     assert 'no such folder' in capsys.readouterr().err
-    assert call(*given, '--classes', 'lorry') == 1
+    assert call(*given, '--classes', 'lorry') == 2
     assert "['lorry']" in capsys.readouterr().err
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmclarity.errors import DataError
 from mmclarity.rsa import GaborV1, StimulusSet, load_neural
 from mmclarity.synthetic.surfaces import PARTS, SURFACES, photograph
 from tools.dataset_generators import make_surfaces as tool
@@ -96,8 +97,8 @@ def test_a_second_run_does_nothing(made, capsys):
 @pytest.mark.parametrize('option', ['--train', '--val', '--stimuli', '--seed'])
 def test_other_settings_are_refused(made, option):
     before = snapshot(made)
-    with pytest.raises(SystemExit, match='other settings.*another folder'):
-        tool.main([str(made), *FEW, option, '7'])
+    with pytest.raises(DataError, match='other settings.*another folder'):
+        tool.make(tool.parse_args([str(made), *FEW, option, '7']))
     assert snapshot(made) == before
 
 
@@ -108,8 +109,8 @@ def test_other_settings_are_refused(made, option):
 def test_what_it_did_not_finish_is_not_overwritten(tmp_path, name, text):
     path = tmp_path / name
     path.mkdir() if text is None else path.write_text(text)
-    with pytest.raises(SystemExit, match='no finished data set'):
-        tool.main([str(tmp_path), *FEW])
+    with pytest.raises(DataError, match='no made.json|made.json is not'):
+        tool.make(tool.parse_args([str(tmp_path), *FEW]))
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 

@@ -57,7 +57,7 @@ def folder(tmp_path) -> Path:
 def test_a_folder_from_any_directory(tmp_path, model, folder):
     (folder / 'c.tif').write_bytes(b'II*\0')
     done = run('restore.py', 'images', 'out', *model, '--tile', 64, '--overlap', 16, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert 'failed: images/c.tif' in done.stderr and 'Traceback' not in done.stderr
     assert 'warning: images/b.tif: has 16 bits' in done.stderr
     assert '2 files written to out, 1 images failed' in done.stderr
@@ -76,7 +76,7 @@ def test_out_of_the_box(main, tmp_path, capsys):
     assert 'written: noisy_restored.tif' in said
     restored = tifffile.imread('noisy_restored.tif')
     assert restored.dtype == np.uint8 and restored.shape == clean.shape
-    assert main(['noisy.tif']) == 1
+    assert main(['noisy.tif']) == 2
     assert 'exists already' in capsys.readouterr().err
     assert main(['noisy.tif', 'quiet.tif', '--quiet', '--strength', '2']) == 0
     assert 'noise is' not in capsys.readouterr().err
@@ -107,13 +107,13 @@ def test_a_file_its_options_and_what_is_kept(main, model, folder, tmp_path, caps
     assert main([str(source), 'new/r.tif', *model]) == 0
     assert 'written: new/r.tif' in capsys.readouterr().err
     first = (tmp_path / 'new/r.tif').read_bytes()
-    assert main([str(source), 'new/r.tif', *model]) == 1
+    assert main([str(source), 'new/r.tif', *model]) == 2
     assert 'exists already' in capsys.readouterr().err
     assert main([str(source), 'new/r.tif', *model, '--overwrite', '--dtype', 'bfloat16']) == 0
     assert (tmp_path / 'new/r.tif').read_bytes() != first
     assert main([str(source), 'new', *model]) == 0  # a folder that is there: the same name in it
     assert (tmp_path / 'new/a.tif').read_bytes() == first
-    assert main([str(folder / 'b.tif'), 'b.tif', *model, '--data-range', '9']) == 1
+    assert main([str(folder / 'b.tif'), 'b.tif', *model, '--data-range', '9']) == 2
     assert 'outside 0 to data_range=9' in capsys.readouterr().err
 
 

@@ -55,7 +55,7 @@ def test_command_line_is_checked(given, message, capsys):
 
 
 def test_missing_checkpoint_and_pipelines_without_images(tmp_path, capsys):
-    assert robustness.main(['frcnn_murky.py', str(tmp_path / 'no.pth')]) == 1
+    assert robustness.main(['frcnn_murky.py', str(tmp_path / 'no.pth')]) == 2
     assert 'no such checkpoint' in capsys.readouterr().err
     cfg = load_config('frcnn_murky.py')
     loader = robustness.corrupted(cfg, 'fog', 2, 7)
@@ -99,4 +99,4 @@ def test_runs_on_the_embedded_scenes_and_goes_on(tmp_path):
     with (tmp_path / 'w.pth').open('ab') as file:
         file.write(b'x')
     other = run(tmp_path, *given)
-    assert other.returncode == 1 and 'results of other detectors' in other.stderr
+    assert other.returncode == 2 and 'results of other detectors' in other.stderr

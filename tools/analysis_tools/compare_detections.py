@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmclarity.cli.main import finish
 from mmclarity.detection.datasets.scalabel import FRAME_ATTRIBUTES
 from mmclarity.detection.evaluation import comparison_report as report
 from mmclarity.detection.evaluation.comparison import Comparison, compare
@@ -139,17 +140,15 @@ def write(comparison: Comparison, name: str, everything: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        comparison = run(args)
-        print(report.as_text(comparison, args.everything))
-        if args.out:
-            write(comparison, args.out, args.everything)
-            print(f'written: {args.out}.md, .csv, .json, .png')
-    except (OSError, UsageError) as err:
-        print(f'error: {err}', file=sys.stderr)
-        return 1
-    return 0
+    return finish(_main, parse_args(argv), 'compare_detections.py')
+
+
+def _main(args: argparse.Namespace) -> None:
+    comparison = run(args)
+    print(report.as_text(comparison, args.everything))
+    if args.out:
+        write(comparison, args.out, args.everything)
+        print(f'written: {args.out}.md, .csv, .json, .png')
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from terminaltables import AsciiTable
 
+from mmclarity.cli.main import finish
 from mmclarity.detection.evaluation.ceilings import (
     CLOSE,
     SURE,
@@ -28,7 +29,6 @@ from mmclarity.detection.evaluation.ceilings import (
 )
 from mmclarity.detection.evaluation.coco_eval import BoxSummary
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
-from mmclarity.utils.json_files import LabelFileError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -80,16 +80,15 @@ def group_table(groups: Mapping[str, Mapping[str, BoxSummary]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        size = parse_size(args.image_size) if args.image_size else None
-        labelled = read_labels(args.ground_truth, size)
-        dts = read_results(args.detections, labelled)
-        classes = labelled.chosen(args.classes)
-        scale, sentence = labelled.area_scale(args.area_scale)
-    except (OSError, LabelFileError) as err:
-        print(f'error: {err}', file=sys.stderr)
-        return 1
+    return finish(_main, parse_args(argv), 'detection_ceilings.py')
+
+
+def _main(args: argparse.Namespace) -> None:
+    size = parse_size(args.image_size) if args.image_size else None
+    labelled = read_labels(args.ground_truth, size)
+    dts = read_results(args.detections, labelled)
+    classes = labelled.chosen(args.classes)
+    scale, sentence = labelled.area_scale(args.area_scale)
     gts, dts = (
         [item for item in items if item['category_id'] in classes] for items in (labelled.gts, dts)
     )
@@ -111,7 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'({100 * near / max(total, 1):.0f} %) have a right neighbour (another object of the '
             f'true class, rightly named with {SURE:g} or more, within {CLOSE:g} sides).'
         )
-    return 0
 
 
 if __name__ == '__main__':

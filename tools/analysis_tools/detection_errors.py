@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmclarity.cli.main import finish
 from mmclarity.detection.evaluation import error_report as report
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
 from mmclarity.errors import UsageError
@@ -89,13 +90,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        run(args)
-    except (OSError, UsageError) as err:
-        print(f'error: {err}', file=sys.stderr)
-        return 1
-    return 0
+    return finish(run, parse_args(argv), 'detection_errors.py')
 
 
 if __name__ == '__main__':

@@ -21,7 +21,10 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from scipy.ndimage import gaussian_filter
 
+from mmclarity.cli.main import finish
 from mmclarity.engine.config import load_config
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import write_text
 
 # Standard deviations in units of white that filters are tried with; the best PSNR is shown.
 GAUSSIAN, STRENGTHS = (1.0, 1.5, 2.0, 2.5), (0.06, 0.08, 0.1, 0.12, 0.15)
@@ -102,9 +105,8 @@ def best_setting(settings: list[tuple[str, Callable]], pairs: list) -> tuple[str
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Judges; returns the exit status."""
-    args = parse_args(argv)
+def judge(args: argparse.Namespace) -> None:
+    """Restore the pairs with each model; print and write the table and pictures."""
     from mmclarity.restoration import Restorer
     from mmclarity.restoration.evaluation.report import RestorationReport
 
@@ -121,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, _, rest = text.partition('=')
         path, _, checkpoints = rest.partition(':')
         if not checkpoints:
-            print(f'error: --model wants NAME=CONFIG:CHECKPOINT, got {text!r}', file=sys.stderr)
-            return 1
+            raise UsageError(f'--model wants NAME=CONFIG:CHECKPOINT, got {text!r}')
         restorer = Restorer(path, checkpoints.split(','), tile=4096)
         found = report.add(name, lambda image, r=restorer: r(image, data_range=1.0), args.picture)
         print(
@@ -133,11 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
             flush=True,
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'table.md').write_text(report.markdown() + '\n', encoding='utf-8')
-    (args.out / 'results.json').write_text(
-        json.dumps({entry.name: entry.seeds for entry in report.entries.values()}, indent=1)
-    )
+    write_text(args.out / 'table.md', report.markdown() + '\n', parents=True)
+    seeds = {entry.name: entry.seeds for entry in report.entries.values()}
+    write_text(args.out / 'results.json', json.dumps(seeds, indent=1))
     top, left, height, width = args.window or (0, 0, *report.pairs[args.picture][0].shape)
     report.figure(
         args.out / 'pictures.png',
@@ -146,7 +145,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(report.markdown())
     print(f'written to {args.out}')
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(judge, parse_args(argv), 'restoration_report.py')
 
 
 if __name__ == '__main__':

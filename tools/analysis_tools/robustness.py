@@ -18,18 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmclarity import compat
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
-compat.install()
-
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from mmclarity.cli.prepare import set_hook  # noqa: E402
-from mmclarity.detection.datasets.corruptions import CORRUPTIONS, SEVERITIES  # noqa: E402
-from mmclarity.engine.config import datasets, load_config, resolve_data_roots  # noqa: E402
-from mmclarity.errors import UsageError  # noqa: E402
-from mmclarity.utils.figures import (  # noqa: E402
+from mmclarity.cli.main import finish
+from mmclarity.cli.prepare import set_hook
+from mmclarity.detection.datasets.corruptions import CORRUPTIONS, SEVERITIES
+from mmclarity.engine.config import datasets, load_config, resolve_data_roots
+from mmclarity.errors import UsageError
+from mmclarity.utils.figures import (
     COLOURS,
     MARKERS,
     clean,
@@ -38,9 +35,9 @@ from mmclarity.utils.figures import (  # noqa: E402
     panel_title,
     save,
 )
-from mmclarity.utils.files import write_text  # noqa: E402
-from mmclarity.utils.json_files import read_json, write_json  # noqa: E402
-from mmclarity.utils.tables import markdown_table, write_csv  # noqa: E402
+from mmclarity.utils.files import write_text
+from mmclarity.utils.json_files import read_json, write_json
+from mmclarity.utils.tables import markdown_table, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -244,25 +241,23 @@ def figure(results: Results, args: argparse.Namespace) -> 'Figure':
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        results = run(args)
-        header, *rows = table(results, args)
-        text = markdown_table(header, rows, 'll' + 'r' * (len(header) - 2))
-        write_text(f'{args.out}.md', text + '\n')
-        lines = [
-            (name, *key.rsplit(' ', 1), value)
-            for name, values in results.items()
-            for key, value in values.items()
-        ]
-        write_csv(f'{args.out}.csv', ('detector', 'corruption', 'severity', args.metric), lines)
-        save(figure(results, args), f'{args.out}.png')
-    except (OSError, UsageError) as err:
-        print(f'error: {err}', file=sys.stderr)
-        return 1
+    return finish(_main, parse_args(argv), 'robustness.py')
+
+
+def _main(args: argparse.Namespace) -> None:
+    results = run(args)
+    header, *rows = table(results, args)
+    text = markdown_table(header, rows, 'll' + 'r' * (len(header) - 2))
+    write_text(f'{args.out}.md', text + '\n')
+    lines = [
+        (name, *key.rsplit(' ', 1), value)
+        for name, values in results.items()
+        for key, value in values.items()
+    ]
+    write_csv(f'{args.out}.csv', ('detector', 'corruption', 'severity', args.metric), lines)
+    save(figure(results, args), f'{args.out}.png')
     print(text)
     print(f'written: {args.out}.png, .md, .csv, .json')
-    return 0
 
 
 if __name__ == '__main__':

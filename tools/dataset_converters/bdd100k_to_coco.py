@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmclarity.detection.datasets.image_files import ImageFileError, probe_images
+from mmclarity.cli.main import finish
+from mmclarity.detection.datasets.image_files import probe_images
 from mmclarity.detection.datasets.scalabel import CLASSES, Frame, ParseReport, fit_box, load_frames
 from mmclarity.utils.json_files import LabelFileError, write_json
 
@@ -142,23 +143,21 @@ def to_coco(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the conversion; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        frames, report = load_frames(args.labels)
-        sizes = image_sizes(frames, args.images, args.image_size)
-        coco = to_coco(frames, sizes, report, args.classes, args.clip)
-        write_json(args.output, coco)
-    except (OSError, LabelFileError, ImageFileError) as err:
-        print(f'error: {err}', file=sys.stderr)
-        return 1
+    """Runs the tool; returns the exit status."""
+    return finish(_main, parse_args(argv), 'bdd100k_to_coco.py')
+
+
+def _main(args: argparse.Namespace) -> None:
+    frames, report = load_frames(args.labels)
+    sizes = image_sizes(frames, args.images, args.image_size)
+    coco = to_coco(frames, sizes, report, args.classes, args.clip)
+    write_json(args.output, coco)
     if report.summary():
         print(f'warning: {args.labels}: {report.summary()}', file=sys.stderr)
     print(
         f'{args.output}: {len(coco["images"])} images ({report.negatives} without labels), '
         f'{len(coco["annotations"])} boxes'
     )
-    return 0
 
 
 if __name__ == '__main__':

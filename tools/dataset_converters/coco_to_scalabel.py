@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from mmclarity.cli.main import finish
 from mmclarity.detection.datasets.coco import check_detection, read_coco, read_detections
-from mmclarity.utils.json_files import LabelFileError, write_json
+from mmclarity.utils.json_files import write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -90,23 +91,21 @@ def _frame(image: dict) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the conversion; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        coco = read_coco(args.images)
-        detections = read_detections(args.detections)
-        frames = to_scalabel(
-            detections, coco['images'], coco['categories'], args.min_score, args.detections
-        )
-        write_json(args.output, frames)
-    except (OSError, LabelFileError) as err:
-        print(f'error: {err}', file=sys.stderr)
-        return 1
+    """Runs the tool; returns the exit status."""
+    return finish(_main, parse_args(argv), 'coco_to_scalabel.py')
+
+
+def _main(args: argparse.Namespace) -> None:
+    coco = read_coco(args.images)
+    detections = read_detections(args.detections)
+    frames = to_scalabel(
+        detections, coco['images'], coco['categories'], args.min_score, args.detections
+    )
+    write_json(args.output, frames)
     print(
         f'{args.output}: {len(frames)} frames, '
         f'{sum(len(frame["labels"]) for frame in frames)} detections'
     )
-    return 0
 
 
 if __name__ == '__main__':

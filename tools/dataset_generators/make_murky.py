@@ -12,10 +12,14 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+
+from mmclarity.cli.main import finish
+from mmclarity.synthetic.made import is_made
 
 # Raised when the same settings give other images.
 VERSION = 1
@@ -73,37 +77,11 @@ def check_target(out: Path, settings: dict, overwrite: bool) -> bool:
     """Whether the data set is already there, whole and with these settings.
 
     Raises:
-        SystemExit: If the folder holds anything but a data set of this tool (which is never
-            deleted), or one with other settings and ``overwrite`` is not set.
+        DataError: As :func:`mmclarity.synthetic.made.is_made`.
     """
-    if not out.exists():
+    if (out / MARKER).exists():  # a run of this tool that was broken off
         return False
-    if not out.is_dir():
-        raise SystemExit(f'{out} is a file; choose another folder')
-    if (out / MARKER).exists() or not any(out.iterdir()):
-        return False
-    manifest = out / MANIFEST
-    try:
-        found = json.loads(manifest.read_text())
-    except FileNotFoundError:
-        raise SystemExit(
-            f'{out} holds other files and no {MANIFEST}: it was not made by this '
-            'tool; choose another folder'
-        ) from None
-    except ValueError as error:
-        raise SystemExit(
-            f'{manifest} is not JSON ({error}); delete {out}, or choose another folder'
-        ) from None
-    if not isinstance(found, dict) or set(found) != set(SETTINGS):
-        raise SystemExit(f'{manifest} is not a manifest of this tool; choose another folder')
-    if overwrite:
-        return False
-    if found != settings:
-        raise SystemExit(
-            f'{out} was made with other settings ({found}, now {settings}); choose '
-            'another folder, or replace it with --overwrite'
-        )
-    return is_whole(out, settings)
+    return is_made(out, MANIFEST, settings, overwrite) and is_whole(out, settings)
 
 
 def is_whole(out: Path, settings: dict) -> bool:
@@ -134,9 +112,12 @@ def write_split(out: Path, split: str, settings: dict, jobs: int) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Makes the data set, unless it is there."""
-    args = parse_args(argv)
+def make(args: argparse.Namespace) -> None:
+    """Makes the data set, unless it is there.
+
+    Raises:
+        DataError: As :func:`mmclarity.synthetic.made.is_made`.
+    """
     settings = dict(
         version=VERSION, train=args.train, val=args.val, seed=args.seed, two_groups=args.two_groups
     )
@@ -162,5 +143,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f'written to {args.out}')
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(make, parse_args(argv), 'make_murky.py')
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

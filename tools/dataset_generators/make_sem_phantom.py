@@ -22,6 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmclarity.cli.main import finish
+from mmclarity.synthetic.made import is_made
+
 STATE = 'phantom.json'
 
 
@@ -84,25 +87,15 @@ def wanted(args: argparse.Namespace) -> dict:
     return {key: getattr(args, key) for key in ('train', 'val', 'size', 'bits', 'seed')}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Makes the data; returns the exit status."""
-    args = parse_args(argv)
-    state = args.out / STATE
-    if args.out.exists() and any(args.out.iterdir()):
-        if not state.is_file():
-            print(f'error: {args.out} holds something else; give another folder', file=sys.stderr)
-            return 1
-        if not args.overwrite:
-            there = json.loads(state.read_text())
-            if {key: there.get(key) for key in wanted(args)} == wanted(args):
-                print(f'{args.out} is there already')
-                return 0
-            print(
-                f'error: {args.out} was made with other options; pass --overwrite or give '
-                'another folder',
-                file=sys.stderr,
-            )
-            return 1
+def make(args: argparse.Namespace) -> None:
+    """Makes the data set, unless it is there.
+
+    Raises:
+        DataError: As :func:`mmclarity.synthetic.made.is_made`.
+    """
+    if is_made(args.out, STATE, wanted(args), args.overwrite):
+        print(f'{args.out} is there already')
+        return
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.sem_phantom_', dir=args.out.parent) as temporary:
         write(Path(temporary) / 'data', args)
@@ -110,7 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             shutil.rmtree(args.out)
         (Path(temporary) / 'data').rename(args.out)
     print(f'{args.train} training and {args.val} validation images in {args.out}')
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(make, parse_args(argv), 'make_sem_phantom.py')
 
 
 if __name__ == '__main__':

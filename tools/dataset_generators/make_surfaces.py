@@ -8,10 +8,12 @@ The same settings give the same files. A run with the settings of a finished dat
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmclarity.cli.main import finish
+from mmclarity.synthetic.made import is_made
 from mmclarity.synthetic.surfaces import MANIFEST, SURFACES, make_surfaces
 
 
@@ -31,38 +33,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def is_made(out: Path, settings: dict) -> bool:
-    """Whether the data set is there with these settings.
+def make(args: argparse.Namespace) -> None:
+    """Makes the data set, unless it is there.
 
     Raises:
-        SystemExit: If the folder holds something else: nothing is overwritten.
+        DataError: As :func:`mmclarity.synthetic.made.is_made`.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    try:
-        found = json.loads((out / MANIFEST).read_text())
-    except (OSError, ValueError):
-        raise SystemExit(
-            f'{out} holds no finished data set of this tool; choose another folder, or delete it'
-        ) from None
-    if found != settings:
-        raise SystemExit(
-            f'{out} was made with other settings ({found}, now {settings}); choose '
-            'another folder, or delete it'
-        )
-    return True
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Makes the data set, unless it is there."""
-    args = parse_args(argv)
     settings = dict(train=args.train, val=args.val, stimuli=args.stimuli, seed=args.seed)
-    if is_made(args.out, settings):
+    if is_made(args.out, MANIFEST, settings):
         print(f'{args.out} is already made with these settings')
         return
     make_surfaces(args.out, **settings, progress=lambda name: print(f'{name}: done', flush=True))
     print(f'{args.out}: {len(SURFACES)} surfaces, {len(SURFACES) * args.stimuli} stimuli')
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(make, parse_args(argv), 'make_surfaces.py')
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -14,6 +14,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmclarity.cli.main import finish, mistakes
+from mmclarity.errors import UsageError
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the current directory."""
@@ -37,31 +40,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns its exit status, 0 or 2."""
-    args = parse_args(argv)
-    try:
-        with warnings.catch_warnings():
-            # Above all this silences what other libraries say about themselves while loading.
-            warnings.simplefilter('ignore')
-            from mmclarity.restoration.inference.export import check_onnx, export_onnx
-            from mmclarity.restoration.inference.restorer import build_restorer
+    """Runs the tool; returns its exit status."""
+    return finish(export, parse_args(argv), 'export_onnx.py')
 
-            model = build_restorer(args.config, args.checkpoint)
-            export_onnx(model, args.output, args.opset, args.overwrite)
-    except (OSError, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
-        print(f'export_onnx.py: {error}', file=sys.stderr)
-        return 2
+
+def export(args: argparse.Namespace) -> None:
+    """Write the ONNX file and compare it with torch; one that differs is removed."""
+    with mistakes(ValueError, TypeError, RuntimeError), warnings.catch_warnings():
+        # Above all this silences what other libraries say about themselves while loading.
+        warnings.simplefilter('ignore')
+        from mmclarity.restoration.inference.export import check_onnx, export_onnx
+        from mmclarity.restoration.inference.restorer import build_restorer
+
+        model = build_restorer(args.config, args.checkpoint)
+        export_onnx(model, args.output, args.opset, args.overwrite)
     try:
         worst = check_onnx(model, args.output, tolerance=args.tolerance)
     except RuntimeError as error:
         args.output.unlink()
-        print(f'export_onnx.py: {error}; the file was removed', file=sys.stderr)
-        return 2
+        raise UsageError(f'{error}; the file was removed') from error
     print(
         f'written: {args.output} ({args.output.stat().st_size / 1e6:.1f} MB), differs from '
         f'torch by at most {worst:.1e} of the range'
     )
-    return 0
 
 
 if __name__ == '__main__':

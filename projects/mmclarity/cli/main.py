@@ -40,14 +40,20 @@ def run(
     Returns:
         The exit status.
     """
-    args = parser.parse_args(argv)
+    return finish(command, parser.parse_args(argv), parser.prog)
+
+
+def finish(
+    command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace, prog: str
+) -> int:
+    """:func:`run` for arguments that are parsed already; ``prog`` begins the message."""
     try:
         return command(args) or DONE
     except BrokenPipeError:  # of `tool | head`; nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        print(f'\n{parser.prog}: interrupted', file=sys.stderr)
+        print(f'\n{prog}: interrupted', file=sys.stderr)
         return INTERRUPTED
     except (UsageError, OSError, ModuleNotFoundError, MemoryError) as error:
         text = message(error)
@@ -55,8 +61,13 @@ def run(
             raise
         if os.environ.get('MMCLARITY_TRACEBACK'):
             traceback.print_exc()
-        print(f'{parser.prog}: error: {text}', file=sys.stderr)
+        print(f'{prog}: error: {text}', file=sys.stderr)
         return MISTAKE
+
+
+def program(script: str, command: str) -> str:
+    """Name of the tool as it was called: the script of a clone, or the installed command."""
+    return command if os.path.basename(sys.argv[0]).startswith('mmclarity-') else script
 
 
 def message(error: BaseException) -> str | None:

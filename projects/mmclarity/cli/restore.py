@@ -15,7 +15,7 @@ Type, size, resolution, vendor tags and data bar stay as they are; existing file
 --overwrite is given. With --uncertainty, NAME_uncertainty.tif tells how far several restorations
 differ (0 to 1), and NAME_doubtful.png marks in red the particles that may not be real. Several
 checkpoints make an ensemble, whose members are then compared; one is compared with itself on
-mirror images. The exit status is 1 if any image failed.
+mirror images. The exit status is 2 if any image failed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from mmclarity.errors import UsageError
+
+from .main import DONE, MISTAKE, finish, message, mistakes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -93,20 +97,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns its exit status: 0, 1 (images failed) or 2 (nothing was tried)."""
-    args = parse_args(argv)
+    """Runs the tool; returns its exit status: 0, or 2 if anything failed."""
+    return finish(restore, parse_args(argv), 'mmclarity-restore')
+
+
+def restore(args: argparse.Namespace) -> int:
+    """Restore what the parsed command line names; returns the exit status."""
     if not args.input.exists():
-        print(f'{args.input}: no such file or folder', file=sys.stderr)
-        return 2
+        raise UsageError(f'{args.input}: no such file or folder')
     if args.output is None:
         args.output = args.input.with_name(f'{args.input.stem}_restored{args.input.suffix}')
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')
-        from mmclarity.errors import UsageError
         from mmclarity.restoration.inference.restorer import Restorer
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
-    try:
+    # torch raises an AssertionError for a device that it was not built for
+    with mistakes(ValueError, TypeError, RuntimeError, AssertionError):
         restorer = Restorer(
             args.config,
             args.checkpoint,
@@ -117,10 +124,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.dtype,
             args.strength,
         )
-    except (UsageError, ValueError, TypeError, RuntimeError, AssertionError) as error:
-        # torch raises the last one for a device that it was not built for
-        print(f'mmclarity-restore: {error}', file=sys.stderr)
-        return 2
     with warnings.catch_warnings(), _Bars() as bars:
         warnings.showwarning = lambda text, *_, **__: bars.say(f'warning: {text}')
         if not args.quiet:
@@ -138,15 +141,15 @@ def _file(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int
             args.input, target, args.overwrite, args.uncertainty, bars.of(args.input), **reading
         )
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        bars.say(f'failed: {error or type(error).__name__}')
-        return 1
+        bars.say(f'failed: {message(error) or type(error).__name__}')
+        return MISTAKE
     for path in written:
         bars.say(f'written: {path}')
-    return 0
+    return DONE
 
 
 def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
-    try:
+    with mistakes(ValueError):
         report = restorer.restore_folder(
             args.input,
             args.output,
@@ -155,15 +158,12 @@ def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> i
             lambda path, done, total: bars.of(path)(done, total),
             **reading,
         )
-    except (OSError, ValueError) as error:
-        bars.say(f'mmclarity-restore: {error}')
-        return 2
     for reason in report.failed.values():
         bars.say(f'failed: {reason}')
     bars.say(
         f'{len(report.done)} files written to {args.output}, {len(report.failed)} images failed'
     )
-    return 1 if report.failed else 0
+    return MISTAKE if report.failed else DONE
 
 
 class _Bars:
@@ -200,7 +200,3 @@ class _Bars:
         """Prints a line to the standard error stream, below the bar."""
         self._close()
         print(text, file=sys.stderr)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

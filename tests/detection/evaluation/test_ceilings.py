@@ -326,15 +326,15 @@ def test_the_tool_prints_the_table(files, capsys):
 
 def test_the_tool_refuses_with_a_remedy(files, capsys, tmp_path):
     gt, dt = (str(path) for path in files)
-    assert detection_ceilings.main([gt, dt, '--classes', 'lorry']) == 1
+    assert detection_ceilings.main([gt, dt, '--classes', 'lorry']) == 2
     assert "['lorry']" in capsys.readouterr().err
-    assert detection_ceilings.main([dt, dt]) == 1
+    assert detection_ceilings.main([dt, dt]) == 2
     assert 'a frame must be an object with a file name' in capsys.readouterr().err
-    assert detection_ceilings.main([gt, gt]) == 1
+    assert detection_ceilings.main([gt, gt]) == 2
     assert 'this is ground truth' in capsys.readouterr().err
-    assert detection_ceilings.main([gt, str(tmp_path / 'no.json')]) == 1
+    assert detection_ceilings.main([gt, str(tmp_path / 'no.json')]) == 2
     assert 'no.json: no such file' in capsys.readouterr().err
     empty = json.loads(files[0].read_text()) | dict(annotations=[])
     (tmp_path / 'empty.json').write_text(json.dumps(empty))
-    assert detection_ceilings.main([str(tmp_path / 'empty.json'), dt]) == 1
+    assert detection_ceilings.main([str(tmp_path / 'empty.json'), dt]) == 2
     assert 'has no objects' in capsys.readouterr().err

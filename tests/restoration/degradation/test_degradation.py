@@ -285,7 +285,7 @@ def test_tool_writes_a_config_that_trains(folders):
     SimulateLowCostSEM(**cfg).transform(dict(gt=discs()))
     assert (folders / 'out/degradation.png').stat().st_size > 10000
     again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 1 and '--overwrite' in again.stderr
+    assert again.returncode == 2 and '--overwrite' in again.stderr
 
 
 def test_low_images_alone_and_what_is_missing(folders):
