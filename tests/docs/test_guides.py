@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_marked_commands_run(block, stage):
     run_in(stage, block)
 
 
-@pytest.mark.skipif(shutil.which('mkdocs') is None, reason='mkdocs is not installed (make env)')
+@pytest.mark.skipif(find_spec('mkdocs') is None, reason='mkdocs is not installed (make env)')
 def test_the_site_builds_without_warnings(tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(tmp_path)],
