@@ -38,4 +38,4 @@ def test_a_failing_step_is_named(tmp_path):
     (tmp_path / 'data/mine.txt').write_text('x')
     done = run('--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data')
     assert done.returncode == 1
-    assert '1/4 The phantom' in done.stderr and 'exit status 1' in done.stderr
+    assert '1/4 The phantom' in done.stderr and 'exit status 2' in done.stderr

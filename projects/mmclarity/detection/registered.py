@@ -2,7 +2,7 @@
 
 from .attention import intra, lambda_layer, self_attention
 from .backbones import efficientnet_lite, timm_backbone
-from .datasets import bdd100k, recordings, transforms
+from .datasets import bdd100k, corruptions, recordings, transforms
 from .dense_heads import quick_rpn_head
 from .evaluation import bdd100k_metric
 from .roi_heads import (
@@ -18,6 +18,7 @@ __all__ = [
     'bdd100k',
     'bdd100k_metric',
     'belief_bbox_head',
+    'corruptions',
     'dataset',
     'detector',
     'efficientnet_lite',
