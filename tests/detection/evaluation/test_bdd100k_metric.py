@@ -450,3 +450,13 @@ def test_area_scale_stands_below_the_table(monkeypatch):
     evaluate([sample])
     assert 'S/M/L as of 1280x720: areas count times 4' in printed[0]
     assert 'S/M/L' not in printed[1]
+
+
+@pytest.mark.parametrize('attribute', [None, 'degraded', 'occluded'])
+def test_the_names_known_before_training_are_those_that_are_given(attribute):
+    metric = BDD100KMetric(by=(), instance_attribute=attribute)
+    metric.dataset_meta = dict(classes=('car',))
+    sample = make_sample(0, [], [])
+    metric.process({}, [sample])
+    given = metric.evaluate(1)
+    assert {f'bdd/{name}' for name in metric.metric_names()} == set(given)

@@ -158,6 +158,20 @@ class BDD100KMetric(BaseMetric):
                 }
             )
 
+    def metric_names(self) -> list[str]:
+        """The numbers of every evaluation, without prefix; groups and classes come on top.
+
+        ``save_best`` is compared with them before training.
+        """
+        return [*SUMMARY, *(f'mAP_{name}' for name in self._halves())]
+
+    def _halves(self) -> tuple[str, ...]:
+        """What objects with and without the attribute are called; empty without one."""
+        attribute = self.instance_attribute
+        if attribute is None:
+            return ()
+        return attribute, 'clear' if attribute == 'degraded' else f'not_{attribute}'
+
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Evaluates all images.
 
@@ -304,7 +318,7 @@ class BDD100KMetric(BaseMetric):
         matches = {'': evaluation.match()}
         attribute = self.instance_attribute
         if attribute is not None:
-            without = 'clear' if attribute == 'degraded' else f'not_{attribute}'
+            _, without = self._halves()
             matches[f'mAP_{attribute}'] = evaluation.match(
                 lambda gt: not gt['attributes'].get(attribute)
             )
