@@ -55,7 +55,7 @@ def count_fabrications(
         (counts), ``precision``, ``recall`` (NaN without particles), ``sizes`` (counts of both by
         class of radius), ``fabricated_particles``, ``missed_particles`` (K, 4); and
         ``fabricated_unchecked``, ``missed_unchecked``: all candidates, whether they stand out or
-        not, which was the count until version 1.0.
+        not, which was the count at first.
 
     Raises:
         ValueError: two images differ in shape, or a threshold is not positive.
