@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import h5py
+import nibabel
 import numpy as np
 import tifffile
 import torch
@@ -58,7 +59,7 @@ def labels(folder: Path) -> list[Path]:
 
 
 def recordings(folder: Path) -> list[Path]:
-    """Responses of 6 stimuli in npz, npy, mat (two versions) and HDF5."""
+    """Responses of 6 stimuli in npz, npy, mat (three versions, cells, structs), HDF5, NIfTI."""
     values = np.random.default_rng(0).random((6, 9))
     ids = [f's{i}' for i in range(6)]
     np.savez(folder / 'a.npz', it=values, ids=ids)
@@ -67,6 +68,15 @@ def recordings(folder: Path) -> list[Path]:
     savemat(folder / 'a.mat', dict(it=values, ids=np.array(ids, object)))
     savemat(folder / 'packed.mat', dict(it=values), do_compression=True)
     savemat(folder / 'old.mat', dict(it=values), format='4')
+    savemat(folder / 'cells.mat', dict(it=np.array([values, values + 1, None], object)[:2]))
+    savemat(folder / 'structs.mat', dict(it=dict(RDM=np.corrcoef(values), name='v4')))
+    with h5py.File(folder / 'new.mat', 'w', userblock_size=512) as file:
+        file['one'] = values.T
+        file['it'] = np.array([[file['one'].ref]], h5py.ref_dtype)
+    nibabel.save(
+        nibabel.Nifti1Image(values.reshape(6, 3, 3, 1).T + 1, np.eye(4)), folder / 'a.nii.gz'
+    )
+    (folder / 'a.csv').write_text('\n'.join(','.join(map(str, row)) for row in values))
     with h5py.File(folder / 'a.h5', 'w') as file:
         file['it'], file['ids'] = values, ids
         file.create_dataset('more/v4', data=values, chunks=True, compression='gzip')

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmclarity.errors import DataError, MissingKeyError, said
+from mmclarity.utils.child import read_in_child
 
 from .found import ID_KEYS, Found, strings
 from .hdf5 import read_hdf5
@@ -24,6 +26,8 @@ READERS: dict[str, Callable[[Path], dict[str, Found]]] = {
     '.tsv': read_table,
 }
 SUFFIXES = ('.npz', '.npy', *READERS, *NIFTI)
+# Read by C libraries that a damaged file can crash or hold for ever.
+APART = ('.mat', '.h5', '.hdf5')
 PICKLED = ('.pkl', '.pickle', '.joblib')
 
 
@@ -64,17 +68,32 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
         if key:
             raise MissingKeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
         return Found(_opened(path, lambda p: np.load(p, allow_pickle=False))), None
-    content = _opened(path, READERS.get(suffix, _npz))
+    content = _opened(path, _apart if suffix in APART else READERS.get(suffix, _npz))
     return _chosen(content, path, key)
 
 
 def _opened(path: Path, reader: Callable) -> dict[str, Found]:
     try:
         return reader(path)
-    except (DataError, ModuleNotFoundError):
+    except ModuleNotFoundError:
         raise
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise _unreadable(path, error) from error
     except Exception as error:  # readers meet a broken file with whatever error they run into
         raise _unreadable(path, error) from error
+
+
+def _apart(path: Path) -> dict[str, Found]:
+    content = read_in_child(f'{__name__}:plain', path)
+    return {key: Found(*fields) for key, fields in content.items()}
+
+
+def plain(path: Path) -> dict[str, list[Any]]:
+    """What is found as plain lists, to be handed from process to process."""
+    content = READERS[path.suffix.lower()](path)
+    return {key: [found.values, found.kind, found.ids] for key, found in content.items()}
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

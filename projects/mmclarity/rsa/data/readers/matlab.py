@@ -7,8 +7,6 @@ The RSA toolbox (Nili et al., PLoS Comput. Biol. 2014) keeps RDMs in struct arra
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,17 @@ from .found import Found
 from .hdf5 import require_h5py
 
 FIELD = 'RDM'
-_NESTED = ('cell', 'struct', 'object')
 
 
 def read_matlab(path: Path) -> dict[str, Found]:
-    """Variables by name; fields of a struct as ``struct/field``."""
-    from scipy.io import loadmat, whosmat
+    """Variables by name; fields of a struct as ``struct/field``.
+
+    A damaged cell array can end scipy's reader, and the process, with a segmentation fault: call
+    it through :func:`mmclarity.utils.child.read_in_child`.
+    """
+    from scipy.io import loadmat
 
     try:
-        if any(kind in _NESTED for _, _, kind in whosmat(path)):
-            _try_in_child(path)
         content = loadmat(path, squeeze_me=True, struct_as_record=False)
     except NotImplementedError:  # version 7.3 is HDF5, stored with axes reversed
         content = _read_73(path)
@@ -36,14 +35,6 @@ def read_matlab(path: Path) -> dict[str, Found]:
         if not name.startswith(('__', '#')):
             _add(found, name, _simple(value))
     return found
-
-
-def _try_in_child(path: Path) -> None:
-    """A damaged cell array can end scipy's reader, and the process, with a segmentation fault."""
-    code = 'import sys; from scipy.io import loadmat; loadmat(sys.argv[1])'
-    done = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True)
-    if done.returncode < 0:
-        raise ValueError('a cell array or struct in it is damaged')
 
 
 class _Struct(dict):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmclarity.errors import DataError
+from mmclarity.errors import DataError, said
 
 from ..ids import natural_order
 from .found import Found
@@ -74,8 +74,8 @@ def _values(path: Path, axes: int) -> np.ndarray:
         raise FileNotFoundError(f'{path}: there is no such image')
     try:
         data = np.asarray(nibabel.load(path).dataobj, np.float64)
-    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
-        raise DataError(f'{path} cannot be read as NIfTI: {error}') from error
+    except Exception as error:  # MemoryError, zlib.error and many more where a header is damaged
+        raise DataError(f'{path} cannot be read as NIfTI: {said(error)}') from error
     while data.ndim > axes and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != axes:
