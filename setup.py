@@ -133,6 +133,7 @@ if __name__ == '__main__':
         package_data={
             'mmclarity': ['py.typed'],
             'mmclarity.restoration.general': ['general.safetensors', 'general.md'],
+            'mmclarity.detection.viewer': ['page.html', 'page.js'],
             '': ['*.pyi'],
         },
         install_requires=INSTALL_REQUIRES,

@@ -8,6 +8,7 @@ from . import (
     roi_heads,
     task_modules,
     trunk_cache,
+    viewer,
 )
 from .inference import Detector
 
@@ -22,4 +23,5 @@ __all__ = [
     'roi_heads',
     'task_modules',
     'trunk_cache',
+    'viewer',
 ]

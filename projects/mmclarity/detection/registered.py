@@ -13,6 +13,7 @@ from .roi_heads import (
 )
 from .task_modules import quick_max_iou_assigner
 from .trunk_cache import dataset, detector, hook
+from .viewer import hook as viewer_hook
 
 __all__ = [
     'bdd100k',
@@ -34,4 +35,5 @@ __all__ = [
     'self_attention',
     'timm_backbone',
     'transforms',
+    'viewer_hook',
 ]

@@ -101,15 +101,20 @@ class Results:
         return paths
 
 
+def colour_of(label: int) -> tuple[int, int, int]:
+    """Blue, green, red of a class: hues that lie far from one another, of the same brightness."""
+    hue = np.uint8([[[label * 47 % 180, 200, 255]]])
+    blue, green, red = (int(value) for value in cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0])
+    return blue, green, red
+
+
 def drawn(pixels: np.ndarray, found: Detections) -> np.ndarray:
     """A copy of an image with boxes, names and scores on it."""
     canvas = pixels.copy()
     thickness = max(1, round(max(canvas.shape[:2]) / 600))
     scale = 0.4 * max(1.0, thickness * 0.8)
     for box, score, label, name in zip(found.boxes, found.scores, found.labels, found.names):
-        # Hues that lie far from one another, of the same brightness.
-        hue = np.uint8([[[int(label) * 47 % 180, 200, 255]]])
-        colour = tuple(int(value) for value in cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0])
+        colour = colour_of(int(label))
         x1, y1, x2, y2 = (int(round(float(value))) for value in box)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
         text = f'{name} {score:.2f}'
