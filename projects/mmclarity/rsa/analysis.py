@@ -331,7 +331,7 @@ def network_rdms(
             next one need not wait for the system. Defaults to its own.
 
     Returns:
-        dict[str, np.ndarray]: Condensed RDM (P,) by layer, in network order.
+        Condensed RDM (P,) by layer, in network order.
 
     Raises:
         KeyError: If a layer is unknown.

@@ -209,13 +209,13 @@ def make_scene(split: str, index: int, seed: int, two_groups: float) -> tuple[Im
     """One scene and its Scalabel frame; the same for the same arguments.
 
     Args:
-        split (str): 'train' or 'val': whose handwriting to use.
-        index (int): Number of the scene in its split.
-        seed (int): Seed of the data set, >= 0.
-        two_groups (float): Share of scenes with two groups, in [0, 1].
+        split: 'train' or 'val': whose handwriting to use.
+        index: Number of the scene in its split.
+        seed: Seed of the data set, >= 0.
+        two_groups: Share of scenes with two groups, in [0, 1].
 
     Returns:
-        tuple: RGB image of 320 x 192 pixels, and a det_20 frame whose labels carry ``degraded``
+        RGB image of 320 x 192 pixels, and a det_20 frame whose labels carry ``degraded``
         among their attributes, with both corners inside the object (width = x2 - x1 + 1).
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])

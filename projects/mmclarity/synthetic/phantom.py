@@ -18,23 +18,23 @@ class PhantomSettings:
     """What is simulated; lengths in pixels, brightness in units of white.
 
     Args:
-        size (int): Side of the square image. Defaults to 512.
-        median_radius, spread (float): Of a log-normal distribution of radii. Default to 4.5 and
+        size: Side of the square image. Defaults to 512.
+        median_radius, spread: Of a log-normal distribution of radii. Default to 4.5 and
             0.75.
-        least_radius, most_radius (float): Cut of the distribution. Default to 2 and 80.
-        coverage (float): Area of all discs over that of the image. Defaults to 0.55.
-        brightness (tuple[float, float]): Range of a sphere's face. Defaults to (0.2, 0.7).
-        dimming (float): Darkening of the smallest spheres, through which part of the beam goes; it
+        least_radius, most_radius: Cut of the distribution. Default to 2 and 80.
+        coverage: Area of all discs over that of the image. Defaults to 0.55.
+        brightness: Range of a sphere's face. Defaults to (0.2, 0.7).
+        dimming: Darkening of the smallest spheres, through which part of the beam goes; it
             falls off with the radius over six pixels. Defaults to 0.5.
-        rim (float): How much brighter the edge of a sphere is: secondary electrons leave a tilted
+        rim: How much brighter the edge of a sphere is: secondary electrons leave a tilted
             surface more easily, as 1 / cos(tilt) (Reimer 1998, Sec. 4.2). Defaults to 0.2.
-        escape (float): Depth from which they escape; it ends the rise where the rim gets thinner
+        escape: Depth from which they escape; it ends the rise where the rim gets thinner
             than that. Defaults to 1.5.
-        shading (float): Brightness from the detector's side to the other. Defaults to 0.06.
-        shadow (float): Darkening of the substrate where a sphere stands on it. Defaults to 0.6.
-        substrate (float): Brightness of the substrate. Defaults to 0.09.
-        texture (float): Standard deviation of its texture. Defaults to 0.012.
-        beam (float): Standard deviation of the good microscope's beam. Defaults to 0.6.
+        shading: Brightness from the detector's side to the other. Defaults to 0.06.
+        shadow: Darkening of the substrate where a sphere stands on it. Defaults to 0.6.
+        substrate: Brightness of the substrate. Defaults to 0.09.
+        texture: Standard deviation of its texture. Defaults to 0.012.
+        beam: Standard deviation of the good microscope's beam. Defaults to 0.6.
     """
 
     size: int = 512
@@ -70,8 +70,8 @@ class Phantom:
     """An image and what is in it.
 
     Args:
-        image (np.ndarray): (H, W) float32 in [0, 1], without noise.
-        particles (np.ndarray): (K, 4) float64: y, x, radius in pixels, and the fraction of the
+        image: (H, W) float32 in [0, 1], without noise.
+        particles: (K, 4) float64: y, x, radius in pixels, and the fraction of the
             disc that no other sphere hides and that lies within the image.
     """
 
@@ -86,11 +86,11 @@ def make_phantom(settings: PhantomSettings | None = None, seed: int = 0) -> Phan
     are never put, but small ones stand under the bulge of large ones, which hides them.
 
     Args:
-        settings (PhantomSettings, optional): Defaults to None: the defaults there.
-        seed (int): The image is a function of both. Defaults to 0.
+        settings: Defaults to None: those of :class:`PhantomSettings`.
+        seed: The image is a function of both. Defaults to 0.
 
     Returns:
-        Phantom: See there.
+        The image and where its particles are.
     """
     settings = settings or PhantomSettings()
     rng = np.random.default_rng(seed)

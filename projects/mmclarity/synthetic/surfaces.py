@@ -84,11 +84,12 @@ def make_surfaces(
     and complex cells of :class:`GaborV1` to the stimuli, (n, units), and their ids.
 
     Args:
-        out (Path): Folder; what is in it is overwritten.
-        train, val (int): Crops a surface to train on and to validate. Default to 200 and 25.
-        stimuli (int): Stimuli a surface. Defaults to 8: 64 in all, as in the published work.
-        seed (int): Defaults to 0.
-        progress (Callable): Called with the name of each finished surface.
+        out: Folder; what is in it is overwritten.
+        train: Crops a surface to train on. Defaults to 200.
+        val: Crops a surface to validate with. Defaults to 25.
+        stimuli: Stimuli a surface. Defaults to 8: 64 in all, as in the published work.
+        seed: Defaults to 0.
+        progress: Called with the name of each finished surface.
     """
     rng = np.random.default_rng(seed)
     counts = dict(train=train, val=val)

@@ -17,7 +17,7 @@ def compiled(function: Callable | None = None, **options: object) -> Callable:
     compiled once a process, in seconds, instead of once a machine.
 
     Args:
-        function (Callable): Of arrays and numbers.
+        function: Of arrays and numbers.
         options: Further options of ``numba.njit``.
     """
     if function is None:

@@ -30,12 +30,12 @@ def _add_weight_gradient(
     """Add to ``out`` (k, k, C) what some rows of the output contribute.
 
     Args:
-        out (np.ndarray): The weight's gradient, channels last.
-        x (np.ndarray): Input (N, H, W, C).
-        grad (np.ndarray): Gradient of the output (N, h, w, C).
-        rows (np.ndarray): First and last but one of the rows, counted over all N * h.
-        stride (int): Of the convolution.
-        padding (int): Of the convolution.
+        out: The weight's gradient, channels last.
+        x: Input (N, H, W, C).
+        grad: Gradient of the output (N, h, w, C).
+        rows: First and last but one of the rows, counted over all N * h.
+        stride: Of the convolution.
+        padding: Of the convolution.
     """
     height, width = x.shape[1:3]
     for row in range(rows[0], rows[1]):
@@ -64,14 +64,14 @@ def depthwise_weight_gradient(
     against 3 ms on two cores).
 
     Args:
-        x (Tensor): Input (N, C, H, W) on the CPU; float64, float32 or less, any layout.
-        grad (Tensor): Gradient of the output (N, C, h, w).
-        size (int): Rows and columns of the kernel.
-        stride (int): Of the convolution, on both axes.
-        padding (int): Of the convolution, on both axes.
+        x: Input (N, C, H, W) on the CPU; float64, float32 or less, any layout.
+        grad: Gradient of the output (N, C, h, w).
+        size: Rows and columns of the kernel.
+        stride: Of the convolution, on both axes.
+        padding: Of the convolution, on both axes.
 
     Returns:
-        Tensor: (C, 1, size, size), float32, or float64 if ``x`` is.
+        (C, 1, size, size), float32, or float64 if ``x`` is.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     values, g = (t.detach().permute(0, 2, 3, 1).to(dtype).contiguous().numpy() for t in (x, grad))
@@ -166,12 +166,12 @@ def conv_norm_act(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """``norm(conv(x))`` for a timm ``BatchNormAct2d``, the norm folded in where it stands still.
 
     Args:
-        conv (nn.Conv2d): With zero padding.
-        norm (nn.Module): Its batch norm, which ends with an activation (perhaps the identity).
-        x (Tensor): (N, C, H, W).
+        conv: With zero padding.
+        norm: Its batch norm, which ends with an activation (perhaps the identity).
+        x: (N, C, H, W).
 
     Returns:
-        Tensor: (N, C', H', W').
+        (N, C', H', W').
     """
     if not _can_fold(conv, norm):
         return norm(conv(x))

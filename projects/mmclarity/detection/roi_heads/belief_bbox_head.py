@@ -22,7 +22,7 @@ class BeliefBBoxHead(RegionAttentionBBoxHead):
     first pass: it is judged by the final losses alone, which at the start are its own.
 
     Args:
-        belief_scale (float): Standard deviation that the embeddings of the classes start with; the
+        belief_scale: Standard deviation that the embeddings of the classes start with; the
             features of a trained box head have one of about five. Defaults to 2.
         args, kwargs: See :class:`RegionAttentionBBoxHead`; an attention is needed, after 'fc2'.
 

@@ -27,12 +27,12 @@ def _overlaps(
     """IoU of every object and box, the best of each box, and whose it is (from 1; the first wins).
 
     Args:
-        overlaps (np.ndarray): (k, n), filled.
-        best (np.ndarray): (n,), below any IoU at first.
-        nearest (np.ndarray): (n,) int64, filled.
-        objects (np.ndarray): (k, 4) as x1, y1, x2, y2.
-        sides (np.ndarray): (4, n), the boxes' x1, y1, x2 and y2 one after the other.
-        least_union (np.float32): Areas of union are no less.
+        overlaps: (k, n), filled.
+        best: (n,), below any IoU at first.
+        nearest: (n,) int64, filled.
+        objects: (k, 4) as x1, y1, x2, y2.
+        sides: (4, n), the boxes' x1, y1, x2 and y2 one after the other.
+        least_union: Areas of union are no less.
     """
     x1, y1, x2, y2 = sides[0], sides[1], sides[2], sides[3]
     zero = least_union - least_union

@@ -31,17 +31,17 @@ class SEMFolderDataset(BaseDataset):
     ``pixel_size`` (metres or None), and for a pair ``shift``, ``drift`` and ``confidence``.
 
     Args:
-        sources (Sequence[dict]): Folders below ``data_root``: ``dict(gt='high')`` for clean images,
+        sources: Folders below ``data_root``: ``dict(gt='high')`` for clean images,
             ``dict(gt='high', img='low')`` for pairs of equal file stems; ``include`` is a regular
             expression that the whole stem has to match.
-        data_root (str): Folder they lie in. Defaults to ''.
-        pipeline (Sequence): Transforms.
-        register_pairs (bool): Defaults to True.
-        margin (int): Pixels taken off all around a registered pair. Defaults to 4.
-        data_range (float, optional): Of images of floating point, see :func:`read_sem`.
-        crop (str): 'auto' or 'none', see :func:`read_sem`.
-        channel (int, optional): Of colour images with unequal channels.
-        cache (bool): Keep decoded images in memory. Defaults to True.
+        data_root: Folder they lie in. Defaults to ''.
+        pipeline: Transforms.
+        register_pairs: Defaults to True.
+        margin: Pixels taken off all around a registered pair. Defaults to 4.
+        data_range: Of images of floating point, see :func:`read_sem`.
+        crop: 'auto' or 'none', see :func:`read_sem`.
+        channel: Of colour images with unequal channels.
+        cache: Keep decoded images in memory. Defaults to True.
         test_mode, **kwargs: Of mmengine's BaseDataset.
 
     Raises:

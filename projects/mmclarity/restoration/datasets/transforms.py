@@ -15,11 +15,11 @@ class RandomSEMCrop(BaseTransform):
     An image smaller than the square is mirrored outwards first.
 
     Args:
-        size (int): Side of the square in pixels.
-        key (str): Of the (H, W, 1) image. Defaults to 'gt'.
-        gain (tuple[float, float]): Range of a factor on the grey levels, for other contrasts than
+        size: Side of the square in pixels.
+        key: Of the (H, W, 1) image. Defaults to 'gt'.
+        gain: Range of a factor on the grey levels, for other contrasts than
             those of the training images. Defaults to (1, 1).
-        scale (tuple[float, float]): Range of a factor on the size, below 1 for smaller particles
+        scale: Range of a factor on the size, below 1 for smaller particles
             with steeper edges (averaged over areas), above 1 for larger and softer ones. A
             network trained on references of one sharpness draws every edge as steep as those.
             Defaults to (1, 1).

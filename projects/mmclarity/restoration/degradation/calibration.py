@@ -26,9 +26,9 @@ class Estimate:
     """One parameter.
 
     Args:
-        value (float): From all images together.
-        error (float): Standard error, by bootstrap over images; NaN for one image.
-        spread (float): Standard deviation between images; NaN where it is not measured singly.
+        value: From all images together.
+        error: Standard error, by bootstrap over images; NaN for one image.
+        spread: Standard deviation between images; NaN where it is not measured singly.
     """
 
     value: float
@@ -46,12 +46,13 @@ class Calibration:
     """All that was found.
 
     Args:
-        estimates (dict[str, Estimate]): By parameter of SimulateLowCostSEM ('lag 1', ... for the
+        estimates: By parameter of SimulateLowCostSEM ('lag 1', ... for the
             correlation).
-        curve (np.ndarray): (L, 2) grey level and variance, for a detector that is not linear.
-        misfit (float): Root mean square of the linear law's relative error along the curve.
-        noise (list[NoiseSample]), pairs (list[PairSample]): What it was found from.
-        notes (list[str]): What could not be measured, and what to beware of.
+        curve: (L, 2) grey level and variance, for a detector that is not linear.
+        misfit: Root mean square of the linear law's relative error along the curve.
+        noise: Measured on single images; what it was found from.
+        pairs: Measured on pairs, likewise.
+        notes: What could not be measured, and what to beware of.
     """
 
     estimates: dict[str, Estimate]
@@ -73,16 +74,16 @@ def calibrate(
     """Measure the degradation on a folder of low images, alone or with their high partners.
 
     Args:
-        low (str | Path): Folder of images as the cheap microscope takes them.
-        high (str | Path, optional): Folder of images of the same fields and names, as the
+        low: Folder of images as the cheap microscope takes them.
+        high: Folder of images of the same fields and names, as the
             expensive one takes them. Pairs need not be registered.
-        seed (int): Of the bootstrap. Defaults to 0.
-        data_range (float, optional): Of images of floating point.
-        progress (Callable): Called with a line of text now and then. Defaults to print.
-        include (str, optional): Regular expression that whole file stems have to match.
+        seed: Of the bootstrap. Defaults to 0.
+        data_range: Of images of floating point.
+        progress: Called with a line of text now and then. Defaults to print.
+        include: Regular expression that whole file stems have to match.
 
     Returns:
-        Calibration: See there.
+        The parameters found, each with its uncertainty.
 
     Raises:
         FileNotFoundError, ValueError: See :func:`list_images`, :func:`read_sem`; also for a high

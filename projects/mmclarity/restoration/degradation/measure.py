@@ -35,11 +35,11 @@ class NoiseSample:
     """What one image says about noise.
 
     Args:
-        level, variance, pixels (np.ndarray): (LEVELS,) mean grey level, variance of the noise and
+        level, variance, pixels: (LEVELS,) mean grey level, variance of the noise and
             number of pixels of bins of grey level; NaN where a bin is empty.
-        correlation (np.ndarray): (LAGS,) of the noise along the line, lags 1, 2, ...
-        across (float): Of the noise between neighbouring lines. The estimates assume none.
-        down (float): Correlation of second differences of neighbouring lines: -2/3 for noise that
+        correlation: (LAGS,) of the noise along the line, lags 1, 2, ...
+        across: Of the noise between neighbouring lines. The estimates assume none.
+        down: Correlation of second differences of neighbouring lines: -2/3 for noise that
             is independent from line to line, more where it is not.
     """
 
@@ -56,15 +56,15 @@ class PairSample:
     """What a pair says about everything else.
 
     Args:
-        gain, offset (float): low = gain * high + offset.
-        frequency (np.ndarray): (F,) cycles per pixel.
-        along, across (np.ndarray): (F,) modulation transfer of the low image beyond the high
+        gain, offset: low = gain * high + offset.
+        frequency: (F,) cycles per pixel.
+        along, across: (F,) modulation transfer of the low image beyond the high
             one's, along the scan line and across it.
-        weight_along, weight_across (np.ndarray): (F,) power the ratios rest on.
-        drift (float): Pixels a frame.
-        jitter (float): Variance of the lines' own displacements in squared pixels, see
+        weight_along, weight_across: (F,) power the ratios rest on.
+        drift: Pixels a frame.
+        jitter: Variance of the lines' own displacements in squared pixels, see
             :func:`line_jitter`; around zero where there are none.
-        confidence (float): Of the registration.
+        confidence: Of the registration.
     """
 
     gain: float
@@ -88,10 +88,10 @@ def measure_noise(image: np.ndarray) -> NoiseSample:
     second differences and gradients are smallest.
 
     Args:
-        image (np.ndarray): (H, W), at least 32 x 32, grey levels 0..255.
+        image: (H, W), at least 32 x 32, grey levels 0..255.
 
     Returns:
-        NoiseSample: See there.
+        Variance by grey level, and correlations.
 
     Raises:
         ValueError: If the image is too small, not finite, or constant.
@@ -230,8 +230,8 @@ def line_jitter(low: np.ndarray, high: np.ndarray) -> float:
     displacements they have the variance 3/2.
 
     Args:
-        low (np.ndarray): (H, W), with the gain and offset of ``high``.
-        high (np.ndarray): (H, W), registered. Its own jitter counts too.
+        low: (H, W), with the gain and offset of ``high``.
+        high: (H, W), registered. Its own jitter counts too.
     """
     slope = gaussian_filter1d(np.asarray(high, np.float64), JITTER_SMOOTH, axis=1, order=1)
     residual = gaussian_filter1d(np.asarray(low, np.float64) - high, JITTER_SMOOTH, axis=1)

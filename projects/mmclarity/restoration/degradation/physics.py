@@ -20,13 +20,13 @@ def beam_blur(
     """Blur by a Gaussian beam, elongated by astigmatism.
 
     Args:
-        image (np.ndarray): (H, W).
-        sigma (float): Geometric mean of the two standard deviations, in pixels; 0 is none.
-        astigmatism (float): They are ``sigma * exp(+-astigmatism / 2)``. Defaults to 0.
-        angle (float): Of the longer one, in radians from the scan line. Defaults to 0.
+        image: (H, W).
+        sigma: Geometric mean of the two standard deviations, in pixels; 0 is none.
+        astigmatism: They are ``sigma * exp(+-astigmatism / 2)``. Defaults to 0.
+        angle: Of the longer one, in radians from the scan line. Defaults to 0.
 
     Returns:
-        np.ndarray: (H, W), of the input's type.
+        (H, W), of the input's type.
     """
     if sigma <= 0:
         return image.copy()
@@ -51,10 +51,10 @@ def line_filter(correlation: Sequence[float]) -> np.ndarray:
     somewhere is set to zero there, which changes the correlations a little.
 
     Args:
-        correlation (Sequence[float]): At lags 1, 2, ...; empty is white noise.
+        correlation: At lags 1, 2, ...; empty is white noise.
 
     Returns:
-        np.ndarray: (2 K + 1,) float64, K = four lags more than given (at least 8), of unit energy,
+        (2 K + 1,) float64, K = four lags more than given (at least 8), of unit energy,
         so that the variance stays.
 
     Raises:
@@ -90,15 +90,15 @@ def detector_noise(
     filter.
 
     Args:
-        image (np.ndarray): (H, W) grey levels.
-        variance (np.ndarray): (H, W), of the noise, in squared grey levels.
-        taps (np.ndarray): (T,), of unit energy, see :func:`line_filter`.
-        rng (np.random.Generator): Where the noise comes from.
-        shot (np.ndarray, optional): (H, W), what of the variance is shot noise. Defaults to
+        image: (H, W) grey levels.
+        variance: (H, W), of the noise, in squared grey levels.
+        taps: (T,), of unit energy, see :func:`line_filter`.
+        rng: Where the noise comes from.
+        shot: (H, W), what of the variance is shot noise. Defaults to
             None: nothing.
 
     Returns:
-        np.ndarray: (H, W) float32, the noisy image.
+        (H, W) float32, the noisy image.
     """
     half, width = len(taps) // 2, image.shape[1]
     sides = ((0, 0), (half, half))

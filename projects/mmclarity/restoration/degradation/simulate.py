@@ -50,32 +50,32 @@ class SimulateLowCostSEM(BaseTransform):
     same shape, float32.
 
     Args:
-        blur (Range): Standard deviation of the beam in pixels, beyond that of the clean image.
-        astigmatism (Range): log ratio of its long to its short axis; the angle is random.
-        line_blur (Range): Standard deviation in pixels of the blur along the scan line alone.
-        slope, intercept (Range): Noise variance is ``slope * I + intercept``, the first part
+        blur: Standard deviation of the beam in pixels, beyond that of the clean image.
+        astigmatism: log ratio of its long to its short axis; the angle is random.
+        line_blur: Standard deviation in pixels of the blur along the scan line alone.
+        slope, intercept: Noise variance is ``slope * I + intercept``, the first part
             shot noise.
-        variance (Sequence[tuple], optional): Pairs (grey level, variance) between which the
+        variance: Pairs (grey level, variance) between which the
             variance is interpolated, instead of slope and intercept, for detectors that are not
             linear. Beyond them it goes on as between the last two, down to zero. What it has
             beyond its least value counts as shot noise.
-        correlation (Sequence[float]): Of the noise at lags 1, 2, ... along the line.
-        correlation_spread (float): Standard deviation of a factor on them, image by image.
-        drift (Range): Length in pixels of the sample's motion during a frame of the image's
+        correlation: Of the noise at lags 1, 2, ... along the line.
+        correlation_spread: Standard deviation of a factor on them, image by image.
+        drift: Length in pixels of the sample's motion during a frame of the image's
             height; the direction is random.
-        jitter (Range): Standard deviation in pixels of the lines' own displacements.
-        gain, offset (Range): I becomes gain * I + offset, before the noise.
-        downsample (Range): Factor >= 1 by which the cheap microscope samples more coarsely; the
+        jitter: Standard deviation in pixels of the lines' own displacements.
+        gain, offset: I becomes gain * I + offset, before the noise.
+        downsample: Factor >= 1 by which the cheap microscope samples more coarsely; the
             image is brought back to its size by cubic interpolation.
-        quantise (bool): Round to whole grey levels and cut to 0..255. Without it values may lie
+        quantise: Round to whole grey levels and cut to 0..255. Without it values may lie
             outside.
-        poisson (bool): Counts of electrons instead of Gaussian noise of their variance.
-        strength (Range): Factor on the noise's standard deviation, e.g. (0.7, 1.4) for a network
+        poisson: Counts of electrons instead of Gaussian noise of their variance.
+        strength: Factor on the noise's standard deviation, e.g. (0.7, 1.4) for a network
             that should cope with several dwell times. Defaults to None: 1.
-        seed (int, optional): Makes the result a function of (seed, ``results['sample_idx']``), as
+        seed: Makes the result a function of (seed, ``results['sample_idx']``), as
             validation wants it. Defaults to None: numpy's global random state, which mmengine
             seeds in every worker.
-        source, target (str): Keys. Default to 'gt' and 'img'.
+        source, target: Keys. Default to 'gt' and 'img'.
 
     Raises:
         ValueError: If a range is reversed, negative where it cannot be, or not finite.

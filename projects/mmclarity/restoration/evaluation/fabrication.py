@@ -153,8 +153,8 @@ class FabricationMetric(BaseMetric):
     """Fabricated and missed particles per image; see :func:`count_fabrications`.
 
     Args:
-        thresholds (Sequence[float]): Defaults to those of :func:`count_fabrications`.
-        settings (dict, optional): Of :class:`DetectionSettings`.
+        thresholds: Defaults to those of :func:`count_fabrications`.
+        settings: Of :class:`DetectionSettings`.
         collect_device, prefix: Of mmengine's BaseMetric.
     """
 

@@ -29,11 +29,12 @@ def fidelity(
     """PSNR (dB), SSIM (Wang et al. 2004: Gaussian window, population covariance), and LPIPS.
 
     Args:
-        restored, reference (np.ndarray): (H, W), at least 11 x 11.
-        data_range (float): Value of white less that of black. Defaults to 1.
+        restored: (H, W), at least 11 x 11.
+        reference: Of the same shape.
+        data_range: Value of white less that of black. Defaults to 1.
 
     Returns:
-        dict[str, float]: 'psnr' (infinite for equal images), 'ssim', and 'lpips' where its weights
+        'psnr' (infinite for equal images), 'ssim', and 'lpips' where its weights
         are at hand (:func:`lpips_distance`) and the images are 32 x 32 or more.
 
     Raises:
@@ -66,8 +67,8 @@ class FidelityMetric(BaseMetric):
     """PSNR, SSIM and LPIPS, means over the images; see :func:`fidelity`. Images are 0..255.
 
     Args:
-        collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
-        prefix (str, optional): Of the names. Defaults to None: 'sem'.
+        collect_device: 'cpu' or 'gpu'. Defaults to 'cpu'.
+        prefix: Of the names. Defaults to None: 'sem'.
     """
 
     default_prefix = 'sem'

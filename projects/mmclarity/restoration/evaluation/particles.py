@@ -19,13 +19,13 @@ class DetectionSettings:
     5.83 nm/px test set they outline what one sees by eye.
 
     Args:
-        least_radius, most_radius (float): Of particles, in pixels. Default to 2 and 60.
-        scales (int): Radii tried, evenly on a log scale. Defaults to 14.
-        floor (float): Least strength that is a candidate at all, in units of white. A bright disc
+        least_radius, most_radius: Of particles, in pixels. Default to 2 and 60.
+        scales: Radii tried, evenly on a log scale. Defaults to 14.
+        floor: Least strength that is a candidate at all, in units of white. A bright disc
             of contrast c has the strength 0.74 c. Defaults to 0.01.
-        roundness (float): Least ratio of the two principal curvatures: along a bright rim one of
+        roundness: Least ratio of the two principal curvatures: along a bright rim one of
             them is small, and a rim is no row of particles. Defaults to 0.3.
-        overlap (float): A weaker candidate whose centre lies within this many radii of a stronger
+        overlap: A weaker candidate whose centre lies within this many radii of a stronger
             one's, and whose radius differs from it by less than the factor two, is the same
             particle. Defaults to 0.7.
     """
@@ -42,11 +42,11 @@ def detect_particles(image: np.ndarray, settings: DetectionSettings | None = Non
     """Bright particles: maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998).
 
     Args:
-        image (np.ndarray): (H, W) in [0, 1].
-        settings (DetectionSettings, optional): Defaults to None: the defaults there.
+        image: (H, W) in [0, 1].
+        settings: Defaults to None: those of :class:`DetectionSettings`.
 
     Returns:
-        np.ndarray: (K, 4) float64: y, x, radius in pixels, strength; strongest first.
+        (K, 4) float64: y, x, radius in pixels, strength; strongest first.
 
     Raises:
         ValueError: If the image is no (H, W), or has NaN or infinite pixels.
@@ -112,13 +112,13 @@ def match_particles(
     of the larger one and their radii differ by a factor of two at most (Hungarian method).
 
     Args:
-        found (np.ndarray): (K, >= 3): y, x, radius, ...
-        reference (np.ndarray): (L, >= 3).
-        tolerance (float): In pixels. Defaults to 2.
-        relative (float): In radii. Defaults to 0.5.
+        found: (K, >= 3): y, x, radius, ...
+        reference: (L, >= 3).
+        tolerance: In pixels. Defaults to 2.
+        relative: In radii. Defaults to 0.5.
 
     Returns:
-        tuple: (M, 2) indices of pairs; indices of ``found`` without one; of ``reference``.
+        (M, 2) indices of pairs; indices of ``found`` without one; of ``reference``.
     """
     if not len(found) or not len(reference):
         return (np.zeros((0, 2), int), np.arange(len(found)), np.arange(len(reference)))
@@ -153,7 +153,8 @@ def standing_out(
         difference: (L, 4), what :func:`detect_particles` finds in this image less the other.
         least: strength that the difference has at least.
         share: part of the particle's own strength that it has at least.
-        tolerance, relative: how near the two lie, see :func:`match_particles`.
+        tolerance: how near the two lie in pixels, see :func:`match_particles`.
+        relative: how near in radii.
 
     Returns:
         (K,) bool.

@@ -36,10 +36,11 @@ def lpips_distance(restored: np.ndarray, reference: np.ndarray) -> float | None:
     It was made to agree with people on photographs: of micrographs it is one more opinion.
 
     Args:
-        restored, reference (np.ndarray): (H, W) in [0, 1], at least 32 x 32.
+        restored: (H, W) in [0, 1], at least 32 x 32.
+        reference: Of the same shape, in [0, 1].
 
     Returns:
-        float | None: None where :func:`lpips_weights` finds none.
+        The distance; None where :func:`lpips_weights` finds no weights.
 
     Raises:
         ValueError: If shapes differ or are too small.

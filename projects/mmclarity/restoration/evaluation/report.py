@@ -40,9 +40,9 @@ class RestorationReport:
     """Judges restorers on images whose truth is known.
 
     Args:
-        pairs (Iterable[tuple]): (low, reference) images (H, W) in [0, 1], registered; or (low,
+        pairs: (low, reference) images (H, W) in [0, 1], registered; or (low,
             reference, particles) with the exact list of y, x, radius.
-        thresholds (Sequence[float]): Of :func:`count_fabrications`.
+        thresholds: Of :func:`count_fabrications`.
     """
 
     def __init__(self, pairs: Iterable[tuple], thresholds: Sequence[float] = THRESHOLDS) -> None:
@@ -59,12 +59,12 @@ class RestorationReport:
         """Judge a restorer; the same name again is another seed of it.
 
         Args:
-            name (str): Row of the table.
-            restore (Callable): (H, W) in [0, 1] to the same.
-            picture (int): Which pair the figure shows. Defaults to 0.
+            name: Row of the table.
+            restore: (H, W) in [0, 1] to the same.
+            picture: Which pair the figure shows. Defaults to 0.
 
         Returns:
-            dict[str, float]: Means over the images, see :func:`fidelity`, :func:`sharpness` and
+            Means over the images, see :func:`fidelity`, :func:`sharpness` and
             :func:`summarise`; ``blur`` is the edge width beyond the reference's.
         """
         rows, counts = [], []
@@ -118,10 +118,10 @@ class RestorationReport:
         """Low | restored | reference, and false (red) and missed (blue) particles circled.
 
         Args:
-            path (str | Path): PNG, PDF or SVG.
-            names (Sequence[str], optional): Rows to show. Defaults to None: all.
-            picture (int): The pair that was named to :meth:`add`. Defaults to 0.
-            window (tuple[slice, slice], optional): Part of the image. Defaults to None: all.
+            path: PNG, PDF or SVG.
+            names: Rows to show. Defaults to None: all.
+            picture: The pair that was named to :meth:`add`. Defaults to 0.
+            window: Part of the image. Defaults to None: all.
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

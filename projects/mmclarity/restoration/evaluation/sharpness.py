@@ -29,10 +29,10 @@ class Edges:
     """Where the reference has clean edges of particles.
 
     Args:
-        y, x (np.ndarray): (E, T) coordinates along the normal of every edge, inside to outside,
+        y, x: (E, T) coordinates along the normal of every edge, inside to outside,
             from -REACH to REACH around the edge in steps of STEP.
-        particle (np.ndarray): (E,) which particle an edge belongs to.
-        width (float): Their median width in the reference itself, NaN without edges.
+        particle: (E,) which particle an edge belongs to.
+        width: Their median width in the reference itself, NaN without edges.
     """
 
     y: np.ndarray
@@ -48,11 +48,11 @@ def find_edges(reference: np.ndarray, particles: np.ndarray | None = None) -> Ed
     clear and what lies beyond the edge is flat, so that no neighbour meddles.
 
     Args:
-        reference (np.ndarray): (H, W) in [0, 1].
-        particles (np.ndarray, optional): (K, >= 3): y, x, radius. Defaults to None: detected.
+        reference: (H, W) in [0, 1].
+        particles: (K, >= 3): y, x, radius. Defaults to None: detected.
 
     Returns:
-        Edges: See there.
+        The edges that can be measured, and their width in the reference.
     """
     if particles is None:
         particles = detect_particles(reference, DetectionSettings(least_radius=LEAST_RADIUS))
@@ -106,11 +106,11 @@ def edge_width(image: np.ndarray, edges: Edges) -> tuple[float, int]:
     steep but in the wrong place do not count as sharp.
 
     Args:
-        image (np.ndarray): (H, W).
-        edges (Edges): Of its reference.
+        image: (H, W).
+        edges: Of its reference.
 
     Returns:
-        tuple[float, int]: Width, NaN without edges, and the number of particles.
+        Width, NaN without edges, and the number of particles.
     """
     if not len(edges.particle):
         return float('nan'), 0
@@ -144,11 +144,11 @@ def fourier_ring_correlation(
     """Correlation of two images' spectra on rings (Saxton and Baumeister 1982).
 
     Args:
-        image, reference (np.ndarray): (H, W) of one shape, at least 16 x 16. A Hann window is put
-            on both.
+        image: (H, W), at least 16 x 16. A Hann window is put on both.
+        reference: Of the same shape.
 
     Returns:
-        tuple: (R,) frequency in cycles per pixel, up to 0.5, and (R,) correlation.
+        (R,) frequency in cycles per pixel, up to 0.5, and (R,) correlation.
 
     Raises:
         ValueError: If shapes differ or are too small.
@@ -203,7 +203,7 @@ def sharpness(
     """All of sharpness, images in [0, 1]: edge widths and resolution in pixels.
 
     Returns:
-        dict[str, float]: ``edge_width``, ``edge_width_reference``, ``edges`` (particles measured)
+        ``edge_width``, ``edge_width_reference``, ``edges`` (particles measured)
         and ``frc``.
     """
     edges = edges or find_edges(reference)

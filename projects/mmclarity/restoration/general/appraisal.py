@@ -132,7 +132,8 @@ def appraise(image: np.ndarray, scale: float = 1.0, black: float = 0.0) -> Appra
 
     Args:
         image: (H, W), an array or a memory map.
-        scale, black: levels are ``(image - black) / scale``.
+        scale: levels are ``(image - black) / scale``.
+        black: grey level of black.
 
     Returns:
         What it is like. Images that are too small or too even to measure are taken to be free of

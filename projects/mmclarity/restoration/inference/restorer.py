@@ -303,7 +303,8 @@ class Restorer:
         """Restores a file into another one of the same format; see :func:`.io.write_sem`.
 
         Args:
-            src, dst: files; not the same one.
+            src: file to restore.
+            dst: file to write; not the same one.
             overwrite: replace existing files.
             uncertainty: write ``NAME_uncertainty.tif`` (standard deviation, float32, in [0, 1])
                 and ``NAME_doubtful.png`` (particles circled, doubtful ones in red) beside ``dst``;
@@ -358,9 +359,12 @@ class Restorer:
         """Restores every image of a folder into another; one that fails does not stop the rest.
 
         Args:
-            src, dst: folders, not the same one; ``dst`` is made if it is not there.
-            overwrite, uncertainty, **reading: as :meth:`restore_file`.
+            src: folder of images.
+            dst: folder to write, not the same one; it is made if it is not there.
+            overwrite: replace existing files.
+            uncertainty: write maps as well, as :meth:`restore_file` does.
             progress: called with the file, and the number of its tiles done and of all.
+            **reading: options of :func:`.io.read_sem`.
 
         Raises:
             FileNotFoundError, NotADirectoryError: see :func:`.io.list_images`.

@@ -100,8 +100,8 @@ def restore_tiled(
     Args:
         function: (N, 1, h, w) float32 to the same shape, any h, w.
         image: (H, W), an array or a memory map; ``image / scale`` is passed to ``function``.
-        tile, overlap: pixels, see :func:`tile_weights`; an image no larger than ``tile`` is
-            restored as a whole.
+        tile: side of a tile in pixels; an image no larger is restored as a whole.
+        overlap: of neighbouring tiles in pixels, see :func:`tile_weights`.
         batch_size: tiles per call.
         out: (H, W) float32 array or memory map to fill; made if not given.
         progress: called with the number of tiles done and of all.

@@ -155,7 +155,9 @@ def find_doubtful(
 
     Args:
         restored: (H, W) in [0, 1], where particles are looked for.
-        mean, std, factor: as :func:`doubtful_particles`.
+        mean: (H, W), of the restored variants; see :func:`doubtful_particles`.
+        std: (H, W), their standard deviation.
+        factor: spreads that a contrast should reach.
         **detection: options of :func:`.evaluation.particles.detect_particles`.
 
     Returns:

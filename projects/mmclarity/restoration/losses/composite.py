@@ -22,7 +22,7 @@ class CompositeLoss(nn.Module):
             l1=dict(type='L1Loss', loss_weight=0.2)))
 
     Args:
-        losses (Mapping[str, dict]): Configs by name.
+        losses: Configs by name.
 
     Raises:
         ValueError: If there is no loss.
@@ -70,9 +70,9 @@ class EdgeLoss(nn.Module):
     target has an edge: nothing is invented for it.
 
     Args:
-        shortfall (float): Weight of that part. Defaults to 0: none.
-        reduction (str): 'mean' or 'sum'. Defaults to 'mean'.
-        loss_weight (float): Factor. Defaults to 1.0.
+        shortfall: Weight of that part. Defaults to 0: none.
+        reduction: 'mean' or 'sum'. Defaults to 'mean'.
+        loss_weight: Factor. Defaults to 1.0.
 
     Raises:
         ValueError: If the reduction is unknown, or shapes differ or are too small.

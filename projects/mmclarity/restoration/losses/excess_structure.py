@@ -32,9 +32,9 @@ class ExcessStructureLoss(nn.Module):
     a bright one) counts in full.
 
     Args:
-        radii (Sequence[float]): Radii of the particles, in pixels. Defaults to (2, 4, 8).
-        margin (float): Excess m that costs nothing, in units of the image. Defaults to 0.
-        loss_weight (float): Factor. Defaults to 1.0.
+        radii: Radii of the particles, in pixels. Defaults to (2, 4, 8).
+        margin: Excess m that costs nothing, in units of the image. Defaults to 0.
+        loss_weight: Factor. Defaults to 1.0.
 
     Raises:
         ValueError: If a radius is not positive, or the margin negative.

@@ -228,19 +228,20 @@ def mean_ssim(
     inside the image, as in Wang, Bovik, Sheikh and Simoncelli (IEEE TIP 2004, Sec. III-B).
 
     Args:
-        x (Tensor): Images (N, C, H, W); half precision is computed in float32.
-        y (Tensor): Images of the same shape.
-        data_range (float): Largest minus smallest value a pixel can take: 1 or 255, say.
-        window_size (int): Taps of the window, odd. Defaults to 11.
-        sigma (float): Its standard deviation in pixels. Defaults to 1.5.
-        k1, k2 (float): :math:`C_i = (K_i L)^2` for the data range L. Default to 0.01 and 0.03.
-        contrast_only (bool): Leave out the luminance factor, as the finer scales of MS-SSIM do.
+        x: Images (N, C, H, W); half precision is computed in float32.
+        y: Images of the same shape.
+        data_range: Largest minus smallest value a pixel can take: 1 or 255, say.
+        window_size: Taps of the window, odd. Defaults to 11.
+        sigma: Its standard deviation in pixels. Defaults to 1.5.
+        k1: :math:`C_1 = (K_1 L)^2` for the data range L. Defaults to 0.01.
+        k2: :math:`C_2 = (K_2 L)^2`. Defaults to 0.03.
+        contrast_only: Leave out the luminance factor, as the finer scales of MS-SSIM do.
             Defaults to False.
-        border (str): 'valid' as in the paper, or 'reflect': images are mirrored beyond their
+        border: 'valid' as in the paper, or 'reflect': images are mirrored beyond their
             border and every pixel counts. Defaults to 'valid'.
 
     Returns:
-        Tensor: (N, C) in [-1, 1], float32 or float64. It can be differentiated once.
+        (N, C) in [-1, 1], float32 or float64. It can be differentiated once.
 
     Raises:
         TypeError, ValueError: See :func:`check_images`.

@@ -72,9 +72,13 @@ def _terms(
     """Sum of SSIM over one row, and its derivatives; see ``_StripTerms`` of ssim.py.
 
     Args:
-        moments (np.ndarray): (4, w), means of x, y, x^2 + y^2 and x y.
-        derivatives (np.ndarray): (4, w), filled with those by p, by s (twice), by the means of x
+        moments: (4, w), means of x, y, x^2 + y^2 and x y.
+        derivatives: (4, w), filled with those by p, by s (twice), by the means of x
             and of y.
+        shift: Taken off the grey levels beforehand, for the digits' sake.
+        c1: Constant of the luminance factor.
+        c2: Constant of the contrast factor.
+        contrast_only: Leave out the luminance factor.
     """
     # No number is written out: a literal would make everything float64.
     total = c2 - c2
@@ -200,12 +204,17 @@ def means_on_cpu(
     """Mean SSIM of each plane, and its gradients.
 
     Args:
-        x, y (Tensor): (P, H, W), contiguous, float32 or float64.
-        wants (Sequence[bool]): Whether the gradients by x and by y are wanted.
-        size, sigma, c1, c2, contrast_only: See :func:`mean_ssim`.
+        x: (P, H, W), contiguous, float32 or float64.
+        y: Likewise.
+        wants: Whether the gradients by x and by y are wanted.
+        size: Taps of the window.
+        sigma: Its standard deviation in pixels.
+        c1: Constant of the luminance factor, see :func:`mean_ssim`.
+        c2: Constant of the contrast factor.
+        contrast_only: Leave out the luminance factor.
 
     Returns:
-        tuple: (P,) float64; gradients by x and by y, (P, H, W), None where not wanted.
+        (P,) float64; gradients by x and by y, (P, H, W), None where not wanted.
     """
     planes, height, width = x.shape
     count = (height - size + 1) * (width - size + 1)

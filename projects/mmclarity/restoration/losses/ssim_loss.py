@@ -75,13 +75,13 @@ class SSIMLoss(_SimilarityLoss):
     twentieth of the time of SSIM written with convolutions, and keeps one map.
 
     Args:
-        data_range (float): Largest minus smallest value a pixel can take. It is never guessed.
-        window_size (int): Taps of the Gaussian window, odd. Defaults to 11.
-        sigma (float): Its standard deviation in pixels. Defaults to 1.5.
-        k1, k2 (float): Constants of the paper. Default to 0.01 and 0.03.
-        border (str): 'valid' or 'reflect', see :func:`mean_ssim`. Defaults to 'valid'.
-        reduction (str): 'mean' or 'sum' over images, or 'none'. Defaults to 'mean'.
-        loss_weight (float): Factor. Defaults to 1.0.
+        data_range: Largest minus smallest value a pixel can take. It is never guessed.
+        window_size: Taps of the Gaussian window, odd. Defaults to 11.
+        sigma: Its standard deviation in pixels. Defaults to 1.5.
+        k1, k2: Constants of the paper. Default to 0.01 and 0.03.
+        border: 'valid' or 'reflect', see :func:`mean_ssim`. Defaults to 'valid'.
+        reduction: 'mean' or 'sum' over images, or 'none'. Defaults to 'mean'.
+        loss_weight: Factor. Defaults to 1.0.
 
     Raises:
         ValueError: If data_range or reduction is none.
@@ -114,11 +114,11 @@ class MSSSIMLoss(_SimilarityLoss):
     has no real power: it counts as ``floor``, and passes no gradient.
 
     Args:
-        data_range (float): See :class:`SSIMLoss`.
+        data_range: See :class:`SSIMLoss`.
         window_size, sigma, k1, k2, border, reduction, loss_weight: See :class:`SSIMLoss`.
-        weights (Sequence[float]): Exponents from the finest scale to the coarsest. Defaults to
+        weights: Exponents from the finest scale to the coarsest. Defaults to
             the paper's five.
-        floor (float): Least value of a factor. Defaults to 1e-6.
+        floor: Least value of a factor. Defaults to 1e-6.
 
     Raises:
         ValueError: If an option is none, or images are too small for the number of scales.

@@ -55,11 +55,11 @@ def restore_batch(model: nn.Module, images: Tensor) -> Tensor:
     """Restore images with a trained model.
 
     Args:
-        model (nn.Module): mmagic's BaseEditModel or Pix2Pix, in evaluation mode.
-        images (Tensor): (N, 1, H, W) in [0, 1], on the model's device.
+        model: mmagic's BaseEditModel or Pix2Pix, in evaluation mode.
+        images: (N, 1, H, W) in [0, 1], on the model's device.
 
     Returns:
-        Tensor: (N, 1, H, W) float32 in [0, 1].
+        (N, 1, H, W) float32 in [0, 1].
 
     Raises:
         TypeError: If the model is no restorer.

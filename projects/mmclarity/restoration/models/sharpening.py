@@ -30,12 +30,12 @@ class Sharpening:
     ``edge = damping = 0`` it is the plain unsharp mask.
 
     Args:
-        amount (float): What is added of detail finer than a pixel, where there is much.
-        edge (float): Contrast from which it counts as much, in units of the image. Defaults to 0:
+        amount: What is added of detail finer than a pixel, where there is much.
+        edge: Contrast from which it counts as much, in units of the image. Defaults to 0:
             everywhere.
-        damping (float): What is taken off detail finer than three pixels, where there is little;
+        damping: What is taken off detail finer than three pixels, where there is little;
             at most 1. Defaults to 0.
-        faint (float): Contrast up to which it counts as little. Defaults to 0.04.
+        faint: Contrast up to which it counts as little. Defaults to 0.04.
 
     Raises:
         ValueError: If a number is negative or not finite, damping above 1, or faint zero.

@@ -95,23 +95,23 @@ class SEMUNet(BaseModule):
     grey levels, and a batch of one then trains as any other.
 
     Args:
-        in_channels (int): Of the image. Defaults to 1.
-        out_channels (int): Of the restored image. Defaults to 1.
-        base_channels (int): At full resolution; doubled at each level. Defaults to 32.
-        depth (int): Levels below full resolution; the stride is 2**depth. Defaults to 4.
-        num_convs (int): Convolutions of a level, each way. Defaults to 2.
-        max_channels (int): Where doubling ends. Defaults to 256.
-        norm_cfg (dict, optional): Of mmcv, e.g. ``dict(type='GN', num_groups=8)``. Defaults to
+        in_channels: Of the image. Defaults to 1.
+        out_channels: Of the restored image. Defaults to 1.
+        base_channels: At full resolution; doubled at each level. Defaults to 32.
+        depth: Levels below full resolution; the stride is 2**depth. Defaults to 4.
+        num_convs: Convolutions of a level, each way. Defaults to 2.
+        max_channels: Where doubling ends. Defaults to 256.
+        norm_cfg: Of mmcv, e.g. ``dict(type='GN', num_groups=8)``. Defaults to
             None.
-        upsampling (str): 'nearest', 'bilinear' (both after a 1 x 1 convolution), 'deconv' (2 x 2)
+        upsampling: 'nearest', 'bilinear' (both after a 1 x 1 convolution), 'deconv' (2 x 2)
             or 'pixelshuffle'. Defaults to 'bilinear'.
-        residual (bool): Predict what is to be added to the image; needs as many channels out as
+        residual: Predict what is to be added to the image; needs as many channels out as
             in. Training then starts from the identity. Defaults to True.
-        slope (float): Of the rectifiers below zero. Defaults to 0.1.
-        sharpen (float | dict): In evaluation, the arguments of :class:`Sharpening` for the restored
+        slope: Of the rectifiers below zero. Defaults to 0.1.
+        sharpen: In evaluation, the arguments of :class:`Sharpening` for the restored
             image, or only the first of them: a plain unsharp mask, which steepens edges and what
             was fabricated alike. Choose it on pairs. Defaults to 0.
-        init_cfg (dict, optional): Of mmengine. Defaults to None: Kaiming's (2015).
+        init_cfg: Of mmengine. Defaults to None: Kaiming's (2015).
 
     Raises:
         ValueError: If an option is unknown or out of range.
@@ -191,10 +191,10 @@ class SEMUNet(BaseModule):
         """Restore a batch.
 
         Args:
-            x (Tensor): (N, in_channels, H, W), any H and W from 1.
+            x: (N, in_channels, H, W), any H and W from 1.
 
         Returns:
-            Tensor: (N, out_channels, H, W).
+            (N, out_channels, H, W).
 
         Raises:
             ValueError: If the shape is another.

@@ -21,11 +21,11 @@ class Registration:
     """Where one image lies in another.
 
     Args:
-        shift (tuple[float, float]): Rows and columns by which the middle of the moving image must
+        shift: Rows and columns by which the middle of the moving image must
             be moved to lie on the fixed one, in pixels.
-        drift (tuple[float, float]): By how much more its last row must be moved than its first:
+        drift: By how much more its last row must be moved than its first:
             the sample moved, against the beam, while the frames were written.
-        confidence (float): Pearson correlation of the two where they overlap, both smoothed.
+        confidence: Pearson correlation of the two where they overlap, both smoothed.
     """
 
     shift: tuple[float, float]
@@ -50,14 +50,15 @@ def register(
     themselves, and a line through their shifts gives the drift, where strips agree with it.
 
     Args:
-        fixed, moving (np.ndarray): (H, W), of one shape.
-        max_shift (float): Largest shift looked for, in pixels. Defaults to 32.
-        smooth (float): Standard deviation of the smoothing, in pixels. Defaults to 2.
-        upsample (int): Inverse of the precision. Defaults to 20.
-        strips (int): Strips of rows, half overlapping; 0 leaves drift out. Defaults to 7.
+        fixed: (H, W).
+        moving: Of the same shape.
+        max_shift: Largest shift looked for, in pixels. Defaults to 32.
+        smooth: Standard deviation of the smoothing, in pixels. Defaults to 2.
+        upsample: Inverse of the precision. Defaults to 20.
+        strips: Strips of rows, half overlapping; 0 leaves drift out. Defaults to 7.
 
     Returns:
-        Registration: See there. Judge ``confidence``: a result always comes back.
+        Shift and drift. Judge ``confidence``: a result always comes back.
 
     Raises:
         ValueError: If shapes differ, or an image is constant or smaller than 16 x 16 pixels.
@@ -198,13 +199,14 @@ def move(
     the Nyquist frequency. What comes from outside is a guess, see :func:`valid_region`.
 
     Args:
-        image (np.ndarray): (H, W).
-        shift, drift (tuple[float, float]): See :class:`Registration`.
-        order (int): Of the spline, 0 to 5. Defaults to 5.
-        mode (str): Of scipy's map_coordinates, for the outside. Defaults to 'reflect': mirrored.
+        image: (H, W).
+        shift: Rows and columns, see :class:`Registration`.
+        drift: How much more the last row is moved than the first.
+        order: Of the spline, 0 to 5. Defaults to 5.
+        mode: Of scipy's map_coordinates, for the outside. Defaults to 'reflect': mirrored.
 
     Returns:
-        np.ndarray: (H, W) float32.
+        (H, W) float32.
     """
     image = np.asarray(image, np.float64)
     if not any(shift) and not any(drift):

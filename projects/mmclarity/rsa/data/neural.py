@@ -61,8 +61,11 @@ def load_neural(
         metric: Dissimilarity of raw responses, see :func:`compute_rdm`.
         ids: Of the stimuli. Defaults to what the file holds under ``ids``, ``stimulus_ids`` or
             ``names``, as names of rows or as rsatoolbox's descriptors, if anything.
-        kind, order, similarity, stimuli, count: See :class:`Layout`. A vector without ``order`` is
-            taken in the order of rows.
+        kind: What the numbers are, see :class:`Layout`.
+        order: Of a vector's pairs. Defaults to None: that of rows.
+        similarity: Whether numbers are similarities.
+        stimuli: Which axis of responses the stimuli lie on.
+        count: How many stimuli there are.
 
     Raises:
         FileNotFoundError: If the file is missing.
@@ -151,13 +154,13 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
     Stimuli of the area beyond these are left out.
 
     Args:
-        area (NeuralArea): As it was read.
-        stimulus_ids (Sequence[str]): Of the images that networks are shown.
-        assume_order (bool): An area without ids is taken to be in this order, if the numbers are
+        area: As it was read.
+        stimulus_ids: Of the images that networks are shown.
+        assume_order: An area without ids is taken to be in this order, if the numbers are
             equal. Defaults to False.
 
     Returns:
-        NeuralArea: With these ids.
+        The area with these ids.
 
     Raises:
         ValueError: If an id comes twice or is not among the area's, or it has none and

@@ -27,13 +27,13 @@ class StimulusSet:
     Make it with :meth:`from_folder`.
 
     Args:
-        ids (Sequence[str]): One a stimulus.
-        paths (Sequence[Path]): Their files.
-        size (int, optional): Shorter side to resize to, then the square centre is cut out. None
+        ids: One a stimulus.
+        paths: Their files.
+        size: Shorter side to resize to, then the square centre is cut out. None
             keeps images as they are; they must all be of one size.
-        mean, std (Sequence[float]): Of red, green and blue in [0, 1]; images are normalised by
+        mean, std: Of red, green and blue in [0, 1]; images are normalised by
             them. Default to 0 and 1.
-        background (float): Grey level in [0, 1] behind transparent pixels. Defaults to 0.5.
+        background: Grey level in [0, 1] behind transparent pixels. Defaults to 0.5.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class StimulusSet:
 
         Args:
             folder: Folder of images.
-            manifest (optional): CSV with columns ``id`` and ``file``; JSON, an object of files by
+            manifest: CSV with columns ``id`` and ``file``; JSON, an object of files by
                 id or a list of such pairs or of files; or a text file of a file a line, whose stem
                 is the id. Files are relative to the folder.
             kwargs: See :class:`StimulusSet`.

@@ -31,13 +31,13 @@ class NoiseCeiling:
     """Bounds on the similarity to an area that the true model would reach.
 
     Args:
-        lower (float, optional): Mean similarity of each subject with the pool of the others. None
+        lower: Mean similarity of each subject with the pool of the others. None
             where there is one subject: there is no ceiling then.
-        upper (float, optional): Mean similarity of each subject with the pool of all.
-        method (str): How RDMs were compared.
-        pooling (str): 'rank' or 'mean', how subjects were pooled.
-        subjects (int): Their number.
-        warning (str, optional): Why the bounds should not be relied on.
+        upper: Mean similarity of each subject with the pool of all.
+        method: How RDMs were compared.
+        pooling: 'rank' or 'mean', how subjects were pooled.
+        subjects: Their number.
+        warning: Why the bounds should not be relied on.
     """
 
     lower: float | None

@@ -31,9 +31,9 @@ class PairedDifferences:
     """Scores of models compared in the same resamplings.
 
     Args:
-        difference (np.ndarray): (M, M), observed score of the row's model minus the column's.
-        interval (np.ndarray): (M, M, 2), percentile limits.
-        p (np.ndarray): (M, M), two-sided: twice the share of resamplings on the rarer side of
+        difference: (M, M), observed score of the row's model minus the column's.
+        interval: (M, M, 2), percentile limits.
+        p: (M, M), two-sided: twice the share of resamplings on the rarer side of
             zero, at least 1 / (resamplings + 1) and at most 1.
     """
 
@@ -47,12 +47,12 @@ class BootstrapResult:
     """Scores of M models in B resamplings.
 
     Args:
-        observed (np.ndarray): (M,), scores of the data as they are.
-        samples (np.ndarray): (B, M), mean over subjects; NaN where a resampling had too few
+        observed: (M,), scores of the data as they are.
+        samples: (B, M), mean over subjects; NaN where a resampling had too few
             stimuli.
-        ceilings (np.ndarray, optional): (B, 2), lower and upper noise ceiling of each.
-        over (str): What was resampled.
-        method (str): How RDMs were compared.
+        ceilings: (B, 2), lower and upper noise ceiling of each.
+        over: What was resampled.
+        method: How RDMs were compared.
     """
 
     observed: np.ndarray

@@ -23,13 +23,13 @@ def gabor_pair(
     its envelope, so that uniform light gives nothing; both have unit energy.
 
     Args:
-        frequency (float): f in cycles a pixel, in (0, 0.5).
-        orientation (float): Of the bars' normal to the x axis, in radians.
-        cycles (float): :math:`\sigma f`. 0.56 is a bandwidth of one octave. Defaults to 0.56.
-        aspect (float): :math:`\gamma`, across to along. Defaults to 0.5.
+        frequency: f in cycles a pixel, in (0, 0.5).
+        orientation: Of the bars' normal to the x axis, in radians.
+        cycles: :math:`\sigma f`. 0.56 is a bandwidth of one octave. Defaults to 0.56.
+        aspect: :math:`\gamma`, across to along. Defaults to 0.5.
 
     Returns:
-        Tensor: (2, s, s), s odd and wide enough for three standard deviations along the bars.
+        (2, s, s), s odd and wide enough for three standard deviations along the bars.
 
     Raises:
         ValueError: If the frequency is outside (0, 0.5).
@@ -60,10 +60,10 @@ class GaborV1(nn.Module):
     ``semi_saturation`` is given.
 
     Args:
-        frequencies (Sequence[float]): Cycles a pixel. Defaults to 1/4, 1/8 and 1/16.
-        orientations (int): Evenly over 180 degrees. Defaults to 8.
-        pool (int): Side of the pooling window and its step, in pixels. Defaults to 8.
-        semi_saturation (float, optional): Energy at which a response is half of its largest.
+        frequencies: Cycles a pixel. Defaults to 1/4, 1/8 and 1/16.
+        orientations: Evenly over 180 degrees. Defaults to 8.
+        pool: Side of the pooling window and its step, in pixels. Defaults to 8.
+        semi_saturation: Energy at which a response is half of its largest.
             Defaults to None: linear in contrast.
 
     Raises:
@@ -98,7 +98,7 @@ class GaborV1(nn.Module):
         """Responses (N, channels, h, w) of simple, then complex cells.
 
         Args:
-            images (Tensor): (N, 1 or 3, H, W), both sides at least ``pool``; colour is turned into
+            images: (N, 1 or 3, H, W), both sides at least ``pool``; colour is turned into
                 luminance (ITU-R BT.601).
 
         Raises:

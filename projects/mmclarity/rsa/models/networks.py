@@ -40,14 +40,14 @@ class Network:
     """A network and how it wants its images.
 
     Args:
-        name (str): For tables and figures.
-        model (nn.Module): In evaluation mode.
-        layers (Sequence[str]): Names of its stages, in network order.
-        weights (str): Where they come from.
-        mean (Sequence[float]): Of RGB images in [0, 1].
-        std (Sequence[float]): Likewise.
-        module (str): Dotted name of the part that is called; '' is the whole model.
-        bgr (bool): The part expects blue first.
+        name: For tables and figures.
+        model: In evaluation mode.
+        layers: Names of its stages, in network order.
+        weights: Where they come from.
+        mean: Of RGB images in [0, 1].
+        std: Likewise.
+        module: Dotted name of the part that is called; '' is the whole model.
+        bgr: The part expects blue first.
     """
 
     name: str
@@ -200,7 +200,7 @@ def preprocessing(
     data to the device leaves all that to the data set: ImageNet's values are assumed then.
 
     Returns:
-        tuple: Mean and standard deviation (red first), and whether the network expects blue
+        Mean and standard deviation (red first), and whether the network expects blue
             first. Where images are converted but not normalised: mean 0 and deviation 1 / 255,
             which restores 0 to 255.
     """

@@ -19,11 +19,11 @@ def untrained_copy(model: nn.Module, seed: int = 0) -> nn.Module:
     Parameters of modules that cannot be reset are shuffled, which keeps their scale.
 
     Args:
-        model (nn.Module): Is not changed, nor is the random state.
-        seed (int): The same seed gives the same copy on every device. Defaults to 0.
+        model: Is not changed, nor is the random state.
+        seed: The same seed gives the same copy on every device. Defaults to 0.
 
     Returns:
-        nn.Module: In evaluation mode, on the device of ``model``.
+        In evaluation mode, on the device of ``model``.
     """
     copied = copy.deepcopy(model)
     device = next((p.device for p in model.parameters()), torch.device('cpu'))

@@ -46,16 +46,16 @@ def compute_rdm(
             units) for mahalanobis and crossnobis; or an iterator of blocks (b, units, ...) of
             consecutive stimuli. A list whose items have one shape holds one stimulus each, one of
             different shapes holds blocks.
-        metric (str): One of :data:`METRICS`. Defaults to 'correlation'.
-        precision (np.ndarray, optional): Inverse noise covariance (units, units) of the last two.
+        metric: One of :data:`METRICS`. Defaults to 'correlation'.
+        precision: Inverse noise covariance (units, units) of the last two.
             Defaults to the estimate of :func:`noise_precision` from the repetitions.
-        shrinkage (str): How that estimate is regularised: 'diag' or 'eye'. Defaults to 'diag'.
-        device (optional): Where products are computed. Defaults to where the responses are.
-        block_units (int): Units taken at a time. Defaults to 8192.
-        names (Sequence[str], optional): Of the stimuli, for messages.
+        shrinkage: How that estimate is regularised: 'diag' or 'eye'. Defaults to 'diag'.
+        device: Where products are computed. Defaults to where the responses are.
+        block_units: Units taken at a time. Defaults to 8192.
+        names: Of the stimuli, for messages.
 
     Returns:
-        np.ndarray: Condensed (n (n - 1) / 2,), float64.
+        Condensed (n (n - 1) / 2,), float64.
 
     Raises:
         ValueError: If there are fewer than 3 stimuli, a response is constant (correlation), zero

@@ -12,11 +12,11 @@ def classical_mds(square: np.ndarray, dims: int = 2) -> np.ndarray:
     """Torgerson's scaling: the leading eigenvectors of the doubly centred squared distances.
 
     Args:
-        square (np.ndarray): Distances (n, n), symmetric, zero diagonal.
-        dims (int): Dimensions d of the result. Defaults to 2.
+        square: Distances (n, n), symmetric, zero diagonal.
+        dims: Dimensions d of the result. Defaults to 2.
 
     Returns:
-        np.ndarray: Coordinates (n, d), centred. For points of a d-dimensional space their
+        Coordinates (n, d), centred. For points of a d-dimensional space their
             distances are exactly ``square``.
     """
     inner = -0.5 * square**2
@@ -35,13 +35,13 @@ def smacof(
     are given the median one.
 
     Args:
-        rdm (np.ndarray): Condensed dissimilarities (P,).
-        dims (int): Dimensions d of the result. Defaults to 2.
-        iterations (int): At most this many steps. Defaults to 300.
-        tolerance (float): Stop when the stress falls by less than this part. Defaults to 1e-6.
+        rdm: Condensed dissimilarities (P,).
+        dims: Dimensions d of the result. Defaults to 2.
+        iterations: At most this many steps. Defaults to 300.
+        tolerance: Stop when the stress falls by less than this part. Defaults to 1e-6.
 
     Returns:
-        tuple: Coordinates (n, d), centred, and Kruskal's stress-1 in [0, 1]: the root of the
+        Coordinates (n, d), centred, and Kruskal's stress-1 in [0, 1]: the root of the
             summed squared errors over the summed squared distances.
 
     Raises:

@@ -225,10 +225,10 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
     """Score over training, a panel per area and a line per layer, dark (early) to light (late).
 
     Args:
-        results (Mapping[int, RSAResult]): By epoch (or iteration); all of the same layers and
+        results: By epoch (or iteration); all of the same layers and
             areas.
-        path (str | Path): File to write.
-        unit (str): What the keys count. Defaults to 'epoch'.
+        path: File to write.
+        unit: What the keys count. Defaults to 'epoch'.
 
     Raises:
         ValueError: If there is no result, or layers or areas differ.
@@ -340,9 +340,9 @@ def rdm_grid(result: RSAResult, path: str | Path, categories: Sequence[str] | No
     Colours are percentiles within each RDM, since measures have no common scale.
 
     Args:
-        result (RSAResult): What to draw.
-        path (str | Path): File to write.
-        categories (Sequence[str], optional): One per stimulus; stimuli are sorted by it.
+        result: What to draw.
+        path: File to write.
+        categories: One per stimulus; stimuli are sorted by it.
     """
     categories = parts.check_categories(categories, len(result.ids))
     names = parts.short_names(result.layers)[0]
@@ -455,10 +455,10 @@ def mds(
     """Stimuli arranged by dissimilarity (SMACOF), for areas, layers and untrained layers.
 
     Args:
-        result (RSAResult): What to draw.
-        path (str | Path): File to write.
-        categories (Sequence[str], optional): One per stimulus; colours and shapes the points.
-        panels (int): At most this many. The areas come first, then the best layer of each and
+        result: What to draw.
+        path: File to write.
+        categories: One per stimulus; colours and shapes the points.
+        panels: At most this many. The areas come first, then the best layer of each and
             its untrained network, then others spread over the network. Defaults to 8.
     """
     categories = parts.check_categories(categories, len(result.ids))

@@ -67,8 +67,8 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that ``path`` holds either what it held or all of the new content.
 
     Args:
-        path (str | Path): The file; its folder is made if it is missing.
-        write (Callable): Gets the open binary file.
+        path: The file; its folder is made if it is missing.
+        write: Gets the open binary file.
 
     Raises:
         ValueError: If ``path`` is a folder.

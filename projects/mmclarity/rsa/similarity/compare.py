@@ -36,11 +36,11 @@ def prepare(stack: np.ndarray, method: str) -> np.ndarray:
     is undefined (constant; for cosine zero) become NaN.
 
     Args:
-        stack (np.ndarray): (S, P) without NaN.
-        method (str): 'pearson', 'spearman', 'rho-a' or 'cosine'.
+        stack: (S, P) without NaN.
+        method: 'pearson', 'spearman', 'rho-a' or 'cosine'.
 
     Returns:
-        np.ndarray: (S, P).
+        (S, P).
     """
     check_method(method)
     if method not in PREPARED:
@@ -196,7 +196,7 @@ def _from_ranks(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
     """Spearman's rho, or rho-a: the mean and the spread of ranks are known beforehand.
 
     Returns:
-        np.ndarray | None: None where an entry is not finite.
+        None where an entry is not finite.
     """
     size = float(a.shape[1])
     ranked, others = rank_known(a), rank_known(b)
@@ -218,7 +218,7 @@ def _from_sums(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
     """``prepare(a) @ prepare(b).T`` of pearson and cosine from raw sums.
 
     Returns:
-        np.ndarray | None: None where sums cost digits or are not finite.
+        None where sums cost digits or are not finite.
     """
     products, *sums = inner_products(a, b)
     return products if correlate(products, *sums, a.shape[1], method != 'cosine') else None

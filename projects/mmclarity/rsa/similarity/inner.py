@@ -68,7 +68,7 @@ def inner_products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
     A matrix product of such shapes waits for threads and copies more than it computes.
 
     Returns:
-        tuple: (A, B); (A, 2) and (B, 2), sum and sum of squares of each row.
+        (A, B); (A, 2) and (B, 2), sum and sum of squares of each row.
     """
     products = np.zeros((len(a), len(b)))
     sums = np.zeros((len(a), 2)), np.zeros((len(b), 2))
@@ -88,13 +88,15 @@ def correlate(
     """Makes inner products of rows of ``size`` entries cosines, or correlations, in place.
 
     Args:
-        products, sums_a, sums_b (np.ndarray): Of :func:`inner_products`.
-        size (int): P.
-        centre (bool): Whether the rows' means are to be taken off.
+        products: (A, B), of :func:`inner_products`.
+        sums_a: (A, 2), of the same.
+        sums_b: (B, 2), of the same.
+        size: P.
+        centre: Whether the rows' means are to be taken off.
 
     Returns:
-        bool: False where sums cost digits or are not finite: rows that are nearly constant, tiny,
-        huge, zero, or hold NaN or infinity.
+        Whether that was done. It is not where sums cost digits or are not finite: rows that are
+        nearly constant, tiny, huge, zero, or hold NaN or infinity.
     """
     for sums in (sums_a, sums_b):
         for k in range(len(sums)):

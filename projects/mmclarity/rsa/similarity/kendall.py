@@ -31,7 +31,7 @@ def inversions(values: np.ndarray) -> int:
     the words how many lie in greater siblings of its word, of the word's parent, and so on.
 
     Args:
-        values (np.ndarray): (P,) different integers, 0 .. P - 1 in any order.
+        values: (P,) different integers, 0 .. P - 1 in any order.
     """
     words = (len(values) + 63) >> 6
     seen = np.zeros(words, np.uint64)
@@ -120,11 +120,11 @@ def tau_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(Concordant - discordant) / all pairs, of every row of a with every row of b.
 
     Args:
-        a (np.ndarray): (A, P), finite, P >= 2.
-        b (np.ndarray): (B, P).
+        a: (A, P), finite, P >= 2.
+        b: (B, P).
 
     Returns:
-        np.ndarray: (A, B) in [-1, 1].
+        (A, B) in [-1, 1].
     """
     size = a.shape[1]
     return _difference(dense_ranks(a), dense_ranks(b)) / (size * (size - 1) // 2)

@@ -38,7 +38,7 @@ def sort_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     are put right one by one, or, if they are many, all bits are sorted by.
 
     Returns:
-        tuple: (P,) uint64 and (P,) uint32.
+        (P,) uint64 and (P,) uint32.
     """
     differing = np.uint64(0)
     for i in range(len(keys)):
@@ -141,9 +141,10 @@ def each_block(
     """``work(rows, *outs)`` of blocks of rows, on several threads where there is enough to do.
 
     Args:
-        work (Callable): Lets other threads run.
-        rows (np.ndarray): (R, ...); outs (np.ndarray): (R, ...), cut up as ``rows`` are.
-        effort (int, optional): Entries that are looked at. Defaults to those of ``rows``.
+        work: Lets other threads run.
+        rows: (R, ...).
+        *outs: (R, ...) each, cut up as ``rows`` are.
+        effort: Entries that are looked at. Defaults to those of ``rows``.
     """
     workers = min(len(rows), available_cpus()) if (effort or rows.size) >= THREADED else 1
     if workers <= 1:
@@ -167,7 +168,7 @@ def rank_known(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     The squared distances of a row's ranks from their mean add up to (P^3 - P - that sum) / 12.
 
     Returns:
-        tuple | None: (S, P) and (S, 1), float64; None where an entry is NaN or infinite.
+        (S, P) and (S, 1), float64; None where an entry is NaN or infinite.
     """
     ranks, ties = np.empty(stack.shape), np.zeros(len(stack))
     if stack.size:
@@ -179,7 +180,7 @@ def dense_ranks(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Order of finite rows (S, P), and ranks 0, 1, ... that equal entries share.
 
     Returns:
-        tuple: places in rising order and ranks, (S, P) int32 both; pairs that are tied, (S,)
+        Places in rising order and ranks, (S, P) int32 both; pairs that are tied, (S,)
         int64.
     """
     order, ranks = np.empty(stack.shape, np.int32), np.empty(stack.shape, np.int32)
@@ -208,11 +209,11 @@ def weighted_ranks(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean rank of the copies of each entry, when entry k is there ``weights[k]`` times.
 
     Args:
-        keys (np.ndarray): (R, K) uint64.
-        weights (np.ndarray): (K,), whole numbers above 0, float64.
+        keys: (R, K) uint64.
+        weights: (K,), whole numbers above 0, float64.
 
     Returns:
-        np.ndarray: (R, K) float64, from 1 to ``weights.sum()``.
+        (R, K) float64, from 1 to ``weights.sum()``.
     """
     out = np.empty(keys.shape)
     for row in range(len(keys)):
@@ -228,13 +229,14 @@ def ranks_of_kept(
     """:func:`weighted_ranks` of some pairs of some rows that were sorted before.
 
     Args:
-        order, ranks (np.ndarray): (S, P) int32, see :func:`dense_ranks`.
-        rows (np.ndarray): (R,) of the rows.
-        pairs (np.ndarray): (K,) different places, those that are kept.
-        weights (np.ndarray): (K,), whole numbers above 0, float64.
+        order: (S, P) int32, see :func:`dense_ranks`.
+        ranks: (S, P) int32, of the same.
+        rows: (R,) of the rows.
+        pairs: (K,) different places, those that are kept.
+        weights: (K,), whole numbers above 0, float64.
 
     Returns:
-        np.ndarray: (R, K) float64.
+        (R, K) float64.
     """
     size, kept = order.shape[1], len(pairs)
     place = np.full(size, -1)

@@ -22,7 +22,7 @@ class RGBPreprocessor(BaseDataPreprocessor):
     """Stacks 8-bit RGB images and normalises them.
 
     Args:
-        mean, std (Sequence[float]): Of red, green and blue in [0, 1]. Default to ImageNet's.
+        mean, std: Of red, green and blue in [0, 1]. Default to ImageNet's.
     """
 
     # Read by networks.preprocessing: the network gets RGB, normalised.
@@ -51,10 +51,10 @@ class SmallAlexNet(nn.Module):
     (2014), narrower; the first convolution has stride 2, so that 64 x 64 pixels suffice.
 
     Args:
-        num_classes (int): Defaults to 8.
-        width (float): Factor on the channels (64, 192, 384, 256, 256). Defaults to 0.5.
-        hidden (int): Width of the two hidden fully connected layers. Defaults to 256.
-        dropout (float): Before each of these. Defaults to 0.5.
+        num_classes: Defaults to 8.
+        width: Factor on the channels (64, 192, 384, 256, 256). Defaults to 0.5.
+        hidden: Width of the two hidden fully connected layers. Defaults to 256.
+        dropout: Before each of these. Defaults to 0.5.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class TorchvisionClassifier(BaseModel):
     """A classifier and its cross entropy.
 
     Args:
-        network (str or dict): A name of ``torchvision.models`` ('alexnet'), or a config of a
+        network: A name of ``torchvision.models`` ('alexnet'), or a config of a
             registered module.
-        num_classes (int): Defaults to 1000.
-        weights (str, optional): Of torchvision, e.g. 'IMAGENET1K_V1'. Defaults to None: random.
-        data_preprocessor (dict, optional): Defaults to :class:`RGBPreprocessor`.
-        init_cfg (dict, optional): mmengine initialisation. Defaults to None: torchvision's own.
+        num_classes: Defaults to 1000.
+        weights: Of torchvision, e.g. 'IMAGENET1K_V1'. Defaults to None: random.
+        data_preprocessor: Defaults to :class:`RGBPreprocessor`.
+        init_cfg: mmengine initialisation. Defaults to None: torchvision's own.
 
     Raises:
         ValueError: If torchvision has no such network.
@@ -149,12 +149,12 @@ class ImageFolderDataset(Dataset):
     random; else the shorter side is scaled to ``resize`` and the centre cut out.
 
     Args:
-        data_root (str): Folder of the data set.
-        split (str): Folder in it that holds the folders of the classes. Defaults to ''.
-        training (bool): See above. Defaults to False.
-        crop_size (int): Pixels. Defaults to 224.
-        resize (int): Pixels. Defaults to 256.
-        min_area (float): Least part of the image in training. Defaults to 0.08.
+        data_root: Folder of the data set.
+        split: Folder in it that holds the folders of the classes. Defaults to ''.
+        training: See above. Defaults to False.
+        crop_size: Pixels. Defaults to 224.
+        resize: Pixels. Defaults to 256.
+        min_area: Least part of the image in training. Defaults to 0.08.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
@@ -201,7 +201,7 @@ class TopKAccuracy(BaseMetric):
     """Share of images, in per cent, whose class is among the k highest scores.
 
     Args:
-        topk (Sequence[int]): Values of k. Defaults to (1, 5).
+        topk: Values of k. Defaults to (1, 5).
         kwargs: See mmengine's ``BaseMetric``.
     """
 
