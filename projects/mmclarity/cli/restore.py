@@ -1,7 +1,8 @@
-"""Restore electron micrographs: one file, or all TIFF, PNG and BMP files of a folder.
+"""Restore electron micrographs: one file, or all images of a folder.
 
     mmclarity-restore noisy.tif
-    mmclarity-restore NOISY RESTORED --uncertainty
+    mmclarity-restore NOISY RESTORED --uncertainty --recursive
+    mmclarity-restore scan1.tif better.tif --combine scan2.tif scan3.tif
 
 No training is needed: a general network comes with the package. It measures the noise of each
 image, says what it found, and warns of images unlike all that it was trained on. A network of your
@@ -11,11 +12,17 @@ own, trained for your microscope:
     python tools/restore.py IMAGES RESTORED --config CONFIG --checkpoint a.pth b.pth c.pth \\
         --uncertainty
 
-Type, size, resolution, vendor tags and data bar stay as they are; existing files stay too, unless
---overwrite is given. With --uncertainty, NAME_uncertainty.tif tells how far several restorations
-differ (0 to 1), and NAME_doubtful.png marks in red the particles that may not be real. Several
-checkpoints make an ensemble, whose members are then compared; one is compared with itself on
-mirror images. The exit status is 2 if any image failed.
+Type, size, resolution, vendor tags and data bar stay as they are, and so do the pages, axes and
+calibration of stacks; existing files stay too, unless --overwrite is given. TIFF, PNG and BMP are
+written back as what they are; JPEG and, with pip install "mmclarity[formats]", Gatan dm3 and dm4,
+Thermo Fisher emd and ser, and other formats become TIFF.
+
+With --uncertainty, NAME_uncertainty.tif tells how far several restorations differ (0 to 1), and
+NAME_doubtful.png marks in red the particles that may not be real. Several checkpoints make an
+ensemble, whose members are then compared; one is compared with itself on mirror images.
+
+With --combine, several scans of one field become one picture: they are laid on the first one, drift
+included, and averaged before the restoration. The exit status is 2 if any image failed.
 """
 
 from __future__ import annotations
@@ -54,6 +61,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='FILE',
         help='weights; several make an ensemble',
+    )
+    parser.add_argument(
+        '--combine',
+        nargs='*',
+        type=Path,
+        metavar='FILE',
+        help='further scans of the field of IN, to be used together with it; without names, the '
+        'pages of IN, or the files of the folder IN',
+    )
+    parser.add_argument(
+        '--recursive', action='store_true', help='also the folders below IN; they are kept'
     )
     parser.add_argument('--uncertainty', action='store_true', help='maps and doubtful particles')
     parser.add_argument(
@@ -105,12 +123,13 @@ def restore(args: argparse.Namespace) -> int:
     """Restore what the parsed command line names; returns the exit status."""
     if not args.input.exists():
         raise UsageError(f'{args.input}: no such file or folder')
-    if args.output is None:
-        args.output = args.input.with_name(f'{args.input.stem}_restored{args.input.suffix}')
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')
+        from mmclarity.restoration.inference.files import default_output
         from mmclarity.restoration.inference.restorer import Restorer
+    if args.output is None:
+        args.output = _beside(args, default_output)
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     # torch raises an AssertionError for a device that it was not built for
     with mistakes(ValueError, TypeError, RuntimeError, AssertionError):
@@ -128,18 +147,63 @@ def restore(args: argparse.Namespace) -> int:
         warnings.showwarning = lambda text, *_, **__: bars.say(f'warning: {text}')
         if not args.quiet:
             restorer.tell = bars.say
+        if args.combine is not None:
+            return _combined(restorer, args, reading, bars)
         if args.input.is_dir():
             return _folder(restorer, args, reading, bars)
         return _file(restorer, args, reading, bars)
 
 
+def _beside(args: argparse.Namespace, default_output: Callable[[Path], Path]) -> Path:
+    """The output where none was named."""
+    with mistakes(ValueError, OSError):
+        if args.combine is None:
+            return default_output(args.input)
+        if args.input.is_dir():
+            return args.input.with_name(f'{args.input.name}_combined.tif')
+        path = default_output(args.input)
+        return path.with_name(path.name.replace('_restored', '_combined'))
+
+
+def _combined(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
+    from mmclarity.restoration.io.micrograph import READABLE, list_images
+
+    with mistakes(OSError):
+        scans = [args.input, *args.combine]
+        if args.input.is_dir():
+            scans = [*list_images(args.input, READABLE), *args.combine]
+    return _write(
+        lambda target: restorer.combine_files(
+            scans, target, args.overwrite, args.uncertainty, bars.of(scans[0]), **reading
+        ),
+        scans[0],
+        args,
+        bars,
+    )
+
+
 def _file(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
-    target = args.output / args.input.name if args.output.is_dir() else args.output
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        written = restorer.restore_file(
+    return _write(
+        lambda target: restorer.restore_file(
             args.input, target, args.overwrite, args.uncertainty, bars.of(args.input), **reading
-        )
+        ),
+        args.input,
+        args,
+        bars,
+    )
+
+
+def _write(
+    work: Callable[[Path], list[Path]], source: Path, args: argparse.Namespace, bars: _Bars
+) -> int:
+    from mmclarity.restoration.io.files import copy_suffix
+
+    try:
+        target = args.output
+        if target.is_dir():
+            target = target / source.with_suffix(copy_suffix(source)).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written = work(target)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         bars.say(f'failed: {message(error) or type(error).__name__}')
         return MISTAKE
@@ -156,6 +220,7 @@ def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> i
             args.overwrite,
             args.uncertainty,
             lambda path, done, total: bars.of(path)(done, total),
+            args.recursive,
             **reading,
         )
     for reason in report.failed.values():

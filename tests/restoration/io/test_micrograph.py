@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from mmclarity.restoration.io import layout
+from mmclarity.restoration.io import vendors
 from mmclarity.restoration.io.micrograph import (
     SEMImageError,
     check_writable,
@@ -122,11 +122,11 @@ def test_metadata_of_another_size_is_not_believed(tmp_path):
     )
     image = read_sem(tmp_path / 'cut.tif')
     assert image.image.shape == (40, 32) and image.pixel_size is None
-    assert layout.parse_fei('[Scan]\nPixelWidth=-1\n[Image]\nResolutionX=a').pixel_size is None
-    assert layout.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 \xb5m').pixel_size == pytest.approx(
+    assert vendors.parse_fei('[Scan]\nPixelWidth=-1\n[Image]\nResolutionX=a').pixel_size is None
+    assert vendors.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 \xb5m').pixel_size == pytest.approx(
         2e-6
     )
-    assert layout.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 furlong').pixel_size is None
+    assert vendors.parse_zeiss('AP_PIXEL_SIZE\nPixel Size = 2 furlong').pixel_size is None
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def tiff(path: Path, data: np.ndarray, **options: object) -> None:
         (lambda p: p.write_bytes(b'hello world'), 'not a TIFF, PNG or BMP'),
         (lambda p: p.write_bytes(b'II*\0\x08\0\0\0\xff\xff'), 'can not be read as TIFF'),
         (lambda p: p.write_bytes(b'II*\0'), 'can not be read as TIFF'),
-        (lambda p: Image.fromarray(picture()).save(p, 'JPEG'), 'JPEG changes'),
+        (lambda p: p.write_bytes(b'\xff\xd8\xff\xe0'), 'can not be read as JPEG'),
         (lambda p: tiff(p, np.zeros((3, 20, 20), np.uint8), photometric='minisblack'), '3 pages'),
         (lambda p: tiff(p, np.zeros((20, 20), np.uint8)), 'is black'),
         (lambda p: tiff(p, picture().astype(np.int16)), 'signed pixels have no white'),
@@ -478,15 +478,35 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-def test_lossy_compression_is_refused_before_the_work(tmp_path):
+@pytest.mark.parametrize('colour', [False, True])
+@pytest.mark.parametrize('options', [{}, dict(tile=(32, 48)), dict(compression='zstd')])
+def test_what_was_compressed_with_a_loss_is_written_without(tmp_path, colour, options):
     pytest.importorskip('imagecodecs')
-    tifffile.imwrite(tmp_path / 'a.tif', picture(), compression='jpeg')
-    image = read_sem(tmp_path / 'a.tif')
-    with pytest.raises(SEMImageError, match='a.tif.*JPEG'):
-        check_writable(tmp_path / 'b.tif', image)
-    with pytest.raises(SEMImageError, match='a.tif.*JPEG'):
-        write_sem(tmp_path / 'b.tif', image.unit, image)
-    assert not (tmp_path / 'b.tif').exists()
+    image = cv2.GaussianBlur(picture(80, 96), (0, 0), 2)
+    stored = np.stack([image] * 3, -1) if colour else image
+    photometric = 'rgb' if colour else 'minisblack'
+    tifffile.imwrite(
+        tmp_path / 'a.tif',
+        stored,
+        photometric=photometric,
+        resolution=(300, 200),
+        description='hello',
+        **{'compression': 'jpeg', **options},
+    )
+    read = read_sem(tmp_path / 'a.tif')
+    assert read.lossy == ('compression' not in options)
+    restored = np.random.default_rng(0).random(image.shape)
+    check_writable(tmp_path / 'b.tif', read)
+    write_sem(tmp_path / 'b.tif', restored, read)
+    expected = np.rint(restored * 255).astype(np.uint8)
+    with Image.open(tmp_path / 'b.tif') as other:  # another reader
+        assert other.info['compression'] == 'tiff_adobe_deflate'
+        np.testing.assert_array_equal(np.asarray(other.convert('L')), expected)
+        assert (other.tag_v2[282], other.tag_v2[283]) == (300, 200)
+        assert other.tag_v2[270] == 'hello'
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / 'b.tif'), np.stack([expected] * 3, -1) if colour else expected
+    )
 
 
 def test_images_from_memory_and_maps(tmp_path):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -19,21 +19,13 @@ from mmclarity.errors import UsageError
 
 from ..general.appraisal import Appraisal, appraise
 from ..general.weights import load_general, restore_general
-from ..io.micrograph import (
-    SEMImage,
-    SEMImageError,
-    check_writable,
-    from_array,
-    list_images,
-    read_sem,
-    replacing,
-    write_map,
-    write_sem,
-)
+from ..io.micrograph import SEMImage, from_array
 from ..models import restore_batch
 from ..models.restorers import network_stride
+from . import files
 from . import uncertainty as spread
 from .building import build_restorer, default_overlap
+from .files import FolderReport
 from .tiling import restore_tiled, tile_weights
 
 Progress = Callable[[int, int], None]
@@ -41,14 +33,6 @@ _DARK = 1 / 8  # of the range: a 16 bit picture darker than this often holds 12 
 _PIXEL_RATIO = 1.5  # larger or smaller pixels than in training by this factor are worth a word
 
 __all__ = ['FolderReport', 'Restorer', 'build_restorer']
-
-
-@dataclass
-class FolderReport:
-    """What became of the images of a folder: written files, and reasons by failed file."""
-
-    done: list[Path] = field(default_factory=list)
-    failed: dict[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -242,27 +226,45 @@ class Restorer:
             image = from_array(image, given)
         elif data_range is not None:
             raise ValueError('data_range goes to read_sem where the image comes from a file')
+        self._tell_of_file(image)
         span = image.data_range - image.black
         if not self.general:
             self._compare_with_training(image)
             return _Job(image.image, span, image.black / span)
         like = appraise(image.image, span, image.black)
-        name = image.path or 'the image'
-        if self.tell is not None:
-            if image.measured_range:
-                self.tell(
-                    f'{name}: {image.pixels.dtype} has no black and white of its own: its darkest '
-                    f'and brightest pixels, {image.black:g} and {image.data_range:g}, are taken '
-                    '(data_range overrides)'
-                )
+        if self.tell is not None and image.page == 0:
             for line in like.describe():
-                self.tell(f'{name}: {line}')
+                self.tell(f'{image.label}: {line}')
         for line in like.warnings():
-            self._warn(f'{name} {line}', f'{name}: {line}')
+            # once a file and kind: the pages of a stack differ in numbers only
+            self._warn(f'{image.path} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
         return _Job(image.image, span, image.black / span, like)
 
+    def _tell_of_file(self, image: SEMImage) -> None:
+        """What is special about the first picture of a file, in plain words."""
+        if self.tell is None or image.page:
+            return
+        if image.pages > 1:
+            self.tell(f'{image.path}: {image.pages} pages, each measured and restored by itself')
+        if image.measured_range:
+            self.tell(
+                f'{image.label}: {image.pixels.dtype} has no black and white of its own: its '
+                f'darkest and brightest pixels, {image.black:g} and {image.data_range:g}, are '
+                'taken (data_range overrides)'
+            )
+        if image.annotations is not None:
+            self.tell(
+                f'{image.label}: {100 * image.annotations.mean():.2g} % of the picture is coloured '
+                '(scale bar, text, arrows): these pixels stay as they are'
+            )
+        if image.lossy:
+            self.tell(
+                f'{image.label}: was stored as JPEG, which has changed grey values; the '
+                'restoration is stored without loss. Take the original where there is one'
+            )
+
     def _compare_with_training(self, image: SEMImage) -> None:
-        name, bits = image.path or 'the image', 8 * image.pixels.dtype.itemsize
+        name, bits = image.label, 8 * image.pixels.dtype.itemsize
         trained = self.trained_on.get('bit_depth')
         if trained and bits != trained:
             self._warn(
@@ -302,15 +304,20 @@ class Restorer:
     ) -> list[Path]:
         """Restores a file into another one of the same format; see :func:`.io.write_sem`.
 
+        Of a stack, every picture is restored by itself, one at a time in memory; order, axes and
+        calibration stay. A text file of the microscope beside the image is copied along. JPEG and
+        the formats of RosettaSciIO become TIFF.
+
         Args:
             src: file to restore.
             dst: file to write; not the same one.
             overwrite: replace existing files.
             uncertainty: write ``NAME_uncertainty.tif`` (standard deviation, float32, in [0, 1])
-                and ``NAME_doubtful.png`` (particles circled, doubtful ones in red) beside ``dst``;
-                both show the picture without data bar and border.
+                and ``NAME_doubtful.png`` (particles circled, doubtful ones in red; of a stack a
+                TIFF file) beside ``dst``; both show the picture without data bar and border.
             progress: as :meth:`__call__`.
-            **reading: options of :func:`.io.read_sem`.
+            **reading: options of :func:`.io.read_sem`; with ``page``, only this picture of a
+                stack is restored.
 
         Returns:
             The files written.
@@ -319,33 +326,39 @@ class Restorer:
             FileExistsError, FileNotFoundError, SEMImageError: before anything is computed,
                 wherever possible.
         """
-        src, dst = Path(src), Path(dst)
-        if dst.exists() and src.exists() and dst.samefile(src):
-            raise SEMImageError(f'{src}: would be replaced by its restoration; choose another name')
-        targets = [dst]
-        if uncertainty:
-            targets += [
-                dst.with_name(f'{dst.stem}_uncertainty.tif'),
-                dst.with_name(f'{dst.stem}_doubtful.png'),
-            ]
-        if self.general and reading.get('data_range') is None:
-            reading = {**reading, 'data_range': 'measured'}
-        image = read_sem(src, **reading)
-        for target in targets:
-            if target.exists() and not overwrite:
-                raise FileExistsError(
-                    f'{target}: exists already; choose another name, or ask to overwrite'
-                )
-        check_writable(dst, image)
-        if not uncertainty:
-            write_sem(dst, self(image, progress=progress), image, overwrite)
-            return targets
-        restored, mean, std = self.with_uncertainty(image, progress=progress)
-        write_sem(dst, restored, image, overwrite)
-        write_map(targets[1], std, image.pixel_size, overwrite)
-        picture = spread.draw_particles(restored, *spread.find_doubtful(restored, mean, std))
-        _write_png(targets[2], picture)
-        return targets
+        return files.restore_file(self, src, dst, overwrite, uncertainty, progress, **reading)
+
+    def combine_files(
+        self,
+        scans: Sequence[str | Path],
+        dst: str | Path,
+        overwrite: bool = False,
+        uncertainty: bool = False,
+        progress: Progress | None = None,
+        **reading: object,
+    ) -> list[Path]:
+        """Restores several scans of one field as one picture, less noisy than any of them.
+
+        They are laid on the first one, drift included, and averaged: see
+        :func:`.combine.combine`. The output is a copy of the first file with the picture
+        replaced; of a stack, a TIFF file of one page.
+
+        Args:
+            scans: files of one or several pictures of one size; each file counts once.
+            dst: file to write; none of the scans.
+            overwrite: replace existing files.
+            uncertainty: write maps as well, as :meth:`restore_file` does.
+            progress: as :meth:`__call__`.
+            **reading: options of :func:`.io.read_sem`.
+
+        Returns:
+            The files written.
+
+        Raises:
+            UsageError: fewer than two scans, other sizes, or another field of view.
+            FileExistsError, FileNotFoundError, SEMImageError: as :meth:`restore_file`.
+        """
+        return files.combine_files(self, scans, dst, overwrite, uncertainty, progress, **reading)
 
     def restore_folder(
         self,
@@ -354,6 +367,7 @@ class Restorer:
         overwrite: bool = False,
         uncertainty: bool = False,
         progress: Callable[[Path, int, int], None] | None = None,
+        recursive: bool = False,
         **reading: object,
     ) -> FolderReport:
         """Restores every image of a folder into another; one that fails does not stop the rest.
@@ -364,37 +378,16 @@ class Restorer:
             overwrite: replace existing files.
             uncertainty: write maps as well, as :meth:`restore_file` does.
             progress: called with the file, and the number of its tiles done and of all.
+            recursive: also folders below, kept as they are.
             **reading: options of :func:`.io.read_sem`.
 
         Raises:
             FileNotFoundError, NotADirectoryError: see :func:`.io.list_images`.
             SEMImageError: one folder for both, or maps of two files would have one name.
         """
-        src, dst = Path(src), Path(dst)
-        images = list_images(src)
-        if dst.exists() and dst.samefile(src):
-            raise SEMImageError(f'{dst}: the originals are there; choose another folder')
-        if uncertainty and len({path.stem for path in images}) < len(images):
-            raise SEMImageError(
-                f'{src}: files that differ in their ending only would share one '
-                'uncertainty map; rename them'
-            )
-        dst.mkdir(parents=True, exist_ok=True)
-        report = FolderReport()
-        for path in images:
-
-            def tell(done: int, total: int, path: Path = path) -> None:
-                if progress is not None:
-                    progress(path, done, total)
-
-            try:
-                report.done += self.restore_file(
-                    path, dst / path.name, overwrite, uncertainty, tell, **reading
-                )
-            except (OSError, ValueError, RuntimeError, MemoryError) as error:
-                text = str(error) or type(error).__name__
-                report.failed[path] = text if str(path) in text else f'{path}: {text}'
-        return report
+        return files.restore_folder(
+            self, src, dst, overwrite, uncertainty, progress, recursive, **reading
+        )
 
 
 def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
@@ -402,11 +395,3 @@ def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
     if progress is None:
         return None
     return lambda done, total: progress(index * total + done, count * total)
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    ok, data = cv2.imencode('.png', picture)
-    if not ok:
-        raise OSError(f'{path}: the picture could not be encoded')
-    with replacing(path, overwrite=True) as part:
-        part.write_bytes(data.tobytes())

@@ -8,14 +8,18 @@ from .micrograph import (
     write_map,
     write_sem,
 )
+from .stack import SEMStack, open_stack, rewriting_stack
 
 __all__ = [
     'SEMImage',
     'SEMImageError',
+    'SEMStack',
     'check_writable',
     'from_array',
     'list_images',
+    'open_stack',
     'read_sem',
+    'rewriting_stack',
     'write_map',
     'write_sem',
 ]

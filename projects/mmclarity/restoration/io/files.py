@@ -1,53 +1,189 @@
-"""Stored samples of TIFF, PNG and BMP files, and copies of the files with other samples.
+"""Stored samples of image files, and copies of the files with other samples.
 
-Copies are made by patching: everything that is not a sample (tags, chunks, headers) is copied
-byte for byte, because no library writes back every private tag that it can read.
+Copies of TIFF, PNG and BMP are made by patching: everything that is not a sample (tags, chunks,
+headers) is copied byte for byte, because no library writes back every private tag that it can
+read. Of other formats, TIFF files are made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import tifffile
 
-from . import bmp, png, tiff
+from . import bmp, foreign, jpeg, png, tiff
 from .layout import Content
+from .sidecars import find_sidecar
 from .stored import SEMImageError, Stored
+from .tiff_write import rewriting
 
-__all__ = ['SEMImageError', 'Stored', 'check_rewritable', 'load', 'rewrite']
+__all__ = [
+    'OpenPictures',
+    'SEMImageError',
+    'Stored',
+    'check_rewritable',
+    'copy_suffix',
+    'load',
+    'open_pictures',
+    'resolution_tags',
+    'rewrite',
+    'rewrite_pages',
+]
 
-_FORMATS = {'.tif': 'TIFF', '.tiff': 'TIFF', '.png': 'PNG', '.bmp': 'BMP'}
-_MODULES = {'TIFF': tiff, 'PNG': png, 'BMP': bmp}
+_SUFFIXES = {'TIFF': ('.tif', '.tiff'), 'PNG': ('.png',), 'BMP': ('.bmp',)}
+_PATCHED = {'PNG': png, 'BMP': bmp}
+_TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_JPEG_MAGIC = b'\xff\xd8'
 
 
-def load(path: Path) -> Stored:
-    """Reads a file, whose first bytes tell the format.
+class OpenPictures(Protocol):
+    """The pictures of an open file."""
 
-    Raises:
-        FileNotFoundError: no such file.
-        SEMImageError: not one of the formats, damaged, or stored in a way that is not supported.
-    """
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Stored:
+        """Reads one of them."""
+
+    def close(self) -> None:
+        """Closes the file."""
+
+
+class _One:
+    """A file of one picture."""
+
+    def __init__(self, read: Callable[[Path], Stored], path: Path) -> None:
+        self.read, self.path = read, path
+
+    def __len__(self) -> int:
+        return 1
+
+    def load(self, index: int) -> Stored:
+        return self.read(self.path)
+
+    def close(self) -> None:
+        pass
+
+
+class _WithSidecar:
+    """Pictures whose vendor data may lie in a text file beside them."""
+
+    def __init__(self, pictures: OpenPictures, path: Path) -> None:
+        self.pictures, self.found = pictures, find_sidecar(path)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def load(self, index: int) -> Stored:
+        stored = self.pictures.load(index)
+        known = stored.metadata
+        if self.found is None or known.bar or (known.size and known.pixel_size):
+            return stored
+        path, told = self.found
+        height, width = stored.samples.shape[:2]
+        if told.size is not None and (told.size[1] != width or told.size[0] > height):
+            return stored  # of another image, or of this one before it was cut
+        return replace(stored, metadata=told, sidecar=path)
+
+    def close(self) -> None:
+        self.pictures.close()
+
+
+def _format(path: Path) -> str:
+    """'TIFF', 'PNG', 'BMP', 'JPEG' or 'foreign', by the first bytes."""
     if path.is_dir():
         raise SEMImageError(f'{path}: is a folder; an image file is needed')
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such file')
     with path.open('rb') as file:
         magic = file.read(8)
-    if magic[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-        return tiff.load(path)
+    if magic[:4] in _TIFF_MAGIC:
+        return 'TIFF'
     if magic == png.MAGIC:
-        return png.load(path)
+        return 'PNG'
     if magic[:2] == b'BM':
-        return bmp.load(path)
-    if magic[:2] == b'\xff\xd8':
-        raise SEMImageError(
-            f'{path}: JPEG changes the grey values it stores; export the image as TIFF or PNG'
-        )
+        return 'BMP'
+    if magic[:2] == _JPEG_MAGIC:
+        return 'JPEG'
+    if foreign.is_foreign(path):
+        return 'foreign'
     what = 'an empty file' if not magic else 'not a TIFF, PNG or BMP file, or a damaged one'
     raise SEMImageError(f'{path}: {what}; export it again from the microscope')
 
 
-def rewrite(stored: Stored, grey: np.ndarray, content: Content, path: Path, suffix: str) -> None:
+@contextmanager
+def open_pictures(path: Path) -> Iterator[OpenPictures]:
+    """Opens a file, whose first bytes tell the format; its pictures are read one at a time.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SEMImageError: not one of the formats, damaged, or stored in a way that is not supported.
+    """
+    kind = _format(path)
+    pictures: OpenPictures
+    if kind == 'TIFF':
+        pictures = tiff.TiffPictures(path)
+    elif kind == 'foreign':
+        pictures = foreign.ForeignPictures(path)
+    else:
+        pictures = _One({'PNG': png, 'BMP': bmp, 'JPEG': jpeg}[kind].load, path)
+    try:
+        yield _WithSidecar(pictures, path)
+    finally:
+        pictures.close()
+
+
+def load(path: Path, page: int | None = None) -> Stored:
+    """Reads one picture of a file; see :func:`open_pictures`.
+
+    Args:
+        path: the file.
+        page: which of its pictures; None for the only one.
+    """
+    with open_pictures(path) as pictures:
+        count = len(pictures)
+        if page is None and count != 1:
+            raise SEMImageError(
+                f'{path}: {count} pages; choose one with page=0 to page={count - 1}, or save the '
+                'one to use on its own'
+            )
+        if not 0 <= (page or 0) < count:
+            raise SEMImageError(f'{path}: has no page {page}; it has {count}, counted from 0')
+        return pictures.load(page or 0)
+
+
+def copy_suffix(path: Path) -> str:
+    """Ending of a copy: that of the file, or ``.tif`` where its format cannot be written back."""
+    return path.suffix if _format(path) in _SUFFIXES else '.tif'
+
+
+def check_rewritable(source: Path, suffix: str) -> None:
+    """Refuses the ending of another format than the copy will have."""
+    form = _format(source)
+    if form in _SUFFIXES and suffix.lower() not in _SUFFIXES[form]:
+        raise SEMImageError(
+            f'{source} is a {form} file, so the restored one must be too, not '
+            f'"{suffix}": other formats would lose its tags'
+        )
+    if form not in _SUFFIXES and suffix.lower() not in _SUFFIXES['TIFF']:
+        reason = 'would change grey values again' if form == 'JPEG' else 'cannot be written'
+        raise SEMImageError(
+            f'{source}: its restoration is written as TIFF; "{suffix}" {reason}. Use .tif'
+        )
+
+
+def rewrite(
+    stored: Stored,
+    grey: np.ndarray,
+    content: Content,
+    path: Path,
+    name: str,
+    kept: np.ndarray | None = None,
+) -> None:
     """Copies the file of ``stored`` to ``path`` with ``grey`` (h, w) at ``content``.
 
     Args:
@@ -55,22 +191,47 @@ def rewrite(stored: Stored, grey: np.ndarray, content: Content, path: Path, suff
         grey: values of the type of ``stored.values()``.
         content: rows and columns to replace.
         path: is overwritten.
-        suffix: of the final name; must belong to the format of the original.
+        name: final name of the copy; its ending must belong to the format.
+        kept: (h, w) bool, pixels of the content that stay as they are.
     """
-    check_rewritable(stored.path, suffix)
-    samples = stored.replaced(grey, content)
-    _MODULES[stored.format].rewrite(stored.path, samples, path)
+    with rewrite_pages(stored.path, path, name) as put:
+        put(stored, grey, content, kept)
 
 
-def check_rewritable(source: Path, suffix: str) -> None:
-    """Refuses the ending of another format, and packings that :func:`rewrite` does not write."""
-    with source.open('rb') as file:
-        magic = file.read(2)
-    form = {b'II': 'TIFF', b'MM': 'TIFF', b'BM': 'BMP'}.get(magic, 'PNG')
-    if _FORMATS.get(suffix.lower()) != form:
-        raise SEMImageError(
-            f'{source} is a {form} file, so the restored one must be too, not '
-            f'"{suffix}": other formats would lose its tags'
-        )
+@contextmanager
+def rewrite_pages(source: Path, path: Path, name: str) -> Iterator[Callable[..., None]]:
+    """Copies a file, and gives what replaces its pictures one by one.
+
+    Yields:
+        ``put(stored, grey, content, kept=None)``, see :func:`rewrite`.
+    """
+    check_rewritable(source, Path(name).suffix)
+    form = _format(source)
     if form == 'TIFF':
-        tiff.check_rewritable(source)
+        with rewriting(source, path, name) as replace_samples:
+            yield lambda stored, *change: replace_samples(stored.page, stored.replaced(*change))
+    elif form in _PATCHED:
+        yield lambda stored, *change: _PATCHED[form].rewrite(source, stored.replaced(*change), path)
+    else:
+        with tifffile.TiffWriter(path) as writer:
+
+            def put(stored: Stored, *change: object) -> None:
+                samples = stored.replaced(*change)
+                coloured = samples.shape[2] >= 3
+                writer.write(
+                    samples if coloured else samples[..., 0],
+                    photometric='rgb' if coloured else 'minisblack',
+                    compression='zlib',
+                    contiguous=False,
+                    metadata=None,
+                    **resolution_tags(stored.metadata.pixel_size),
+                )
+
+            yield put
+
+
+def resolution_tags(pixel_size: float | None) -> dict[str, object]:
+    """Arguments of ``tifffile.imwrite``; TIFF has no unit finer than the centimetre."""
+    if pixel_size is None:
+        return {}
+    return {'resolution': (0.01 / pixel_size,) * 2, 'resolutionunit': 'CENTIMETER'}

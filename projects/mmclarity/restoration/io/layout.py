@@ -1,117 +1,18 @@
-"""Where the picture lies in a micrograph file: vendor metadata, data bar and border."""
+"""Where the picture lies in a micrograph file: data bar, border, and what the vendor says."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 import numpy as np
 
-_METRES = {'m': 1.0, 'mm': 1e-3, 'um': 1e-6, 'nm': 1e-9, 'pm': 1e-12}
+from .vendors import Metadata
+
 _MAX_BORDER = 4  # pixels
 _MIN_BAR, _MAX_BAR = 8, 0.25  # rows; share of the height
 _FLAT, _LIVELY = 0.5, 0.35  # share of the commonest value in a row of a data bar, of a picture
 _CONTRAST = 0.25  # of the range: text against its ground
+_SILENT = ('JEOL', 'Hitachi', 'Fibics')  # tell the size of the scan, not whether a bar is below it
 
 Content = tuple[slice, slice]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a vendor's tags tell.
-
-    Attributes:
-        vendor: 'FEI', 'Zeiss', 'TESCAN', 'Phenom', 'OME' or None.
-        size: rows and columns of the picture, without the data bar.
-        bar: rows of the data bar.
-        pixel_size: metres.
-    """
-
-    vendor: str | None = None
-    size: tuple[int, int] | None = None
-    bar: int | None = None
-    pixel_size: float | None = None
-
-
-def parse_fei(text: str) -> Metadata:
-    """Reads the tags 34680 and 34682 of FEI and Thermo Fisher: sections of ``key=value``."""
-    sections: dict[str, dict[str, str]] = {}
-    section: dict[str, str] = {}
-    for line in text.splitlines():
-        line = line.strip()
-        if line.startswith('[') and line.endswith(']'):
-            section = sections.setdefault(line[1:-1], {})
-        elif '=' in line:
-            key, _, value = line.partition('=')
-            section[key.strip()] = value.strip()
-    image, scan = sections.get('Image', {}), sections.get('Scan', {})
-    rows, columns = _whole(image.get('ResolutionY')), _whole(image.get('ResolutionX'))
-    width = _number(scan.get('PixelWidth'))
-    if width is None:
-        # [Scan] is a copy of the section that [Beam] names; some versions leave the copy out
-        name = sections.get('Beam', {}).get('Scan', 'EScan')
-        width = _number(sections.get(name, {}).get('PixelWidth'))
-    return Metadata(
-        'FEI',
-        (rows, columns) if rows and columns else None,
-        _whole(sections.get('PrivateFei', {}).get('DatabarHeight')),
-        width,
-    )
-
-
-def parse_zeiss(text: str) -> Metadata:
-    """Reads the tag 34118 of Zeiss: a name in capitals, then a line such as ``Pixel Size = 5 nm``.
-
-    It does not tell the height of the data bar.
-    """
-    lines = [line.strip() for line in text.splitlines()]
-    for wanted in ('AP_IMAGE_PIXEL_SIZE', 'AP_PIXEL_SIZE'):
-        for name, line in zip(lines, lines[1:]):
-            if name == wanted and '=' in line:
-                value, _, unit = line.partition('=')[2].strip().partition(' ')
-                unit = unit.strip().replace('\xb5', 'u').replace('\u03bc', 'u')
-                size = _number(value)
-                if size is not None and unit in _METRES:
-                    return Metadata('Zeiss', pixel_size=size * _METRES[unit])
-    return Metadata('Zeiss')
-
-
-def parse_tescan(text: str) -> Metadata:
-    """Reads the tag 50431 of TESCAN: sections of ``key=value``, after some bytes of a header.
-
-    The picture may have been cut to any size: ``ImageStripSize`` tells the data bar's rows only.
-    """
-    values = dict(re.findall(r'^\s*(\w+)\s*=\s*(.*?)\s*$', text, re.MULTILINE))
-    return Metadata(
-        'TESCAN',
-        bar=_whole(values.get('ImageStripSize')),
-        pixel_size=_number(values.get('PixelSizeX')),
-    )
-
-
-def parse_phenom(text: str) -> Metadata:
-    """Reads OME-XML: ``PhysicalSizeX`` in micrometres, or in its ``PhysicalSizeXUnit``."""
-    size = re.search(r'\bPhysicalSizeX="([^"]+)"', text)
-    unit = re.search(r'\bPhysicalSizeXUnit="([^"]+)"', text)
-    name = (unit.group(1) if unit else 'um').replace('\xb5', 'u').replace('\u03bc', 'u')
-    value = _number(size.group(1)) if size else None
-    known = value is not None and name in _METRES
-    vendor = 'Phenom' if 'phenom' in text.lower() else 'OME'
-    return Metadata(vendor, pixel_size=value * _METRES[name] if known else None)
-
-
-def _number(text: str | None) -> float | None:
-    """A positive finite number, or None."""
-    try:
-        value = float(text or '')
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and value > 0 else None
-
-
-def _whole(text: str | None) -> int | None:
-    """A whole number >= 0, or None."""
-    return int(text) if text and text.isdecimal() else None
 
 
 def pixel_size(metadata: Metadata, shape: tuple[int, int]) -> float | None:
@@ -132,24 +33,63 @@ def find_content(values: np.ndarray, metadata: Metadata) -> tuple[Content, str]:
         The slices, and 'metadata', 'detection' or 'nothing': what they rest on.
     """
     height, width = values.shape[:2]
-    source = 'nothing'
-    rows = height
-    if (
-        metadata.size is not None
-        and metadata.size[1] == width
-        and height in (metadata.size[0], metadata.size[0] + (metadata.bar or 0))
-    ):
-        rows, source = metadata.size[0], 'metadata'
-    elif metadata.size is None and metadata.bar and metadata.bar < height // 2:
-        rows, source = height - metadata.bar, 'metadata'
-    else:
+    source, rows = 'nothing', height
+    told = _told_rows(metadata, height, width)
+    if told is not None:
+        rows, source = told, 'metadata'
+    if told is None or (told == height and metadata.vendor in _SILENT):
         bar = detect_bar(values)
         if bar:
             rows, source = height - bar, 'detection'
     border = detect_border(values[:rows])
-    if border and source == 'nothing':
+    inner = values[border : rows - border, border : width - border]
+    top, bottom, left, right = detect_rests(inner)
+    if (border or any((top, bottom, left, right))) and source == 'nothing':
         source = 'detection'
-    return (slice(border, rows - border), slice(border, width - border)), source
+    return (
+        slice(border + top, rows - border - bottom),
+        slice(border + left, width - border - right),
+    ), source
+
+
+def _told_rows(metadata: Metadata, height: int, width: int) -> int | None:
+    """Rows of the picture as the vendor tells them; None if it does not, or of another size."""
+    if metadata.size is None:
+        if metadata.bar and metadata.bar < height // 2:
+            return height - metadata.bar
+        return None
+    rows, columns = metadata.size
+    if columns != width:
+        return None
+    if height in (rows, rows + (metadata.bar or 0)):
+        return rows
+    if metadata.vendor in _SILENT and 0 < height - rows <= _MAX_BAR * height:
+        return rows
+    return None
+
+
+def detect_rests(values: np.ndarray) -> tuple[int, int, int, int]:
+    """Lines that a coloured frame has left on some sides of (H, W, C) only.
+
+    Returns:
+        How many at the top, bottom, left and right: outermost lines that are coloured in most of
+        their pixels, up to 4.
+    """
+    if values.shape[2] == 1 or min(values.shape[:2]) <= 2 * _MAX_BORDER:
+        return 0, 0, 0, 0
+    ends = (
+        values[:_MAX_BORDER],
+        values[: -_MAX_BORDER - 1 : -1],
+        values[:, :_MAX_BORDER].swapaxes(0, 1),
+        values[:, : -_MAX_BORDER - 1 : -1].swapaxes(0, 1),
+    )
+    counts = []
+    for lines in ends:
+        shares = (lines != lines[..., :1]).any(axis=2).mean(axis=1)
+        coloured = shares > 0.5
+        counts.append(len(coloured) if coloured.all() else int(np.argmin(coloured)))
+    # a picture that is coloured all over has no frame
+    return (0, 0, 0, 0) if _MAX_BORDER in counts else (counts[0], counts[1], counts[2], counts[3])
 
 
 def detect_border(values: np.ndarray) -> int:

@@ -3,11 +3,13 @@
 A micrograph file holds more than the picture: a data bar, a border, vendor tags with the pixel
 size. :func:`read_sem` finds the picture among them; :func:`write_sem` replaces its grey values and
 leaves every other byte of meaning alone, so that the microscope's own software still reads the
-file. TIFF, PNG and BMP, 8 and 16 bit, and 32 bit floating point (TIFF).
+file. TIFF, PNG and BMP, 8 and 16 bit, and signed and 32 bit floating point (TIFF). JPEG and the
+formats that RosettaSciIO knows are read too; their restorations are TIFF files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +19,14 @@ import tifffile
 from mmclarity.utils.files import listing, replacing
 
 from . import files, layout
+from .annotations import coloured, fill
 from .files import SEMImageError
+from .foreign import SUFFIXES as FOREIGN
+from .levels import check_values, ends
 
-SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')
-_FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
-_MOST = {**_FULL_SCALE, 'int16': 32767.0}
-_KINDS = {'f': 'floating point', 'i': 'signed'}
+SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')  # of images that nothing has changed
+READABLE = (*SUFFIXES, '.jpg', '.jpeg', *FOREIGN)
+_MOST_COLOURED = 0.25  # share of a picture: what has more is a coloured picture
 _BAND = 256  # rows
 _SLACK = 1e-3  # restored values this far outside [0, 1] are rounding and are clipped
 
@@ -47,12 +51,17 @@ class SEMImage:
         pixels: (H, W) of the whole file, uint8, uint16 or float32, one channel.
         data_range: the value that means white: 255, 65535, or as given to :func:`read_sem`.
         pixel_size: metres per pixel, where the file tells.
-        vendor: 'FEI' (also Thermo Fisher), 'Zeiss', 'TESCAN', 'Phenom', 'OME' or None.
+        vendor: see :class:`.vendors.Metadata`.
         content: rows and columns of the picture itself, without data bar and border.
         path: the file, None for an image made in memory.
         cropped_by: 'metadata', 'detection' or 'nothing': what ``content`` rests on.
         black: the value that means black.
         measured_range: black and white are the picture's darkest and brightest pixels.
+        annotations: (h, w) bool, coloured pixels of the picture: there ``pixels`` are filled from
+            around, and a copy keeps what the file shows. None where there are none.
+        page, pages: number of the picture, from 0, and how many the file holds.
+        lossy: its compression has changed grey values.
+        sidecar: a text file of the microscope beside the image that tells of it.
     """
 
     pixels: np.ndarray
@@ -64,6 +73,22 @@ class SEMImage:
     cropped_by: str = 'nothing'
     black: float = 0.0
     measured_range: bool = False
+    annotations: np.ndarray | None = None
+    page: int = 0
+    pages: int = 1
+    lossy: bool = False
+    sidecar: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """The file, and which of its pictures, for messages to people."""
+        if self.path is None:
+            return 'the image'
+        return (
+            f'{self.path} (page {self.page + 1} of {self.pages})'
+            if self.pages > 1
+            else str(self.path)
+        )
 
     @property
     def image(self) -> np.ndarray:
@@ -77,16 +102,24 @@ class SEMImage:
         return (levels - np.float32(self.black)) / np.float32(self.data_range - self.black)
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def list_images(
+    folder: str | Path, suffixes: Sequence[str] = SUFFIXES, recursive: bool = False
+) -> list[Path]:
     """The TIFF, PNG and BMP files of a folder, sorted by name, hidden ones left out.
+
+    Args:
+        folder: where to look.
+        suffixes: endings to look for; ``READABLE`` for all that :func:`read_sem` reads.
+        recursive: also in the folders below.
 
     Raises:
         FileNotFoundError: no such folder, or no such file in it.
         NotADirectoryError: ``folder`` is a file.
     """
-    found = listing(folder, SUFFIXES)
+    found = listing(folder, suffixes, recursive)
     if not found:
-        raise FileNotFoundError(f'{folder}: holds no {", ".join(SUFFIXES)} files')
+        below = ', here or in folders below' if recursive else ''
+        raise FileNotFoundError(f'{folder}: holds no {", ".join(suffixes)} files{below}')
     return found
 
 
@@ -97,38 +130,81 @@ def read_sem(
     crop: str = 'auto',
     channel: int | None = None,
     allow_black: bool = False,
+    page: int | None = None,
+    annotations: str = 'refuse',
 ) -> SEMImage:
     """Reads one micrograph.
 
     Args:
-        path: TIFF, PNG or BMP file of one page.
+        path: TIFF, PNG, BMP or JPEG file, or one of a format of RosettaSciIO.
         data_range: the value that means white. By default 255 for 8 bit and 65535 for 16 bit;
             give 4095 for 12 bit data in a 16 bit file. Floating point and signed images need it;
             'measured' takes black and white from their darkest and brightest pixels.
-        crop: 'auto' leaves data bar and border out (FEI and Zeiss metadata, else detection, which
+        crop: 'auto' leaves data bar and border out (the vendor's metadata, else detection, which
             crops only when sure); 'none' takes the whole file as picture.
         channel: which channel of a colour image to take; needed only where they differ.
         allow_black: accept a picture whose pixels are all 0.
+        page: which picture of a file that holds several, counted from 0.
+        annotations: 'keep' accepts a grey picture with coloured scale bars or texts in it, see
+            :class:`SEMImage`; 'refuse' does not.
 
     Raises:
         FileNotFoundError: no such file.
-        SEMImageError: unreadable, truncated, several pages, colour without ``channel``, fewer
-            than 8 bits, float without ``data_range``, values outside 0 to ``data_range``, NaN or
-            Inf, or all black; the message names the file and the remedy.
+        SEMImageError: unreadable, truncated, several pages without ``page``, colour without
+            ``channel``, fewer than 8 bits, float without ``data_range``, values outside 0 to
+            ``data_range``, NaN or Inf, or all black; the message names the file and the remedy.
     """
     path = Path(path)
+    _check_choices(crop, annotations)
+    return as_image(
+        files.load(path, page),
+        data_range=data_range,
+        crop=crop,
+        channel=channel,
+        allow_black=allow_black,
+        annotations=annotations,
+    )
+
+
+def _check_choices(crop: str, annotations: str) -> None:
     if crop not in ('auto', 'none'):
         raise ValueError(f"crop must be 'auto' or 'none', not {crop!r}")
-    stored = files.load(path)
-    values = stored.values()
-    metadata = stored.metadata
-    if crop == 'auto':
+    if annotations not in ('keep', 'refuse'):
+        raise ValueError(f"annotations must be 'keep' or 'refuse', not {annotations!r}")
+
+
+def as_image(
+    stored: files.Stored,
+    *,
+    data_range: float | str | None = None,
+    crop: str = 'auto',
+    channel: int | None = None,
+    allow_black: bool = False,
+    annotations: str = 'refuse',
+    found: tuple[layout.Content, str] | None = None,
+) -> SEMImage:
+    """The picture among what a file stores; options as for :func:`read_sem`.
+
+    Args:
+        found: ``content`` and ``cropped_by``, where another page of the file has told them.
+    """
+    _check_choices(crop, annotations)
+    path, values, metadata = stored.path, stored.values(), stored.metadata
+    if found is not None:
+        content, cropped_by = found
+    elif crop == 'auto':
         content, cropped_by = layout.find_content(values, metadata)
     else:
         content, cropped_by = (slice(0, values.shape[0]), slice(0, values.shape[1])), 'nothing'
-    pixels = _one_channel(path, values, content, channel)
-    black, white, measured = _ends(path, pixels[content], data_range)
-    _check_values(path, pixels[content], black, white, allow_black)
+    keep = annotations == 'keep' and channel is None
+    marked = coloured(values[content], stored.lossy) if keep else None
+    if marked is not None and marked.mean() > _MOST_COLOURED:
+        marked = None  # a coloured picture
+    pixels = _one_channel(path, values, content, channel, marked)
+    if marked is not None:
+        pixels[content] = fill(pixels[content], marked)
+    black, white, measured = ends(path, pixels[content], data_range)
+    check_values(path, pixels[content], black, white, allow_black)
     return SEMImage(
         pixels,
         white,
@@ -139,6 +215,11 @@ def read_sem(
         cropped_by,
         black,
         measured,
+        marked,
+        stored.page,
+        stored.pages,
+        stored.lossy,
+        stored.sidecar,
     )
 
 
@@ -160,10 +241,10 @@ def from_array(
         raise SEMImageError(f'an image is (H, W) with at least one pixel, not {pixels.shape}')
     if pixels.dtype.kind == 'f':
         pixels = pixels.astype(np.float32, copy=False)
-    elif pixels.dtype.name not in (*_FULL_SCALE, 'int16'):
+    elif pixels.dtype.name not in ('uint8', 'uint16', 'int16'):
         raise SEMImageError(f'pixels are uint8, uint16, int16 or float, not {pixels.dtype}')
-    black, white, measured = _ends('the image', pixels, data_range)
-    _check_values('the image', pixels, black, white, allow_black=True)
+    black, white, measured = ends('the image', pixels, data_range)
+    check_values('the image', pixels, black, white, allow_black=True)
     whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
     return SEMImage(
         pixels,
@@ -177,46 +258,18 @@ def from_array(
     )
 
 
-def _ends(
-    path: Path | str, picture: np.ndarray, given: float | str | None
-) -> tuple[float, float, bool]:
-    """The values that mean black and white, and whether they were measured."""
-    if given != 'measured':
-        return 0.0, _data_range(path, picture.dtype, given), False
-    if picture.dtype.name in _FULL_SCALE:
-        return 0.0, _FULL_SCALE[picture.dtype.name], False
-    _check_finite(path, picture)
-    low, high = float(picture.min()), float(picture.max())
-    return low, high if high > low else low + 1.0, True
-
-
-def _data_range(path: Path | str, dtype: np.dtype, given: float | str | None) -> float:
-    if isinstance(given, str):
-        raise SEMImageError(f"{path}: data_range must be a number or 'measured', not {given!r}")
-    if given is None:
-        if dtype.name not in _FULL_SCALE:
-            raise SEMImageError(
-                f'{path}: {_KINDS.get(dtype.kind, dtype)} pixels have no white of their own: '
-                'give data_range, the value that means white'
-            )
-        return _FULL_SCALE[dtype.name]
-    if not (np.isfinite(given) and given > 0):
-        raise SEMImageError(f'{path}: data_range must be a positive number, not {given!r}')
-    if given > _MOST.get(dtype.name, np.inf):
-        raise SEMImageError(
-            f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold'
-        )
-    return float(given)
-
-
 def _one_channel(
-    path: Path, values: np.ndarray, content: tuple[slice, slice], channel: int | None
+    path: Path,
+    values: np.ndarray,
+    content: tuple[slice, slice],
+    channel: int | None,
+    marked: np.ndarray | None,
 ) -> np.ndarray:
-    """(H, W) of (H, W, C); the channels may differ outside the picture only."""
+    """(H, W) of (H, W, C), a copy; outside of ``marked`` the picture's channels must be equal."""
     count = values.shape[2]
     if channel is not None and not 0 <= channel < count:
         raise SEMImageError(f'{path}: channel={channel}, but the file has {count} channel(s)')
-    if channel is None and count > 1:
+    if channel is None and count > 1 and marked is None:
         picture = values[content]
         differ = (picture[..., 1:] != picture[..., :1]).any(axis=-1)
         if differ.any():
@@ -227,35 +280,8 @@ def _one_channel(
                 f'the picture, the first at row {row}, column {column}. Choose one with channel=0 '
                 '(red), 1 (green) or 2 (blue), or save the image in grey without annotations'
             )
-    return np.ascontiguousarray(values[..., channel or 0])
-
-
-def _check_finite(path: Path | str, picture: np.ndarray) -> None:
-    if picture.dtype.kind == 'f':
-        bad = ~np.isfinite(picture)
-        if bad.any():
-            row, column = (int(i[0]) for i in np.nonzero(bad))
-            raise SEMImageError(
-                f'{path}: {int(bad.sum())} pixels of the picture are NaN or infinite,'
-                f' the first at row {row}, column {column}; replace them first'
-            )
-
-
-def _check_values(
-    path: Path | str, picture: np.ndarray, black: float, data_range: float, allow_black: bool
-) -> None:
-    _check_finite(path, picture)
-    low, high = float(picture.min()), float(picture.max())
-    if low < black or high > data_range:
-        raise SEMImageError(
-            f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
-            f'{data_range:g}; give the data_range that fits, or rescale the image'
-        )
-    if high == low == 0 and not allow_black:
-        raise SEMImageError(
-            f'{path}: the picture is black, all of its pixels are 0; was the beam '
-            'on? Remove the file, or read it with allow_black=True'
-        )
+    pixels = values[..., channel or 0]
+    return pixels.copy() if marked is not None else np.ascontiguousarray(pixels)
 
 
 def write_sem(
@@ -268,7 +294,9 @@ def write_sem(
     channels. The file appears under its name only when it is complete.
 
     Args:
-        path: the new file, of the format of ``like.path``; it may be ``like.path`` itself.
+        path: the new file, of the format of ``like.path`` (TIFF for a JPEG or a file that
+            RosettaSciIO reads); it may be ``like.path`` itself. Of a file with several pictures,
+            the others are copied as they are: see :func:`.stack.restoring`.
         restored: (h, w) of ``like.image``, real, in [0, 1].
         like: what :func:`read_sem` returned for the original.
         overwrite: replace an existing file.
@@ -276,26 +304,27 @@ def write_sem(
     Raises:
         FileExistsError: ``path`` exists and ``overwrite`` is not set.
         FileNotFoundError: the folder of ``path``, or the original, is not there.
-        SEMImageError: wrong size or values, another format, or a way of packing pixels that can not
-            be written without loss (lossy compression).
+        SEMImageError: wrong size or values, or another format.
     """
     path = Path(path)
-    grey = _grey_values(restored, like)
+    grey = grey_values(restored, like)
     with replacing(path, overwrite) as part:
         if like.path is None:
             if path.suffix.lower() not in ('.tif', '.tiff'):
                 raise SEMImageError(f'{path}: an image made in memory is written as TIFF; use .tif')
             whole = like.pixels.copy()
             whole[like.content] = grey
-            tifffile.imwrite(part, whole, **_resolution(like.pixel_size))
+            tifffile.imwrite(part, whole, **files.resolution_tags(like.pixel_size))
             return
-        stored = files.load(like.path)
-        if (
-            stored.values().shape[:2] != like.pixels.shape
-            or stored.values().dtype != like.pixels.dtype
-        ):
-            raise SEMImageError(f'{like.path}: has changed since it was read; read it again')
-        files.rewrite(stored, grey, like.content, part, path.suffix)
+        stored = files.load(like.path, like.page)
+        check_unchanged(stored, like)
+        files.rewrite(stored, grey, like.content, part, path.name, like.annotations)
+
+
+def check_unchanged(stored: files.Stored, like: SEMImage) -> None:
+    values = stored.values()
+    if values.shape[:2] != like.pixels.shape or values.dtype != like.pixels.dtype:
+        raise SEMImageError(f'{like.path}: has changed since it was read; read it again')
 
 
 def check_writable(path: str | Path, like: SEMImage) -> None:
@@ -303,8 +332,7 @@ def check_writable(path: str | Path, like: SEMImage) -> None:
 
     Raises:
         FileNotFoundError: the folder of ``path`` is not there.
-        SEMImageError: ``path`` has the ending of another format, or the original is packed in a
-            way that can not be written back.
+        SEMImageError: ``path`` has the ending of another format.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -321,10 +349,10 @@ def write_map(
     if values.ndim != 2 or not values.size:
         raise SEMImageError(f'{path}: a map is (H, W), not {values.shape}')
     with replacing(Path(path), overwrite) as part:
-        tifffile.imwrite(part, values, compression='zlib', **_resolution(pixel_size))
+        tifffile.imwrite(part, values, compression='zlib', **files.resolution_tags(pixel_size))
 
 
-def _grey_values(restored: np.ndarray, like: SEMImage) -> np.ndarray:
+def grey_values(restored: np.ndarray, like: SEMImage) -> np.ndarray:
     """``restored`` in the type and scale of ``like``."""
     restored = np.asarray(restored)
     name = like.path or 'the image'
@@ -351,10 +379,3 @@ def _grey_values(restored: np.ndarray, like: SEMImage) -> np.ndarray:
         scaled = like.black + scaled * (like.data_range - like.black)
         grey[top : top + _BAND] = np.rint(scaled) if grey.dtype.kind != 'f' else scaled
     return grey
-
-
-def _resolution(pixel_size: float | None) -> dict[str, object]:
-    """Arguments of ``tifffile.imwrite``; TIFF has no unit finer than the centimetre."""
-    if pixel_size is None:
-        return {}
-    return {'resolution': (0.01 / pixel_size,) * 2, 'resolutionunit': 'CENTIMETER'}

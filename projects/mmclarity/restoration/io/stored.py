@@ -9,7 +9,8 @@ import numpy as np
 
 from mmclarity.errors import UsageError
 
-from .layout import Content, Metadata
+from .layout import Content
+from .vendors import Metadata
 
 __all__ = ['SEMImageError', 'Stored']
 
@@ -24,13 +25,16 @@ class Stored:
 
     Attributes:
         path: the file.
-        format: 'TIFF', 'PNG' or 'BMP'.
+        format: 'TIFF', 'PNG', 'BMP', 'JPEG', or the name of a format of RosettaSciIO.
         samples: (H, W, S) as stored; S = 1 or 3, one more with transparency. With ``palette``
             they are indices.
         colours: how many of the S are colours, 1 or 3.
         palette: (n, 3) uint8, or None.
         inverted: 0 is white.
         metadata: what the vendor's tags tell.
+        page, pages: number of the picture, from 0, and how many the file holds.
+        lossy: the compression has changed grey values.
+        sidecar: a text file of the microscope beside the image, on which ``metadata`` rests.
     """
 
     path: Path
@@ -40,6 +44,10 @@ class Stored:
     palette: np.ndarray | None = None
     inverted: bool = False
     metadata: Metadata = field(default_factory=Metadata)
+    page: int = 0
+    pages: int = 1
+    lossy: bool = False
+    sidecar: Path | None = None
 
     def values(self) -> np.ndarray:
         """(H, W, C) grey values or colours, C = 1 or 3, 0 is black; a view where possible."""
@@ -52,8 +60,16 @@ class Stored:
         values = self.samples[..., : self.colours]
         return np.iinfo(values.dtype).max - values if self.inverted else values
 
-    def replaced(self, grey: np.ndarray, content: Content) -> np.ndarray:
-        """A copy of ``samples`` with the (h, w) values ``grey`` at ``content``."""
+    def replaced(
+        self, grey: np.ndarray, content: Content, kept: np.ndarray | None = None
+    ) -> np.ndarray:
+        """A copy of ``samples`` with the (h, w) values ``grey`` at ``content``.
+
+        Args:
+            grey: values of the type of :meth:`values`.
+            content: rows and columns to replace.
+            kept: (h, w) bool, pixels that stay as they are; None for none.
+        """
         samples = self.samples.copy()
         if self.palette is not None:
             greys = np.flatnonzero((self.palette == self.palette[:, :1]).all(axis=1))
@@ -63,5 +79,9 @@ class Stored:
             grey = greys[np.abs(wanted).argmin(axis=1)].astype(samples.dtype)[grey]
         elif self.inverted:
             grey = np.iinfo(samples.dtype).max - grey
-        samples[content][..., : self.colours] = grey[..., None]
+        colours = samples[content][..., : self.colours]
+        if kept is None:
+            colours[...] = grey[..., None]
+        else:
+            colours[~kept] = grey[~kept][:, None]
         return samples

@@ -1,13 +1,12 @@
-"""TIFF: samples in and out, every other byte as it was."""
+"""TIFF: the pictures of a file, their samples, and what the vendor's tags tell."""
 
 from __future__ import annotations
 
 import logging
-import shutil
-import zlib
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +14,39 @@ import tifffile
 
 from mmclarity.errors import said
 
-from .layout import (
-    Metadata,
-    parse_fei,
-    parse_phenom,
-    parse_tescan,
-    parse_zeiss,
-)
+from . import vendors
 from .stored import SEMImageError, Stored
+from .vendors import Metadata
 
-__all__ = ['check_rewritable', 'load', 'rewrite']
+__all__ = ['Place', 'TiffPictures', 'explained', 'pictures']
 
-_TESCAN = 50431
+_TESCAN, _DESCRIPTION, _EXIF, _MAKER_NOTE = 50431, 270, 34665, 37500
 _VENDORS = {
-    34682: parse_fei,
-    34680: parse_fei,
-    34118: parse_zeiss,
-    _TESCAN: parse_tescan,
+    34682: vendors.parse_fei,
+    34680: vendors.parse_fei,
+    34683: vendors.parse_feixml,
+    34118: vendors.parse_zeiss,
+    _TESCAN: vendors.parse_tescan,
+    51023: vendors.parse_fibics,
+    _MAKER_NOTE: vendors.parse_jeol,
 }
-_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
-_WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
+_UNCOMPRESSED, _JPEG = 1, (6, 7)
+_REDUCED, _MASK = 1, 4
+# Metres: no printer asks for finer pixels, so what is finer is no print resolution.
+_FINEST_PRINT = 5e-6
 
 
 @contextmanager
-def _opened(path: Path, source: Path, mode: str = 'rb') -> Iterator[tifffile.TiffFile]:
-    """A TIFF file; whatever goes wrong in it is one message that names ``source``.
+def explained(source: Path, written: bool = False) -> Iterator[None]:
+    """Whatever goes wrong in a TIFF file is one message that names ``source``.
 
     The decoders raise whatever they run into on damaged data, and tifffile logs dozens of lines
-    beside it, which are not shown.
+    beside it, which are not shown. ``written``: errors of the disk pass as they are.
     """
     logger = logging.getLogger('tifffile')
     before, logger.disabled = logger.disabled, True
     try:
-        with tifffile.TiffFile(path, mode=mode) as tiff:
-            yield tiff
+        yield
     except (SEMImageError, FileNotFoundError):
         raise
     except MemoryError as error:
@@ -57,7 +55,7 @@ def _opened(path: Path, source: Path, mode: str = 'rb') -> Iterator[tifffile.Tif
             'it is damaged, or too large for this machine'
         ) from error
     except Exception as error:
-        if mode != 'rb' and isinstance(error, OSError):
+        if written and isinstance(error, OSError):
             raise  # of the disk that is written to
         packed = 'imagecodecs' in str(error) and 'requires' in str(error)
         hint = '; pip install imagecodecs reads this compression' if packed else ''
@@ -66,33 +64,127 @@ def _opened(path: Path, source: Path, mode: str = 'rb') -> Iterator[tifffile.Tif
         logger.disabled = before
 
 
-def load(path: Path) -> Stored:
-    """Reads one page of 8 or 16 bit unsigned or 32 bit floating point samples."""
-    with _opened(path, path) as tiff:
-        if len(tiff.pages) != 1:
-            raise ValueError(f'{len(tiff.pages)} pages; save the one to restore on its own')
+@dataclass(frozen=True)
+class Place:
+    """Where a picture of a file lies.
+
+    Attributes:
+        page: number of its directory.
+        plane: how many pictures come before it in the same run of bytes: ImageJ describes large
+            stacks by their first picture only.
+    """
+
+    page: int
+    plane: int = 0
+
+
+def pictures(tiff: tifffile.TiffFile) -> list[Place]:
+    """The pictures of a file in their order, without thumbnails and masks."""
+    count = len(tiff.pages)
+    _check_chain(tiff, count)
+    if count == 1 and tiff.is_imagej:
+        images = int((tiff.imagej_metadata or {}).get('images', 1))
         page = tiff.pages[0]
-        _check(page, path.stat().st_size)
-        samples = page.asarray()
-        metadata = _vendor(page)
-        palette = None
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            # 16 bit entries; what writers put there is v * 256 or v * 257
-            palette = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
-        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-    if samples.ndim not in (2, 3) or not samples.size:
-        raise SEMImageError(
-            f'{path}: can not be read as TIFF: damaged: its pixels come as an array of shape '
-            f'{samples.shape}; copy it again'
+        if images > 1 and page.compression == _UNCOMPRESSED:
+            end = page.dataoffsets[0] + images * page.nbytes
+            if end <= tiff.filehandle.size:
+                return [Place(0, plane) for plane in range(images)]
+            raise ValueError(
+                f'truncated: {images} pictures should end at byte {end}, the file has '
+                f'{tiff.filehandle.size}; copy it again'
+            )
+    places = [
+        Place(i) for i in range(count) if not int(tiff.pages[i].subfiletype) & (_REDUCED | _MASK)
+    ]
+    return places or [Place(0)]
+
+
+def _check_chain(tiff: tifffile.TiffFile, count: int) -> None:
+    """Refuses a file whose last directory tells of another one beyond its end.
+
+    tifffile takes that for the end of the chain, and the pages that are missing for none.
+    """
+    layout, last, file = tiff.tiff, tiff.pages[count - 1], tiff.filehandle
+    file.seek(last.offset)
+    (tags,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(last.offset + layout.tagnosize + tags * layout.tagsize)
+    data = file.read(layout.offsetsize)
+    following = struct.unpack(layout.offsetformat, data)[0] if len(data) == layout.offsetsize else 0
+    if following >= file.size:
+        raise ValueError(
+            f'truncated: page {count + 1} should begin at byte {following}, the file has '
+            f'{file.size}; copy it again'
         )
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    elif planar:
-        samples = np.moveaxis(samples, 0, -1)
-    return Stored(
-        path, 'TIFF', samples, 3 if samples.shape[2] >= 3 else 1, palette, inverted, metadata
-    )
+
+
+class TiffPictures:
+    """The pictures of an open file, read one at a time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SEMImageError: it cannot be read as TIFF.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with explained(path):
+            self._tiff = tifffile.TiffFile(path)
+            try:
+                self.places = pictures(self._tiff)
+            except BaseException:
+                self._tiff.close()
+                raise
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._tiff.close()
+
+    def load(self, index: int) -> Stored:
+        """Reads one picture: 8 or 16 bit unsigned, 16 bit signed, or 32 bit floating point."""
+        place = self.places[index]
+        with explained(self.path):
+            page = self._tiff.pages[place.page]
+            _check(page, self._tiff.filehandle.size)
+            samples = _samples(page, place)
+            palette = None
+            if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+                # 16 bit entries; what writers put there is v * 256 or v * 257
+                palette = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
+            if samples.ndim not in (2, 3) or not samples.size:
+                raise ValueError(
+                    f'damaged: its pixels come as an array of shape {samples.shape}; copy it again'
+                )
+            if samples.ndim == 2:
+                samples = samples[..., None]
+            elif page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+                samples = np.moveaxis(samples, 0, -1)
+            return Stored(
+                self.path,
+                'TIFF',
+                samples,
+                3 if samples.shape[2] >= 3 else 1,
+                palette,
+                page.photometric == tifffile.PHOTOMETRIC.MINISWHITE,
+                _vendor(page),
+                index,
+                len(self),
+                lossy=page.compression in _JPEG,
+            )
+
+
+def _samples(page: tifffile.TiffPage, place: Place) -> np.ndarray:
+    if not place.plane:
+        return page.asarray()
+    file = page.parent.filehandle
+    file.seek(page.dataoffsets[0] + place.plane * page.nbytes)
+    order = page.dtype.newbyteorder(page.parent.byteorder)
+    data = np.frombuffer(file.read(page.nbytes), order)
+    return data.astype(page.dtype).reshape(page.shape)
 
 
 def _check(page: tifffile.TiffPage, size: int) -> None:
@@ -109,12 +201,14 @@ def _check(page: tifffile.TiffPage, size: int) -> None:
             f'{bits} bits per pixel, type {page.dtype}; save it as 8 or 16 bit '
             'unsigned, 16 bit signed, or 32 bit float'
         )
-    known = (
+    known = [
         tifffile.PHOTOMETRIC.MINISBLACK,
         tifffile.PHOTOMETRIC.MINISWHITE,
         tifffile.PHOTOMETRIC.RGB,
         tifffile.PHOTOMETRIC.PALETTE,
-    )
+    ]
+    if page.compression in _JPEG:  # its decoder makes red, green and blue of these
+        known.append(tifffile.PHOTOMETRIC.YCBCR)
     if page.photometric not in known:
         raise ValueError(f'its colours are stored as {page.photometric!r}; save it in grey')
     if page.dtype.kind in 'fi' and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
@@ -138,105 +232,63 @@ def _check(page: tifffile.TiffPage, size: int) -> None:
 
 
 def _vendor(page: tifffile.TiffPage) -> Metadata:
-    for code, parse in _VENDORS.items():
-        tag = page.tags.get(code)
-        if tag is not None:
-            raw = page.parent.filehandle
-            raw.seek(tag.valueoffset)
-            data = raw.read(tag.valuebytecount)
-            # TESCAN's text follows a header that may hold zeros
-            text = data if code == _TESCAN else data.split(b'\0')[0]
-            return parse(text.decode('latin-1'))
-    if '<OME' in page.description:
-        return parse_phenom(page.description)
-    return Metadata()
+    """What the tags tell: those of vendors, then the description, then the resolution."""
+    first = page.parent.pages[0] if page.index else page  # of a stack, often the first one's only
+    for source in (page, first) if first is not page else (page,):
+        for code, parse in _VENDORS.items():
+            text = _text(source, code)
+            metadata = parse(text) if text else Metadata()
+            if metadata.vendor is not None:
+                return metadata
+        found = _described(source)
+        if found.vendor is not None:
+            return found
+    return Metadata(pixel_size=_resolution(page))
 
 
-def check_rewritable(source: Path) -> None:
-    """Refuses packings that :func:`rewrite` does not write."""
-    with _opened(source, source) as tiff:
-        page = tiff.pages[0]
-        if page.predictor not in (1, 2) or page.compression not in _WRITTEN:
-            raise SEMImageError(
-                f'{source}: {page.compression.name} compression (predictor {page.predictor}) '
-                'can not be written back without changing the rest of the image; save it '
-                'uncompressed or with deflate'
-            )
-        if page.compression in (_LZW, _PACKBITS) and find_spec('imagecodecs') is None:
-            raise SEMImageError(
-                f'{source}: {page.compression.name} compression is written '
-                'with a further package: pip install imagecodecs'
-            )
+def _described(page: tifffile.TiffPage) -> Metadata:
+    """What the description tells."""
+    text = _text(page, _DESCRIPTION)
+    if '<OME' in text or ':OME ' in text:
+        return vendors.parse_ome(text)
+    if text.startswith('ImageJ='):
+        return vendors.parse_imagej(text, _per_unit(page))
+    if '$CM_' in text:
+        return vendors.parse_jeol(text)
+    return vendors.parse_fibsem(text) if text.lstrip().startswith('{') else Metadata()
 
 
-def rewrite(source: Path, samples: np.ndarray, path: Path) -> None:
-    """Copies the file, then puts new strips or tiles into the copy; no other tag is touched."""
-    shutil.copyfile(source, path)
-    with _opened(path, source, 'r+b') as tiff:
-        page = tiff.pages[0]
-        offsets, counts = list(page.dataoffsets), list(page.databytecounts)
-        encoded = (_encode(page, segment) for segment in _segments(page, samples))
-        file, moved = tiff.filehandle, False
-        for i, data in enumerate(encoded):
-            if len(data) > counts[i]:
-                file.seek(0, 2)
-                if file.tell() % 2:
-                    file.write(b'\0')
-                offsets[i] = file.tell()
-                if offsets[i] + len(data) >= 2**32 and not tiff.is_bigtiff:
-                    raise SEMImageError(
-                        f'{source}: its copy would be larger than TIFF allows; save '
-                        'it without compression first'
-                    )
-            else:
-                file.seek(offsets[i])
-            file.write(data)
-            moved |= len(data) != counts[i]
-            counts[i] = len(data)
-        if moved:
-            kind = 'Tile' if page.is_tiled else 'Strip'
-            for name, value in ((f'{kind}Offsets', offsets), (f'{kind}ByteCounts', counts)):
-                tag = page.tags[name]
-                # 16 bit entries may be too small for what was moved
-                tag.overwrite(tuple(value), dtype='Q' if tiff.is_bigtiff else 'I')
+def _text(page: tifffile.TiffPage, code: int) -> str:
+    """A tag's bytes as text; '' if the tag is not there."""
+    tag = page.tags.get(code)
+    if tag is None:
+        exif = page.tags.get(_EXIF) if code == _MAKER_NOTE else None
+        value = exif.value.get('MakerNote') if exif and isinstance(exif.value, dict) else None
+        return bytes(value).decode('latin-1') if isinstance(value, bytes) else value or ''
+    file = page.parent.filehandle
+    file.seek(tag.valueoffset)
+    data = file.read(tag.valuebytecount)
+    # what TESCAN and JEOL write may follow a header that holds zeros
+    data = data if code in (_TESCAN, _MAKER_NOTE) else data.split(b'\0')[0]
+    try:
+        return data.decode('utf-8')
+    except UnicodeDecodeError:
+        return data.decode('latin-1')
 
 
-def _segments(page: tifffile.TiffPage, samples: np.ndarray):
-    """The strips or tiles of (H, W, S) in file order, each (rows, columns, samples)."""
-    height, width, count = samples.shape
-    tiled = page.is_tiled
-    rows = page.tilelength if tiled else min(page.rowsperstrip, height)
-    columns = page.tilewidth if tiled else width
-    planes = [samples]
-    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-        planes = [samples[..., i : i + 1] for i in range(count)]
-    for plane in planes:
-        for top in range(0, height, rows):
-            for left in range(0, width, columns):
-                segment = plane[top : top + rows, left : left + columns]
-                if tiled:
-                    segment = np.pad(
-                        segment,
-                        ((0, rows - segment.shape[0]), (0, columns - segment.shape[1]), (0, 0)),
-                    )
-                yield segment
+def _per_unit(page: tifffile.TiffPage) -> float | None:
+    """Pixels per unit of the tag XResolution."""
+    tag = page.tags.get('XResolution')
+    try:
+        above, below = tag.value
+        return above / below or None
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError):
+        return None
 
 
-def _encode(page: tifffile.TiffPage, segment: np.ndarray) -> bytes:
-    """A segment as the file stores it: predictor, byte order, compression."""
-    if page.predictor == 2:
-        segment = np.diff(segment, axis=1, prepend=segment.dtype.type(0))  # wraps, as it should
-    order = segment.dtype.newbyteorder(page.parent.byteorder)
-    data = np.ascontiguousarray(segment, dtype=order).tobytes()
-    if page.compression == _UNCOMPRESSED:
-        return data
-    if page.compression in _DEFLATE:
-        return zlib.compress(data)
-    import imagecodecs  # reading the file took it as well
-
-    if page.compression == _LZW:
-        return imagecodecs.lzw_encode(data)
-    size = len(data) // segment.shape[0]  # PackBits may not run across rows
-    return b''.join(
-        imagecodecs.packbits_encode(data[i : i + size]) for i in range(0, len(data), size)
-    )
+def _resolution(page: tifffile.TiffPage) -> float | None:
+    """Metres per pixel of the tags; None where they are those of a print or a screen."""
+    unit = {2: 0.0254, 3: 0.01}.get(int(page.tags.valueof('ResolutionUnit', default=1)))
+    per = _per_unit(page)
+    size = unit / per if unit and per else None
+    return size if size is not None and size < _FINEST_PRINT else None

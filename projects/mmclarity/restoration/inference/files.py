@@ -1,0 +1,298 @@
+"""Files and folders of micrographs, restored by a :class:`.restorer.Restorer`.
+
+Every file is restored picture by picture; neither a stack nor its copy is ever in memory as a
+whole, and no output gets its name before it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import tifffile
+
+from mmclarity.utils.files import replacing, write_bytes
+
+from ..io.files import copy_suffix, resolution_tags
+from ..io.micrograph import (
+    READABLE,
+    SEMImage,
+    SEMImageError,
+    check_writable,
+    list_images,
+    write_sem,
+)
+from ..io.sidecars import sidecar_name
+from ..io.stack import open_stack, rewriting_stack
+from . import uncertainty as spread
+from .combine import combine
+
+if TYPE_CHECKING:
+    from .restorer import Restorer
+
+Progress = Callable[[int, int], None]
+
+__all__ = ['FolderReport', 'combine_files', 'default_output', 'restore_file', 'restore_folder']
+
+
+@dataclass
+class FolderReport:
+    """What became of the images of a folder: written files, and reasons by failed file."""
+
+    done: list[Path] = field(default_factory=list)
+    failed: dict[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """The files that one restoration writes."""
+
+    image: Path
+    map: Path | None = None
+    doubtful: Path | None = None
+    sidecar: Path | None = None
+
+    def all(self) -> list[Path]:
+        return [path for path in (self.image, self.map, self.doubtful, self.sidecar) if path]
+
+
+def default_output(path: Path) -> Path:
+    """``IN_restored`` beside IN; ``.ome.tif`` and the like stay together.
+
+    Raises:
+        FileNotFoundError, SEMImageError: no image.
+    """
+    if path.is_dir():
+        return path.with_name(f'{path.name}_restored')
+    stem, inner = path.stem, ''
+    if stem.lower().endswith('.ome'):
+        stem, inner = stem[:-4], stem[-4:]
+    return path.with_name(f'{stem}_restored{inner}{copy_suffix(path)}')
+
+
+def restore_file(
+    restorer: Restorer,
+    src: str | Path,
+    dst: str | Path,
+    overwrite: bool = False,
+    uncertainty: bool = False,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> list[Path]:
+    """Restores every picture of a file; see :meth:`.Restorer.restore_file`."""
+    src, dst = Path(src), Path(dst)
+    if dst.exists() and src.exists() and dst.samefile(src):
+        raise SEMImageError(f'{src}: would be replaced by its restoration; choose another name')
+    chosen = reading.pop('page', None)
+    with open_stack(src, **_as_restorer_reads(restorer, reading)) as stack:
+        numbers = range(len(stack)) if chosen is None else [chosen]
+        first = stack[numbers[0]]
+        targets = _targets(dst, first, uncertainty, len(numbers))
+        _check_free(targets, overwrite)
+        check_writable(dst, first)
+        with ExitStack() as outputs:
+            put = outputs.enter_context(rewriting_stack(dst, src, overwrite))
+            add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+            for i, number in enumerate(numbers):
+                image = first if i == 0 else stack[number]
+                put(_restored(restorer, image, add, _part(progress, i, len(numbers))), image)
+    _copy_sidecar(first, targets, overwrite)
+    return targets.all()
+
+
+def combine_files(
+    restorer: Restorer,
+    scans: Sequence[str | Path],
+    dst: str | Path,
+    overwrite: bool = False,
+    uncertainty: bool = False,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> list[Path]:
+    """Restores several scans of one field as one; see :meth:`.Restorer.combine_files`."""
+    dst, paths = Path(dst), _different(map(Path, scans))
+    if any(dst.exists() and path.exists() and dst.samefile(path) for path in paths):
+        raise SEMImageError(f'{dst}: is one of the scans; choose another name')
+    reading = _as_restorer_reads(restorer, reading)
+    with open_stack(paths[0], **reading) as stack:
+        first, several = stack[0], len(stack) > 1
+    # one page of a stack is a file of its own
+    like = replace(first, path=None, page=0, pages=1) if several else first
+    targets = _targets(dst, first, uncertainty, 1)
+    _check_free(targets, overwrite)
+    check_writable(dst, like)
+    if restorer.tell is not None:
+        restorer.tell(f'{paths[0]}: the scan that the others are laid on')
+    together = combine(_pictures(paths, reading), restorer.tell).image
+    image = replace(together, page=0, pages=1)
+    with ExitStack() as outputs:
+        add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+        restored = _restored(restorer, image, add, progress)
+        write_sem(dst, restored, like, overwrite)
+    _copy_sidecar(first, targets, overwrite)
+    return targets.all()
+
+
+def restore_folder(
+    restorer: Restorer,
+    src: str | Path,
+    dst: str | Path,
+    overwrite: bool = False,
+    uncertainty: bool = False,
+    progress: Callable[[Path, int, int], None] | None = None,
+    recursive: bool = False,
+    **reading: Any,
+) -> FolderReport:
+    """Restores every image of a folder; see :meth:`.Restorer.restore_folder`."""
+    src, dst = Path(src), Path(dst)
+    images = list_images(src, READABLE, recursive)
+    if dst.exists() and dst.samefile(src):
+        raise SEMImageError(f'{dst}: the originals are there; choose another folder')
+    inside = dst.resolve()
+    images = [path for path in images if inside not in path.resolve().parents]
+    if uncertainty and len({path.with_suffix('') for path in images}) < len(images):
+        raise SEMImageError(
+            f'{src}: files that differ in their ending only would share one '
+            'uncertainty map; rename them'
+        )
+    dst.mkdir(parents=True, exist_ok=True)
+    report = FolderReport()
+    taken: dict[Path, Path] = {}
+    for path in images:
+
+        def tell(done: int, total: int, path: Path = path) -> None:
+            if progress is not None:
+                progress(path, done, total)
+
+        try:
+            target = dst / path.relative_to(src).with_suffix(copy_suffix(path))
+            if taken.setdefault(target, path) != path:
+                raise SEMImageError(
+                    f'{path}: its restoration and that of {taken[target]} would both be '
+                    f'{target.name}; rename one of them'
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            report.done += restorer.restore_file(
+                path, target, overwrite, uncertainty, tell, **reading
+            )
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            text = str(error) or type(error).__name__
+            report.failed[path] = text if str(path) in text else f'{path}: {text}'
+    return report
+
+
+def _as_restorer_reads(restorer: Restorer, reading: dict[str, Any]) -> dict[str, Any]:
+    """Options of reading: coloured annotations stay as they are, levels are measured."""
+    given = {'annotations': 'keep', **reading}
+    if restorer.general and given.get('data_range') is None:
+        given['data_range'] = 'measured'
+    return given
+
+
+def _targets(dst: Path, first: SEMImage, uncertainty: bool, count: int) -> _Targets:
+    sidecar = None
+    if first.sidecar is not None and first.path is not None:
+        sidecar = sidecar_name(first.sidecar, first.path, dst)
+    if not uncertainty:
+        return _Targets(dst, sidecar=sidecar)
+    ending = 'png' if count == 1 else 'tif'
+    return _Targets(
+        dst,
+        dst.with_name(f'{dst.stem}_uncertainty.tif'),
+        dst.with_name(f'{dst.stem}_doubtful.{ending}'),
+        sidecar,
+    )
+
+
+def _check_free(targets: _Targets, overwrite: bool) -> None:
+    for target in targets.all():
+        if target.exists() and not overwrite:
+            raise FileExistsError(
+                f'{target}: exists already; choose another name, or ask to overwrite'
+            )
+
+
+def _restored(
+    restorer: Restorer,
+    image: SEMImage,
+    add: Callable[[np.ndarray, np.ndarray, np.ndarray, SEMImage], None] | None,
+    progress: Progress | None,
+) -> np.ndarray:
+    if add is None:
+        return restorer(image, progress=progress)
+    restored, mean, std = restorer.with_uncertainty(image, progress=progress)
+    add(restored, mean, std, image)
+    return restored
+
+
+@contextmanager
+def _doubts(
+    targets: _Targets, overwrite: bool
+) -> Iterator[Callable[[np.ndarray, np.ndarray, np.ndarray, SEMImage], None]]:
+    """Writes the maps of doubt and the marked pictures, page by page."""
+    assert targets.map is not None and targets.doubtful is not None
+    with ExitStack() as outputs:
+        maps = outputs.enter_context(_pages(targets.map, overwrite))
+        paged = targets.doubtful.suffix == '.tif'
+        marked = outputs.enter_context(_pages(targets.doubtful, overwrite)) if paged else None
+
+        def add(restored: np.ndarray, mean: np.ndarray, std: np.ndarray, image: SEMImage) -> None:
+            tags = resolution_tags(image.pixel_size)
+            maps(std.astype(np.float32, copy=False), **tags)
+            picture = spread.draw_particles(restored, *spread.find_doubtful(restored, mean, std))
+            if marked is None:
+                _write_png(targets.doubtful, picture)
+            else:
+                marked(picture[..., ::-1], photometric='rgb', **tags)
+
+        yield add
+
+
+@contextmanager
+def _pages(path: Path, overwrite: bool) -> Iterator[Callable[..., None]]:
+    with replacing(path, overwrite) as part, tifffile.TiffWriter(part) as writer:
+
+        def write(pixels: np.ndarray, **tags: Any) -> None:
+            writer.write(pixels, compression='zlib', contiguous=False, metadata=None, **tags)
+
+        yield write
+
+
+def _copy_sidecar(image: SEMImage, targets: _Targets, overwrite: bool) -> None:
+    """The microscope's text file goes with the image: without it, the pixel size would be lost."""
+    if image.sidecar is not None and targets.sidecar is not None:
+        write_bytes(targets.sidecar, image.sidecar.read_bytes(), overwrite=overwrite)
+
+
+def _different(paths: Iterable[Path]) -> list[Path]:
+    """Each file once."""
+    found: list[Path] = []
+    for path in paths:
+        if not any(path.exists() and path.samefile(other) for other in found):
+            found.append(path)
+    return found
+
+
+def _pictures(paths: Sequence[Path], reading: dict[str, Any]) -> Iterator[SEMImage]:
+    for path in paths:
+        with open_stack(path, **reading) as stack:
+            yield from stack
+
+
+def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
+    """Progress of one of ``count`` equal runs as progress of all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda done, total: progress(index * total + done, count * total)
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    ok, data = cv2.imencode('.png', picture)
+    if not ok:
+        raise OSError(f'{path}: the picture could not be encoded')
+    write_bytes(path, data.tobytes())

@@ -1,0 +1,181 @@
+"""Formats of microscopes beyond TIFF, PNG, BMP and JPEG, read through RosettaSciIO.
+
+That library is an extra (``pip install "mmclarity[formats]"``), imported where one of its files
+is met. It reads; what is restored is written as TIFF.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mmclarity.errors import said
+
+from .stored import SEMImageError, Stored
+from .vendors import Metadata, metres
+
+__all__ = ['SUFFIXES', 'ForeignPictures', 'is_foreign']
+
+# Ending to the name of RosettaSciIO's reader and of the format; endings that several share,
+# such as .h5 and .img, are left to conversion by the microscope's own software.
+_READERS = {
+    '.dm3': ('digitalmicrograph', 'Gatan'),
+    '.dm4': ('digitalmicrograph', 'Gatan'),
+    '.emd': ('emd', 'EMD'),
+    '.ser': ('tia', 'FEI TIA'),
+    '.emi': ('tia', 'FEI TIA'),
+    '.mrc': ('mrc', 'MRC'),
+    '.bcf': ('bruker', 'Bruker'),
+    '.hspy': ('hspy', 'HyperSpy'),
+    '.asw': ('jeol', 'JEOL'),
+    '.elid': ('phenom', 'Phenom'),
+    '.prz': ('pantarhei', 'Panta Rhei'),
+    '.unf': ('semper', 'Semper'),
+}
+SUFFIXES = tuple(_READERS)
+_KEPT = ('uint8', 'uint16', 'int16', 'float32')
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the ending is that of a format which RosettaSciIO reads."""
+    return path.suffix.lower() in _READERS
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One array of a file whose last two axes are a picture."""
+
+    data: Any  # numpy or dask
+    size: float | None
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.data.shape[:-2], dtype=np.int64))
+
+
+class ForeignPictures:
+    """The pictures of a file, read one at a time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SEMImageError: RosettaSciIO is not installed, cannot read the file, or it holds spectra
+            only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.format = _READERS[path.suffix.lower()][1]
+        self._images = [image for image in map(_image, _signals(path)) if image is not None]
+        if not len(self):
+            raise SEMImageError(
+                f'{path}: holds no image, only spectra or diffraction patterns; export the image '
+                'from the microscope'
+            )
+
+    def __len__(self) -> int:
+        return sum(image.count for image in self._images)
+
+    def close(self) -> None:
+        """Forgets the file."""
+        self._images = []
+
+    def load(self, index: int) -> Stored:
+        """Reads one picture; types that TIFF readers do not expect come as 32 bit float."""
+        number = index
+        for image in self._images:
+            if index < image.count:
+                break
+            index -= image.count
+        place = np.unravel_index(index, image.data.shape[:-2]) if image.data.ndim > 2 else ()
+        try:
+            pixels = np.asarray(image.data[place])
+        except Exception as error:
+            raise SEMImageError(
+                f'{self.path}: can not be read: {said(error)}; copy it again'
+            ) from error
+        if pixels.dtype.fields is not None:
+            pixels = np.stack([pixels[name] for name in pixels.dtype.names], -1)
+        if pixels.dtype.kind == 'c':
+            raise SEMImageError(
+                f'{self.path}: complex numbers; save their magnitude as a picture of its own'
+            )
+        pixels = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
+        if pixels.dtype.name not in _KEPT:
+            pixels = pixels.astype(np.float32)
+        samples = np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1))
+        return Stored(
+            self.path,
+            self.format,
+            samples,
+            3 if samples.shape[2] >= 3 else 1,
+            metadata=Metadata(self.format, pixel_size=image.size),
+            page=number,
+            pages=len(self),
+        )
+
+
+def _signals(path: Path) -> list[dict]:
+    reader = _reader(path)
+    logger = logging.getLogger('rsciio')
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            try:
+                return reader.file_reader(str(path), lazy=True)
+            except (TypeError, NotImplementedError):  # formats that read all at once
+                return reader.file_reader(str(path))
+    except MemoryError:
+        raise
+    except Exception as error:  # its readers raise whatever they run into
+        missing = isinstance(error, ImportError)
+        hint = '; pip install "mmclarity[formats]"' if missing else '; export it as TIFF'
+        raise SEMImageError(f'{path}: RosettaSciIO can not read it: {said(error)}{hint}') from error
+    finally:
+        logger.disabled = before
+
+
+def _reader(path: Path) -> ModuleType:
+    name, kind = _READERS[path.suffix.lower()]
+    try:
+        return importlib.import_module(f'rsciio.{name}')
+    except ImportError as error:
+        raise SEMImageError(
+            f'{path}: {kind} files are read with a further package: '
+            f'pip install "mmclarity[formats]" (missing: {error.name or said(error)}); or export '
+            'the image as TIFF'
+        ) from error
+
+
+def _image(signal: dict) -> _Image | None:
+    """The pictures of one signal; None if it holds spectra or patterns."""
+    data, axes = signal['data'], signal['axes']
+    # names tell pictures of a scan from detector images of every point of one
+    spatial = [
+        axis for axis in axes if str(axis.get('name', '')).lower() in ('x', 'y', 'height', 'width')
+    ]
+    if len(axes) == 2:
+        last = axes
+    elif len(axes) == 3 and len(spatial) == 2 and axes[-2:] == spatial:
+        last = spatial
+    else:
+        return None
+    if min(data.shape[-2:]) < 2 or data.ndim != len(axes):
+        return None
+    return _Image(data, _pixel_size(last[-1]))
+
+
+def _pixel_size(axis: dict) -> float | None:
+    scale, unit = axis.get('scale'), axis.get('units')
+    if not isinstance(unit, str) or scale is None:
+        return None
+    return metres(str(abs(float(scale))), unit)

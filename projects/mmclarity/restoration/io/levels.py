@@ -1,0 +1,76 @@
+"""Grey levels of a picture: which value is black, which is white, and whether all lie between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .stored import SEMImageError
+
+__all__ = ['check_values', 'ends']
+
+_FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
+_MOST = {**_FULL_SCALE, 'int16': 32767.0}
+_KINDS = {'f': 'floating point', 'i': 'signed'}
+
+
+def ends(
+    path: Path | str, picture: np.ndarray, given: float | str | None
+) -> tuple[float, float, bool]:
+    """The values that mean black and white, and whether they were measured."""
+    if given != 'measured':
+        return 0.0, _data_range(path, picture.dtype, given), False
+    if picture.dtype.name in _FULL_SCALE:
+        return 0.0, _FULL_SCALE[picture.dtype.name], False
+    _check_finite(path, picture)
+    low, high = float(picture.min()), float(picture.max())
+    return low, high if high > low else low + 1.0, True
+
+
+def _data_range(path: Path | str, dtype: np.dtype, given: float | str | None) -> float:
+    if isinstance(given, str):
+        raise SEMImageError(f"{path}: data_range must be a number or 'measured', not {given!r}")
+    if given is None:
+        if dtype.name not in _FULL_SCALE:
+            raise SEMImageError(
+                f'{path}: {_KINDS.get(dtype.kind, dtype)} pixels have no white of their own: '
+                'give data_range, the value that means white'
+            )
+        return _FULL_SCALE[dtype.name]
+    if not (np.isfinite(given) and given > 0):
+        raise SEMImageError(f'{path}: data_range must be a positive number, not {given!r}')
+    if given > _MOST.get(dtype.name, np.inf):
+        raise SEMImageError(
+            f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold'
+        )
+    return float(given)
+
+
+def _check_finite(path: Path | str, picture: np.ndarray) -> None:
+    if picture.dtype.kind == 'f':
+        bad = ~np.isfinite(picture)
+        if bad.any():
+            row, column = (int(i[0]) for i in np.nonzero(bad))
+            raise SEMImageError(
+                f'{path}: {int(bad.sum())} pixels of the picture are NaN or infinite,'
+                f' the first at row {row}, column {column}; replace them first'
+            )
+
+
+def check_values(
+    path: Path | str, picture: np.ndarray, black: float, data_range: float, allow_black: bool
+) -> None:
+    """Refuses NaN, infinite values, values outside of the range, and a picture that is black."""
+    _check_finite(path, picture)
+    low, high = float(picture.min()), float(picture.max())
+    if low < black or high > data_range:
+        raise SEMImageError(
+            f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
+            f'{data_range:g}; give the data_range that fits, or rescale the image'
+        )
+    if high == low == 0 and not allow_black:
+        raise SEMImageError(
+            f'{path}: the picture is black, all of its pixels are 0; was the beam '
+            'on? Remove the file, or read it with allow_black=True'
+        )

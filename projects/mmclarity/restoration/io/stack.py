@@ -1,0 +1,118 @@
+"""Files of several pictures: read one at a time, and copies filled one by one.
+
+Stacks and series may be larger than the memory: neither the original nor the copy is ever held
+as a whole. A copy is the original with other samples, so that what ImageJ and OME readers see
+(axes, order, calibration, display settings) is what they saw before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmclarity.utils.files import replacing
+
+from . import files
+from .layout import Content
+from .micrograph import SEMImage, as_image, check_unchanged, grey_values
+
+__all__ = ['SEMStack', 'open_stack', 'rewriting_stack']
+
+
+class SEMStack:
+    """The pictures of an open file; see :func:`open_stack`.
+
+    All pictures of one size have data bar and border where the first of them has.
+
+    Args:
+        path: the file.
+        pictures: of the open file.
+        **reading: options of :func:`.micrograph.read_sem`.
+    """
+
+    def __init__(self, path: Path, pictures: files.OpenPictures, **reading: Any) -> None:
+        self.path, self._pictures, self._reading = path, pictures, reading
+        self._content: dict[tuple[int, ...], tuple[Content, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __iter__(self) -> Iterator[SEMImage]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> SEMImage:
+        """Reads one picture.
+
+        Raises:
+            IndexError: there is none of this number.
+            SEMImageError: it cannot be used; the message names file and page.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f'{self.path}: has {len(self)} pictures, none of number {index}')
+        try:
+            stored = self._pictures.load(index)
+            shape = stored.samples.shape
+            image = as_image(stored, found=self._content.get(shape), **self._reading)
+        except files.SEMImageError as error:
+            if len(self) == 1:
+                raise
+            raise files.SEMImageError(f'{error} (page {index} of {len(self)})') from error
+        self._content.setdefault(shape, (image.content, image.cropped_by))
+        return image
+
+
+@contextmanager
+def open_stack(path: str | Path, **reading: Any) -> Iterator[SEMStack]:
+    """Opens a file of one or more pictures.
+
+    Thumbnails and masks are no pictures; smaller copies of a picture neither.
+
+    Args:
+        path: multi-page TIFF, ImageJ stack, OME-TIFF, a file of several images that RosettaSciIO
+            reads, or any file of one picture.
+        **reading: options of :func:`.micrograph.read_sem`, without ``page``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SEMImageError: it cannot be read.
+    """
+    path = Path(path)
+    with files.open_pictures(path) as pictures:
+        yield SEMStack(path, pictures, **reading)
+
+
+@contextmanager
+def rewriting_stack(
+    path: str | Path, source: str | Path, overwrite: bool = False
+) -> Iterator[Callable[[np.ndarray, SEMImage], None]]:
+    """Writes a copy of a file whose pictures are replaced one by one, or nothing at all.
+
+    The copy gets its name when the block ends without an error.
+
+    Args:
+        path: the new file; see :func:`.micrograph.write_sem`.
+        source: the original.
+        overwrite: replace an existing file.
+
+    Yields:
+        ``put(restored, like)``: ``restored`` (h, w) in [0, 1] for one picture of the original.
+        Pictures of formats that are not written back have to come in their order.
+    """
+    path, source = Path(path), Path(source)
+    with (
+        replacing(path, overwrite) as part,
+        files.open_pictures(source) as pictures,
+        files.rewrite_pages(source, part, path.name) as replace_picture,
+    ):
+
+        def put(restored: np.ndarray, like: SEMImage) -> None:
+            grey = grey_values(restored, like)
+            stored = pictures.load(like.page)
+            check_unchanged(stored, like)
+            replace_picture(stored, grey, like.content, like.annotations)
+
+        yield put

@@ -1,0 +1,171 @@
+"""Files, stacks and folders through a stand-in of the restorer, so that no network runs."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mmclarity.restoration.inference import files
+from mmclarity.restoration.inference.restorer import Restorer
+from mmclarity.restoration.io.micrograph import SEMImage, SEMImageError, read_sem
+
+
+class Negative(Restorer):
+    """Makes negatives; everything else is that of a restorer."""
+
+    def __init__(self, general: bool = True) -> None:
+        self.general, self.tell, self.said = general, None, []
+        self.strength, self._said, self.trained_on = 1.0, set(), {}
+
+    def _warn(self, key: str, text: str) -> None:
+        """Pictures of nothing but noise deserve warnings that matter to no test."""
+
+    def __call__(self, image: SEMImage, data_range=None, progress=None) -> np.ndarray:
+        """1 - image."""
+        if self.tell is not None:
+            self._prepare(image, None)
+        if progress:
+            progress(1, 2)
+            progress(2, 2)
+        return 1 - image.unit
+
+    def with_uncertainty(self, image, data_range=None, noise=0.0, progress=None):
+        """Doubt everywhere."""
+        result = self(image, progress=progress)
+        return result, result, np.full(result.shape, 0.25, np.float32)
+
+
+def scans(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 255, shape).astype(np.uint8)
+
+
+def test_a_stack_with_its_doubts(tmp_path):
+    data = scans(3, 64, 72)
+    tifffile.imwrite(
+        tmp_path / 'a.tif', data, imagej=True, resolution=(40, 40), metadata=dict(unit='um')
+    )
+    told, heard = [], []
+    restorer = Negative()
+    restorer.tell = heard.append
+    written = restorer.restore_file(
+        tmp_path / 'a.tif', tmp_path / 'b.tif', False, True, lambda *done: told.append(done)
+    )
+    assert [path.name for path in written] == ['b.tif', 'b_uncertainty.tif', 'b_doubtful.tif']
+    np.testing.assert_array_equal(tifffile.imread(written[0]), 255 - data)
+    doubt = tifffile.imread(written[1])
+    assert doubt.shape == (3, 64, 72) and (doubt == 0.25).all()
+    assert tifffile.imread(written[2]).shape == (3, 64, 72, 3)
+    assert read_sem(written[1], page=2, data_range=1).pixel_size == pytest.approx(25e-9)
+    assert told == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
+    assert any('3 pages' in line for line in heard)
+    assert sum('grey levels' in line for line in heard) == 1  # not once a page
+    only = restorer.restore_file(tmp_path / 'a.tif', tmp_path / 'c.tif', page=1)
+    expected = data.copy()
+    expected[1] = 255 - data[1]
+    np.testing.assert_array_equal(tifffile.imread(only[0]), expected)
+
+
+def test_a_long_stack_in_constant_memory(tmp_path):
+    peaks = {}
+    page = scans(300, 400)
+    for count in (3, 30):
+        with tifffile.TiffWriter(tmp_path / 'a.tif') as writer:
+            for _ in range(count):
+                writer.write(page, contiguous=False)
+        tracemalloc.start()
+        Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif', overwrite=True)
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[30] < peaks[3] + 4 * page.nbytes
+
+
+def test_a_failing_page_leaves_nothing(tmp_path):
+    data = scans(3, 32, 40).astype(np.float32)
+    data[2, 0, 0] = np.inf
+    tifffile.imwrite(tmp_path / 'a.tif', data, photometric='minisblack')
+    with pytest.raises(SEMImageError, match='page 2 of 3'):
+        Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif', uncertainty=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.tif']
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB'])
+def test_jpeg_becomes_tiff(tmp_path, mode):
+    Image.fromarray(scans(48, 56)).convert(mode).save(tmp_path / 'a.jpg', quality=90)
+    heard, restorer = [], Negative()
+    restorer.tell = heard.append
+    with pytest.raises(SEMImageError, match=r'a.jpg: its restoration is written as TIFF; ".jpg"'):
+        restorer.restore_file(tmp_path / 'a.jpg', tmp_path / 'b.jpg')
+    assert files.default_output(tmp_path / 'a.jpg') == tmp_path / 'a_restored.tif'
+    restorer.restore_file(tmp_path / 'a.jpg', tmp_path / 'b.tif')
+    brightness = np.asarray(Image.open(tmp_path / 'a.jpg').convert('L'))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / 'b.tif'), 255 - brightness)
+    assert any('was stored as JPEG' in line for line in heard)
+
+
+def test_the_text_file_of_the_microscope_goes_along(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', scans(48, 64))
+    text = '$CM_FORMAT JEOL/SEM\r\n$CM_IMAGE_SIZE 64 40\r\n$CM_PIXEL_SIZE 5nm\r\n'
+    (tmp_path / 'a.txt').write_text(text)
+    (tmp_path / 'b.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='b.txt'):
+        Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    assert not (tmp_path / 'b.tif').exists()
+    written = Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'c.tif')
+    assert written == [tmp_path / 'c.tif', tmp_path / 'c.txt']
+    assert (tmp_path / 'c.txt').read_bytes() == (tmp_path / 'a.txt').read_bytes()
+    copy = read_sem(tmp_path / 'c.tif')
+    assert copy.image.shape == (40, 64) and copy.pixel_size == pytest.approx(5e-9)
+
+
+def test_folders_below_are_kept(tmp_path):
+    source = tmp_path / 'in'
+    for name in ('a.tif', 'deep/b.tif', 'deep/er/c.jpg', 'out/old.tif', '.hidden/d.tif'):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scans(32, 40)).save(source / name)
+    (source / 'deep/notes.txt').write_text('x')
+    (source / 'deep/cut.jpg').write_bytes(b'\xff\xd8\xff')
+    report = Negative().restore_folder(source, source / 'out', recursive=True)
+    names = sorted(str(path.relative_to(source)) for path in report.done)
+    assert names == ['out/a.tif', 'out/deep/b.tif', 'out/deep/er/c.tif']
+    assert list(report.failed) == [source / 'deep/cut.jpg']
+    flat = Negative().restore_folder(source, tmp_path / 'flat')
+    assert [path.name for path in flat.done] == ['a.tif']
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(FileNotFoundError, match='here or in folders below'):
+        Negative().restore_folder(tmp_path / 'empty', tmp_path / 'x', recursive=True)
+
+
+def test_two_files_that_would_become_one(tmp_path):
+    for name in ('a.tif', 'a.jpg'):
+        (tmp_path / 'in').mkdir(exist_ok=True)
+        Image.fromarray(scans(32, 40)).save(tmp_path / 'in' / name)
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out')
+    assert [path.name for path in report.done] == ['a.tif']
+    assert 'would both be a.tif' in report.failed[tmp_path / 'in/a.tif']
+
+
+@pytest.mark.parametrize(
+    ('name', 'wanted'),
+    [('a.tif', 'a_restored.tif'), ('a.ome.tif', 'a_restored.ome.tif'), ('a.PNG', 'a_restored.PNG')],
+)
+def test_names_of_outputs(tmp_path, name, wanted):
+    Image.fromarray(scans(16, 16)).save(tmp_path / name)
+    assert files.default_output(tmp_path / name) == tmp_path / wanted
+    assert files.default_output(tmp_path) == tmp_path.with_name(f'{tmp_path.name}_restored')
+
+
+def test_annotations_are_told_and_kept(tmp_path):
+    image = np.stack([scans(64, 80)] * 3, -1)
+    image[50:53, 5:25] = (255, 255, 0)
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    heard, restorer = [], Negative()
+    restorer.tell = heard.append
+    restorer.restore_file(tmp_path / 'a.png', tmp_path / 'b.png')
+    written = np.asarray(Image.open(tmp_path / 'b.png'))
+    assert (written[50:53, 5:25] == (255, 255, 0)).all()
+    np.testing.assert_array_equal(written[:50], 255 - image[:50])
+    assert any('1.2 % of the picture is coloured' in line for line in heard)

@@ -1,0 +1,123 @@
+"""Coloured scale bars and texts in grey pictures: they stay, the rest is restored without them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mmclarity.restoration.io.annotations import coloured, fill
+from mmclarity.restoration.io.micrograph import SEMImageError, read_sem, write_sem
+
+
+def annotated(height: int = 90, width: int = 120) -> np.ndarray:
+    """A grey picture of (H, W, 3) with a red scale bar and green text of soft edges."""
+    grey = np.random.default_rng(0).integers(64, 127, (height, width)).astype(np.uint8)
+    image = np.stack([grey] * 3, -1)
+    cv2.line(image, (10, 80), (60, 80), (255, 0, 0), 3)
+    cv2.putText(image, '1 um', (12, 70), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 255, 0), 1, cv2.LINE_AA)
+    return image
+
+
+@pytest.mark.parametrize('name', ['a.tif', 'a.png', 'a.bmp'])
+def test_they_stay_and_the_rest_changes(tmp_path, name):
+    image = annotated()
+    Image.fromarray(image).save(tmp_path / name)
+    with pytest.raises(SEMImageError, match='a colour image.*channel=0'):
+        read_sem(tmp_path / name)
+    read = read_sem(tmp_path / name, annotations='keep')
+    marked = np.ptp(image, axis=2) > 0
+    np.testing.assert_array_equal(read.annotations, marked)
+    np.testing.assert_array_equal(read.image[~marked], image[..., 0][~marked])
+    # what the restorer sees in their place is like the surroundings
+    assert read.image[marked].min() >= 64 and read.image[marked].max() <= 127
+    write_sem(tmp_path / f'b{name}', np.full(read.image.shape, 200 / 255), read)
+    written = np.asarray(Image.open(tmp_path / f'b{name}'))
+    np.testing.assert_array_equal(written[marked], image[marked])
+    assert (written[~marked] == 200).all()
+
+
+def test_of_16_bits(tmp_path):
+    image = annotated().astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb')
+    read = read_sem(tmp_path / 'a.tif', annotations='keep')
+    write_sem(tmp_path / 'b.tif', np.zeros(read.image.shape), read)
+    written = tifffile.imread(tmp_path / 'b.tif')
+    np.testing.assert_array_equal(written[read.annotations], image[read.annotations])
+    assert not written[~read.annotations].any()
+
+
+def test_in_a_palette(tmp_path):
+    grey = np.random.default_rng(0).integers(1, 200, (40, 50)).astype(np.uint8)
+    grey[30:33, 5:25] = 255  # the one colour of the palette
+    palette = Image.fromarray(grey, 'P')
+    palette.putpalette([*np.repeat(np.arange(255), 3).tolist(), 255, 0, 0])
+    palette.save(tmp_path / 'a.png')
+    read = read_sem(tmp_path / 'a.png', annotations='keep')
+    assert read.annotations.sum() == 60 and read.annotations[30:33, 5:25].all()
+    write_sem(tmp_path / 'b.png', np.full(read.image.shape, 7 / 255), read)
+    written = np.asarray(Image.open(tmp_path / 'b.png'))
+    assert (written[read.annotations] == 255).all() and (written[~read.annotations] == 7).all()
+
+
+def test_jpeg_whose_colours_have_bled(tmp_path):
+    image = cv2.GaussianBlur(annotated(), (0, 0), 0.7)
+    Image.fromarray(image).save(tmp_path / 'a.jpg', quality=85)
+    read = read_sem(tmp_path / 'a.jpg', annotations='keep')
+    assert read.lossy and 0.02 < read.annotations.mean() < 0.2
+    strong = np.ptp(annotated(), axis=2) > 0
+    assert read.annotations[strong].mean() > 0.99
+    grey = np.asarray(Image.open(tmp_path / 'a.jpg').convert('L')).astype(int)
+    rest = ~read.annotations
+    assert np.abs(read.image[rest].astype(int) - grey[rest]).max() <= 12
+
+
+def test_a_coloured_picture_is_still_refused(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    tifffile.imwrite(tmp_path / 'a.tif', colours, photometric='rgb')
+    with pytest.raises(SEMImageError, match='a colour image'):
+        read_sem(tmp_path / 'a.tif', annotations='keep')
+    assert read_sem(tmp_path / 'a.tif', annotations='keep', channel=1).annotations is None
+    with pytest.raises(ValueError, match="'keep' or 'refuse'"):
+        read_sem(tmp_path / 'a.tif', annotations='perhaps')
+
+
+@pytest.mark.parametrize(
+    ('sides', 'shape'),
+    [
+        (dict(top=1), (59, 80)),
+        (dict(bottom=2, left=1), (58, 79)),
+        (dict(top=1, bottom=1, left=1, right=3), (58, 76)),
+    ],
+)
+def test_rests_of_a_coloured_frame_are_no_picture(tmp_path, sides, shape):
+    image = np.stack([np.random.default_rng(0).integers(1, 255, (60, 80), np.uint8)] * 3, -1)
+    whole = image.copy()
+    for side, width in sides.items():
+        part = dict(
+            top=np.s_[:width], bottom=np.s_[-width:], left=np.s_[:, :width], right=np.s_[:, -width:]
+        )
+        image[part[side]] = (0, 255, 0)
+    if 'top' in sides:
+        image[0, 40] = 90  # a pixel of the frame is missing
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    read = read_sem(tmp_path / 'a.png', annotations='keep')
+    assert read.image.shape == shape and read.cropped_by == 'detection'
+    assert read.annotations is None
+    np.testing.assert_array_equal(read.image, whole[read.content][..., 0])
+
+
+def test_fill():
+    ramp = np.tile(np.arange(64, dtype=np.float32), (48, 1))
+    marked = np.zeros(ramp.shape, bool)
+    marked[10:20, 20:40] = True
+    filled = fill(np.where(marked, 1e6, ramp).astype(np.float32), marked)
+    assert np.abs(filled - ramp).max() < 6  # half the width of the hole at most
+    np.testing.assert_array_equal(filled[~marked], ramp[~marked])
+    everything = np.ones(ramp.shape, bool)
+    np.testing.assert_array_equal(fill(ramp, everything), ramp)
+    only = ~np.pad(np.ones((1, 1), bool), ((0, 47), (0, 63)))
+    assert (fill(ramp + 5, only) == 5).all()  # of the one pixel that is known
+    assert coloured(ramp[..., None]) is None
