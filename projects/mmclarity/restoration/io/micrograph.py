@@ -183,9 +183,15 @@ def as_image(
     annotations: str = 'refuse',
     found: tuple[layout.Content, str] | None = None,
 ) -> SEMImage:
-    """The picture among what a file stores; options as for :func:`read_sem`.
+    """The picture among what a file stores.
 
     Args:
+        stored: what :func:`.files.load` read.
+        data_range: see :func:`read_sem`, as for all that follow.
+        crop: 'auto' or 'none'.
+        channel: of a colour image.
+        allow_black: accept a picture whose pixels are all 0.
+        annotations: 'keep' or 'refuse'.
         found: ``content`` and ``cropped_by``, where another page of the file has told them.
     """
     _check_choices(crop, annotations)
