@@ -303,7 +303,9 @@ def _check_groups(cfg: Config, which: str) -> None:
         groups = metric.get('by')
         if isinstance(groups, str):
             raise UsageError(f'{place}.by must be a list of names, got {groups!r}')
-        for name in groups or () if passed is not None else ():
+        if passed is None:
+            continue
+        for name in groups or ():
             if name not in passed:
                 near = close_to(name, passed)
                 meant = f' (did you mean {near!r}?)' if near else ''

@@ -16,7 +16,7 @@ from mmclarity.utils.files import host, is_alive
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = '.in_use'
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -43,22 +43,22 @@ class WorkDirLock:
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / LOCK
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            self._take()
+            self._take(file)
         except BaseException:
-            os.close(self._file)
-            self._file = None
+            os.close(file)
             raise
+        self._file: int | None = file
         _held.add(self)
 
-    def _take(self) -> None:
-        holder = self._holder()
+    def _take(self, file: int) -> None:
+        holder = self._holder(file)
         if fcntl is None:
             locks = False
         else:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 locks = True
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
@@ -67,12 +67,13 @@ class WorkDirLock:
         if not locks and self._seems_alive(holder):
             raise self._refusal(holder)
         note = dict(host=host(), pid=os.getpid(), since=time.strftime('%Y-%m-%d %H:%M:%S %z'))
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(note).encode(), 0)
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(note).encode(), 0)
 
-    def _holder(self) -> dict[str, Any]:
+    @staticmethod
+    def _holder(file: int) -> dict[str, Any]:
         with suppress(ValueError, OSError):
-            found = json.loads(os.pread(self._file, 4096, 0))
+            found = json.loads(os.pread(file, 4096, 0))
             if isinstance(found, dict):
                 return found
         return {}

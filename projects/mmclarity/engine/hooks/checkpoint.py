@@ -37,7 +37,8 @@ class _RemovingLater:
     """A backend that notes what is to be removed and removes nothing."""
 
     def __init__(self, backend: Any) -> None:
-        self.backend, self.outdated = backend, []
+        self.backend = backend
+        self.outdated: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
@@ -61,6 +62,8 @@ class AtomicCheckpointHook(CheckpointHook):
     that a kill could leave none). A ``save_best`` that the evaluation does not give is told with
     the keys that it does. Arguments are those of ``CheckpointHook``.
     """
+
+    file_backend: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -110,10 +113,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 f'number but {", ".join(metrics) or "none"}; name one of these'
             )
         backend = self.file_backend
-        self.file_backend = _RemovingLater(backend)
+        self.file_backend = later = _RemovingLater(backend)
         try:
             super()._save_best_checkpoint(runner, metrics)
-            outdated = self.file_backend.outdated
+            outdated = later.outdated
         finally:
             self.file_backend = backend
         best = {getattr(self, 'best_ckpt_path', None)}

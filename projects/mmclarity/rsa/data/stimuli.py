@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class StimulusSet:
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, manifest: str | Path | None = None, **kwargs
+        cls, folder: str | Path, manifest: str | Path | None = None, **kwargs: Any
     ) -> StimulusSet:
         """All images of a folder in the order of their names, or those of a manifest in its order.
 

@@ -93,7 +93,7 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
         network = _lite0(checkpoint)
     else:
         network = _torchvision(name, checkpoint)
-    if checkpoint not in (None, RANDOM):
+    if checkpoint is not None and checkpoint != RANDOM:
         load_weights(network.model, checkpoint)
         network.weights = checkpoint
     if module is not None:
@@ -191,7 +191,7 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
 
 
 def preprocessing(
-    preprocessor: nn.Module | None,
+    preprocessor: Any,
 ) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
     """What an OpenMMLab data preprocessor does to images, for RGB in [0, 1].
 

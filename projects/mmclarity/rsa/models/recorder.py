@@ -7,7 +7,7 @@ import difflib
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
@@ -211,7 +211,7 @@ class FeatureRecorder:
         forward: Callable[[Tensor], Any],
         batches: Iterable[Tensor],
         keep: Callable[[str, Tensor], Any] | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """Answers to batches of images.
 
         The network stays in evaluation mode, with hooks on it, until the last batch has been taken
@@ -271,7 +271,9 @@ class _Pass:
             self.wanted.setdefault(name, set()).add(call)
 
     def begin(self, images: int) -> None:
-        self.images, self.found, self.runs = images, {}, Counter()
+        self.images = images
+        self.found: dict[str, Any] = {}
+        self.runs: Counter[str] = Counter()
 
     def answers(self) -> dict[str, Any]:
         for name, count in self.runs.items():

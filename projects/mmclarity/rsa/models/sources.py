@@ -130,6 +130,8 @@ def checked(model: Any, source: str) -> nn.Module:
 def _imported(path: Path) -> Any:
     """The module of a file, whose own folder it may import from."""
     spec = importlib.util.spec_from_file_location(f'_model_of_{path.stem}', path)
+    if spec is None or spec.loader is None:
+        raise LayerError(f'{path} is no Python file')
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.parent.absolute()))

@@ -125,9 +125,9 @@ def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Fou
         sure = [k for k in candidates if content[k].kind != 'auto']
         candidates = sure if len(sure) == 1 else candidates
         if len(candidates) != 1:
-            found = ', '.join(f'{k} {content[k].describe()}' for k in candidates) or 'none'
+            held = ', '.join(f'{k} {content[k].describe()}' for k in candidates) or 'none'
             raise MissingKeyError(
-                f'{path}: which array is meant? It holds {found}; write {path}:KEY'
+                f'{path}: which array is meant? It holds {held}; write {path}:KEY'
             )
         key = candidates[0]
     if key not in content:

@@ -122,10 +122,10 @@ def _cells(items: list[Any], shape: tuple[int, ...]) -> Any:
 
 def _fields(content: dict[str, Any]) -> Any:
     """A struct; a list of them where every field has a value for each, as struct arrays have."""
-    lengths = {len(v) if isinstance(v, list) else None for v in content.values()}
+    lengths = {len(v) if isinstance(v, list) else -1 for v in content.values()}
     if FIELD in content and isinstance(content[FIELD], list):
         return _spread(content[FIELD])
-    if len(lengths) == 1 and None not in lengths and lengths != {0}:
+    if len(lengths) == 1 and lengths.isdisjoint((-1, 0)):
         count = lengths.pop()
         return [_Struct((k, v[i]) for k, v in content.items()) for i in range(count)]
     return _Struct(content)

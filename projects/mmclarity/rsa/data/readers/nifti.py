@@ -97,7 +97,8 @@ def _nibabel(path: Path) -> Any:
 def _ids(files: list[Path]) -> list[str]:
     names = [re.sub(r'\.nii(\.gz)?$', '', file.name, flags=re.IGNORECASE) for file in files]
     for entity in ENTITIES:
-        found = [re.search(rf'(?:^|_){entity}-([^_]+)', name) for name in names]
-        if all(found) and len({match[1] for match in found}) == len(names):
-            return [match[1] for match in found]
+        matches = [re.search(rf'(?:^|_){entity}-([^_]+)', name) for name in names]
+        found = [match[1] for match in matches if match]
+        if len(set(found)) == len(names):
+            return found
     return names

@@ -103,7 +103,7 @@ def frame(values: Any) -> Found:
 def _delimiter(text: str) -> str:
     first = next((line for line in text.splitlines() if line.strip()), '')
     counts = {mark: first.count(mark) for mark in '\t;,'}
-    best = max(counts, key=counts.get)
+    best = max(counts, key=counts.__getitem__)
     return best if counts[best] else ' ' if ' ' in first.strip() else ','
 
 
