@@ -118,6 +118,14 @@ def test_a_step_from_the_cache_is_a_step_from_the_images(place, attention):
             torch.testing.assert_close(a[name], b[name], msg=name)
 
 
+def test_images_can_be_batched_by_their_shape(place):
+    """As AspectRatioBatchSampler of the BDD100K configs does, by the size that went in."""
+    cached = TrunkCacheDataset('train', str(place / 'cache'))
+    for index in (0, len(cached) - 1):
+        info = cached.get_data_info(index)
+        assert (info['height'], info['width']) == cached[index]['data_samples'].img_shape
+
+
 def test_views_are_augmented_anew(place):
     cached = TrunkCacheDataset('train', f'{place}/cache')
     flips = [cached[i]['data_samples'].flip for i in range(len(cached))]

@@ -114,6 +114,19 @@ def test_float16_uses_a_scaler_on_cuda():
     optim.load_state_dict(state)
 
 
+def test_layers_of_a_list_are_kept_too():
+    """The stages of a cascade: bbox_roi_extractor.0; the list itself is no layer."""
+    model = nn.Module()
+    model.bbox_roi_extractor = nn.ModuleList([nn.Conv2d(1, 1, 1) for _ in range(2)])
+    model.fc1 = nn.Linear(2, 2)
+    kept = keep_float32(model)
+    assert kept == ['bbox_roi_extractor.0', 'bbox_roi_extractor.1']
+    assert keep_float32(model, ['fc1']) == ['fc1']
+    with torch.autocast('cpu', torch.bfloat16):
+        images = torch.zeros(1, 1, 2, 2)
+        assert model.bbox_roi_extractor[1](images).dtype == torch.float32
+
+
 def test_output_layers_stay_in_float32_also_in_copies():
     torch.manual_seed(0)
     model = Net()

@@ -56,8 +56,10 @@ class TrunkCacheDataset(Dataset):
         return self.cache.entries[index]['sample']['gt']['labels']
 
     def get_data_info(self, index: int) -> dict:
-        """Meta information of one sample."""
-        return dict(self.cache.entries[index]['sample']['meta'], sample_idx=index)
+        """Meta information of one sample; ``AspectRatioBatchSampler`` wants width and height."""
+        meta = self.cache.entries[index]['sample']['meta']
+        height, width = meta['img_shape'][:2]
+        return dict(meta, sample_idx=index, height=height, width=width)
 
     def __getitem__(self, index: int) -> dict:
         maps, boxes, scores, stored = self.cache.read(index)

@@ -1,5 +1,6 @@
 """Mixed precision on the CPU: where it pays, and what it needs in the model."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -86,7 +87,9 @@ def keep_float32(model: nn.Module, names: Sequence[str] = OUTPUT_LAYERS) -> list
     """
     changed = []
     for name, module in model.named_modules():
-        if name.rsplit('.', 1)[-1] not in names:
+        # The stages of a cascade stand in a list: bbox_roi_extractor.0.
+        named = re.sub(r'(\.\d+)+$', '', name).rsplit('.', 1)[-1]
+        if named not in names or isinstance(module, nn.ModuleList):
             continue
         if not isinstance(module, _Float32Mixin):
             cls = type(module)
