@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from mmclarity.utils.tables import markdown_table
+
 
 class PeakMemory:
     """Highest memory use since :meth:`start`, in MB, or None where it cannot be read."""
@@ -93,8 +95,7 @@ def megabytes(value: float | None) -> str:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Markdown; the first column left, the others right."""
-    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
-    return '\n'.join('| ' + ' | '.join(str(c) for c in line) + ' |' for line in lines)
+    return markdown_table(header, [[str(cell) for cell in row] for row in rows])
 
 
 def machine_line(device: torch.device) -> str:

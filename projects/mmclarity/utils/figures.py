@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,13 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(part, format=path.suffix.lower()[1:], dpi=DPI)
 
 
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, to be put into a page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=DPI)
+    return buffer.getvalue()
+
+
 def title(figure: Figure, text: str, below: str) -> None:
     """A heading at the left, with a line in grey that says how the numbers were made."""
     # A blank that may not break holds the parts together, so that lines end between them.
@@ -115,15 +123,15 @@ def legend(figure: Figure, axes: Axes, columns: int = 6) -> None:
         )
 
 
-def clean(axes: Axes, grid: bool = True) -> None:
-    """Only the lines that carry something."""
+def clean(axes: Axes, grid: bool = True, axis: str = 'y') -> None:
+    """Only the lines that carry something; the grid is of the values' ``axis``."""
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
     for side in ('left', 'bottom'):
         axes.spines[side].set_color(FAINT)
     axes.tick_params(color=FAINT, labelcolor=INK, labelsize=SMALL)
     if grid:
-        axes.grid(axis='y', color='#EEEEEE', linewidth=0.8, zorder=0)
+        axes.grid(axis=axis, color='#EEEEEE', linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
 
 

@@ -1,14 +1,12 @@
 """A comparison of detectors as text, Markdown, CSV, JSON and a forest plot."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mmclarity.utils.figures import COLOURS, INK, new_figure
-from mmclarity.utils.figures import GREY as FAINT
+from mmclarity.utils.figures import COLOURS, GREY, INK, NORMAL, SMALL, clean, new_figure
+from mmclarity.utils.tables import csv_text, markdown_table
 
 from .comparison import TITLES, Comparison, Estimate, Row
 
@@ -99,19 +97,15 @@ def as_text(comparison: Comparison, everything: bool = False) -> str:
 def as_markdown(comparison: Comparison, everything: bool = False) -> str:
     """A table and its remarks."""
     header, *rows = table(comparison, everything)
-    lines = ['| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in rows]
-    rule = '|' + '|'.join('---' if column < 2 else '--:' for column in range(len(header))) + '|'
-    top = '| ' + ' | '.join(cell.replace('|', '\\|') for cell in header) + ' |'
+    found = markdown_table(header, rows, 'll' + 'r' * (len(header) - 2))
     notes = [f'- {note}' for note in remarks(comparison)]
-    text = [heading(comparison), '', top, rule, *lines, *([''] + notes if notes else [])]
+    text = [heading(comparison), '', found, *([''] + notes if notes else [])]
     return '\n'.join(text).replace('- * ', '- \\* ') + '\n'
 
 
 def as_csv(comparison: Comparison) -> str:
     """One line for each detector, part and number; in [0, 1], empty where undefined."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(_COLUMNS)
+    rows = []
     nothing = Estimate(math.nan, math.nan, math.nan)
     for row in comparison.rows:
         changes = [nothing, *row.differences]
@@ -119,11 +113,11 @@ def as_csv(comparison: Comparison) -> str:
             comparison.names, row.values, changes, [math.nan, *row.p]
         ):
             numbers = [value.value, value.low, value.high, change.value, change.low, change.high]
-            writer.writerow(
+            rows.append(
                 [row.part, row.number, row.images, row.objects, name]
                 + ['' if math.isnan(n) else repr(n) for n in [*numbers, p, row.valid]]
             )
-    return file.getvalue()
+    return csv_text(_COLUMNS, rows)
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -164,28 +158,29 @@ def forest_plot(comparison: Comparison) -> 'Figure':
         offset = 0.0 if others == 1 else 0.6 * (place / (others - 1) - 0.5)
         colour = COLOURS[place % len(COLOURS)]
         for row, height in zip(rows, heights):
-            own = FAINT if is_thin(row) else colour
+            own = GREY if is_thin(row) else colour
             _whisker(axes, row.differences[place], height + offset, own)
         axes.plot([], [], 'o', color=colour, label=f'{name} - {comparison.names[0]}')
     axes.axvline(0, color=INK, linewidth=0.8)
     _limit(axes, rows)
-    axes.set_yticks(heights, [_label(row) for row in rows], fontsize=8)
+    axes.set_yticks(heights, [_label(row) for row in rows], fontsize=SMALL)
     axes.set_ylim((heights[-1] + 0.8) if rows else 1, -0.8)
     axes.set_xlabel(
         f'AP points more than {comparison.names[0]} (the first detector)\n'
         'grey: zero lies within, or too few images or objects',
-        fontsize=8,
+        fontsize=SMALL,
     )
-    axes.grid(axis='x', color='#E4E4E4', linewidth=0.6)
-    axes.set_axisbelow(True)
+    clean(axes, axis='x')
     axes.tick_params(axis='y', length=0)
-    axes.tick_params(axis='x', labelsize=8)
-    for side in ('top', 'right', 'left'):
-        axes.spines[side].set_visible(False)
+    axes.spines['left'].set_visible(False)
     if others == 1:
         _numbers(axes, rows, heights)
     axes.legend(
-        loc='lower left', bbox_to_anchor=(0, 1), frameon=False, fontsize=9, ncols=min(others, 2)
+        loc='lower left',
+        bbox_to_anchor=(0, 1),
+        frameon=False,
+        fontsize=NORMAL,
+        ncols=min(others, 2),
     )
     return figure
 
@@ -226,7 +221,7 @@ def _whisker(axes: 'Axes', estimate: Estimate, height: float, colour: str) -> No
     low, value, high = (100 * v for v in (estimate.low, estimate.value, estimate.high))
     if not math.isfinite(value):
         return
-    colour = FAINT if low <= 0 <= high or not math.isfinite(low) else colour
+    colour = GREY if low <= 0 <= high or not math.isfinite(low) else colour
     axes.plot([low, high], [height] * 2, color=colour, linewidth=1.6, solid_capstyle='butt')
     axes.plot([value], [height], 'o', color=colour, markersize=4.5)
 

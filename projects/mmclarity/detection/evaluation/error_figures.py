@@ -1,6 +1,5 @@
 """Figures of a report on mistakes: costs, curves, calibration, confusion, pictures."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +17,9 @@ if TYPE_CHECKING:
 COLOUR_OF = dict(
     zip(
         ('right', *KINDS),
-        ('#009E73', '#D55E00', '#E69F00', '#CC79A7', '#56B4E9', '#6E6E6E', '#F0E442'),
+        (*(COLOURS[place] for place in (2, 1, 4, 3, 5)), GREY, COLOURS[7]),
     )
 )
-
-
-def png(figure: 'Figure') -> bytes:
-    """A figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110)
-    return buffer.getvalue()
 
 
 def cost_figure(costs: Mapping[str, float]) -> 'Figure':

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmclarity.utils.figures import png
 from mmclarity.utils.tables import markdown_table
 
 from . import error_figures as figures
@@ -117,7 +118,7 @@ def _kinds(
             'objects, if only the mistakes of this size were put right); then the counts.',
         ],
         [overall, table, numbers],
-        [('costs.png', 'What each kind costs', figures.png(figures.cost_figure(costs)))],
+        [('costs.png', 'What each kind costs', png(figures.cost_figure(costs)))],
     )
 
 
@@ -172,7 +173,7 @@ def _confusion(found: ErrorKinds, classes: Mapping[int, str], min_score: float) 
             (
                 'confusion.png',
                 'Per cent of the objects of a class',
-                figures.png(figures.confusion_figure(table, names)),
+                png(figures.confusion_figure(table, names)),
             )
         ],
     )
@@ -180,8 +181,8 @@ def _confusion(found: ErrorKinds, classes: Mapping[int, str], min_score: float) 
 
 def _curves(found: ErrorKinds, classes: Mapping[int, str]) -> Section:
     error = found.calibration()[3]
-    curves = figures.png(figures.curve_figure(found, classes))
-    calibration = figures.png(figures.calibration_figure(found))
+    curves = png(figures.curve_figure(found, classes))
+    calibration = png(figures.calibration_figure(found))
     return Section(
         'Precision, recall, calibration',
         [

@@ -275,66 +275,7 @@ def write_config(
 
 
 def plot(found: Calibration, path: str | Path) -> None:
-    """Fit against data: noise variance, correlation along the line, and (pairs) transfer."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """The figure of a calibration, see :func:`.calibration_figure.plot`."""
+    from .calibration_figure import plot as draw
 
-    figure = Figure(figsize=(12 if found.pairs else 8, 3.6), dpi=150, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3 if found.pairs else 2)
-    value = {name: estimate.value for name, estimate in found.estimates.items()}
-    for sample in found.noise:
-        axes[0].plot(sample.level, sample.variance, '.', color='#56B4E9', ms=2, alpha=0.5)
-    levels = np.linspace(0, np.nanmax([np.nanmax(s.level) for s in found.noise]), 50)
-    axes[0].plot(
-        levels,
-        value['slope'] * levels + value['intercept'],
-        color='#D55E00',
-        label=f'{value["slope"]:.2f} I + {value["intercept"]:.0f}',
-    )
-    axes[0].plot(*found.curve.T, 'o-', color='#0072B2', ms=4, label='medians')
-    axes[0].set(xlabel='grey level I', ylabel='noise variance', title='Noise in flat places')
-    axes[0].set_ylim(0, 1.3 * found.curve[:, 1].max())
-    axes[0].legend(frameon=False)
-    rho = np.array([sample.correlation for sample in found.noise])
-    lags = np.arange(1, rho.shape[1] + 1)
-    axes[1].errorbar(
-        lags,
-        rho.mean(0),
-        rho.std(0) if len(rho) > 1 else None,
-        fmt='o-',
-        color='#0072B2',
-        capsize=3,
-    )
-    axes[1].axhline(0, color='#B5B5B5', lw=0.8)
-    axes[1].set(
-        xlabel='lag along the scan line in pixels',
-        ylabel='correlation of the noise',
-        title='One line',
-        xticks=lags,
-    )
-    if found.pairs:
-        frequency = found.pairs[0].frequency
-        for name, colour in (('along', '#0072B2'), ('across', '#D55E00')):
-            weight = np.array([getattr(s, f'weight_{name}') for s in found.pairs])
-            ratio = np.average([getattr(s, name) for s in found.pairs], axis=0, weights=weight)
-            axes[2].plot(frequency, ratio, 'o', color=colour, ms=4)
-            sigma = value[f'blur {name}']
-            model = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
-            axes[2].plot(
-                frequency,
-                model * np.average(ratio / model, weights=weight.sum(0)),
-                color=colour,
-                label=f'{name} the line: sigma {sigma:.2f} px',
-            )
-        axes[2].set(
-            xlabel='cycles per pixel',
-            ylabel='transfer, low over high',
-            ylim=(0, 1.15),
-            title='Blur',
-        )
-        axes[2].legend(frameon=False)
-    for axis in axes:
-        axis.spines[['top', 'right']].set_visible(False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    draw(found, path)

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mmclarity.utils.figures import COLOURS, new_figure, panel_title, save
+from mmclarity.utils.tables import markdown_table
+
 from .fabrication import THRESHOLDS, count_fabrications, summarise
 from .fidelity import fidelity
 from .particles import detect_particles
@@ -95,8 +98,7 @@ class RestorationReport:
             for column in columns
             if all(column[0] in seed for entry in self.entries.values() for seed in entry.seeds)
         ]
-        head = ['', *(title for _, title, _ in columns)]
-        lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+        rows = []
         for entry in self.entries.values():
             cells = [entry.name]
             for key, _, digits in columns:
@@ -105,8 +107,8 @@ class RestorationReport:
                 if len(values) > 1:
                     text += f' ± {values.std(ddof=1):.{digits}f}'
                 cells.append(text)
-            lines.append('| ' + ' | '.join(cells) + ' |')
-        return '\n'.join(lines)
+            rows.append(cells)
+        return markdown_table(['', *(title for _, title, _ in columns)], rows)
 
     def figure(
         self,
@@ -123,19 +125,11 @@ class RestorationReport:
             picture: The pair that was named to :meth:`add`. Defaults to 0.
             window: Part of the image. Defaults to None: all.
         """
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         names = list(names or self.shown)
         low, reference, _ = self.pairs[picture]
         window = window or (slice(0, low.shape[0]), slice(0, low.shape[1]))
         height, width = low[window].shape
-        figure = Figure(
-            figsize=(4 * 3.2, len(names) * 3.2 * height / width + 0.3),
-            dpi=110,
-            layout='constrained',
-        )
-        FigureCanvasAgg(figure)
+        figure = new_figure(4 * 3.2, len(names) * 3.2 * height / width + 0.3)
         axes = figure.subplots(len(names), 4, squeeze=False)
         for row, name in zip(axes, names):
             restored, count = self.shown[name]
@@ -157,11 +151,10 @@ class RestorationReport:
                     xlim=(window[1].start - 0.5, window[1].stop - 0.5),
                     ylim=(window[0].stop - 0.5, window[0].start - 0.5),
                 )
-                axis.set_title(title, fontsize=9)
-            _circle(row[3], count['fabricated_particles'], '#FF3B30')
-            _circle(row[3], count['missed_particles'], '#30A0FF')
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+                panel_title(axis, title)
+            _circle(row[3], count['fabricated_particles'], COLOURS[1])
+            _circle(row[3], count['missed_particles'], COLOURS[5])
+        save(figure, path)
 
 
 def _circle(axis: Any, particles: np.ndarray, colour: str) -> None:
