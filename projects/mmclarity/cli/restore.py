@@ -85,16 +85,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--overwrite', action='store_true', help='replace existing outputs')
     work = parser.add_argument_group('work')
     work.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
-    work.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help='precision')
+    work.add_argument(
+        '--dtype',
+        choices=['float32', 'bfloat16', 'float16'],
+        help='precision (default: bfloat16 on a processor that computes in it)',
+    )
     work.add_argument(
         '--tile',
         type=int,
-        help='pixels (default 1024, 512 with --config); larger ones are faster, take more memory',
+        help='pixels at most (default 2048, less where there is little memory)',
     )
     work.add_argument(
-        '--overlap', type=int, help='of tiles, in pixels (default: by what the network sees)'
+        '--overlap', type=int, help='of tiles, in pixels (default: as measured for the network)'
     )
-    work.add_argument('--batch-size', type=int, default=4, help='tiles at once (default 4)')
+    work.add_argument('--batch-size', type=int, help='tiles at once (default 1, and 4 on a GPU)')
     reading = parser.add_argument_group('reading')
     reading.add_argument(
         '--data-range',
@@ -128,6 +132,8 @@ def restore(args: argparse.Namespace) -> int:
         warnings.simplefilter('ignore')
         from mmclarity.restoration.inference.files import default_output
         from mmclarity.restoration.inference.restorer import Restorer
+        from mmclarity.utils.allocator import keep_freed_memory
+    keep_freed_memory()  # else every tile pays for clearing the same pages anew
     if args.output is None:
         args.output = _beside(args, default_output)
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)

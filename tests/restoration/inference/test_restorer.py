@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 import mmclarity.restoration  # noqa: F401, registers the models
 from mmclarity.errors import UsageError
+from mmclarity.restoration.inference.planning import EDGE_TOLERANCE
 from mmclarity.restoration.inference.restorer import Restorer, build_restorer, network_stride
 from mmclarity.restoration.io.micrograph import SEMImageError, from_array, read_sem
 from mmclarity.restoration.models import restore_batch
@@ -75,7 +76,7 @@ def micrograph(shape=(70, 90), dtype='uint8') -> np.ndarray:
 
 
 def test_array_file_and_model_agree(tmp_path, config, checkpoint):
-    restorer = Restorer(config, checkpoint)
+    restorer = Restorer(config, checkpoint, dtype='float32')
     pixels = micrograph()
     expected = restore_batch(
         build_restorer(config, checkpoint), torch.from_numpy(pixels / 255).float()[None, None]
@@ -96,16 +97,40 @@ def test_array_file_and_model_agree(tmp_path, config, checkpoint):
 
 def test_tiles_equal_the_whole_image_and_bfloat16_is_near(config, checkpoint):
     pixels = micrograph((150, 170))
-    whole = Restorer(config, checkpoint)(pixels)
-    np.testing.assert_allclose(Restorer(config, checkpoint, tile=96)(pixels), whole, atol=1e-3)
+    whole = Restorer(config, checkpoint, dtype='float32')(pixels)
+    tiled = Restorer(config, checkpoint, tile=96, dtype='float32')(pixels)
+    np.testing.assert_allclose(tiled, whole, atol=EDGE_TOLERANCE)
     # twice the radius that the network sees: nothing of a tile's false edge is left
     radius = build_restorer(config, checkpoint).generator.receptive_radius
-    exact = Restorer(config, checkpoint, tile=112, overlap=2 * radius, batch_size=3)
+    exact = Restorer(config, checkpoint, 'cpu', 112, 2 * radius, 3, 'float32')
     assert 2 * radius <= 56
     np.testing.assert_allclose(exact(pixels), whole, atol=1e-5)
     coarse = Restorer(config, checkpoint, dtype='bfloat16')(pixels)
     assert coarse.dtype == np.float32
     assert 0 < np.abs(coarse - whole).max() < 0.05
+
+
+def test_the_overlap_is_measured_at_the_first_image_that_needs_tiles(
+    config, checkpoint, monkeypatch
+):
+    calls = []
+
+    def measured(function, align):
+        calls.append(align)
+        return 24
+
+    monkeypatch.setattr('mmclarity.restoration.inference.restorer.measured_overlap', measured)
+    restorer = Restorer(config, checkpoint, tile=256, dtype='float32')
+    before = restorer.tiling['overlap']
+    restorer(micrograph((200, 200)))
+    assert not calls and restorer.tiling['overlap'] == before > 24
+    image = micrograph((300, 280))
+    restorer(image)
+    restorer(image)
+    assert calls == [4] and restorer.tiling['overlap'] == 24
+    chosen = Restorer(config, checkpoint, tile=256, overlap=20, dtype='float32')
+    chosen(image)
+    assert calls == [4] and chosen.tiling['overlap'] == 20
 
 
 def test_any_size(config, checkpoint):

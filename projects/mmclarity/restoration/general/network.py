@@ -38,6 +38,8 @@ class GeneralUNet(nn.Module):
         widths: channels at 1/2, 1/4, ... of the image's size.
     """
 
+    float32_output = True  # the image is added in float32
+
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.widths = tuple(widths)

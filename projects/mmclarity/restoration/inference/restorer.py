@@ -14,18 +14,18 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmclarity.engine.config import load_config
-from mmclarity.engine.hooks.precision import has_bfloat16_units
 from mmclarity.errors import UsageError
 
 from ..general.appraisal import Appraisal, appraise
 from ..general.weights import load_general, restore_general
 from ..io.micrograph import SEMImage, from_array
 from ..models import restore_batch
-from ..models.restorers import network_stride
+from ..models.restorers import generator_of, network_stride
 from . import files
 from . import uncertainty as spread
 from .building import build_restorer, default_overlap
 from .files import FolderReport
+from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
 from .tiling import restore_tiled, tile_weights
 
 Progress = Callable[[int, int], None]
@@ -63,12 +63,13 @@ class Restorer:
             other images give a warning.
         checkpoint: weights, or several weights for an ensemble; None for the general network.
         device: 'cpu', 'cuda', 'cuda:1', ...
-        tile: pixels, see :func:`.tiling.restore_tiled`; larger ones are faster and take memory.
-            By default 512, and 1024 for the general network.
-        overlap: pixels; by default what :func:`default_overlap` finds for the network.
-        batch_size: tiles at once.
-        dtype: 'float32', 'bfloat16' or 'float16' for mixed precision. By default float32; for the
-            general network bfloat16 on processors that compute in it.
+        tile: pixels at most, see :func:`.tiling.restore_tiled`; larger ones are faster and take
+            memory. By default 2048, less on machines with little memory (:mod:`.planning`).
+        overlap: pixels; by default measured, so that tiles differ from the whole image by less
+            than one grey level of 8 bits (:func:`.planning.measured_overlap`).
+        batch_size: tiles at once; by default 1, and 4 on a GPU.
+        dtype: 'float32', 'bfloat16' or 'float16' for mixed precision. By default bfloat16 on
+            processors that compute in it, for the networks of this package; else float32.
         strength: of the general network: factor on the noise it is told of. Above 1 it takes more
             away.
         tell: called with lines of plain words about every image: its noise, its grey levels.
@@ -85,7 +86,7 @@ class Restorer:
         device: str = 'cpu',
         tile: int | None = None,
         overlap: int | None = None,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         dtype: str | None = None,
         strength: float = 1.0,
         tell: Callable[[str], object] | None = None,
@@ -101,16 +102,23 @@ class Restorer:
         self.trained_on: dict[str, object] = {}
         if self.general:
             self.models: list[nn.Module] = [load_general(device=device)]
-            if dtype is None and device == 'cpu' and has_bfloat16_units():
-                dtype = 'bfloat16'
         else:
             self.models = self._trained(config, checkpoint, device)
-        tile = tile or (1024 if self.general else 512)
-        dtype = None if dtype == 'float32' else dtype
+        network = self.models[0] if self.general else generator_of(self.models[0])
+        if batch_size is None:
+            batch_size = 1 if device == 'cpu' else 4
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        tile = tile or default_tile(device, batch_size)
+        # of a network of one's own it is measured at the first image that needs tiles
+        self._measure = overlap is None and not self.general
         if overlap is None:
-            overlap = default_overlap(self.models[0], tile)
+            most = GENERAL_OVERLAP if self.general else default_overlap(self.models[0], tile)
+            overlap = min(most, tile // 2)
         self.device = torch.device(device)
-        self.dtype = getattr(torch, dtype) if dtype else None
+        self.dtype = best_dtype(network, device) if dtype is None else getattr(torch, dtype)
+        if self.dtype == torch.float32:
+            self.dtype = None
         self.tiling = dict(
             tile=tile,
             overlap=overlap,
@@ -119,8 +127,6 @@ class Restorer:
         )
         # sizes that do not go together are refused here, not at the first large image
         tile_weights(2 * tile + 1, tile, overlap, self.tiling['align'])
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         self._said: set[str] = set()
 
     def _trained(
@@ -217,6 +223,11 @@ class Restorer:
                     return restore_general(model, levels, job.like, self.strength)
                 return restore_batch(model, levels)
 
+        if self._measure and max(pixels.shape) > self.tiling['tile']:
+            self._measure = False
+            measured = measured_overlap(function, self.tiling['align'])
+            if measured is not None:
+                self.tiling['overlap'] = min(measured, self.tiling['overlap'])
         return restore_tiled(function, pixels, progress=progress, scale=job.scale, **self.tiling)
 
     def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> _Job:

@@ -55,10 +55,13 @@ def tile_weights(length: int, tile: int, overlap: int, align: int = 1) -> list[_
             f'tile={tile} less overlap={overlap} is below the stride of the network, '
             f'{align}; take tiles of at least {align + max(overlap, align)}'
         )
-    inner = range(0, length - tile, step)
-    last = -(-(length - tile) // align) * align
-    starts = [*inner, last]
-    stops = [*(start + tile for start in inner), length]
+    # As few tiles as reach the end, all of about one size: none that mostly repeats another one.
+    count = -(-(length - tile) // step) + 1
+    step = min(step, -(-(length - overlap) // (count * align)) * align)
+    count = min(count, -(-(length - overlap) // step))
+    starts = [i * step for i in range(count)]
+    tile = min(tile, -(-max(step + overlap, length - starts[-1]) // align) * align)
+    stops = [*(start + tile for start in starts[:-1]), length]
     ramp = min((tile - step) // 4, step // 2)
     tiles = []
     for i, (start, stop) in enumerate(zip(starts, stops)):

@@ -117,6 +117,8 @@ class SEMUNet(BaseModule):
         ValueError: If an option is unknown or out of range.
     """
 
+    float32_output = True  # see forward
+
     def __init__(
         self,
         in_channels: int = 1,
