@@ -104,6 +104,7 @@ def test_a_folder_gets_a_folder_beside_it(main, folder, tmp_path, capsys):
 
 def test_a_file_its_options_and_what_is_kept(main, model, folder, tmp_path, capsys):
     source = folder / 'a.tif'
+    model = [*model, '--dtype', 'float32']
     assert main([str(source), 'new/r.tif', *model]) == 0
     assert 'written: new/r.tif' in capsys.readouterr().err
     first = (tmp_path / 'new/r.tif').read_bytes()
