@@ -47,6 +47,7 @@ RESTORATION = [  # with mmagic itself, which is installed without what it requir
     'safetensors>=0.4',
     'tensorboard>=2.10',
 ]
+FORMATS = ['rosettasciio>=0.7', 'h5py>=3.8']  # micrographs of Gatan, Thermo Fisher and others
 # mmagic asks for 700 MB that nobody needs here: requirements-nodeps.txt installs it alone, and
 # mmclarity.compat.stand_ins stands in for the rest. Where the rest is wanted, these go together.
 MMAGIC = ['mmagic>=1.2,<1.3']
@@ -141,6 +142,7 @@ if __name__ == '__main__':
             'detection': DETECTION,
             'restoration': complete,
             'restoration-slim': RESTORATION,
+            'formats': FORMATS,
             'all': [*DETECTION, *complete],
             'dev': development(),
         },

@@ -70,7 +70,7 @@ def test_extras_and_commands(wheel):
         text = archive.read(next(n for n in names if n.endswith('/METADATA'))).decode()
         commands = archive.read(next(n for n in names if n.endswith('/entry_points.txt'))).decode()
     about = Parser().parsestr(text)
-    assert {'detection', 'restoration', 'restoration-slim', 'all', 'dev'} <= set(
+    assert {'detection', 'restoration', 'restoration-slim', 'formats', 'all', 'dev'} <= set(
         about.get_all('Provides-Extra')
     )
     core = [line for line in about.get_all('Requires-Dist') if 'extra ==' not in line]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..io.micrograph import SEMImage, list_images, read_sem
+from ..io.pairs import shared_parts
 from ..ops.registration import MIN_CONFIDENCE, move, register, valid_region
 
 SOURCE_KEYS = {'gt', 'img', 'include'}
@@ -145,7 +145,7 @@ class SEMFolderDataset(BaseDataset):
         return dict(**self._pair(low, high), pixel_size=low.pixel_size)
 
     def _pair(self, low: SEMImage, high: SEMImage) -> dict:
-        img, gt = _shared(low, high)
+        img, gt = (_levels(image) for image in shared_parts(low, high))
         if img.shape != gt.shape:
             raise ValueError(
                 f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '
@@ -175,19 +175,6 @@ class SEMFolderDataset(BaseDataset):
             drift=found.drift,
             confidence=found.confidence,
         )
-
-
-def _shared(low: SEMImage, high: SEMImage) -> tuple[np.ndarray, np.ndarray]:
-    """Grey levels of both, cropped to what they share where border or data bar were found alone.
-
-    Files of one size hold one frame: what one side has cropped off is no picture in the other.
-    """
-    if low.pixels.shape != high.pixels.shape:
-        return _levels(low), _levels(high)
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(low.content, high.content)
-    )
-    return tuple(_levels(replace(image, content=(rows, columns))) for image in (low, high))
 
 
 def _levels(image: SEMImage) -> np.ndarray:

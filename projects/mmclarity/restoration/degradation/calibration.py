@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..io.micrograph import list_images, read_sem, replacing
+from ..io.pairs import shared_parts
 from ..ops.registration import MIN_CONFIDENCE
 from .measure import NoiseSample, PairSample, fit_blur, fit_noise, measure_noise, measure_pair
 
@@ -97,16 +98,18 @@ def calibrate(
     partners = {} if high is None else {path.stem: path for path in list_images(high)}
     noise, pairs = [], []
     for number, path in enumerate(paths, 1):
-        image = read_sem(path, data_range=data_range).unit * 255
+        read = read_sem(path, data_range=data_range)
         try:
-            noise.append(measure_noise(image))
+            noise.append(measure_noise(read.unit * 255))
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
         if high is not None:
             if path.stem not in partners:
                 raise ValueError(f'{path} has no partner of its name in {high}')
-            partner = read_sem(partners[path.stem], data_range=data_range).unit * 255
-            pairs.append(_measured_pair(image, partner, path, partners[path.stem]))
+            parts = shared_parts(read, read_sem(partners[path.stem], data_range=data_range))
+            pairs.append(
+                _measured_pair(*(part.unit * 255 for part in parts), path, partners[path.stem])
+            )
         if number % 10 == 0 or number == len(paths):
             progress(f'{number} of {len(paths)} images measured')
     return _fit(noise, pairs, np.random.default_rng(seed))

@@ -8,6 +8,7 @@ from .micrograph import (
     write_map,
     write_sem,
 )
+from .pairs import shared_parts
 from .stack import SEMStack, open_stack, rewriting_stack
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'open_stack',
     'read_sem',
     'rewriting_stack',
+    'shared_parts',
     'write_map',
     'write_sem',
 ]

@@ -36,7 +36,6 @@ _READERS = {
     '.hspy': ('hspy', 'HyperSpy'),
     '.asw': ('jeol', 'JEOL'),
     '.elid': ('phenom', 'Phenom'),
-    '.prz': ('pantarhei', 'Panta Rhei'),
     '.unf': ('semper', 'Semper'),
 }
 SUFFIXES = tuple(_READERS)

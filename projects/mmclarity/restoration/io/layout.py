@@ -6,7 +6,7 @@ import numpy as np
 
 from .vendors import Metadata
 
-_MAX_BORDER = 4  # pixels
+MAX_BORDER = 4  # pixels
 _MIN_BAR, _MAX_BAR = 8, 0.25  # rows; share of the height
 _FLAT, _LIVELY = 0.5, 0.35  # share of the commonest value in a row of a data bar, of a picture
 _CONTRAST = 0.25  # of the range: text against its ground
@@ -75,13 +75,13 @@ def detect_rests(values: np.ndarray) -> tuple[int, int, int, int]:
         How many at the top, bottom, left and right: outermost lines that are coloured in most of
         their pixels, up to 4.
     """
-    if values.shape[2] == 1 or min(values.shape[:2]) <= 2 * _MAX_BORDER:
+    if values.shape[2] == 1 or min(values.shape[:2]) <= 2 * MAX_BORDER:
         return 0, 0, 0, 0
     ends = (
-        values[:_MAX_BORDER],
-        values[: -_MAX_BORDER - 1 : -1],
-        values[:, :_MAX_BORDER].swapaxes(0, 1),
-        values[:, : -_MAX_BORDER - 1 : -1].swapaxes(0, 1),
+        values[:MAX_BORDER],
+        values[: -MAX_BORDER - 1 : -1],
+        values[:, :MAX_BORDER].swapaxes(0, 1),
+        values[:, : -MAX_BORDER - 1 : -1].swapaxes(0, 1),
     )
     counts = []
     for lines in ends:
@@ -89,7 +89,7 @@ def detect_rests(values: np.ndarray) -> tuple[int, int, int, int]:
         coloured = shares > 0.5
         counts.append(len(coloured) if coloured.all() else int(np.argmin(coloured)))
     # a picture that is coloured all over has no frame
-    return (0, 0, 0, 0) if _MAX_BORDER in counts else (counts[0], counts[1], counts[2], counts[3])
+    return (0, 0, 0, 0) if MAX_BORDER in counts else (counts[0], counts[1], counts[2], counts[3])
 
 
 def detect_border(values: np.ndarray) -> int:
@@ -99,7 +99,7 @@ def detect_border(values: np.ndarray) -> int:
     inside it on every side: a picture's own dark ground is no frame.
     """
     width, colours = 0, []
-    while width < _MAX_BORDER and min(values.shape[:2]) - 2 * (width + 1) >= 1:
+    while width < MAX_BORDER and min(values.shape[:2]) - 2 * (width + 1) >= 1:
         inner = values[width : values.shape[0] - width, width : values.shape[1] - width]
         sides = (inner[0], inner[-1], inner[:, 0], inner[:, -1])
         colour = inner[0, 0]

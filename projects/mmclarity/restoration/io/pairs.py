@@ -1,0 +1,47 @@
+"""Two images of one field of view, whose borders and data bars may have been found differently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .layout import MAX_BORDER
+from .micrograph import SEMImage
+
+__all__ = ['shared_parts']
+
+
+def shared_parts(low: SEMImage, high: SEMImage) -> tuple[SEMImage, SEMImage]:
+    """Both images, their pictures cropped to what they share.
+
+    Files of one width hold one frame from their first line on: what one side has cropped off is no
+    picture in the other. Files of other widths, whose pictures differ by a border at most, are
+    taken to share their middle; registration finds what is left. Pictures that differ by more come
+    back as they are.
+    """
+    if low.pixels.shape[1] == high.pixels.shape[1]:
+        rows, columns = (
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(low.content, high.content)
+        )
+        contents = [(rows, columns)] * 2
+    else:
+        shape = tuple(min(sides) for sides in zip(low.image.shape, high.image.shape))
+        contents = [_middle(image, shape) for image in (low, high)]
+    return tuple(
+        replace(image, content=content, annotations=None)
+        for image, content in zip((low, high), contents)
+    )
+
+
+def _middle(image: SEMImage, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the middle of a picture; all of it where a border does not explain it."""
+    if max(ours - wanted for ours, wanted in zip(image.image.shape, shape)) > 2 * MAX_BORDER:
+        return image.content
+    rows, columns = (
+        slice(part.start + (part.stop - part.start - wanted) // 2, part.stop)
+        for part, wanted in zip(image.content, shape)
+    )
+    return (
+        slice(rows.start, rows.start + shape[0]),
+        slice(columns.start, columns.start + shape[1]),
+    )

@@ -1,0 +1,177 @@
+"""Formats of RosettaSciIO; files are written by it, or by hand where it only reads."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from mmclarity.restoration.io.foreign import SUFFIXES
+from mmclarity.restoration.io.micrograph import READABLE, SEMImageError, read_sem, write_sem
+from mmclarity.restoration.io.stack import open_stack
+from tests.restoration.inference.test_files import Negative
+
+needs_rosetta = pytest.mark.skipif(
+    importlib.util.find_spec('rsciio') is None, reason='RosettaSciIO is not installed'
+)
+
+
+def scan(*shape: int, dtype: str = 'uint16') -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 30000, shape).astype(dtype)
+
+
+def signal(data: np.ndarray, scale: float = 2.5, units: str = 'nm', navigate: int = 0) -> dict:
+    """A signal as RosettaSciIO has it."""
+    names = ['z', 'y', 'x'][-data.ndim :]
+    return dict(
+        data=data,
+        axes=[
+            dict(
+                size=size,
+                index_in_array=i,
+                name=name,
+                scale=scale,
+                offset=0.0,
+                units=units,
+                navigate=i < navigate,
+            )
+            for i, (size, name) in enumerate(zip(data.shape, names))
+        ],
+        metadata=dict(General=dict(title='test'), Signal=dict(signal_type='')),
+        original_metadata={},
+        tmp_parameters={},
+        package_info=dict(package='test', package_version='1'),
+        attributes=dict(_lazy=False),
+        learning_results={},
+        models={},
+    )
+
+
+def write(path: Path, *arguments: object, **options: object) -> Path:
+    name = {'.hspy': 'hspy', '.emd': 'emd', '.unf': 'semper'}[path.suffix]
+    module = importlib.import_module(f'rsciio.{name}')
+    module.file_writer(str(path), signal(*arguments, **options))
+    return path
+
+
+def write_dm3(path: Path, image: np.ndarray, scale: float, units: str) -> Path:
+    """A minimal Gatan DigitalMicrograph 3 file: groups of tags, values little-endian."""
+
+    def group(**entries: bytes | tuple) -> bytes:
+        body = b''.join(entry(name, value) for name, value in entries.items())
+        return struct.pack('>BBi', 0, 0, len(entries)) + body
+
+    def entry(name: str, value: bytes | tuple) -> bytes:
+        label = b'' if name.startswith('_') else name.replace('__', ' ').encode()
+        kind = 20 if isinstance(value, bytes) else 21
+        return (
+            struct.pack('>BH', kind, len(label)) + label + (value if kind == 20 else data(*value))
+        )
+
+    def data(code: int, value: object) -> bytes:
+        if code == 20:  # an array
+            code_of, array = value
+            info = struct.pack('>iii', 20, code_of, array.size)
+            return b'%%%%' + struct.pack('>i', 3) + info + array.tobytes()
+        form = {3: '<i', 5: '<I', 6: '<f', 8: '<B'}[code]
+        return b'%%%%' + struct.pack('>ii', 1, code) + struct.pack(form, value)
+
+    def text(value: str) -> tuple:
+        return 20, (4, np.frombuffer(value.encode('utf-16-le'), '<u2'))
+
+    calibration = group(Origin=(6, 0.0), Scale=(6, scale), Units=text(units))
+    image_data = group(
+        Calibrations=group(
+            Brightness=group(Origin=(6, 0.0), Scale=(6, 1.0), Units=text('')),
+            Dimension=group(_0=calibration, _1=calibration),
+        ),
+        Data=(20, (2, image.astype('<i2'))),
+        DataType=(5, 1),
+        Dimensions=group(_0=(5, image.shape[1]), _1=(5, image.shape[0])),
+        PixelDepth=(5, 2),
+    )
+    listed = group(ImageData=image_data, ImageTags=group(x=(5, 1)), Name=text('a'))
+    root = group(ImageList=group(_0=listed))
+    path.write_bytes(struct.pack('>iii', 3, len(root), 1) + root + bytes(8))
+    return path
+
+
+@needs_rosetta
+@pytest.mark.parametrize('suffix', ['.hspy', '.emd', '.unf'])
+def test_pictures_become_tiff_with_calibration(tmp_path, suffix):
+    image = scan(40, 56, dtype='int16' if suffix == '.unf' else 'uint16')
+    path = write(tmp_path / f'a{suffix}', image)
+    read = read_sem(path, data_range=40000 if suffix != '.unf' else 30000)
+    np.testing.assert_array_equal(read.image, image)
+    assert read.pixel_size == pytest.approx(2.5e-9)
+    write_sem(tmp_path / 'b.tif', 1 - read.unit.astype(np.float64), read)
+    written = tifffile.imread(tmp_path / 'b.tif')
+    assert written.dtype == image.dtype
+    np.testing.assert_array_equal(written, read.data_range - image)
+    assert read_sem(tmp_path / 'b.tif', data_range='measured').pixel_size == pytest.approx(2.5e-9)
+
+
+@needs_rosetta
+def test_gatan(tmp_path):
+    image = scan(36, 52, dtype='int16')
+    path = write_dm3(tmp_path / 'a.dm3', image, 0.0125, 'µm')
+    read = read_sem(path, data_range='measured')
+    np.testing.assert_array_equal(read.image, image)
+    assert read.pixel_size == pytest.approx(12.5e-9) and read.vendor == 'Gatan'
+    written = Negative().restore_file(path, tmp_path / 'out.tif')
+    low, high = int(image.min()), int(image.max())
+    np.testing.assert_array_equal(tifffile.imread(written[0]), low + high - image)
+
+
+@needs_rosetta
+@pytest.mark.parametrize(
+    ('dtype', 'written'), [('uint8', 'uint8'), ('int32', 'float32'), ('float64', 'float32')]
+)
+def test_series_keep_their_order(tmp_path, dtype, written):
+    data = (scan(4, 30, 42) % 251).astype(dtype)
+    path = write(tmp_path / 'a.hspy', data, navigate=1)
+    with open_stack(path, data_range='measured') as stack:
+        assert len(stack) == 4
+        np.testing.assert_array_equal(stack[2].image, data[2])
+    Negative().restore_file(path, tmp_path / 'b.tif')
+    copy = tifffile.imread(tmp_path / 'b.tif')
+    assert copy.dtype == written and copy.shape == data.shape
+    flipped = data.max((1, 2), keepdims=True) + data.min((1, 2), keepdims=True) - data
+    expected = 255 - data if dtype == 'uint8' else flipped
+    np.testing.assert_allclose(copy, expected, atol=1e-3)
+
+
+@needs_rosetta
+def test_what_is_no_picture(tmp_path):
+    spectrum = dict(signal(scan(64)), axes=[dict(signal(scan(64))['axes'][0], name='Energy')])
+    importlib.import_module('rsciio.hspy').file_writer(str(tmp_path / 'a.hspy'), spectrum)
+    with pytest.raises(SEMImageError, match='a.hspy: holds no image, only spectra'):
+        read_sem(tmp_path / 'a.hspy')
+    write(tmp_path / 'c.hspy', scan(20, 30) * (1 + 1j))
+    with pytest.raises(SEMImageError, match='c.hspy: complex numbers'):
+        read_sem(tmp_path / 'c.hspy')
+    for name in ('cut.dm3', 'cut.emd', 'cut.ser', 'cut.hspy', 'cut.mrc', 'cut.bcf'):
+        (tmp_path / name).write_bytes(b'nothing of the kind')
+        with pytest.raises(SEMImageError, match=rf'{name}.*export it as TIFF'):
+            read_sem(tmp_path / name)
+    for name in ('empty.dm3', 'empty.emd'):
+        (tmp_path / name).write_bytes(b'')
+        with pytest.raises(SEMImageError, match=name):
+            read_sem(tmp_path / name)
+
+
+def test_without_the_library_the_remedy_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'a.dm4').write_bytes(b'x' * 99)
+    for name in [name for name in sys.modules if name.split('.')[0] == 'rsciio']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'rsciio', None)
+    with pytest.raises(
+        SEMImageError, match=r'a.dm4: Gatan files.*pip install "mmclarity\[formats\]"'
+    ):
+        read_sem(tmp_path / 'a.dm4')
+    assert set(SUFFIXES) < set(READABLE)
