@@ -180,11 +180,11 @@ def showcase(
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     for axes in grid[len(stack) :]:
         axes.set_visible(False)
-    from .figures import _percentiles
+    from .matrices import percentiles
 
     for axes, label, rdm in zip(grid, labels, stack.condensed):
         image = axes.imshow(
-            _percentiles(rdm), cmap=parts.SEQUENTIAL, vmin=0, vmax=100, interpolation='nearest'
+            percentiles(rdm), cmap=parts.SEQUENTIAL, vmin=0, vmax=100, interpolation='nearest'
         )
         axes.set_title(label, fontsize=parts.NORMAL, color=parts.INK, pad=4)
         axes.set_xticks([])
