@@ -46,13 +46,13 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
     figure = parts.new_figure(columns * width, rows * 3.3 + 1.1)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     scores = np.stack([results[epoch].scores for epoch in epochs])
-    limits = np.array([limits(results[epoch]) for epoch in epochs])
+    bounds = np.array([limits(results[epoch]) for epoch in epochs])
     for i, axes in enumerate(grid.ravel()):
         if i >= count:
             axes.set_visible(False)
             continue
         parts.clean(axes)
-        axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+        axes.set_ylim(bounds[:, 0].min(), bounds[:, 1].max())
         draw_ceiling(axes, last, last.areas[i])
         _draw_untrained_range(axes, last, i)
         _draw_training(axes, epochs, scores[:, :, i], names)
