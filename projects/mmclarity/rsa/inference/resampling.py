@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from mmclarity.utils.cpus import available_cpus
 
 from ..rdms.rdms import num_stimuli, to_square
 from ..similarity.compare import FURTHER_METHODS, compare_known, patterns
+from ..similarity.drawn_ranks import DrawnRanks
 from ..similarity.kendall import tau_a
-from ..similarity.ranks import dense_ranks, ranks_of_kept, weighted_ranks
 from .noise_ceiling import bounds, normalise
 
 # Resamplings worked on together: their weights of 4186 pairs stay in the cache.
@@ -58,14 +57,9 @@ def _of_known(
     """:func:`make_resampler` of finite (M, K) and (S, K); (K,) the two stimuli of each pair."""
     if method in ('pearson', 'cosine'):
         return _Moments(models, subjects, method, ceiling, rows, columns)
-    kind = _Kendall if method == 'kendall' else _Ranks
-    one = kind(models, subjects, method, ceiling, rows, columns)
-
-    def resample(stimuli: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        scores, bounds = zip(*map(one, stimuli, people))
-        return np.stack(scores), (np.stack(bounds) if ceiling else None)
-
-    return resample
+    if method != 'kendall':
+        return DrawnRanks(models, subjects, rows, columns, method == 'rho-a', ceiling)
+    return _Kendall(models, subjects, ceiling, rows, columns)
 
 
 def in_parts(
@@ -249,95 +243,44 @@ class _Moments:
         return _mean_of_drawn(lower, upper, people > 0)
 
 
-class _Drawn:
-    """Which pairs and subjects are left in one resampling."""
+class _Kendall:
+    """Kendall has no weighted form: each resampling is written out."""
 
     def __init__(
         self,
         models: np.ndarray,
         subjects: np.ndarray,
-        method: str,
         ceiling: bool,
         rows: np.ndarray,
         columns: np.ndarray,
     ) -> None:
-        self.split, self.method, self.ceiling = len(models), method, ceiling
+        self.split, self.ceiling, self.rows, self.columns = len(models), ceiling, rows, columns
         self.stack = np.concatenate([models, subjects])
-        size = int(columns.max()) + 1
-        self.place = np.full((size, size), -1)
-        self.place[rows, columns] = np.arange(len(rows))
 
-    def __call__(self, stimuli: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, stimuli: np.ndarray, people: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        scores, limits = zip(*map(self._one, stimuli, people))
+        return np.stack(scores), (np.stack(limits) if self.ceiling else None)
+
+    def _one(self, stimuli: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) scores and (2,) ceilings of (n,) and (S,) counts."""
-        size = len(self.place)
-        kept, drawn = np.flatnonzero(stimuli[:size]), np.flatnonzero(people)
-        block = self.place[kept[:, None], kept].ravel()
-        known = np.flatnonzero(block >= 0)  # one triangle: rows and columns are in rising order
-        pairs, counts = block.take(known), stimuli.take(kept)
-        weights = (counts[:, None] * counts).ravel().take(known)
-        if len(kept) < 3 or not len(pairs):
+        weights = stimuli[self.rows] * stimuli[self.columns]
+        if (stimuli > 0).sum() < 3 or not weights.any():
             return np.full(self.split, np.nan), np.full(2, np.nan)
+        drawn = np.flatnonzero(people)
         rows = np.concatenate([np.arange(self.split), self.split + drawn])
+        copies, times = np.repeat(np.arange(len(weights)), weights.astype(int)), people[drawn]
         with np.errstate(invalid='ignore', divide='ignore'):
-            return self.compare(rows, pairs, weights, people[drawn])
-
-    def compare(
-        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the rows of models and drawn subjects and the pairs (K,) with counts > 0."""
-        raise NotImplementedError
+            models, subjects = np.split(self.stack[rows].take(copies, axis=1), [self.split])
+            scores = tau_a(models, subjects) @ times / times.sum()
+            if not self.ceiling or len(times) < 2:
+                return scores, np.full(2, np.nan)
+            table = tau_a(_pools(normalise(subjects, 'kendall', 'rank'), times), subjects)
+        return scores, np.array([np.diag(table).mean(), table[-1].mean()])
 
 
 def _pools(ranks: np.ndarray, people: np.ndarray) -> np.ndarray:
     """(S + 1, K) sums of ranks (S, K): without all copies of each subject, and of all."""
     pooled = people @ ranks
     return np.concatenate([pooled - people[:, None] * ranks, pooled[None]])
-
-
-class _Ranks(_Drawn):
-    """Spearman and rho-a: ranks of the pairs that are left, each there as often as its weight."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.order, self.dense, _ = dense_ranks(self.stack)
-
-    def compare(
-        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        total = weights.sum()
-        ranks = ranks_of_kept(self.order, self.dense, rows, pairs, weights)
-        models, subjects = np.split(ranks - (total + 1) / 2, [self.split])
-        subject_lengths = self._lengths(subjects, weights, total)
-        weighted = subjects * weights
-        each = models @ weighted.T / subject_lengths
-        scores = each @ people / self._lengths(models, weights, total) / people.sum()
-        if not self.ceiling or len(people) < 2:
-            return scores, np.full(2, np.nan)
-        # Ranks are pooled as they are: scaled, equal sums of them would differ by rounding.
-        ranks = ranks[self.split :]
-        pools = np.rint(2 * _pools(ranks, people)).astype(np.uint64)  # ranks are multiples of 1/2
-        pools = weighted_ranks(pools, weights) - (total + 1) / 2
-        lengths = self._lengths(pools, weights, total)
-        lower = np.einsum('sk,sk->s', pools[:-1], weighted) / lengths[:-1] / subject_lengths
-        upper = weighted @ pools[-1] / lengths[-1] / subject_lengths
-        return scores, np.array([lower.mean(), upper.mean()])
-
-    def _lengths(self, centred: np.ndarray, weights: np.ndarray, total: float) -> np.ndarray:
-        if self.method == 'rho-a':
-            return np.full(len(centred), np.sqrt((total**3 - total) / 12))
-        return np.sqrt((centred * centred) @ weights)
-
-
-class _Kendall(_Drawn):
-    """Kendall has no weighted form: the resampling is written out."""
-
-    def compare(
-        self, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray, people: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        copies = np.repeat(pairs, weights.astype(int))
-        models, subjects = np.split(self.stack[rows].take(copies, axis=1), [self.split])
-        scores = tau_a(models, subjects) @ people / people.sum()
-        if not self.ceiling or len(people) < 2:
-            return scores, np.full(2, np.nan)
-        table = tau_a(_pools(normalise(subjects, self.method, 'rank'), people), subjects)
-        return scores, np.array([np.diag(table).mean(), table[-1].mean()])

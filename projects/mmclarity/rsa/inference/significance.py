@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from ..similarity.ranks import all_finite
 from .resampling import in_parts, make_resampler
 
 RESAMPLED = ('stimuli', 'subjects', 'both')
+# Relabellings multiplied together: models are read once for all of them.
+PERMUTED = 32
 
 
 @dataclass(frozen=True)
@@ -204,25 +207,28 @@ def permutation_test(
     rng, n = np.random.default_rng(seed), num_stimuli(models.shape[1])
     rows, columns = np.triu_indices(n, 1)
     counted = np.ones(models.shape[1], bool) if mask is None else mask
-    square, pooled = to_square(models), None
+    orders = (
+        rng.permutation(n) if groups is None else _relabelled(groups, rng)
+        for _ in range(num_permutations)
+    )
+    exceed = np.zeros(len(models))
     if method in PREPARED and all_finite(models) and all_finite(subjects[:, counted]):
         # Relabelling moves the entries of a row about and changes neither their mean nor their
-        # ranks: prepared once, and subjects averaged once.
-        whole = np.zeros(models.shape)
+        # ranks: prepared once, and subjects averaged once. That one row is moved, the other way,
+        # in the place of all models.
+        whole, pooled = np.zeros(models.shape), np.zeros((1, models.shape[1]))
         whole[:, counted] = prepare(models[:, counted], method)
-        pooled = np.zeros(models.shape[1])
-        pooled[counted] = prepare(subjects[:, counted], method).mean(0)
-        square = to_square(whole)
-    exceed = np.zeros(len(models))
-    for _ in range(num_permutations):
-        order = rng.permutation(n) if groups is None else _relabelled(groups, rng)
-        shuffled = square[:, order[rows], order[columns]]
-        score = (
-            shuffled @ pooled
-            if pooled is not None
-            else compare_known(shuffled, subjects, method).mean(1)
-        )
-        exceed += score >= observed - 1e-12
+        pooled[:, counted] = prepare(subjects[:, counted], method).mean(0)
+        table = to_square(pooled)[0]
+        while chunk := list(islice(orders, PERMUTED)):
+            back = np.argsort(chunk, axis=1).astype(np.int32)
+            moved = np.stack([table[one[:, None], one][rows, columns] for one in back])
+            exceed += (moved @ whole.T >= observed - 1e-12).sum(0)
+    else:
+        square = to_square(models)
+        for order in orders:
+            shuffled = square[:, order[rows], order[columns]]
+            exceed += compare_known(shuffled, subjects, method).mean(1) >= observed - 1e-12
     p = (exceed + 1) / (num_permutations + 1)
     p[np.isnan(observed)] = np.nan
     return p

@@ -224,13 +224,13 @@ def weighted_ranks(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @compiled
 def ranks_of_kept(
-    order: np.ndarray, ranks: np.ndarray, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray
+    order: np.ndarray, rising: np.ndarray, rows: np.ndarray, pairs: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """:func:`weighted_ranks` of some pairs of some rows that were sorted before.
 
     Args:
         order: (S, P) int32, see :func:`dense_ranks`.
-        ranks: (S, P) int32, of the same.
+        rising: (S, P) int32, its ranks in that order.
         rows: (R,) of the rows.
         pairs: (K,) different places, those that are kept.
         weights: (K,), whole numbers above 0, float64.
@@ -239,7 +239,7 @@ def ranks_of_kept(
         (R, K) float64.
     """
     size, kept = order.shape[1], len(pairs)
-    place = np.full(size, -1)
+    place = np.full(size, -1, np.int32)
     for k in range(kept):
         place[pairs[k]] = k
     out = np.empty((len(rows), kept))
@@ -247,9 +247,9 @@ def ranks_of_kept(
     for i in range(len(rows)):
         row, found = rows[i], 0
         for k in range(size):  # without branches, which nobody could foresee
-            pair = order[row, k]
-            places[found], values[found] = place[pair], ranks[row, pair]
-            found += place[pair] >= 0
+            pair = place[order[row, k]]
+            places[found], values[found] = pair, rising[row, k]
+            found += pair >= 0
         _weighted(values[:kept], places[:kept], weights, out[i])
     return out
 
