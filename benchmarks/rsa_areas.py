@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from mmclarity.rsa import (
 )
 from mmclarity.rsa.analysis import network_rdms
 from mmclarity.rsa.inference.meta import combine
-from mmclarity.rsa.inference.profiles import positions
+from mmclarity.rsa.inference.profiles import POSITIONS, Profile, order, profile
 from mmclarity.rsa.inference.reliability import split_half
 from mmclarity.rsa.models import networks
 from mmclarity.rsa.rdms.memory import Slabs
@@ -118,15 +119,15 @@ def compare(data: Path, out: Path, samples: int) -> None:
             models = np.concatenate([file['trained'], file['untrained']])
         found = {}
         for area, (rdms, trials, groups) in areas_of(data, key, ids).items():
-            # Sets of 400 images take long, and one session's interval is only used in the mean.
-            count = samples if len(ids) < 200 else max(50, samples // 5)
-            drawn = bootstrap(RDMs(models, groups=groups), rdms, num_samples=count, seed=SEED)
+            drawn = bootstrap(
+                RDMs(models, groups=groups), rdms, num_samples=samples, seed=SEED, ceiling=False
+            )
             found[area] = dict(
                 scores=drawn.observed.tolist(),
                 interval=drawn.interval().tolist(),
                 error=drawn.standard_error.tolist(),
-                peaks=positions(drawn.samples[:, : len(layers)]).tolist(),
-                samples=count,
+                profiles=drawn.samples[:, : len(layers)].tolist(),
+                samples=samples,
             )
             if len(rdms) > 1:
                 ceiling = noise_ceiling(rdms)
@@ -165,29 +166,39 @@ def _combined(sessions: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     # Of Fisher's z, whose slope is 1 / (1 - r^2).
     errors = np.array([session['error'] for _, session in sessions]) / (1 - scores**2)
     both = combine(scores, errors)
-    count = min(len(session['peaks']) for _, session in sessions)
-    peaks = np.mean([session['peaks'][:count] for _, session in sessions], axis=0)
     reliable = {k: v for _, session in sessions for k, v in session.get('reliability', {}).items()}
     return dict(
         scores=np.ravel(both.mean).tolist(),
         interval=np.reshape(both.interval, (-1, 2)).tolist(),
-        peaks=peaks.tolist(),
+        profiles=_drawn_sessions([session['profiles'] for _, session in sessions]).tolist(),
         sessions={key: session['scores'] for key, session in sessions},
+        between=both.i2.tolist(),
         reliability=reliable,
-        samples=count,
+        samples=len(sessions[0][1]['profiles']),
     )
+
+
+def _drawn_sessions(profiles: list[Any]) -> np.ndarray:
+    """(B, L), mean over sessions of Fisher's z; sessions are drawn as well as their stimuli.
+
+    With four sessions of three monkeys, which of them were recorded is part of the doubt.
+    """
+    z = np.arctanh(np.array(profiles))
+    rng = np.random.default_rng(SEED)
+    drawn = rng.integers(0, len(z), (len(z), z.shape[1]))
+    return np.tanh(z[drawn, np.arange(z.shape[1])].mean(0))
 
 
 def report(out: Path) -> None:
     """Figure and Markdown tables from areas.json."""
     table = json.loads((out / 'areas.json').read_text(encoding='utf-8'))
-    order = ('V1', 'V4', 'human IT', 'macaque IT')
+    known = ('V1', 'V4', 'human IT', 'macaque IT')
     lines = []
     figure = new_figure(11, 6.4)
-    axes = figure.subplots(len(table), len(order), sharey='row', squeeze=False)
+    axes = figure.subplots(len(table), len(known), sharey='row', squeeze=False)
     for row, (network, entry) in zip(axes, table.items()):
-        layers, areas = entry['layers'], [area for area in order if area in entry]
-        for axis, area in zip(row, order):
+        layers, areas = entry['layers'], [area for area in known if area in entry]
+        for axis, area in zip(row, known):
             if area in entry:
                 _curve(axis, entry[area], len(layers))
             if network == next(iter(table)):
@@ -231,17 +242,50 @@ def _table(entry: dict[str, Any], layers: list[str], areas: list[str]) -> str:
     return markdown_table(['layer', *areas], rows)
 
 
+def _profiles(entry: dict[str, Any], areas: list[str], kind: str) -> dict[str, Profile]:
+    layers = entry['layers']
+    return {
+        area: profile(
+            area,
+            layers,
+            np.array(entry[area]['scores'][: len(layers)]),
+            np.array(entry[area]['profiles'], float),
+            kind=kind,
+        )
+        for area in areas
+    }
+
+
 def _order(entry: dict[str, Any], areas: list[str]) -> str:
     """Where along the network (0 first, 1 last layer) each area is matched best, and in order."""
-    peaks = {area: np.array(entry[area]['peaks'], float) for area in areas}
+    found = {kind: _profiles(entry, areas, kind) for kind in POSITIONS}
     rows = []
-    for area, drawn in peaks.items():
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
-        scores = np.array(entry[area]['scores'][: len(entry['layers'])])
-        best = int(np.nanargmax(scores))
-        place = best / (len(scores) - 1)
-        rows.append([area, entry['layers'][best], f'{place:.2f}', f'[{low:.2f}, {high:.2f}]'])
-    return markdown_table(['area', 'best layer', 'position', 'interval'], rows)
+    for area in areas:
+        cells = [_with_interval(found[kind][area]) for kind in POSITIONS]
+        rows.append([area, found['peak'][area].layer, *cells])
+    tests = []
+    for first, second in combinations(areas, 2):
+        if 'IT' in first:  # human and macaque IT: nobody says which comes first
+            continue
+        cells = []
+        for kind in POSITIONS:
+            both = order(found[kind][first], found[kind][second])
+            cells.append(f'{both.difference:.2f} {_limits(both.interval)}, p {both.p:.3f}')
+        tests.append([f'{first} before {second}', *cells])
+    return '\n\n'.join(
+        [
+            markdown_table(['area', 'best layer', *POSITIONS], rows),
+            markdown_table(['order', *POSITIONS], tests),
+        ]
+    )
+
+
+def _with_interval(one: Profile) -> str:
+    return f'{one.position:.2f} {_limits(one.interval)}'
+
+
+def _limits(interval: tuple[float, float]) -> str:
+    return f'[{interval[0]:.2f}, {interval[1]:.2f}]'
 
 
 def main() -> None:

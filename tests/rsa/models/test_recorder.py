@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mmclarity.rsa import FeatureRecorder
+from mmclarity.rsa.models.script import opened
 
 
 class Net(nn.Module):
@@ -280,12 +281,28 @@ def test_keep_gets_values_in_one_order(net):
     torch.testing.assert_close(maps.flatten(1), expected)
 
 
-def test_scripted_models_are_refused_with_the_remedy():
+def test_parts_of_torchscript_are_refused_until_they_are_opened():
     script = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
-    model = nn.Sequential(script, nn.ReLU())
-    for outer, layer in ((model, '0'), (model, '0.1'), (script, '1')):
-        with pytest.raises(ValueError, match='is TorchScript.*file.py:function'):
-            FeatureRecorder(outer, [layer])
-    images = torch.randn(2, 3)
-    got = FeatureRecorder(model, ['1']).record_images(images)['1']
+    model, images = nn.Sequential(script, nn.ReLU()), torch.randn(5, 3)
+    for layer in ('0', '0.1'):
+        with pytest.raises(ValueError, match='is TorchScript.*opened'):
+            FeatureRecorder(model, [layer])
+    (got,) = FeatureRecorder(model, ['1']).record_images(images).values()
     torch.testing.assert_close(got, script(images).relu())
+    got = FeatureRecorder(opened(model), ['0', '0.1']).record_images(images)
+    torch.testing.assert_close(got['0.1'], script(images))
+    assert torch.equal(got['0'], got['0.1'])
+
+
+@pytest.mark.parametrize('channels', [4, 6, 8])
+def test_maps_with_channels_last_are_pooled_over_their_positions(channels):
+    class Last(nn.Module):  # as Swin transformers answer
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1)
+
+    images = torch.randn(3, channels, 6, 6)
+    model = nn.Sequential(Last())
+    got = FeatureRecorder(model, ['0'], pool='mean').record_images(images)['0']
+    if channels != 6:  # else nothing tells the axes apart, and channels are taken to come first
+        torch.testing.assert_close(got, images.mean((2, 3)))
+    assert got.shape == (3, channels)

@@ -14,6 +14,7 @@ from mmclarity.errors import LayerError
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.efficientnet_lite import MEAN, STD, WEIGHTS, build_efficientnet_lite
 
+from .script import NORMS, ScriptView, opened
 from .sources import (
     RANDOM,
     cache_hint,
@@ -25,6 +26,8 @@ from .sources import (
 )
 
 SOURCES = {'timm': from_timm, 'hf': from_hugging_face, 'hub': from_hub}
+# Endings of files of TorchScript.
+SCRIPTS = ('.pt', '.pth', '.ts', '.torchscript')
 # Of RGB images in [0, 1]; what torchvision's ImageNet networks were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE0, LITE0_LAYERS = (
@@ -69,7 +72,8 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
     """Build a network and load its weights.
 
     Args:
-        name: A torchvision classifier, 'efficientnet_lite0', an OpenMMLab config (.py), or
+        name: A torchvision classifier, 'efficientnet_lite0', an OpenMMLab config (.py), a file of
+            TorchScript (.pt, .pth, .ts), or
             'timm:NAME', 'hf:NAME' (Hugging Face; a name or a folder), 'hub:FOLDER:ENTRY'
             (torch.hub), 'file.py:function', whose result is a module or a :class:`Network`.
         checkpoint: File of weights, also of safetensors, or 'none' for random ones. Defaults to
@@ -87,12 +91,15 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
         return _from_config(name, checkpoint, module)
     if name.rpartition(':')[0].endswith('.py'):
         network = _of_file(name)
+    elif name.endswith(SCRIPTS):
+        network = _of_script(name)
     elif kind in SOURCES and rest:
         network = _of_source(name, SOURCES[kind](rest, checkpoint), checkpoint)
     elif name == LITE0:
         network = _lite0(checkpoint)
     else:
         network = _torchvision(name, checkpoint)
+    network.model = opened(network.model)
     if checkpoint is not None and checkpoint != RANDOM:
         load_weights(network.model, checkpoint)
         network.weights = checkpoint
@@ -118,6 +125,20 @@ def _of_file(spec: str) -> Network:
         return found
     model = checked(found, spec)
     return Network(spec.rpartition(':')[2], model, default_layers(model), spec)
+
+
+def _of_script(path: str) -> Network:
+    """A network that was saved by ``torch.jit.save``."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'--model {path}: there is no such file')
+    try:
+        model = opened(torch.jit.load(path, map_location='cpu'))
+    except RuntimeError as error:
+        raise LayerError(
+            f'--model {path}: it is not TorchScript (torch.jit.save). Weights are given by '
+            '--checkpoint, beside the network they belong to'
+        ) from error
+    return Network(Path(path).stem, model, default_layers(model), path)
 
 
 def _check_module(model: nn.Module, module: str, name: str) -> None:
@@ -157,7 +178,9 @@ def _torchvision(name: str, checkpoint: str | None) -> Network:
             f'the ImageNet weights of {name} cannot be downloaded ({error}). {cache_hint(file)}, '
             f'give --checkpoint FILE, or --checkpoint {RANDOM} for random weights'
         ) from error
-    return Network(name, model, default_layers(model), checkpoint or 'torchvision (ImageNet)')
+    # Auxiliary classifiers (GoogLeNet, Inception) are run in training only.
+    layers = [layer for layer in default_layers(model) if not layer.lower().startswith('aux')]
+    return Network(name, model, layers, checkpoint or 'torchvision (ImageNet)')
 
 
 def _from_config(path: str, checkpoint: str | None, module: str | None) -> Network:
@@ -228,7 +251,7 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
     found: list[str] = []
     start = f'{prefix}.' if prefix else ''
     for name, child in model.named_children():
-        if isinstance(child, nn.Sequential | nn.ModuleList):
+        if _is_list(child):
             found += [
                 f'{start}{name}.{inner}'
                 for inner, module in child.named_children()
@@ -241,8 +264,16 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
     return found
 
 
+def _is_list(module: nn.Module) -> bool:
+    if isinstance(module, ScriptView):
+        return module.script_name in ('Sequential', 'ModuleList')
+    return isinstance(module, nn.Sequential | nn.ModuleList)
+
+
 def _is_stage(module: nn.Module) -> bool:
     norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
+    if isinstance(module, ScriptView):
+        norm = module.script_name.startswith(NORMS)
     return not norm and any(True for _ in module.parameters())
 
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from mmclarity.errors import LayerError, MissingLayerError
 from mmclarity.utils.models import unwrap
 
+from .script import ScriptView
+
 POOLS = (None, 'mean', 'cls')
 
 
@@ -154,7 +156,11 @@ def _pooled(values: Tensor, pool: str | None) -> Tensor:
         return values[:, 0]
     if pool != 'mean' or values.dim() < 3:
         return values
-    return values.mean(1) if values.dim() == 3 else values.flatten(2).mean(2)
+    if values.dim() == 3:
+        return values.mean(1)
+    if values.dim() == 4 and values.shape[1] == values.shape[2] != values.shape[3]:
+        return values.mean((1, 2))  # (b, H, W, channels), as Swin transformers have it
+    return values.flatten(2).mean(2)
 
 
 def _flat(values: Tensor) -> Tensor:
@@ -179,7 +185,8 @@ class FeatureRecorder:
         model: The network; wrappers are looked through, see :func:`unwrap`.
         layers: See :func:`resolve_layers`.
         pool: 'mean' takes the mean over positions, one unit a channel: over all axes behind the
-            second, or over the second of three, which are a transformer's (b, tokens, channels).
+            second, or over the second of three, which are a transformer's (b, tokens, channels), or
+            the middle two of four where these alone are equal, (b, side, side, channels).
             'cls' takes the first of such tokens. None keeps every position. Defaults to None.
 
     Raises:
@@ -190,20 +197,23 @@ class FeatureRecorder:
         if pool not in POOLS:
             raise ValueError(f"pool must be None, 'mean' or 'cls', got {pool!r}")
         self.model, self.pool = unwrap(model), pool
+        self._given = self.model
+        if isinstance(self.model, torch.jit.ScriptModule):
+            self.model = ScriptView(self.model)
         self.names = resolve_layers(self.model, layers)
         self._refuse_scripts()
 
     def _refuse_scripts(self) -> None:
-        """Raise a LayerError for layers of TorchScript, which takes no hooks."""
-        modules = {'': self.model, **named_layers(self.model)}
+        """Raise a LayerError for layers inside TorchScript parts, which take no hooks."""
+        modules = named_layers(self.model)
         for layer in self.names:
             parts = split_call(layer)[0].split('.')
-            for depth in range(len(parts) + 1):
+            for depth in range(1, len(parts) + 1):
                 outer = '.'.join(parts[:depth])
                 if isinstance(modules.get(outer), torch.jit.ScriptModule):
                     raise LayerError(
-                        f'layer {layer!r} is TorchScript, whose parts cannot be recorded; '
-                        'give the Python model that it was made from (file.py:function)'
+                        f'layer {layer!r}: {outer!r} is TorchScript, which takes no hooks; replace '
+                        'such parts by opened(model) of mmclarity.rsa.models.script first'
                     )
 
     def record(
@@ -233,6 +243,7 @@ class FeatureRecorder:
                 returns nothing with one row a stimulus.
         """
         pass_ = _Pass(self, keep)
+        forward = self.model if forward is self._given else forward
         modules = named_layers(self.model)
         dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
         half = dtype in (torch.float16, torch.bfloat16)

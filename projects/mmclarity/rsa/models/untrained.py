@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..renamed import warn_renamed
+from .script import NORMS, WEIGHTED
 
 
 def untrained_copy(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -43,7 +44,8 @@ def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def _randomise(module: nn.Module) -> None:
     """New values for what the module itself owns."""
-    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+    script = getattr(module, 'script_name', '')
+    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) or script in WEIGHTED:
         # Drawn in the order of the indices, whatever the order in memory (channels last).
         weight = torch.empty(module.weight.shape, dtype=module.weight.dtype)
         module.weight.copy_(nn.init.kaiming_normal_(weight, nonlinearity='relu'))
@@ -60,6 +62,10 @@ def _randomise(module: nn.Module) -> None:
         for name, value in (('running_mean', 0), ('running_var', 1), ('weight', 1), ('bias', 0)):
             if name in buffers:
                 buffers[name].fill_(value)
+    if script.startswith(NORMS):
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.fill_(float(name == 'weight'))
+        return
     for parameter in module.parameters(recurse=False):
         flat = parameter.reshape(-1)
         parameter.copy_(flat[torch.randperm(len(flat))].reshape(parameter.shape))
