@@ -45,6 +45,7 @@ from mmclarity.detection.attention import (
     RegionSourceTargetAttention,
 )
 from mmclarity.engine.allocator import keep_freed_memory
+from mmclarity.utils.files import write_text
 from timing import (
     machine_line,
     measure,
@@ -406,7 +407,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f'Faster R-CNN R-50 FPN, one image of {rows[0]["width"]}x{rows[0]["height"]}\n')
         print(step_table(rows, 'train') + '\n\n' + step_table(rows, 'test'))
     if args.json:
-        Path(args.json).write_text(json.dumps(results, indent=1))
+        write_text(args.json, json.dumps(results, indent=1))
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ from mmengine.registry import DefaultScope
 
 from mmclarity.engine.config import load_config
 from mmclarity.restoration import Restorer
+from mmclarity.utils.files import write_text
 from timing import (
     PeakMemory,
     machine_line,
@@ -152,7 +153,7 @@ def main() -> None:
         )
     )
     if args.json:
-        args.json.write_text(json.dumps(everything))
+        write_text(args.json, json.dumps(everything))
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from mmclarity.rsa import bootstrap, compare_rdms, compute_rdm
+from mmclarity.utils.files import write_text
 from timing import machine_line, measure, milliseconds, table
 
 UNITS = 43264
@@ -192,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         rows += benchmark_bootstrap(*((20, 2) if args.quick else (1000, 20)), repeats=args.repeats)
     print(rows_table(rows))
     if args.json:
-        args.json.write_text(json.dumps(dict(machine=machine, rows=rows), indent=1))
+        write_text(args.json, json.dumps(dict(machine=machine, rows=rows), indent=1))
     return 0
 
 

@@ -42,6 +42,7 @@ from mmclarity.engine.config import load_config
 from mmclarity.engine.hooks.precision import has_bfloat16_units, keep_float32
 from mmclarity.utils.allocator import keep_freed_memory
 from mmclarity.utils.efficientnet_lite import build_efficientnet_lite, imagenet_weights
+from mmclarity.utils.files import write_text
 from timing import (
     machine_line,
     measure,
@@ -285,7 +286,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f'\n{part}\n\n{report(results)}', flush=True)
         everything[part] = results
     if args.json:
-        args.json.write_text(json.dumps(everything, indent=1))
+        write_text(args.json, json.dumps(everything, indent=1))
 
 
 if __name__ == '__main__':

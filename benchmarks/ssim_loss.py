@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from mmclarity.restoration.losses import SSIMLoss
+from mmclarity.utils.files import write_text
 from timing import (
     machine_line,
     measure,
@@ -182,8 +183,9 @@ def main(argv: list[str] | None = None) -> None:
     rows = [row for shape in shapes for row in benchmark(shape, repeats, device)]
     print(rows_table(rows))
     if args.json:
-        args.json.write_text(
-            json.dumps(dict(machine=machine, torch=torch.__version__, rows=rows), indent=1)
+        write_text(
+            args.json,
+            json.dumps(dict(machine=machine, torch=torch.__version__, rows=rows), indent=1),
         )
 
 

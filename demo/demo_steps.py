@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmclarity.utils.files import write_text
+
 REPO = Path(__file__).resolve().parents[1]
 
 STATE = 'demo.json'
@@ -98,7 +100,7 @@ def training_folder(work_dir: Path, restart: bool, **wanted: object) -> Path:
         print(f'\n{folder} is of another run or to be replaced: training starts anew')
         shutil.rmtree(folder)
     work_dir.mkdir(parents=True, exist_ok=True)
-    state.write_text(json.dumps(wanted))
+    write_text(state, json.dumps(wanted))
     return folder
 
 

@@ -69,7 +69,7 @@ def recordings(folder: Path) -> list[Path]:
     savemat(folder / 'packed.mat', dict(it=values), do_compression=True)
     savemat(folder / 'old.mat', dict(it=values), format='4')
     savemat(folder / 'cells.mat', dict(it=np.array([values, values + 1, None], object)[:2]))
-    savemat(folder / 'structs.mat', dict(it=dict(RDM=np.corrcoef(values), name='v4')))
+    savemat(folder / 'structs.mat', dict(it=dict(RDM=1 - np.corrcoef(values), name='v4')))
     with h5py.File(folder / 'new.mat', 'w', userblock_size=512) as file:
         file['one'] = values.T
         file['it'] = np.array([[file['one'].ref]], h5py.ref_dtype)

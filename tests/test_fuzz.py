@@ -37,11 +37,16 @@ def _config(path: Path) -> None:
     check_config(load_config(str(path)))
 
 
+def _by_key(path: Path) -> None:
+    key = '' if path.suffix in ('.npy', '.gz', '.csv') else ':it'
+    load_neural('it', f'{path}{key}')
+
+
 READERS = dict(
     images=[_restore, lambda path: probe_images([str(path)]),
             lambda path: StimulusSet([path.stem], [path], size=8).image(0)],
     labels=[load_frames],
-    recordings=[lambda path: load_neural('it', path), lambda path: load_neural('it', f'{path}:it')],
+    recordings=[lambda path: load_neural('it', path), _by_key],
     checkpoints=[lambda path: check_fits(load_checkpoint_file(path), MODEL, str(path))],
     configs=[_config],
 )  # fmt: skip

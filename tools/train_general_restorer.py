@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from mmclarity.utils.files import replacing
 
 DECAY = 0.998  # of the average of weights
 JUDGES = {f'{number:03d}' for number in range(31, 51)}  # 031-035 to choose by, 036-050 to judge by
@@ -123,18 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(
                 f'step {step}  {spent / 60:.1f} min  loss {np.mean(losses[-100:]):.4f}', flush=True
             )
-            part = last.with_suffix('.part')
-            torch.save(
-                dict(
-                    net=net.state_dict(),
-                    optimiser=optimiser.state_dict(),
-                    average=average,
-                    step=step,
-                    spent=spent,
-                ),
-                part,
-            )
-            os.replace(part, last)
+            state = dict(net=net.state_dict(), optimiser=optimiser.state_dict())
+            with replacing(last) as part:
+                torch.save(state | dict(average=average, step=step, spent=spent), part)
     _save(average, args.work_dir / 'general.safetensors', step)
     return 0
 
@@ -144,9 +136,8 @@ def _save(average: dict, path: Path, step: int) -> None:
     from safetensors.torch import save_file
 
     weights = {name: value.to(torch.float16).contiguous() for name, value in average.items()}
-    part = path.with_suffix('.part')
-    save_file(weights, part, metadata=dict(network='GeneralUNet', steps=str(step)))
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(weights, part, metadata=dict(network='GeneralUNet', steps=str(step)))
     print(f'written: {path}')
 
 

@@ -19,6 +19,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mmclarity.utils.files import write_text
+
 REPO = Path(__file__).resolve().parents[2]
 
 METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
@@ -133,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         complete &= all(found)
         results[config.stem] = [metrics for metrics in found if metrics]
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1))
+        write_text(args.json, json.dumps(results, indent=1), parents=True)
     print(table(results, args.metrics))
     if not complete:
         print(f'some of the {args.seeds} seeds have no result yet', file=sys.stderr)

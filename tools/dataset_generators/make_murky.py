@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mmclarity.cli.main import finish
 from mmclarity.synthetic.made import is_made
+from mmclarity.utils.files import write_text
 
 # Raised when the same settings give other images.
 VERSION = 1
@@ -67,9 +68,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def write_scene(task: tuple[str, int], out: Path, seed: int, two_groups: float) -> dict:
     """Writes the image of one scene (split, number) and returns its Scalabel frame."""
     from mmclarity.synthetic.murky import make_scene
+    from mmclarity.utils.images import save_picture
 
     image, frame = make_scene(*task, seed, two_groups)
-    image.save(out / 'images' / '100k' / task[0] / frame['name'], quality=95)
+    save_picture(image, out / 'images' / '100k' / task[0] / frame['name'], quality=95)
     return frame
 
 
@@ -103,7 +105,7 @@ def write_split(out: Path, split: str, settings: dict, jobs: int) -> None:
             frames = list(pool.map(work, tasks, chunksize=16))
     else:
         frames = [work(task) for task in tasks]
-    (out / 'labels' / 'det_20' / f'det_{split}.json').write_text(json.dumps(frames))
+    write_text(out / 'labels' / 'det_20' / f'det_{split}.json', json.dumps(frames))
     objects = [label for frame in frames for label in frame['labels']]
     degraded = sum(label['attributes']['degraded'] for label in objects)
     print(
@@ -138,7 +140,7 @@ def make(args: argparse.Namespace) -> None:
     for split in ('train', 'val'):
         write_split(args.out, split, settings, args.jobs)
     # Last: only a whole data set has a manifest and no marker.
-    (args.out / MANIFEST).write_text(json.dumps(settings))
+    write_text(args.out / MANIFEST, json.dumps(settings))
     (args.out / MARKER).unlink()
     print(f'written to {args.out}')
 

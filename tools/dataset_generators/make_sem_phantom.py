@@ -11,11 +11,8 @@ options already is left as it is.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +21,8 @@ import numpy as np
 
 from mmclarity.cli.main import finish
 from mmclarity.synthetic.made import is_made
+from mmclarity.utils.files import making_folder, replacing, write_text
+from mmclarity.utils.tables import write_csv
 
 STATE = 'phantom.json'
 
@@ -62,24 +61,18 @@ def write(folder: Path, args: argparse.Namespace) -> None:
         for index in range(count):
             phantom = make_phantom(settings, seed=args.seed * 10**7 + first + index)
             stem = f'{index:04d}'
-            tifffile.imwrite(
-                folder / split / 'high' / f'{stem}.tif', np.rint(phantom.image * white).astype(kind)
-            )
+            with replacing(folder / split / 'high' / f'{stem}.tif') as part:
+                tifffile.imwrite(part, np.rint(phantom.image * white).astype(kind))
             if split == 'train':
                 continue
             low = degrade.transform(dict(gt=phantom.image * 255, sample_idx=index))['img']
-            tifffile.imwrite(
-                folder / split / 'low' / f'{stem}.tif', np.rint(low / 255 * white).astype(kind)
-            )
-            with open(
-                folder / split / 'particles' / f'{stem}.csv', 'w', newline='', encoding='utf-8'
-            ) as file:
-                table = csv.writer(file)
-                table.writerow(['y', 'x', 'radius', 'visible'])
-                table.writerows([f'{value:.4f}' for value in row] for row in phantom.particles)
-    (folder / STATE).write_text(
-        json.dumps(wanted(args) | dict(settings=asdict(settings)), indent=1)
-    )
+            with replacing(folder / split / 'low' / f'{stem}.tif') as part:
+                tifffile.imwrite(part, np.rint(low / 255 * white).astype(kind))
+            rows = [[f'{value:.4f}' for value in row] for row in phantom.particles]
+            columns = ('y', 'x', 'radius', 'visible')
+            write_csv(folder / split / 'particles' / f'{stem}.csv', columns, rows)
+    made = wanted(args) | dict(settings=asdict(settings))
+    write_text(folder / STATE, json.dumps(made, indent=1))
 
 
 def wanted(args: argparse.Namespace) -> dict:
@@ -96,12 +89,8 @@ def make(args: argparse.Namespace) -> None:
     if is_made(args.out, STATE, wanted(args), args.overwrite):
         print(f'{args.out} is there already')
         return
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.sem_phantom_', dir=args.out.parent) as temporary:
-        write(Path(temporary) / 'data', args)
-        if args.out.exists():
-            shutil.rmtree(args.out)
-        (Path(temporary) / 'data').rename(args.out)
+    with making_folder(args.out, overwrite=True) as part:
+        write(part, args)
     print(f'{args.train} training and {args.val} validation images in {args.out}')
 
 

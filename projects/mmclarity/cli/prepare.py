@@ -17,7 +17,10 @@ from mmengine.runner import Runner  # noqa: E402
 from mmclarity.engine.allocator import keep_freed_memory  # noqa: E402
 from mmclarity.engine.config import load_config  # noqa: E402
 from mmclarity.engine.distributed import setup_cpu_processes  # noqa: E402
+from mmclarity.engine.hooks.checkpoint import write_whole_files  # noqa: E402
+from mmclarity.engine.logs import stop_at_full_disk  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
+from mmclarity.utils.files import full_disk_told  # noqa: E402
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -25,6 +28,7 @@ def prepare(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if get_device() == 'cpu':
         keep_freed_memory()
+    write_whole_files()
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -81,7 +85,10 @@ def build_runner(cfg: Config) -> Runner:
     """
     setup_cpu_processes(cfg)
     try:
-        return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+        with full_disk_told(cfg.work_dir):
+            runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+        stop_at_full_disk(runner.logger)
+        return runner
     except (UsageError, OSError):
         raise
     except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:

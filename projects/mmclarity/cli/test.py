@@ -12,6 +12,7 @@ from mmclarity.engine.config import resolve_data_roots  # noqa: E402
 from mmclarity.engine.distributed import close_cpu_processes  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
 from mmclarity.utils import checkpoints as ckpt  # noqa: E402
+from mmclarity.utils.files import full_disk_told  # noqa: E402
 from mmclarity.utils.models import unwrap  # noqa: E402
 
 from .main import run  # noqa: E402
@@ -49,7 +50,8 @@ def test_model(args: argparse.Namespace) -> None:
     del loaded
     if args.out is not None:
         set_up_dump(runner, args.out)
-    runner.test()
+    with full_disk_told(cfg.work_dir):
+        runner.test()
     close_cpu_processes()
 
 

@@ -17,6 +17,7 @@ from mmclarity.engine.distributed import close_cpu_processes  # noqa: E402
 from mmclarity.engine.work_dir import WorkDirLock  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
 from mmclarity.utils import checkpoints as ckpt  # noqa: E402
+from mmclarity.utils.files import full_disk_told  # noqa: E402
 from mmclarity.utils.models import unwrap  # noqa: E402
 
 from .main import run  # noqa: E402
@@ -106,7 +107,8 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         if unused:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
-    runner.train()
+    with full_disk_told(cfg.work_dir):
+        runner.train()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmclarity.errors import UsageError
-from mmclarity.utils.files import host, is_alive
+from mmclarity.utils.files import host, is_alive, sweep
 
 try:
     import fcntl
@@ -51,6 +51,7 @@ class WorkDirLock:
             raise
         self._file: int | None = file
         _held.add(self)
+        sweep(folder)  # parts that killed trainings left may be what fills the disk
 
     def _take(self, file: int) -> None:
         holder = self._holder(file)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmclarity.utils.images import save_picture
+
 # Scenes are enlarged so that labels of objects of 20 pixels can be read.
 ZOOM = 2
 # A detection belongs to an object from this overlap (intersection over union) on.
@@ -222,7 +224,7 @@ def paint_scenes(root: Path, results: Path, out: Path, count: int = 8) -> Path:
     pictures = []
     for scene in choose(read_scenes(root, results), count):
         pictures.append(paint_scene(scene))
-        pictures[-1].save(out / f'{Path(scene["frame"]["name"]).stem}.png')
+        save_picture(pictures[-1], out / f'{Path(scene["frame"]["name"]).stem}.png')
     columns = 2 if len(pictures) > 1 else 1
     width, height, gap = pictures[0].width, pictures[0].height, 16
     rows = -(-len(pictures) // columns)
@@ -234,5 +236,5 @@ def paint_scenes(root: Path, results: Path, out: Path, count: int = 8) -> Path:
         row, column = divmod(i, columns)
         sheet.paste(picture, (column * (width + gap), 30 + gap + row * (height + gap)))
     path = out / 'contact_sheet.png'
-    sheet.save(path)
+    save_picture(sheet, path)
     return path

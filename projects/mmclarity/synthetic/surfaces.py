@@ -7,7 +7,6 @@ wing, feather and skin; those photographs are not public.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,9 @@ import torch
 from PIL import Image
 
 from mmclarity.rsa.models.gabor import GaborV1
+from mmclarity.utils.files import replacing, write_text
+from mmclarity.utils.images import save_picture
+from mmclarity.utils.tables import write_csv
 
 SURFACES: dict[str, str] = dict(
     brick='brick',
@@ -99,23 +101,21 @@ def make_surfaces(
             folder = out / part / surface
             folder.mkdir(parents=True, exist_ok=True)
             for i, crop in enumerate(crops(surface, part, count, rng)):
-                Image.fromarray(crop).save(folder / f'{i:04d}.png')
+                save_picture(Image.fromarray(crop), folder / f'{i:04d}.png')
         for i, crop in enumerate(crops(surface, 'stimuli', stimuli, rng)):
             shown[f'{surface}_{i}'] = crop
         progress(surface)
     folder = out / 'stimuli'
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'manifest.csv', 'w', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file)
-        writer.writerow(['id', 'file'])
-        for stimulus, crop in shown.items():
-            Image.fromarray(crop).save(folder / f'{stimulus}.png')
-            writer.writerow([stimulus, f'{stimulus}.png'])
-    np.savez_compressed(
-        out / 'v1.npz', ids=np.array(list(shown)), **v1_responses(np.stack(list(shown.values())))
-    )
+    for stimulus, crop in shown.items():
+        save_picture(Image.fromarray(crop), folder / f'{stimulus}.png')
+    write_csv(folder / 'manifest.csv', ['id', 'file'], [[name, f'{name}.png'] for name in shown])
+    responses = v1_responses(np.stack(list(shown.values())))
+    with replacing(out / 'v1.npz') as part, part.open('wb') as file:
+        np.savez_compressed(file, ids=np.array(list(shown)), **responses)
     # Last, so that it stands for a complete data set.
-    (out / MANIFEST).write_text(json.dumps(dict(train=train, val=val, stimuli=stimuli, seed=seed)))
+    settings = dict(train=train, val=val, stimuli=stimuli, seed=seed)
+    write_text(out / MANIFEST, json.dumps(settings))
 
 
 def v1_responses(images: np.ndarray) -> dict[str, np.ndarray]:

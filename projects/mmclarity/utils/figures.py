@@ -52,7 +52,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: str | Path) -> None:
+def save(figure: Figure, path: str | Path, dpi: float = DPI) -> None:
     """Write a figure as PNG, PDF or SVG, in one move.
 
     Raises:
@@ -62,7 +62,7 @@ def save(figure: Figure, path: str | Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f'{path}: figures are written as {", ".join(FORMATS)}; name it so')
     with replacing(path, parents=True) as part:
-        figure.savefig(part, format=path.suffix.lower()[1:], dpi=DPI)
+        figure.savefig(part, format=path.suffix.lower()[1:], dpi=dpi)
 
 
 def png(figure: Figure) -> bytes:

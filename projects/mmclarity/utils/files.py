@@ -24,8 +24,10 @@ from mmclarity.errors import OutputError
 
 __all__ = [
     'check_room',
+    'full_disk_told',
     'is_clutter',
     'listing',
+    'making_folder',
     'readable_size',
     'replacing',
     'write_bytes',
@@ -111,6 +113,64 @@ def write_text(path: str | Path, text: str, **options: bool) -> None:
     write_bytes(path, text.encode('utf-8'), **options)
 
 
+@contextmanager
+def making_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to fill, which becomes ``path`` if the block succeeds and else is removed.
+
+    As :func:`replacing` for a whole folder: with a name of its own, swept when its writer was
+    killed, and moved to its place when it is complete. The folders above are made.
+
+    Args:
+        path: the folder; it must not exist, or be empty.
+        overwrite: delete an existing one when the new one is complete.
+
+    Raises:
+        FileExistsError: ``path`` is there and ``overwrite`` is not set.
+        OutputError: it cannot be made, or the disk is full.
+    """
+    path = Path(path)
+    if not overwrite and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f'{path} exists already; remove it or name another folder')
+    _check_target(path / 'file', path.with_name('file'), True, True)
+    sweep(path.parent)
+    part = path.with_name(_part_name(path.name))
+    try:
+        with _explained(path, part, None):
+            part.mkdir()
+            yield part
+            if overwrite and path.exists():
+                shutil.rmtree(path)
+            try:
+                part.replace(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise FileExistsError(
+                    f'{path}: was made by somebody else meanwhile; remove it or name another folder'
+                ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_told(folder: str | Path) -> Iterator[None]:
+    """Around code of others that appends to files in a folder, such as logs.
+
+    Raises:
+        OutputError: in the place of the system's error of a full disk, which names no file.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        place, free = Path(error.filename or folder), _free(Path(folder)) or 0
+        text = _full_message(place, 'more than that', free)
+        raise _numbered(OutputError(text), errno.ENOSPC) from error
+
+
 def check_room(folder: str | Path, needed: int) -> None:
     """Refuse work whose result has no room.
 
@@ -144,7 +204,10 @@ def sweep(folder: str | Path) -> list[Path]:
         for entry in entries:
             if entry.name.endswith('.part') and _is_stale(entry):
                 with suppress(OSError):
-                    os.unlink(entry.path)
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    else:
+                        os.unlink(entry.path)
                     removed.append(Path(entry.path))
     return removed
 
@@ -284,11 +347,11 @@ def _explained(path: Path, part: Path, needed: int | None) -> Iterator[None]:
     except Exception as error:
         code = _errno(error)
         free = _free(path.parent)
-        written = part.stat().st_size if part.exists() else 0
+        written = _size(part)
         crowded = free is not None and free < _CROWDED and not isinstance(error, ValueError)
         if code in _FULL or (code is None and crowded):
             # The part goes first, and with it the room that it takes.
-            part.unlink(missing_ok=True)
+            _remove(part)
             needs = readable_size(needed) if needed else f'more than {readable_size(written)}'
             text = _full_message(path, needs, _free(path.parent) or 0)
             raise _numbered(OutputError(text), errno.ENOSPC) from error
@@ -299,11 +362,26 @@ def _explained(path: Path, part: Path, needed: int | None) -> Iterator[None]:
                 'limit, or choose another disk'
             )
             raise _numbered(OutputError(text), code) from error
-        mine = isinstance(error, OSError) and str(getattr(error, 'filename', '')) == str(part)
+        named = str(getattr(error, 'filename', ''))
+        mine = isinstance(error, OSError) and (named + os.sep).startswith(f'{part}{os.sep}')
         if mine and not isinstance(error, OutputError):
             text = f'{path}: cannot be written: {error.strerror}; choose another place'
             raise _numbered(OutputError(text), error.errno) from error
         raise
+
+
+def _size(part: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if part.is_dir():
+        return sum(file.stat().st_size for file in part.rglob('*') if file.is_file())
+    return part.stat().st_size if part.exists() else 0
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
 
 
 def _numbered(error: OutputError, code: int | None) -> OutputError:

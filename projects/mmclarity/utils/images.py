@@ -8,10 +8,14 @@ only when asked, or, in TIFF, by itself. Boxes are given for the image as it is 
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from .files import write_bytes
 
 ORIENTATION = 0x0112
 #: Chunks that hold EXIF in PNG and WebP.
@@ -39,6 +43,19 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
         # Newer Pillows have turned the size already: that of the file is among its tags.
         width, height = image.tag_v2.get(256, width), image.tag_v2.get(257, height)
     return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def save_picture(picture: Image.Image, path: str | Path, **options: Any) -> None:
+    """Write a Pillow image in the format of its name, whole or not at all.
+
+    Args:
+        picture: Of any mode that the format holds.
+        path: Ends in ``.png``, ``.jpg`` or another format that Pillow writes.
+        options: Of Pillow's ``save``: ``quality``, ...
+    """
+    content, kind = io.BytesIO(), Image.registered_extensions()[Path(path).suffix.lower()]
+    picture.save(content, kind, **options)
+    write_bytes(path, content.getvalue())
 
 
 def turn(pixels: np.ndarray, tag: int) -> np.ndarray:

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy as np
@@ -27,6 +29,7 @@ from mmclarity.detection.trunk_cache.detector import join_maps
 from mmclarity.detection.trunk_cache.make import _item, _seed, build_trunk, cache_splits
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
+from mmclarity.utils import files as utils_files
 from tools.dataset_generators import make_murky
 
 CONFIG = 'configs/frcnn_murky.py'
@@ -281,13 +284,41 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
         def close(self):
             pass
 
-    with pytest.raises(UsageError, match='No space left'):  # noqa: SIM117
+    with pytest.raises(UsageError, match='the disk is full'):  # noqa: SIM117
         with CacheWriter(tmp_path / 'cache', {}, 2) as writer:
             add(writer)
             writer._maps.close()
             writer._maps = Full()
             add(writer)
     assert not any(tmp_path.iterdir())
+
+
+def test_two_writers_of_one_cache_do_not_meet(tmp_path):
+    with pytest.raises(FileExistsError, match='made by somebody else meanwhile'):  # noqa: SIM117
+        with CacheWriter(tmp_path / 'cache', {}, 2) as first:
+            add(first)
+            with CacheWriter(tmp_path / 'cache', dict(trunk='second'), 1) as second:
+                add(second)
+                assert first.part != second.part
+            add(first)
+    assert [path.name for path in tmp_path.iterdir()] == ['cache']
+    assert TrunkCache(tmp_path / 'cache').manifest['trunk'] == 'second'
+
+
+def test_what_a_killed_writer_left_goes_and_a_living_one_keeps_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils_files, '_swept', set())
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
+    left, alive = (
+        tmp_path / f'.cache.{utils_files.host()}-{pid}-01234567.part'
+        for pid in (ended.pid, os.getppid())
+    )
+    for folder in (left, alive):
+        folder.mkdir()
+        (folder / 'maps.bin').write_bytes(b'x')
+    with CacheWriter(tmp_path / 'cache', {}, 1) as writer:
+        add(writer)
+    assert {path.name for path in tmp_path.iterdir()} == {'cache', alive.name}
 
 
 def test_a_writer_that_stops_early_leaves_nothing(tmp_path):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mmclarity.errors import UsageError
+from mmclarity.utils.files import making_folder, write_text
 
 FORMAT = 1
 MAPS, INDEX, MANIFEST = 'maps.bin', 'index.jsonl', 'manifest.json'
@@ -94,15 +96,15 @@ class CacheWriter:
             raise UsageError(f'cache: dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
         if self.folder.exists():
             raise UsageError(f'{self.folder} exists already; remove it or name another folder')
-        self.part = self.folder.with_name(f'.{self.folder.name}.part')
         self.manifest, self.count, self.dtype = dict(manifest), count, dtype
         self._size = self._written = 0
 
     def __enter__(self) -> CacheWriter:
-        shutil.rmtree(self.part, ignore_errors=True)  # a killed writer's
-        self.part.mkdir(parents=True)
-        self._maps = (self.part / MAPS).open('wb')
-        self._index = (self.part / INDEX).open('w', encoding='utf-8')
+        with ExitStack() as stack:
+            self.part = stack.enter_context(making_folder(self.folder))
+            self._maps = stack.enter_context((self.part / MAPS).open('wb'))
+            self._index = stack.enter_context((self.part / INDEX).open('w', encoding='utf-8'))
+            self._stack = stack.pop_all()
         return self
 
     def add(
@@ -127,14 +129,8 @@ class CacheWriter:
         size = sum(map(len, parts))
         if not self._written:
             self._check_space(size)
-        try:
-            self._maps.writelines(parts)
-            self._index.write(json.dumps(entry, default=_plain) + '\n')
-        except OSError as error:
-            raise UsageError(
-                f'cache: cannot write to {self.part}: {error}; free some space, cache '
-                'fewer views, or name a folder on another disk'
-            ) from error
+        self._maps.writelines(parts)
+        self._index.write(json.dumps(entry, default=_plain) + '\n')
         self._size += size
         self._written += 1
 
@@ -148,15 +144,11 @@ class CacheWriter:
             )
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        try:
-            self._maps.close()
-            self._index.close()
-            if kind is None:
-                self._finish()
-        except OSError as full:
-            raise UsageError(f'cache: cannot write to {self.part}: {full}') from full
-        finally:
-            shutil.rmtree(self.part, ignore_errors=True)
+        if kind is not None:  # the folder's context explains a full disk
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._finish()
 
     def _finish(self) -> None:
         if self._written != self.count:
@@ -165,8 +157,7 @@ class CacheWriter:
             self.manifest, format=FORMAT, dtype=self.dtype, samples=self._written, bytes=self._size
         )
         text = json.dumps(manifest, indent=1, default=_plain)
-        (self.part / MANIFEST).write_text(text, encoding='utf-8')
-        self.part.replace(self.folder)
+        write_text(self.part / MANIFEST, text)
 
 
 class TrunkCache:

@@ -24,13 +24,30 @@ class AtomicLocalBackend(LocalBackend):
     goes with the next write; a full disk is told in one message, and takes no part of a file.
     """
 
+    #: Whether a file is on the disk, safe from a power cut, before it gets its name.
+    durable = True
+
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         """Write ``obj`` to ``filepath``, whose folder is made if it is missing."""
-        write_bytes(filepath, obj, parents=True, durable=True)
+        write_bytes(filepath, obj, parents=True, durable=self.durable)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text to ``filepath``, as :meth:`put`."""
         self.put(obj.encode(encoding), filepath)
+
+
+class WholeLocalBackend(AtomicLocalBackend):
+    """For results, which can be made again: not synchronised with the disk."""
+
+    durable = False
+
+
+def write_whole_files() -> None:
+    """Have whatever goes through mmengine's file layer on local disks written whole.
+
+    Predictions (``DumpResults``), results of metrics and painted images among it.
+    """
+    register_backend('local', WholeLocalBackend, force=True, prefixes='')
 
 
 class _RemovingLater:

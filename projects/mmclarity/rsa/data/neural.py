@@ -77,7 +77,12 @@ def load_neural(
     if kind == 'auto' and found.kind != 'auto':
         layout = replace(layout, kind=found.kind)
     known = found.ids if ids is None else [str(i) for i in ids]
-    rdms = to_rdms(found.values, source, layout, metric, None if known is None else len(known))
+    try:
+        rdms = to_rdms(found.values, source, layout, metric, None if known is None else len(known))
+    except DataError:
+        raise
+    except ValueError as error:  # which names the source
+        raise DataError(str(error)) from error
     _check_order(found.values, source, order)
     total = num_stimuli(rdms.shape[1])
     if known is not None:

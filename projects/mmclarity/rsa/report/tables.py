@@ -111,7 +111,8 @@ def save_npz(result: RSAResult, path: str | Path) -> None:
                 value = getattr(result.differences[area], item.name)
                 if value is not None:
                     arrays[f'differences_{i}_{item.name}'] = value
-    atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
+    with replacing(path, parents=True) as part, part.open('wb') as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_npz(path: str | Path) -> RSAResult:

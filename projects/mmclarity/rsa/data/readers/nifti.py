@@ -47,6 +47,8 @@ def read_nifti(path: Path, mask: str | None) -> Found:
         data = np.moveaxis(_values(path, 4), -1, 0)
     inside = np.isfinite(data).all(0) & (data != 0).any(0)
     if mask is not None:
+        if not Path(mask).is_file():
+            raise FileNotFoundError(f'{path}:{mask}: there is no mask {mask}')
         region = _values(Path(mask), 3)
         if region.shape != data.shape[1:]:
             raise DataError(
