@@ -162,12 +162,10 @@ def _datasets(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
 
 def _check_keys(place: str, value: dict, kind: Any) -> None:
     """Compare the keys of a config with what its class takes."""
-    name = value.get('type')
-    if not isinstance(name, str):
-        return
-    found = kind.get(name)
+    found = _registered(value.get('type'), kind)
     if found is None:
         return  # mmengine tells it with the registries it looked in
+    name = getattr(found, '__name__', str(found))
     known, takes_more = _parameters(found)
     if kind is registry.PARAM_SCHEDULERS:
         known.add('convert_to_iter_based')
@@ -178,6 +176,14 @@ def _check_keys(place: str, value: dict, kind: Any) -> None:
         if key in known or (takes_more and close_to(key, known) is None):
             continue
         raise UsageError(f'{place}: {name} has no {key!r}; {hint(key, known - _PRIVATE)}')
+
+
+def _registered(name: Any, kind: Any) -> Any:
+    """What a ``type`` stands for, as building would find it from the default scope."""
+    if not isinstance(name, str):
+        return name if callable(name) else None
+    with kind.switch_scope_and_registry(None) as room:
+        return room.get(name)
 
 
 _PRIVATE = {'_scope_', '_delete_', 'self', 'args', 'kwargs'}

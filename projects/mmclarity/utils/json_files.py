@@ -65,6 +65,18 @@ def read_json(path: str | Path) -> Any:
         raise LabelFileError(f'{path}: nested too deeply for labels; download it again') from err
 
 
+def truth(value: Any) -> bool:
+    """Whether a label says yes; tools write booleans as texts too.
+
+    Examples:
+        >>> truth(True), truth(1), truth('Yes'), truth('false'), truth('0'), truth(None)
+        (True, True, True, False, False, False)
+    """
+    if isinstance(value, str):
+        return value.strip().lower() not in ('', 'false', 'no', 'n', 'f', 'off', '0', 'none')
+    return bool(value)
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON so that ``path`` holds either the old content or all of the new.
 

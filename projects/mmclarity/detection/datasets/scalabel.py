@@ -15,12 +15,13 @@ Scalabel boxes include their last pixel: a box from ``x1`` to ``x2`` is
 """
 
 import math
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmclarity.utils.files import listing
-from mmclarity.utils.json_files import LabelFileError, read_json
+from mmclarity.utils.json_files import LabelFileError, read_json, truth
 
 from .scalabel_frames import (
     CLASSES,
@@ -203,6 +204,7 @@ def _parse_frame(raw: dict[str, Any], place: str, report: ParseReport) -> Frame:
     name = raw['name']
     if not name.lower().endswith(_IMAGE_SUFFIXES):
         name += '.jpg'  # the old layout gives names without a suffix
+    name = posixpath.normpath(name)  # './a.jpg' is 'a.jpg'
     attributes = _small(_expect(raw, 'attributes', dict, place) or {}, FRAME_ATTRIBUTES)
     attributes = {
         **attributes,
@@ -277,10 +279,13 @@ def _small(attributes: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]
     """The attributes, those that have a meaning here under their names in small letters.
 
     Track labels write ``Crowd`` and ``Occluded``. Where both spellings stand, a true one wins.
+    Texts such as 'false' in the place of a boolean are read as what they say.
     """
     result: dict[str, Any] = {}
     for key, value in attributes.items():
         key = key.lower() if key.lower() in known else key
+        if isinstance(value, str) and known is LABEL_ATTRIBUTES and key in known:
+            value = truth(value)
         result[key] = result.get(key) or value
     return result
 

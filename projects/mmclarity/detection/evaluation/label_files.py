@@ -4,6 +4,7 @@ Labels are Scalabel (BDD100K, all layouts of :mod:`~mmclarity.detection.datasets
 JSON; results are COCO result lists or Scalabel frames whose labels bear a ``score``.
 """
 
+import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmclarity.utils.json_files import LabelFileError, read_json
+from mmclarity.utils.json_files import LabelFileError, read_json, truth
 
 from ..datasets.coco import check_detection, read_coco
 from ..datasets.scalabel import (
@@ -216,6 +217,19 @@ def _gt(place: int, category: int, box: Sequence[float], crowd: bool) -> dict:
     }
 
 
+def _check_files(path: Path, images: list[dict]) -> None:
+    """Refuses one file under two ids: it would count twice."""
+    seen: dict[str, Any] = {}
+    for item in images:
+        name = posixpath.normpath(str(item['file_name']))
+        if name in seen:
+            raise LabelFileError(
+                f'{path}: the image {item["file_name"]} has two ids, {seen[name]!r} and '
+                f'{item["id"]!r}; an image must count once: delete one of the two'
+            )
+        seen[name] = item['id']
+
+
 def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     coco = read_coco(path)
     if 'annotations' not in coco:
@@ -227,12 +241,14 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     ids = {item['id']: place for place, item in enumerate(images)}
     if len(ids) < len(images):
         raise LabelFileError(f'{path}: {len(images) - len(ids)} images share an id with another')
+    _check_files(path, images)
     names = {item['id']: item['name'] for item in coco['categories']}
     gts = []
     for index, item in enumerate(coco['annotations']):
         scored = {**item, 'score': 0.0} if isinstance(item, dict) else item
         check_detection(scored, f'{path}: annotation {index}', ids, names)
-        gts.append({'iscrowd': 0, **item, 'image_id': ids[item['image_id']]})
+        crowd = int(truth(item.get('iscrowd', 0)))
+        gts.append({**item, 'iscrowd': crowd, 'image_id': ids[item['image_id']]})
     paths = [item['file_name'] for item in images]
     return Labelled(
         source=str(path),

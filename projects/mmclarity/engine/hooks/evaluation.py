@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,19 +10,29 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import DataError, UsageError
 
 
 @HOOKS.register_module()
 class EvaluationCheckHook(Hook):
-    """Refuses, before training, a ``save_best`` that is not measured and groups without data.
+    """Refuses, before training, what the evaluation could not give or would count wrongly.
+
+    A ``save_best`` that is not measured; groups without data; sets of images and objects (all of
+    mmdet's, by their ``instances``) without a single object, from which nothing is learnt and whose
+    AP is not a number; and an image that a validation or test would count twice.
 
     A metric that knows its numbers beforehand says so by a method ``metric_names()``, without the
     prefix; of others only the prefix is compared. What a metric has in its attribute ``by`` must
     be known of the data set's images.
+
+    Args:
+        allow_no_objects: Take sets without an object.
     """
 
     priority = 'VERY_HIGH'
+
+    def __init__(self, allow_no_objects: bool = False) -> None:
+        self.allow_no_objects = allow_no_objects
 
     def before_train(self, runner: Runner) -> None:
         """Compare.
@@ -29,8 +40,13 @@ class EvaluationCheckHook(Hook):
         Raises:
             UsageError: naming what there is to choose from.
         """
+        if not self.allow_no_objects:
+            _check_objects('train_dataloader', runner.train_dataloader)
         if runner.val_loop is None:
             return
+        if not self.allow_no_objects:
+            _check_objects('val_dataloader', runner.val_dataloader)
+        _check_images('val_dataloader', runner.val_dataloader)
         metrics = runner.val_evaluator.metrics
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best:
@@ -40,6 +56,58 @@ class EvaluationCheckHook(Hook):
         for metric in metrics:
             for name in getattr(metric, 'by', None) or ():
                 _check_group(name, metric, runner.val_dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        """Refuse an image that would count twice."""
+        _check_images('test_dataloader', runner.test_dataloader)
+
+
+def _infos(loader: Any) -> Iterator[tuple[Any, Iterator[dict]]]:
+    """The innermost data sets that list images and objects, with what they know of each image."""
+    for part in _innermost(getattr(loader, 'dataset', None)):
+        info = getattr(part, 'get_data_info', None)
+        if info is None or not hasattr(part, '__len__') or not len(part):
+            continue
+        first = info(0)
+        if isinstance(first, dict) and isinstance(first.get('instances'), list):
+            yield part, (info(index) for index in range(len(part)))
+
+
+def _named(part: Any) -> str:
+    return f'{type(part).__name__} {getattr(part, "ann_file", "") or ""}'.strip()
+
+
+def _check_objects(place: str, loader: Any) -> None:
+    names = []
+    for part, infos in _infos(loader):
+        if getattr(part, 'allow_no_objects', False):
+            return
+        names.append(_named(part))
+        for info in infos:
+            if any(not item.get('ignore_flag') for item in info['instances']):
+                return
+    if names:
+        raise DataError(
+            f'{place}: no image of {", ".join(names)} has an object that is not ignored: nothing '
+            'can be learnt from it, and AP would not be a number. Choose other labels or classes '
+            "(metainfo), or say custom_hooks=[dict(type='EvaluationCheckHook', "
+            'allow_no_objects=True)]'
+        )
+
+
+def _check_images(place: str, loader: Any) -> None:
+    for part, infos in _infos(loader):
+        seen: dict[str, Any] = {}
+        for info in infos:
+            if 'img_path' not in info:
+                break
+            path, number = os.path.normpath(info['img_path']), info.get('img_id')
+            if path in seen:
+                raise DataError(
+                    f'{place}: {_named(part)} lists {path} twice (img_id {seen[path]!r} and '
+                    f'{number!r}), so that it would count twice; delete one of the two'
+                )
+            seen[path] = number
 
 
 def _check_key(key: str, metrics: list[Any]) -> None:

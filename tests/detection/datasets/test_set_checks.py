@@ -1,0 +1,116 @@
+"""Sets without an object, and images that would count twice: refused before they are used."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from PIL import Image
+
+import mmclarity.detection  # noqa: F401
+from mmclarity.detection.datasets.scalabel import load_frames
+from mmclarity.detection.evaluation.label_files import read_labels
+from mmclarity.engine.hooks.evaluation import EvaluationCheckHook
+from mmclarity.errors import DataError
+
+
+def coco(folder, files, boxes=1, **more):
+    images = [dict(id=i, file_name=f, width=20, height=10) for i, f in enumerate(files, 7)]
+    annotations = [
+        dict(id=i, image_id=7, category_id=1, bbox=[1, 1, 5, 5], area=25, iscrowd=0, **more)
+        for i in range(boxes)
+    ]
+    content = dict(images=images, annotations=annotations, categories=[dict(id=1, name='car')])
+    (folder / 'a.json').write_text(json.dumps(content))
+    for name in files:
+        Image.fromarray(np.zeros((10, 20), np.uint8)).save(folder / name)
+    return folder / 'a.json'
+
+
+def loader(path, kind='CocoDataset', **options):
+    options = dict(metainfo=dict(classes=('car',)), pipeline=[], test_mode=True) | options
+    dataset = DATASETS.build(
+        dict(type=kind, ann_file=str(path), data_prefix=dict(img=f'{path.parent}/'), **options)
+    )
+    return SimpleNamespace(dataset=dataset)
+
+
+def runner(train, val):
+    return SimpleNamespace(
+        train_dataloader=train,
+        val_dataloader=val,
+        test_dataloader=val,
+        val_loop=object(),
+        val_evaluator=SimpleNamespace(metrics=[]),
+        hooks=[],
+    )
+
+
+def test_whole_sets_pass(tmp_path):
+    one = loader(coco(tmp_path, ['a.png', 'b.png']))
+    EvaluationCheckHook().before_train(runner(one, one))
+    EvaluationCheckHook().before_test(runner(one, one))
+
+
+@pytest.mark.parametrize('which', ['train', 'val'])
+def test_a_set_without_objects_is_refused_unless_asked(tmp_path, which):
+    (tmp_path / 'full').mkdir()
+    empty = loader(coco(tmp_path, ['a.png'], boxes=0))
+    full = loader(coco(tmp_path / 'full', ['a.png']))
+    both = runner(*((empty, full) if which == 'train' else (full, empty)))
+    with pytest.raises(DataError, match=f'{which}_dataloader: no image of CocoDataset .*a.json'):
+        EvaluationCheckHook().before_train(both)
+    EvaluationCheckHook(allow_no_objects=True).before_train(both)
+    empty.dataset.allow_no_objects = True  # as BDD100KDataset has it
+    EvaluationCheckHook().before_train(both)
+
+
+def test_of_several_sets_one_with_objects_is_enough(tmp_path):
+    (tmp_path / 'full').mkdir()
+    parts = [coco(tmp_path, ['a.png'], boxes=0), coco(tmp_path / 'full', ['a.png'])]
+    joined = SimpleNamespace(
+        dataset=SimpleNamespace(datasets=[loader(path).dataset for path in parts])
+    )
+    EvaluationCheckHook().before_train(runner(joined, joined))
+
+
+def test_objects_of_other_classes_do_not_count(tmp_path):
+    one = loader(coco(tmp_path, ['a.png']), metainfo=dict(classes=('bus',)))
+    with pytest.raises(DataError, match='no image of CocoDataset'):
+        EvaluationCheckHook().before_train(runner(one, one))
+
+
+def test_one_file_under_two_ids_is_refused_where_it_would_count_twice(tmp_path):
+    path = coco(tmp_path, ['a.png', './a.png'])
+    one = loader(path)
+    for call in (EvaluationCheckHook().before_train, EvaluationCheckHook().before_test):
+        with pytest.raises(DataError, match=r'lists .*a\.png twice \(img_id 7 and 8\)'):
+            call(runner(one, one))
+    with pytest.raises(DataError, match=r'\./a\.png has two ids, 7 and 8'):
+        read_labels(path)
+
+
+def test_paths_with_dots_are_one_frame(tmp_path):
+    frames = [dict(name=name, labels=[]) for name in ('a.jpg', './a.jpg', 'x/../a.jpg', 'x//b.jpg')]
+    (tmp_path / 'a.json').write_text(json.dumps(frames))
+    found, report = load_frames(tmp_path / 'a.json')
+    assert [frame.name for frame in found] == ['a.jpg', 'x/b.jpg']
+    assert report.duplicates == 2
+
+
+@pytest.mark.parametrize(
+    ('said', 'meant'),
+    [('false', False), ('No', False), ('0', False), ('', False), ('true', True), ('1', True)],
+)
+def test_texts_for_booleans_mean_what_they_say(tmp_path, said, meant):
+    box = dict(x1=1, y1=1, x2=9, y2=9)
+    label = dict(id='1', category='car', box2d=box, attributes=dict(Crowd=said, occluded=said))
+    frame = dict(name='a.jpg', labels=[label], attributes=dict(weather='no'))
+    (tmp_path / 'a.json').write_text(json.dumps([frame]))
+    found = load_frames(tmp_path / 'a.json')[0][0]
+    assert found.labels[0].ignored is meant
+    assert found.labels[0].attributes['occluded'] is meant
+    assert found.attributes['weather'] == 'no'
