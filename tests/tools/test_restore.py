@@ -1,4 +1,4 @@
-"""tools/restore.py and tools/deployment/export_onnx.py as their users run them."""
+"""tools/restore.py and tools/export_onnx.py as their users run them."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_nothing_to_restore(main, model, tmp_path, capsys):
 def test_export(tmp_path, model):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    done = run('deployment/export_onnx.py', model[1], model[3], 'net.onnx', cwd=tmp_path)
+    done = run('export_onnx.py', model[1], model[3], 'net.onnx', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'written: net.onnx' in done.stdout
     session = onnxruntime.InferenceSession(str(tmp_path / 'net.onnx'))

@@ -7,8 +7,11 @@ import itertools
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from .main import DONE, MISTAKE, run
+
+MOST_LOOKS = 100  # images in one page of attention; it holds them all
 
 
 def detect_parser() -> argparse.ArgumentParser:
@@ -23,14 +26,30 @@ def detect_parser() -> argparse.ArgumentParser:
         help="image, folder, pattern ('night/*.jpg'), video, or number of a camera",
     )
     parser.add_argument('--out', required=True, metavar='FOLDER', help='made if missing')
-    parser.add_argument('--config', required=True, help='also looked for in the repository')
-    parser.add_argument('--checkpoint', required=True, metavar='FILE.pth')
+    parser.add_argument('--config', help='also looked for in the repository')
+    parser.add_argument('--checkpoint', required=True, metavar='FILE.pth|FILE.onnx')
+    parser.add_argument(
+        '--backend',
+        choices=['torch', 'onnxruntime'],
+        default='torch',
+        help='onnxruntime runs what tools/export_onnx.py wrote (--checkpoint FILE.onnx); torch is '
+        'not imported then',
+    )
     parser.add_argument(
         '--threshold', type=float, default=0.3, help='least score (default %(default)s)'
     )
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the best there is)')
     parser.add_argument('--no-draw', action='store_true', help='only write the three tables')
+    parser.add_argument(
+        '--frames', action='store_true', help='draw the frames of a video as pictures, not a video'
+    )
+    parser.add_argument(
+        '--attention',
+        action='store_true',
+        help=f'also write OUT/attention.html: what each detection of the first {MOST_LOOKS} images '
+        'drew on (detectors with attention)',
+    )
     parser.add_argument('--max-images', type=int, help='stop after so many (of a camera, say)')
     parser.add_argument('--overwrite', action='store_true', help='replace existing results')
     return parser
@@ -48,18 +67,27 @@ def detect(args: argparse.Namespace) -> int:
         raise UsageError('--batch-size must be 1 or more, and --threshold from 0 to 1')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # what other libraries say about themselves
-        from mmclarity.detection.inference.detector import Detector
         from mmclarity.detection.inference.outputs import Results
         from mmclarity.detection.inference.sources import pictures
+        from mmclarity.detection.inference.video import check_can_write
 
         source, count = pictures(args.input)
         if args.max_images is not None:
             source = itertools.islice(source, args.max_images)
             count = args.max_images if count is None else min(count, args.max_images)
-        detector = Detector(args.config, args.checkpoint, args.device, args.threshold)
-        results = Results(args.out, detector.classes, args.overwrite)
-        failed = _work(detector, results, source, count, args)
-    for path in results.write():
+        first = next(source, None)
+        source = itertools.chain([] if first is None else [first], source)
+        if first is not None and first.video is not None and not (args.no_draw or args.frames):
+            check_can_write()
+        detector = _detector(args)
+        looks = _Looks(detector, args) if args.attention else None
+        results = Results(args.out, detector.classes, args.overwrite, args.frames)
+        try:
+            failed = _work(detector, results, source, count, args, looks)
+            written = results.write()
+        finally:
+            results.drop()
+    for path in [*written, *(looks.write() if looks else [])]:
         print(f'written: {path}')
     print(
         f'{len(results.images)} images, {len(results.annotations)} objects, {failed} images '
@@ -68,7 +96,61 @@ def detect(args: argparse.Namespace) -> int:
     return MISTAKE if failed else DONE
 
 
-def _work(detector, results, source, count: int | None, args: argparse.Namespace) -> int:
+def _detector(args: argparse.Namespace):
+    from mmclarity.errors import UsageError
+
+    if args.backend == 'onnxruntime':
+        if args.config is not None or args.checkpoint is None:
+            raise UsageError(
+                '--backend onnxruntime takes the file that tools/export_onnx.py wrote, which knows '
+                'all that a config says: --checkpoint FILE.onnx, and no --config'
+            )
+        from mmclarity.detection.inference.onnx_detector import OnnxDetector
+
+        return OnnxDetector(args.checkpoint, args.threshold)
+    from mmclarity.detection.inference.detector import Detector
+
+    if args.config is None:
+        raise UsageError('--config CONFIG is needed beside --checkpoint')
+    return Detector(args.config, args.checkpoint, args.device, args.threshold)
+
+
+class _Looks:
+    """The page of attention that goes with the results, of the first images."""
+
+    def __init__(self, detector, args: argparse.Namespace) -> None:
+        from mmclarity.errors import UsageError
+
+        if args.backend != 'torch':
+            raise UsageError(
+                '--attention needs --backend torch: an exported detector does not tell its weights'
+            )
+        from mmclarity.detection.viewer import Page
+        from mmclarity.detection.viewer.looks import check_explains
+
+        check_explains(detector.inferencer.model)
+        self.path, self.overwrite = Path(args.out, 'attention.html'), args.overwrite
+        if self.path.exists() and not self.overwrite:
+            raise UsageError(f'{self.path} exists; give --overwrite or another --out')
+        self.detector = detector
+        self.page = Page(f'Attention: {Path(args.input).name}', detector.classes)
+
+    def add(self, picture) -> None:
+        from mmclarity.detection.viewer import look_at
+
+        if len(self.page.images) < MOST_LOOKS:
+            self.page.add(picture.name, picture.pixels, look_at(self.detector, picture.pixels))
+
+    def write(self) -> list[Path]:
+        if not self.page.images:
+            return []
+        self.page.write(self.path, self.overwrite)
+        return [self.path]
+
+
+def _work(
+    detector, results, source, count: int | None, args: argparse.Namespace, looks: _Looks | None
+) -> int:
     """Go through the source in batches; returns how many images could not be read."""
     from tqdm import tqdm
 
@@ -84,6 +166,8 @@ def _work(detector, results, source, count: int | None, args: argparse.Namespace
                 found = detector([picture.pixels for picture in readable])
                 for picture, detections in zip(readable, found):
                     results.add(picture, detections, draw=not args.no_draw)
+                    if looks is not None:
+                        looks.add(picture)
                 bar.update(len(batch))
         except KeyboardInterrupt:
             tqdm.write('detect.py: interrupted; what was found is written', file=sys.stderr)

@@ -153,9 +153,80 @@ def test_a_video_and_a_pattern(folder, checkpoint, tmp_path, scene, capsys):
     assert main([video, '--out', str(out), *arguments, '--max-images', '3']) == 0
     frames = json.loads((out / 'detections.scalabel.json').read_text())
     assert [(f['videoName'], f['frameIndex']) for f in frames] == [('drive', i) for i in range(3)]
-    assert sorted(p.name for p in (out / 'drawn' / 'drive').iterdir())[0] == '000000.jpg'
+    # drawn as a video of the same rate, whose frames look like the drawn ones
+    (drawn_video,) = (out / 'drawn').iterdir()
+    assert drawn_video.name == 'drive.mp4'
+    capture = cv2.VideoCapture(str(drawn_video))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    shown = [capture.read()[1] for _ in range(3)]
+    assert not capture.read()[0] and shown[0].shape == scene.shape
+    given = [video, '--out', str(tmp_path / 'frames'), *arguments, '--max-images', '2', '--frames']
+    assert main(given) == 0
+    names = sorted(p.name for p in (tmp_path / 'frames/drawn/drive').iterdir())
+    assert names == ['000000.jpg', '000001.jpg']
+    for name, frame in zip(names, shown):
+        picture = cv2.imread(str(tmp_path / 'frames/drawn/drive' / name))
+        assert np.abs(picture.astype(int) - frame).mean() < 8
     source, count = pictures(str(folder / '*.png'))
     assert count == 6 and sum(p.pixels is None for p in source) == 1
+
+
+def test_videos_of_odd_size_and_those_that_are_dropped(tmp_path):
+    pytest.importorskip('av')
+    from mmclarity.detection.inference.video import DrawnVideo
+
+    frame = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    frame = cv2.resize(frame, (101, 75), interpolation=cv2.INTER_CUBIC)
+    video = DrawnVideo(tmp_path / 'a.mp4', 0, overwrite=False)
+    for _ in range(3):
+        video.append(frame)
+    assert not (tmp_path / 'a.mp4').exists()  # it gets its name when it is whole
+    video.close()
+    capture = cv2.VideoCapture(str(tmp_path / 'a.mp4'))
+    there, shown = capture.read()
+    assert there and shown.shape == (76, 102, 3)
+    assert np.abs(shown[:75, :101].astype(int) - frame).mean() < 12
+    with pytest.raises(FileExistsError):
+        DrawnVideo(tmp_path / 'a.mp4', 5, overwrite=False)
+    other = DrawnVideo(tmp_path / 'b.mp4', 5, overwrite=False)
+    other.append(frame)
+    other.drop()
+    assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
+
+
+def test_a_camera_by_its_number(checkpoint, tmp_path, scene, monkeypatch, capsys):
+    class Camera:
+        def __init__(self, source):
+            self.source, self.left = source, 4
+
+        def isOpened(self):
+            return self.source == 0
+
+        def read(self):
+            self.left -= 1
+            return self.left >= 0, scene
+
+        def get(self, _):
+            return 0.0  # as cameras do that do not tell their rate
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    monkeypatch.chdir(tmp_path)
+    given = ['--config', CONFIG, '--checkpoint', checkpoint, '--device', 'cpu', '--attention']
+    assert main(['0', '--out', 'seen', *given, '--max-images', '2']) == 0
+    assert sorted(p.name for p in (tmp_path / 'seen').iterdir()) == [
+        'attention.html',
+        'detections.coco.json',
+        'detections.csv',
+        'detections.scalabel.json',
+        'drawn',
+    ]
+    assert (tmp_path / 'seen/drawn/camera0.mp4').stat().st_size > 1000
+    assert '2 images' in capsys.readouterr().out
+    assert main(['7', '--out', 'none', *given]) == 2
+    assert '7: no such camera' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

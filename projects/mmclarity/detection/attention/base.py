@@ -71,7 +71,7 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
             (N, d), of the dtype of ``x``.
         """
         source_x, sources = self._context(x, regions, source_x, sources)
-        if len(regions) == 0:
+        if x.size(0) == 0:
             # Nothing to compute, but every parameter must take part in the graph: distributed
             # training waits for the gradient of each.
             return x + sum(p.sum() for p in self.parameters()) * 0
@@ -114,7 +114,7 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
                 f'region features have shape {tuple(x.shape)}; set embed_dims to the '
                 'width of the layer it follows (fc_out_channels)'
             )
-        if len(regions) != x.size(0):
+        if regions.boxes.size(0) != x.size(0):
             raise ValueError(f'{x.size(0)} features for {len(regions)} regions')
         if not self.uses_sources:
             return x, regions

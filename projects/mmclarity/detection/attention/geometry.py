@@ -120,7 +120,7 @@ class PairGeometryEncoder(nn.Module):
         # Columns of the weight: sine and cosine; of x, y, width and height; frequencies.
         weight = self.hidden.weight.unflatten(1, (2, 4, len(self.frequency)))
         waves, q_size, k_size = self._waves(queries, keys)
-        hidden = weight[:, :, :2].flatten(1).expand(len(waves), -1, -1).bmm(waves)
+        hidden = weight[:, :, :2].flatten(1).expand(waves.size(0), -1, -1).bmm(waves)
 
         sin_weight, cos_weight = weight[:, :, 2:].flatten(2).unbind(1)
         q_phase = (q_size[..., None] * self.frequency).flatten(2)[:, :, None]

@@ -84,14 +84,15 @@ class RegionBatch:
     def pad(self, x: Tensor) -> Tensor:
         """Flat (N, ...) to (num_images, max_count, ...), zeros where an image has fewer."""
         if self.is_dense:
-            return x.view(self.num_images, -1 if len(self) else 0, *x.shape[1:])
+            # len() would make a number of it, which an exporter has to leave open
+            return x.view(self.num_images, -1 if self.boxes.size(0) else 0, *x.shape[1:])
         padded = x.new_zeros(self.num_images, max(self.counts), *x.shape[1:])
         return padded.index_put((self.image_index, self._slot), x)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """The inverse of :meth:`pad`."""
         if self.is_dense:
-            return padded.reshape(len(self), *padded.shape[2:])
+            return padded.reshape(self.boxes.size(0), *padded.shape[2:])
         return padded[self.image_index, self._slot]
 
     @cached_property

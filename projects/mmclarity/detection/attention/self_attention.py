@@ -138,7 +138,7 @@ class RegionSelfAttention(BaseRegionAttention):
         self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
     ) -> Tensor:
         """See :meth:`BaseRegionAttention.attend`."""
-        if len(sources) == 0:
+        if sources.boxes.size(0) == 0:
             # No source, no context; every parameter stays in the graph (distributed training).
             return torch.zeros_like(queries) + sum(p.sum() for p in self.parameters()) * 0
         bias, has_key = self._bias(regions, sources)

@@ -14,13 +14,14 @@ from mmclarity.utils.images import decode
 _FLAGS = {'color': cv2.IMREAD_COLOR, 'grayscale': cv2.IMREAD_GRAYSCALE}
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name=['LoadUprightImage', 'LoadImageFromFile'])
 class LoadUprightImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which obeys orientation tags in every format.
 
     OpenCV leaves those of WebP alone, so that boxes would be learnt on an image that lies on its
-    side. All else is read as by mmcv, byte for byte. :class:`.BDD100KDataset` puts it in the place
-    of ``LoadImageFromFile`` by itself.
+    side. All else is read as by mmcv, byte for byte. In mmdet's registry it
+    bears the name ``LoadImageFromFile`` too, so that ``CocoDataset`` and the other data sets of
+    mmdet have it by themselves.
 
     Args:
         args, kwargs: See mmcv's ``LoadImageFromFile``.

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from mmdet.apis import DetInferencer
 
 from mmclarity.engine.config import load_config
-from mmclarity.errors import DataError
 from mmclarity.utils import checkpoints
 
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image, most certain first.
-
-    Attributes:
-        boxes: (N, 4) x1, y1, x2, y2 in pixels of the image, half-open.
-        scores: (N,) from 0 to 1.
-        labels: (N,) place of each class in ``classes``.
-        classes: Names of the classes that the detector knows.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    @property
-    def names(self) -> list[str]:
-        """Name of each detection."""
-        return [self.classes[label] for label in self.labels]
+from .detections import Detections, check_image
 
 
 class Detector:
@@ -83,10 +58,7 @@ class Detector:
             DataError: If an image is of another kind.
         """
         for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise DataError(
-                    f'an image must be (H, W, 3) of 8 bit, got {image.shape} of {image.dtype}'
-                )
+            check_image(image)
         if not len(images):
             return []
         results = self.inferencer(

@@ -12,8 +12,9 @@ from mmclarity.utils.files import replacing
 from mmclarity.utils.json_files import write_json
 from mmclarity.utils.tables import write_csv
 
-from .detector import Detections
+from .detections import Detections
 from .sources import Picture
+from .video import DrawnVideo
 
 FILES = ('detections.coco.json', 'detections.scalabel.json', 'detections.csv')
 
@@ -29,12 +30,15 @@ class Results:
         folder: Where to.
         classes: Names of the classes.
         overwrite: Replace files that are there.
+        frames: Draw the frames of a video as single pictures, not as a video.
 
     Raises:
         FileExistsError: If there are results in the folder, and ``overwrite`` is not set.
     """
 
-    def __init__(self, folder: str | Path, classes: tuple[str, ...], overwrite: bool) -> None:
+    def __init__(
+        self, folder: str | Path, classes: tuple[str, ...], overwrite: bool, frames: bool = False
+    ) -> None:
         self.folder, self.classes, self.overwrite = Path(folder), classes, overwrite
         there = [name for name in FILES if (self.folder / name).exists()]
         if there and not overwrite:
@@ -45,6 +49,8 @@ class Results:
         self.annotations: list[dict[str, Any]] = []
         self.frames: list[dict[str, Any]] = []
         self.rows: list[list[Any]] = []
+        self._as_pictures = frames
+        self._videos: dict[str, DrawnVideo] = {}
 
     def add(self, picture: Picture, found: Detections, draw: bool) -> None:
         """Note the detections of an image, and draw them."""
@@ -80,6 +86,12 @@ class Results:
             self._draw(picture, found)
 
     def _draw(self, picture: Picture, found: Detections) -> None:
+        if picture.video is not None and not self._as_pictures:
+            if picture.video not in self._videos:
+                path = self.folder / 'drawn' / f'{picture.video}.mp4'
+                self._videos[picture.video] = DrawnVideo(path, picture.rate, self.overwrite)
+            self._videos[picture.video].append(drawn(picture.pixels, found))
+            return
         path = self.folder / 'drawn' / picture.name
         if path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
             path = path.with_name(f'{path.name}.jpg')
@@ -88,7 +100,7 @@ class Results:
             part.write_bytes(coded.tobytes())
 
     def write(self) -> list[Path]:
-        """Write the three files; returns their paths."""
+        """Write the three files, and finish drawn videos; returns their paths."""
         paths = [self.folder / name for name in FILES]
         self.folder.mkdir(parents=True, exist_ok=True)
         categories = [dict(id=i, name=name) for i, name in enumerate(self.classes, 1)]
@@ -98,7 +110,16 @@ class Results:
         )
         write_json(paths[1], self.frames)
         write_csv(paths[2], ['image', 'name', 'score', 'x1', 'y1', 'x2', 'y2'], self.rows)
+        while self._videos:
+            name, video = self._videos.popitem()
+            video.close()
+            paths.append(self.folder / 'drawn' / f'{name}.mp4')
         return paths
+
+    def drop(self) -> None:
+        """Leave nothing of videos that were not finished."""
+        while self._videos:
+            self._videos.popitem()[1].drop()
 
 
 def colour_of(label: int) -> tuple[int, int, int]:

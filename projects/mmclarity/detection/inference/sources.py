@@ -30,6 +30,7 @@ class Picture:
         error: Why not.
         video: Name of the video, and place of the frame in it.
         frame: Place in the video.
+        rate: Frames a second of the video, 0 where it is not known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Picture:
     error: str = ''
     video: str | None = None
     frame: int = 0
+    rate: float = 0.0
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -132,12 +134,13 @@ def _frames(source: str | int, name: str) -> Iterator[Picture]:
     try:
         if not capture.isOpened():
             raise UsageError(f'{source}: no such camera, or it is in use')
-        frame = 0
+        rate, frame = float(capture.get(cv2.CAP_PROP_FPS)), 0
+        rate = rate if 0 < rate < 1000 else 0.0
         while True:
             there, pixels = capture.read()
             if not there:
                 return
-            yield Picture(f'{name}/{frame:06d}.jpg', pixels, video=name, frame=frame)
+            yield Picture(f'{name}/{frame:06d}.jpg', pixels, video=name, frame=frame, rate=rate)
             frame += 1
     finally:
         capture.release()

@@ -55,4 +55,4 @@ class BeliefBBoxHead(RegionAttentionBBoxHead):
         # In float32: the attention returns its input and what it adds, and the input is to be x.
         told = self.belief(posterior).float()
         seen = super()._look_around(name, is_last, x.float() + told, context, weights)
-        return (seen - told[: len(seen)]).to(x.dtype)
+        return (seen - told[: seen.size(0)]).to(x.dtype)

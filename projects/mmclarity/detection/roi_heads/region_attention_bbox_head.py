@@ -181,7 +181,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         """
         targets = context.targets if is_last else context.regions
         source_x, sources = context.sources_of(x)
-        args = (x[: len(targets)], targets, source_x, sources)
+        args = (x[: targets.boxes.size(0)], targets, source_x, sources)
         if not self.attention[name].uses_sources:
             args = args[:2]
         if weights is not None:

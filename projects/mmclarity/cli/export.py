@@ -1,0 +1,94 @@
+"""What tools/export_onnx.py does: a trained restorer or detector as one ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from .main import mistakes, run
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Command line of tools/export_onnx.py."""
+    parser = argparse.ArgumentParser(
+        prog='export_onnx.py',
+        description='Export a restorer or a two-stage detector to ONNX, and compare the file with '
+        'torch at several sizes.',
+    )
+    parser.add_argument('config', help='of the model; also looked for in the repository')
+    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('output', type=Path, metavar='OUT.onnx', help='file to write')
+    parser.add_argument('--opset', type=int, default=18, help='of ONNX (default %(default)s)')
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=1e-4,
+        help='largest difference from torch, of the range of a restored image or of the score of '
+        'a detection (default %(default)s)',
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
+    return parser
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the file and compare it with torch; one that differs is removed.
+
+    Raises:
+        UsageError: For whatever the caller can mend.
+    """
+    from mmclarity.errors import UsageError
+
+    if args.output.exists() and not args.overwrite:
+        raise UsageError(f'{args.output} exists; give --overwrite or another name')
+    with warnings.catch_warnings():
+        # Above all this silences what other libraries say about themselves while loading.
+        warnings.simplefilter('ignore')
+        from mmclarity.engine.config import load_config
+
+        scope = load_config(args.config).get('default_scope')
+        part = _detector if scope == 'mmdet' else _restorer
+        agreement = part(args)
+    size = args.output.stat().st_size / 1e6
+    print(f'written: {args.output} ({size:.1f} MB), {agreement}')
+
+
+def _restorer(args: argparse.Namespace) -> str:
+    from mmclarity.errors import UsageError
+
+    with mistakes(ValueError, TypeError, RuntimeError):
+        from mmclarity.restoration.inference.export import check_onnx, export_onnx
+        from mmclarity.restoration.inference.restorer import build_restorer
+
+        model = build_restorer(args.config, args.checkpoint)
+        export_onnx(model, args.output, args.opset, args.overwrite)
+    try:
+        worst = check_onnx(model, args.output, tolerance=args.tolerance)
+    except RuntimeError as error:
+        args.output.unlink()
+        raise UsageError(f'{error}; the file was removed') from error
+    return f'differs from torch by at most {worst:.1e} of the range'
+
+
+def _detector(args: argparse.Namespace) -> str:
+    from mmclarity.detection.export import check_detector, export_detector
+    from mmclarity.detection.inference.detector import Detector
+    from mmclarity.errors import UsageError
+
+    model = Detector(args.config, args.checkpoint, 'cpu').inferencer.model
+    export_detector(model, args.output, args.opset, args.overwrite)
+    try:
+        found = check_detector(model, args.output, args.tolerance)
+    except RuntimeError as error:
+        args.output.unlink()
+        raise UsageError(f'{error}; the file was removed') from error
+    return (
+        f'{found.detections} detections in images of three sizes differ from torch by at most '
+        f'{found.score:.1e} in score and {found.box:.1e} pixels'
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return run(export, export_parser(), argv)

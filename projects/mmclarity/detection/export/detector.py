@@ -1,0 +1,206 @@
+"""A whole two-stage detector as one ONNX file, for images of any size."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from onnx import TensorProto
+from torch import nn
+from torch.export import Dim
+
+from mmclarity import __version__
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import write_bytes
+
+from ..inference.onnx_detector import METADATA
+from . import stages
+from .graph import Graph
+from .networks import Judge, Trunk, exported
+
+PACKAGES = ('onnx', 'onnxscript')
+_EXAMPLE = (96, 160)  # pixels: multiples of every stride, unlike each other
+_REGIONS, _SOURCES = 7, 5
+# Steps of a test pipeline that leave the pixels alone.
+_PASSIVE = (
+    'InferencerLoader',
+    'LoadAnnotations',
+    'LoadImageFromFile',
+    'LoadUprightImage',
+    'PackDetInputs',
+)
+
+
+def export_detector(
+    model: nn.Module, path: str | Path, opset: int = 18, overwrite: bool = False
+) -> None:
+    """Write a detector: image in, boxes, scores and labels out.
+
+    Backbone, neck, RPN and box heads, attention among regions included, are exported by torch;
+    anchors, proposals, RoIAlign with mmdet's choice of levels, box coding and suppression by class
+    are written with ONNX operators. Inputs: ``image`` (height, width, 3), 8 bit, blue, green, red,
+    resized as in testing; ``max_proposals`` (1,), which need not be given. Outputs: ``boxes``
+    (K, 4) in pixels of ``image``, ``scores`` (K,), ``labels`` (K,). Names of the classes and the
+    size to resize to are in the file's metadata.
+
+    Args:
+        model: A detector of mmdet in evaluation mode on the CPU, with ``cfg`` and
+            ``dataset_meta`` as ``init_detector`` gives it.
+        path: The new file.
+        opset: Of ONNX, 18 or newer.
+        overwrite: Replace an existing file.
+
+    Raises:
+        UsageError: If the detector has a part that the export does not know.
+        ModuleNotFoundError: Naming the packages that are missing.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(f'export needs further packages: pip install {" ".join(missing)}')
+    _check(model)
+    metadata = dict(
+        classes=list(model.dataset_meta['classes']),
+        resize=_resize(model.cfg),
+        mmclarity=__version__,
+    )
+    with torch.no_grad():
+        content = _graph(model, opset).model({METADATA: json.dumps(metadata)})
+    write_bytes(path, content.SerializeToString(), overwrite=overwrite)
+
+
+def _check(model: nn.Module) -> None:
+    """Refuse, by name, what would be exported wrongly."""
+    kind = type(model).__name__
+    if model.training:
+        raise ValueError('the model is in training mode; call model.eval() first')
+    if getattr(model, 'rpn_head', None) is None or getattr(model, 'roi_head', None) is None:
+        raise UsageError(
+            f'{kind} cannot be exported: the export knows two-stage detectors (Faster R-CNN, '
+            'Mask R-CNN without its masks, Cascade R-CNN)'
+        )
+    roi, rpn = model.roi_head, model.rpn_head
+    heads = _stages(roi)[0]
+    anchors = rpn.prior_generator
+    problems = {
+        f'{type(rpn).__name__} with softmax': not rpn.use_sigmoid_cls,
+        'a shared head': roi.with_shared_head,
+        'a semantic branch': getattr(roi, 'with_semantic', False),
+        f'{type(anchors).__name__}': type(anchors).__name__ != 'AnchorGenerator'
+        or bool(anchors.center_offset),
+        'scores that are no softmax': any(head.custom_cls_channels for head in heads),
+        'a cascade with boxes by class': len(heads) > 1
+        and not all(head.reg_class_agnostic for head in heads),
+        'source-target attention in a cascade': len(heads) > 1
+        and any(getattr(head, 'num_sources', 0) for head in heads),
+    }
+    for what, is_there in problems.items():
+        if is_there:
+            raise UsageError(f'{kind} cannot be exported: {what} is not known to the export')
+
+
+def _resize(cfg: Any) -> dict[str, Any]:
+    """How the test pipeline resizes, as plain values.
+
+    Raises:
+        UsageError: If it does anything else to the pixels.
+    """
+    found: dict[str, Any] = {}
+    for step in cfg.test_dataloader.dataset.pipeline:
+        kind = str(step['type']).rpartition('.')[2]
+        if kind == 'Resize' and not found:
+            scale, known = step.get('scale'), {'type', 'scale', 'keep_ratio'}
+            if set(step) <= known and isinstance(scale, tuple | list):
+                found = dict(scale=list(scale), keep_ratio=bool(step.get('keep_ratio', False)))
+                continue
+        if kind not in _PASSIVE:
+            raise UsageError(
+                f'the test pipeline has a step that the exported detector could not repeat: '
+                f'{dict(step)}; it knows one Resize with scale and keep_ratio'
+            )
+    return found
+
+
+def _stages(roi_head: nn.Module) -> tuple[list, list]:
+    """Box heads and extractors, one a stage."""
+    heads, extractors = roi_head.bbox_head, roi_head.bbox_roi_extractor
+    if isinstance(heads, nn.ModuleList):
+        return list(heads), list(extractors)
+    return [heads], [extractors]
+
+
+def _graph(model: nn.Module, opset: int) -> Graph:
+    g, pre, roi = Graph(opset), model.data_preprocessor, model.roi_head
+    heads, extractors = _stages(roi)
+    image = g.input('image', TensorProto.UINT8, ['height', 'width', 3])
+    most = model.rpn_head.test_cfg.get('max_per_img', -1)
+    count = g.option('max_proposals', most if most > 0 else stages.ALL)
+    mean, std = ((value.flatten().tolist()) for value in (pre.mean, pre.std))
+    x = stages.prepared(g, image, mean, std, pre._channel_conversion, pre.pad_size_divisor)
+    limits = stages.limits_of(g, image)
+
+    num_maps = max(extractor.num_inputs for extractor in extractors)
+    divisor = max(pre.pad_size_divisor, 1)
+    free = {2: divisor * Dim('rows', min=2), 3: divisor * Dim('columns', min=2)}
+    if divisor == 1:
+        free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    example = [torch.zeros(1, 3, *(-(-size // divisor) * divisor for size in _EXAMPLE))]
+    trunk = Trunk(model, num_maps)
+    values = g.inline(exported(trunk, example, [free], opset), 'trunk_', x)
+    levels = (len(values) - num_maps) // 2
+    logits, deltas, maps = values[:levels], values[levels : 2 * levels], values[2 * levels :]
+    boxes, _ = stages.proposals(g, logits, deltas, model.rpn_head, limits, count)
+
+    said = []
+    for stage, (head, extractor) in enumerate(zip(heads, extractors, strict=True)):
+        features = stages.pooled(g, maps[: extractor.num_inputs], boxes, extractor)
+        verdict, moves = _judged(g, head, extractor, features, boxes, f'head{stage}_', opset)
+        said.append(verdict)
+        if stage < len(heads) - 1:
+            boxes = stages.decoded(g, boxes, moves, head.bbox_coder, limits)
+    verdict = said[0]
+    if len(said) > 1:
+        verdict = g.add('Mean', *said)
+    found = stages.detections(g, boxes, verdict, moves, heads[-1], roi.test_cfg, limits)
+    g.output('boxes', found[0], TensorProto.FLOAT, ['detections', 4])
+    g.output('scores', found[1], TensorProto.FLOAT, ['detections'])
+    g.output('labels', found[2], TensorProto.INT64, ['detections'])
+    return g
+
+
+def _judged(
+    g: Graph,
+    head: nn.Module,
+    extractor: nn.Module,
+    features: str,
+    boxes: str,
+    name: str,
+    opset: int,
+) -> list[str]:
+    """Logits and deltas by a box head, which is told its regions if it looks at them."""
+    size = extractor.roi_layers[0].output_size
+    corner = torch.rand(_REGIONS, 2) * 40
+    examples = [
+        torch.rand(_REGIONS, extractor.out_channels, *size),
+        torch.cat([corner, corner + 20], 1),
+    ]
+    regions = Dim('regions', min=2)
+    free: list[dict[int, Any]] = [{0: regions}, {0: regions}]
+    values = [features, boxes]
+    judge = Judge(head)
+    if not judge.looks:
+        examples, free, values = examples[:1], free[:1], values[:1]
+    elif head.num_sources:
+        # The RPN's boxes come in the order of falling objectness: the first ones are the sources.
+        most = g.add('Min', g.whole(head.num_sources), g.size(boxes, 0))
+        values.append(g.numbers_to(most))
+        examples.append(torch.arange(_SOURCES))
+        free.append({0: Dim('sources', min=2)})
+    model = exported(judge, examples, free, opset)
+    # The exporter leaves out what a head does not use, such as boxes without a geometry.
+    used = {value.name for value in model.graph.input}
+    names = ('features', 'boxes', 'sources')
+    kept = [value for value, given in zip(values, names) if given in used]
+    return g.inline(model, name, *kept)

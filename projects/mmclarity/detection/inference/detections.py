@@ -1,0 +1,44 @@
+"""What was found in an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmclarity.errors import DataError
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, most certain first.
+
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 in pixels of the image, half-open.
+        scores: (N,) from 0 to 1.
+        labels: (N,) place of each class in ``classes``.
+        classes: Names of the classes that the detector knows.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each detection."""
+        return [self.classes[label] for label in self.labels]
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is no (H, W, 3) of 8 bit.
+
+    Raises:
+        DataError: Saying what it is.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(f'an image must be (H, W, 3) of 8 bit, got {image.shape} of {image.dtype}')

@@ -1,0 +1,107 @@
+"""How large a model is, and how much it computes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from mmclarity.errors import UsageError
+
+Counts = dict[str, tuple[int, int]]
+
+
+def complexity_of(cfg: Config, shape: tuple[int, int]) -> Counts:
+    """Parameters and multiply-adds of a config's model, of all and of each part.
+
+    Args:
+        cfg: Its model is built with random weights.
+        shape: Height and width of the image in pixels.
+
+    Returns:
+        By the name of the part, ``'all'`` first: parameters and multiply-adds of one image.
+
+    Raises:
+        UsageError: If the model is neither a detector of mmdet nor a network with ``forward``.
+    """
+    scope = cfg.get('default_scope') or 'mmengine'
+    init_default_scope(scope)
+    settings = copy.deepcopy(cfg.model)
+    backbone = settings.get('backbone') or {}
+    backbone.pop('init_cfg', None)
+    if 'pretrained' in backbone:
+        backbone['pretrained'] = False
+    model = MODELS.build(settings).eval()
+    whole = _Detector(model, shape) if scope == 'mmdet' else _Network(model)
+    analyzer = FlopAnalyzer(whole, inputs=(whole.example(shape),))
+    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analyzer.tracer_warnings('none')
+    logging.getLogger('mmengine').setLevel(logging.ERROR)
+    operations = analyzer.by_module()
+    network, prefix = whole.network, 'network'
+    counts = {'all': (_parameters(network), int(operations['']))}
+    for name, part in network.named_children():
+        if _parameters(part):
+            counts[name] = (_parameters(part), int(operations.get(f'{prefix}.{name}', 0)))
+    return counts
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+class _Detector(nn.Module):
+    """One image through a detector of mmdet, its suppression included."""
+
+    def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
+        super().__init__()
+        from mmdet.structures import DetDataSample
+
+        self.network = model
+        meta: dict[str, Any] = dict(
+            img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0)
+        )
+        self.samples = [DetDataSample(metainfo=meta)]
+
+    def example(self, shape: tuple[int, int]) -> Tensor:
+        """Smooth noise: of an image without any structure few proposals would be left."""
+        divisor = max(getattr(self.network.data_preprocessor, 'pad_size_divisor', 1), 1)
+        size = [-(-length // divisor) * divisor for length in shape]
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, 3, *size, generator=generator)
+
+    def forward(self, image: Tensor) -> tuple:
+        """The raw outputs of all parts."""
+        maps = self.network.extract_feat(image)
+        if not hasattr(self.network, 'roi_head'):
+            return self.network._forward(image, self.samples)
+        proposals = self.network.rpn_head.predict(maps, self.samples, rescale=False)
+        found = self.network.roi_head.predict(maps, proposals, self.samples, rescale=False)
+        return (found[0].bboxes,)
+
+
+class _Network(nn.Module):
+    """One image through a restorer's network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        network = getattr(model, 'generator', model)
+        if not isinstance(network, nn.Module):
+            raise UsageError(f'{type(model).__name__} has no network whose operations could count')
+        self.network = network
+
+    def example(self, shape: tuple[int, int]) -> Tensor:
+        """One grey image, or of as many channels as the first convolution takes."""
+        convolutions = [m for m in self.network.modules() if isinstance(m, nn.Conv2d)]
+        channels = convolutions[0].in_channels if convolutions else 1
+        return torch.zeros(1, channels, *(-(-length // 32) * 32 for length in shape))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The restored image."""
+        return self.network(image)

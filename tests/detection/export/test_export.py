@@ -1,0 +1,248 @@
+"""Whole detectors in ONNX: equal to torch at three sizes, and used without torch."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
+
+from mmclarity.cli.detect import main as detect_main
+from mmclarity.cli.export import main
+from mmclarity.detection.datasets.scalabel import CLASSES
+from mmclarity.detection.export import check_detector, export_detector
+from mmclarity.detection.inference import Detector, OnnxDetector
+from mmclarity.detection.inference.onnx_detector import resized, session_of
+from mmclarity.engine.config import load_config
+from mmclarity.errors import CheckpointError, DataError, UsageError
+
+onnxruntime = pytest.importorskip('onnxruntime')
+CONFIG = 'configs/lambda_frcnn_murky.py'
+
+
+def build(change=None, config='configs/frcnn_murky.py'):
+    """A detector of random weights that finds something, as init_detector would give it."""
+    torch.manual_seed(0)
+    cfg = load_config(config)
+    if change is not None:
+        change(cfg.model)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model).eval()
+    heads = model.roi_head.bbox_head
+    for head in heads if isinstance(heads, torch.nn.ModuleList) else [heads]:
+        torch.nn.init.normal_(head.fc_cls.weight, std=0.1)
+        torch.nn.init.normal_(head.fc_reg.weight, std=0.05)
+        for layer in getattr(head, 'attention', {}).values():
+            torch.nn.init.normal_(layer.out_proj.weight, std=0.02)
+    model.cfg, model.dataset_meta = cfg, dict(classes=CLASSES)
+    return model
+
+
+@pytest.fixture(scope='module')
+def lambda_model():
+    return build(config=CONFIG)
+
+
+@pytest.fixture(scope='module')
+def exported(lambda_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp('onnx') / 'detector.onnx'
+    export_detector(lambda_model, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def scene():
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    return cv2.resize(noise, (500, 333), interpolation=cv2.INTER_CUBIC)
+
+
+def test_equal_to_torch_at_three_sizes(lambda_model, exported):
+    found = check_detector(lambda_model, exported)
+    assert found.detections > 100 and not found.unmatched
+    assert found.score < 1e-4 and found.box < 0.01
+
+
+def test_what_the_file_says_of_itself(exported):
+    model = onnx.load(exported)
+    assert [value.name for value in model.graph.input] == ['image', 'max_proposals']
+    assert [value.name for value in model.graph.output] == ['boxes', 'scores', 'labels']
+    said = json.loads({item.key: item.value for item in model.metadata_props}['mmclarity'])
+    assert said['classes'] == list(CLASSES)
+    assert said['resize'] == dict(scale=[320, 192], keep_ratio=True)
+    operators = [node.op_type for node in model.graph.node]
+    assert operators.count('NonMaxSuppression') == 4 and operators.count('RoiAlign') == 3
+
+
+def test_the_number_of_proposals_is_free(lambda_model, exported, scene):
+    session = session_of(exported, 1)
+    image = np.ascontiguousarray(scene[:192, :320])
+    many = session.run(None, {'image': image})
+    few = session.run(None, {'image': image, 'max_proposals': np.array([7])})
+    one = session.run(None, {'image': image, 'max_proposals': np.array([1])})
+    assert len(many[1]) > 20 > len(one[1])
+    before = lambda_model.rpn_head.test_cfg.max_per_img
+    lambda_model.rpn_head.test_cfg.max_per_img = 7
+    try:
+        from mmclarity.detection.export.check import _by_torch
+
+        boxes, scores, labels = _by_torch(lambda_model, image)
+    finally:
+        lambda_model.rpn_head.test_cfg.max_per_img = before
+    np.testing.assert_allclose(few[1], scores, atol=1e-5)
+    np.testing.assert_allclose(few[0], boxes, atol=1e-2)
+    np.testing.assert_array_equal(few[2], labels)
+
+
+def test_the_detector_without_torch_is_the_detector(lambda_model, exported, scene, tmp_path):
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(meta=meta, state_dict=lambda_model.state_dict()), tmp_path / 'w.pth')
+    mine = OnnxDetector(exported, threshold=0.2, threads=1)
+    theirs = Detector(CONFIG, str(tmp_path / 'w.pth'), 'cpu', threshold=0.2)
+    assert mine.classes == theirs.classes
+    for image in (scene, np.ascontiguousarray(scene[:200, :180])):
+        (found,), (expected,) = mine([image]), theirs([image])
+        assert len(found) == len(expected) > 5
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.02)
+        assert found.names == expected.names
+    with pytest.raises(DataError, match='8 bit'):
+        mine([scene.astype(np.float32)])
+
+
+@pytest.mark.parametrize('keep_ratio', [True, False])
+@pytest.mark.parametrize('scale', [(640, 360), (360, 640), (1333, 800)])
+def test_images_are_resized_as_by_mmdet(scale, keep_ratio):
+    random = np.random.default_rng(1)
+    resize = Resize(scale=scale, keep_ratio=keep_ratio)
+    for height, width in ((720, 1280), (333, 501), (1000, 37), (360, 640)):
+        image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        expected = resize(dict(img=image, img_shape=(height, width)))['img']
+        assert np.array_equal(resized(image, scale, keep_ratio), expected)
+
+
+def test_detect_runs_without_torch(exported, scene, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), scene)
+    cv2.imwrite(str(tmp_path / 'b.jpg'), scene[:150])
+    script = (
+        'import sys; from mmclarity.cli.detect import main; status = main(sys.argv[1:]);'
+        'assert "torch" not in sys.modules and "mmdet" not in sys.modules, "imported";'
+        'sys.exit(status)'
+    )
+    given = [str(tmp_path), '--out', str(tmp_path / 'out'), '--backend', 'onnxruntime']
+    given += ['--checkpoint', str(exported), '--threshold', '0.2']
+    done = subprocess.run(
+        [sys.executable, '-c', script, *given], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert '2 images' in done.stdout
+    coco = json.loads((tmp_path / 'out/detections.coco.json').read_text())
+    assert len(coco['annotations']) > 5
+    assert sorted(path.name for path in (tmp_path / 'out/drawn').iterdir()) == ['a.png', 'b.jpg']
+
+
+def test_files_that_are_no_exported_detector(tmp_path, exported, capsys):
+    with pytest.raises(CheckpointError, match='no such file'):
+        OnnxDetector(tmp_path / 'gone.onnx')
+    (tmp_path / 'bad.onnx').write_bytes(exported.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match='cannot be used by onnxruntime'):
+        OnnxDetector(tmp_path / 'bad.onnx')
+    foreign = onnx.load(exported)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / 'foreign.onnx')
+    with pytest.raises(CheckpointError, match='not written by tools/export_onnx.py'):
+        OnnxDetector(tmp_path / 'foreign.onnx')
+    picture = tmp_path / 'a.png'
+    cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
+    given = [str(picture), '--out', str(tmp_path / 'o'), '--backend', 'onnxruntime']
+    assert detect_main([*given, '--config', CONFIG, '--checkpoint', str(exported)]) == 2
+    assert 'and no --config' in capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_named(lambda_model, tmp_path):
+    cfg = lambda_model.cfg
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='Rotate'))
+    with pytest.raises(UsageError, match='Rotate'):
+        export_detector(lambda_model, tmp_path / 'x.onnx')
+    pipeline.pop(1)
+    test_cfg = lambda_model.roi_head.test_cfg
+    before = dict(test_cfg.nms)
+    test_cfg.nms.type = 'soft_nms'
+    with pytest.raises(UsageError, match='plain suppression'):
+        export_detector(lambda_model, tmp_path / 'x.onnx')
+    test_cfg.nms.update(before)
+    with pytest.raises(ValueError, match='training mode'):
+        export_detector(lambda_model.train(), tmp_path / 'x.onnx')
+    lambda_model.eval()
+    assert not (tmp_path / 'x.onnx').exists()
+
+
+def test_a_file_that_differs_is_refused(exported, tmp_path):
+    other = build(config=CONFIG)
+    torch.nn.init.normal_(other.roi_head.bbox_head.fc_cls.weight, std=0.2)
+    with pytest.raises(RuntimeError, match='have no partner'):
+        check_detector(other, exported)
+
+
+def attention(**options):
+    def change(model):
+        model.roi_head.type = 'RegionAttentionRoIHead'
+        model.roi_head.bbox_head.update(type='RegionAttentionBBoxHead', attention=options)
+
+    return change
+
+
+def by_class(model):
+    model.roi_head.bbox_head.reg_class_agnostic = False
+
+
+def cascade(model):
+    head = dict(model.roi_head.bbox_head, type='RegionAttentionBBoxHead')
+    head['attention'] = dict(type='RegionLambda')
+    heads = []
+    for deviation in (0.1, 0.05):
+        coder = dict(head['bbox_coder'], target_stds=[deviation] * 2 + [2 * deviation] * 2)
+        heads.append(dict(head, bbox_coder=coder))
+    model.type = 'CascadeRCNN'
+    model.roi_head.update(
+        type='CascadeRegionAttentionRoIHead', num_stages=2, stage_loss_weights=[1, 0.5]
+    )
+    model.roi_head.bbox_head = heads
+    model.train_cfg.rcnn = [model.train_cfg.rcnn] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'change',
+    [
+        None,
+        by_class,
+        attention(type='RegionSelfAttention', num_heads=2),
+        attention(type='RegionSelfAttention', geometry_bias=True),
+        attention(type='RegionSourceTargetAttention', num_sources=16),
+        attention(type='RegionLambda', position=True),
+        cascade,
+    ],
+    ids=['plain', 'by class', 'self', 'self with geometry', 'source-target', 'position', 'cascade'],
+)
+def test_other_detectors(change, tmp_path):
+    model = build(change)
+    export_detector(model, tmp_path / 'd.onnx')
+    found = check_detector(model, tmp_path / 'd.onnx')
+    assert found.detections > 50 and found.score < 1e-4
+
+
+def test_the_tool_tells_the_parts_apart(lambda_model, tmp_path, capsys):
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(meta=meta, state_dict=lambda_model.state_dict()), tmp_path / 'w.pth')
+    out = tmp_path / 'd.onnx'
+    assert main([CONFIG, str(tmp_path / 'w.pth'), str(out)]) == 0
+    assert 'detections in images of three sizes differ' in capsys.readouterr().out
+    assert main([CONFIG, str(tmp_path / 'w.pth'), str(out)]) == 2
+    assert 'exists; give --overwrite' in capsys.readouterr().err

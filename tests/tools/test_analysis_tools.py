@@ -1,0 +1,123 @@
+"""Small tools on runs, configs and data sets: curves, print_config, get_flops, browse_dataset."""
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmclarity.engine.complexity import complexity_of
+from mmclarity.errors import UsageError
+from tests.tools.running import run
+from tools.analysis_tools import browse_dataset, curves, get_flops, print_config
+
+
+def log(folder, *entries):
+    file = folder / 'vis_data/scalars.json'
+    file.parent.mkdir(parents=True)
+    file.write_text(''.join(json.dumps(entry) + '\n' for entry in entries) + '{"cut off')
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A run of two parts: the second repeats the second epoch."""
+    folder = tmp_path / 'run'
+    log(
+        folder / '20260101_000000',
+        dict(lr=0.1, loss=4.0, epoch=1, iter=10, step=10),
+        {'bdd/mAP': 0.1, 'step': 1},
+        dict(lr=0.1, loss=9.0, epoch=2, iter=20, step=20),
+    )
+    log(
+        folder / '20260102_000000',
+        dict(lr=0.1, loss=2.0, epoch=2, iter=20, step=20),
+        {'bdd/mAP': 0.3, 'rsa/layer': 0.5, 'step': 2},
+    )
+    return folder
+
+
+def test_a_resumed_run_is_one_curve_and_validation_stands_at_iterations(work):
+    points = curves.read_run(work)
+    np.testing.assert_array_equal(points['loss'], [[10, 20], [4, 2]])
+    np.testing.assert_array_equal(points['bdd/mAP'], [[10, 20], [0.1, 0.3]])
+    assert 'lr' not in points
+    assert curves.chosen_keys([points], None) == ['loss', 'bdd/mAP', 'rsa/layer']
+    assert curves.chosen_keys([points], ['rsa/*']) == ['rsa/layer']
+    with pytest.raises(UsageError, match='no run has it; there are bdd/mAP, loss'):
+        curves.chosen_keys([points], ['PSNR'])
+
+
+def test_curves_are_drawn_over_one_another(work, tmp_path, capsys):
+    other = log(tmp_path / 'other/20260101_000000', dict(loss=3.0, epoch=1, iter=10, step=10))
+    runs = {'a': curves.read_run(work), 'b': curves.read_run(other.parent)}
+    figure = curves.draw(runs, ['loss', 'bdd/mAP'], 1)
+    first, second = figure.axes[:2]
+    np.testing.assert_array_equal(first.lines[0].get_ydata(), [4, 2])
+    np.testing.assert_array_equal(first.lines[1].get_ydata(), [3])
+    assert len(second.lines[1].get_ydata()) == 0  # b has no AP, and keeps its colour
+    out = tmp_path / 'c.png'
+    assert curves.main([str(work), str(other.parent), '--out', str(out)]) == 0
+    assert cv2.imread(str(out)).std() > 5
+    assert curves.main([str(tmp_path)]) == 2
+    assert 'no log in it' in capsys.readouterr().err
+    assert curves.main([str(work), '--list']) == 0
+    assert 'bdd/mAP  2 points, last 0.3' in capsys.readouterr().out
+
+
+def test_a_printed_config_is_a_config(tmp_path, capsys):
+    given = ['frcnn_murky.py', '--cfg-options', 'train_cfg.max_epochs=3']
+    assert print_config.main(given) == 0
+    (tmp_path / 'again.py').write_text(capsys.readouterr().out)
+    again = Config.fromfile(tmp_path / 'again.py')
+    assert again.train_cfg.max_epochs == 3 and again.model.type == 'FasterRCNN'
+    assert print_config.main(['lambda_frcnn_murky.py', '--diff', 'frcnn_murky.py']) == 0
+    said = capsys.readouterr().out
+    assert '+' in said and 'RegionLambda' in said and 'AnchorGenerator' not in said
+    assert print_config.main(['frcnn_murky.py', '--diff', 'frcnn_murky.py']) == 0
+    assert 'the two say the same' in capsys.readouterr().out
+
+
+def test_operations_of_a_known_network(monkeypatch):
+    """A convolution of 3x3 from 3 to 8 channels, 216 multiply-adds a pixel, and one of 1x1."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 1, 1))
+    monkeypatch.setattr(
+        'mmclarity.engine.complexity.MODELS', SimpleNamespace(build=lambda cfg: network)
+    )
+    found = complexity_of(Config(dict(model=dict(type='X'))), (32, 64))
+    assert found['all'] == (3 * 8 * 9 + 8 + 1, 32 * 64 * (216 + 8))
+    assert found['0'] == (216, 32 * 64 * 216)
+
+
+def test_operations_of_a_detector(capsys):
+    assert get_flops.main(['lambda_frcnn_murky.py', '--shape', '192', '320']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = {line.split()[0]: float(line.split()[3]) for line in lines[2:]}
+    parts = [found[name] for name in ('backbone', 'neck', 'rpn_head', 'roi_head')]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(found['all'], abs=0.01)
+
+
+def test_pairs_stand_side_by_side():
+    sample = SimpleNamespace(gt_img=torch.full((1, 4, 6), 200.0))
+    pixels = browse_dataset._pair(dict(inputs=torch.full((1, 4, 6), 50.0), data_samples=sample))
+    assert pixels.shape == (4, 16, 3)
+    assert (pixels[:, :6] == 50).all() and (pixels[:, 10:] == 200).all()
+
+
+def test_boxes_of_the_embedded_scenes_are_drawn(tmp_path, capsys):
+    made = run(tmp_path, 'dataset_generators/make_murky.py', 'data', '--train', 3, '--val', 1)
+    assert made.returncode == 0, made.stderr
+    given = ['frcnn_murky.py', '--out', str(tmp_path / 'seen'), '--count', '2']
+    assert browse_dataset.main([*given, '--cfg-options', f'data_root={tmp_path}/data/']) == 0
+    files = sorted((tmp_path / 'seen').iterdir())
+    assert [file.name[:7] for file in files] == ['000000_', '000002_']
+    image = cv2.imread(str(files[0]))
+    plain = next((tmp_path / 'data').rglob(f'{files[0].stem[7:]}.jpg'))
+    assert np.abs(image[:192, :320].astype(int) - cv2.imread(str(plain))).max() > 60  # drawn lines
+    assert browse_dataset.main([*given, '--cfg-options', 'data_root=nowhere/']) == 2
+    assert 'data root not found' in capsys.readouterr().err

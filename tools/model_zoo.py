@@ -1,0 +1,188 @@
+"""Measure a detector for the model zoo, and write the zoo's page and metafiles.
+
+    python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.outfile_prefix=val
+    python tools/model_zoo.py measure CONFIG CHECKPOINT --results val.bbox.json --ann val.gt.json \
+        --images data/bdd100k/images/100k/val --data "BDD100K val" --name NAME
+    python tools/model_zoo.py write
+
+Rows are the files of docs/zoo; what stands on the page comes from them alone. Several result files
+are the seeds of one detector.
+"""
+
+import argparse
+import math
+import os
+import resource
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmclarity import compat
+
+compat.install()
+
+from mmclarity.cli.main import MISTAKE, finish  # noqa: E402
+from mmclarity.detection.evaluation import zoo  # noqa: E402
+from mmclarity.errors import UsageError  # noqa: E402
+from mmclarity.utils.files import write_text  # noqa: E402
+from mmclarity.utils.json_files import write_json  # noqa: E402
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog='model_zoo.py',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    one = commands.add_parser('measure', help='write a row')
+    one.add_argument('config', help='also looked for in the repository')
+    one.add_argument('checkpoint', help='weights')
+    one.add_argument('--results', nargs='+', required=True, help='COCO results, one file a seed')
+    one.add_argument('--ann', required=True, help='labels: COCO or Scalabel')
+    one.add_argument('--images', required=True, help='folder, to measure the speed on')
+    one.add_argument('--name', required=True, help='of the row')
+    one.add_argument('--data', required=True, help="of the labels, such as 'BDD100K val'")
+    one.add_argument('--machine', required=True, help='processor and number of cores used')
+    one.add_argument('--notes', default='', help='of the row')
+    one.add_argument('--area-scale', metavar='FACTOR|WxH', help='as of compare_detections.py')
+    one.add_argument('--draws', type=int, default=2000, help='of the intervals (%(default)s)')
+    one.add_argument('--timed', type=int, default=20, help='images timed (%(default)s)')
+    one.add_argument('--out', type=Path, default=REPO / 'docs/zoo', help='folder (docs/zoo)')
+    page = commands.add_parser('write', help='write the page and the metafiles')
+    page.add_argument('--check', action='store_true', help='only compare; status 2 if they differ')
+    return parser.parse_args(argv)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Write one row."""
+    row = dict(
+        name=args.name,
+        config=_config_name(args.config),
+        checkpoint=Path(args.checkpoint).name,
+        sha256=zoo.digest(args.checkpoint),
+        seeds=len(args.results),
+        data=args.data,
+        machine=args.machine,
+        notes=args.notes,
+    )
+    row.update(_speed(args))
+    row.update(_accuracy(args))
+    path = args.out / f'{args.name}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, row)
+    print(f'written: {path}')
+
+
+def _config_name(path: str) -> str:
+    from mmclarity.engine.config import find_config
+
+    found = find_config(path).resolve()
+    return str(found.relative_to(REPO)) if found.is_relative_to(REPO) else found.name
+
+
+def _speed(args: argparse.Namespace) -> dict:
+    """Time and memory of this process, which does nothing else before; then what it computes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        import torch
+
+        from mmclarity.detection.inference import Detector, pictures
+        from mmclarity.engine.complexity import complexity_of
+        from mmclarity.engine.config import load_config
+
+        torch.set_num_threads(1)
+        source, _ = pictures(args.images)
+        detector = Detector(args.config, args.checkpoint, 'cpu')
+        seconds, shape = [], None
+        for picture, _ in zip(source, range(args.timed + 2)):
+            if picture.pixels is None:
+                continue
+            shape = picture.pixels.shape[:2]
+            start = time.process_time()
+            detector([picture.pixels])
+            seconds.append(time.process_time() - start)
+        if len(seconds) < 3:
+            raise UsageError(f'{args.images}: at least three readable images are needed')
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        cfg = load_config(args.config)
+        shape = _network_size(cfg, shape)
+        parameters, operations = complexity_of(cfg, shape)['all']
+    return dict(
+        images_per_second=round(1 / statistics.median(seconds[2:]), 2),
+        memory=memory,
+        shape=list(shape),
+        parameters=parameters,
+        multiply_adds=operations,
+    )
+
+
+def _network_size(cfg, shape: tuple[int, int]) -> tuple[int, int]:
+    """Height and width after the test pipeline's Resize."""
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step['type'].endswith('Resize') and step.get('keep_ratio'):
+            factor = min(max(step['scale']) / max(shape), min(step['scale']) / min(shape))
+            return int(shape[0] * factor + 0.5), int(shape[1] * factor + 0.5)
+    return shape
+
+
+def _accuracy(args: argparse.Namespace) -> dict:
+    from mmclarity.detection.evaluation.comparison import compare
+    from mmclarity.detection.evaluation.label_files import read_labels, read_results
+
+    labelled = read_labels(args.ann, None)
+    seeds = [read_results(path, labelled) for path in args.results]
+    scale, _ = labelled.area_scale(args.area_scale)
+    found = compare(
+        labelled, {args.name: seeds}, labelled.chosen(None), draws=args.draws, area_scale=scale
+    )
+    ap, conditions = {}, {}
+    for row in found.rows:
+        value = row.values[0]
+        numbers = (value.value, value.low, value.high)
+        triple = [None if math.isnan(number) else round(number, 5) for number in numbers]
+        if row.part == 'all':
+            ap[zoo.NUMBERS[number_of(row.number)]] = triple
+        elif number_of(row.number) == 0:
+            conditions[row.part] = triple
+    return dict(ap=ap, conditions=conditions, images=len(labelled.names))
+
+
+def number_of(number: str) -> int:
+    """Place of one of the numbers of a comparison among those of the zoo."""
+    from mmclarity.detection.evaluation.resampled_ap import NUMBERS
+
+    return NUMBERS.index(number)
+
+
+def write(args: argparse.Namespace) -> int:
+    """Write the page and the metafiles, or compare them with what they should be."""
+    stale = []
+    for place, text in zoo.written(zoo.read_rows(REPO / 'docs/zoo')).items():
+        path = REPO / place
+        if path.exists() and path.read_text(encoding='utf-8') == text:
+            continue
+        stale.append(place)
+        if not args.check:
+            write_text(path, text, parents=True)
+            print(f'written: {os.path.relpath(path)}')
+    if args.check and stale:
+        print(f'not as docs/zoo says: {", ".join(stale)}; run model_zoo.py write', file=sys.stderr)
+        return MISTAKE
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns its exit status."""
+    args = parse_args(argv)
+    return finish(measure if args.command == 'measure' else write, args, 'model_zoo.py')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
