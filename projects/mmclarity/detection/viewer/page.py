@@ -30,8 +30,8 @@ MEANING = dict(
         "A lambda layer has no shares. Shown is its effective linear map: the detection's query "
         'applied to what each region put into the lambdas. What the layer adds is the sum over '
         'all regions of weight times value: amber weights add the value of a region, blue ones '
-        'subtract it; they need not add up to anything. A linear map follows, which may turn a sign '
-        'around: compare weights with one another more than with zero.'
+        'subtract it; they need not add up to anything. A linear map follows, which may turn '
+        'a sign around: compare weights with one another more than with zero.'
     ),
     page=(
         'The map shows at every place the sum of the weights of all regions that cover it. '
