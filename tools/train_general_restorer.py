@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mmclarity.utils.files import replacing
 
-DECAY = 0.998  # of the average of weights
+DECAY = 0.999  # of the average of weights
 JUDGES = {f'{number:03d}' for number in range(31, 51)}  # 031-035 to choose by, 036-050 to judge by
 ALLOY_JUDGES = 5  # the last ones by name
 KINDS = ('spheres', 'alloy', 'phantom', 'structure')
@@ -38,8 +38,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=128, help='of patches')
     parser.add_argument('--lr', type=float, default=4e-4)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--structures', type=int, default=60)
-    parser.add_argument('--phantoms', type=int, default=24)
+    parser.add_argument('--structures', type=int, default=240)
+    parser.add_argument('--phantoms', type=int, default=48)
     return parser.parse_args(argv)
 
 
@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with torch.autocast('cpu', torch.bfloat16):
             out = net(noisy[:, None], noise)
         clean = clean[:, None]
-        loss = 1 - mean_ssim(out, clean, data_range=1.0).mean() + (out - clean).abs().mean()
+        similar = mean_ssim(out, clean, data_range=1.0, border='reflect').mean()
+        loss = 1 - similar + (out - clean).abs().mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -13,6 +13,11 @@ from ..degradation.physics import detector_noise, line_filter
 
 __all__ = ['Example', 'Ranges', 'draw_example', 'stretched']
 
+# Noise below which less and less sharpening is learnt: what is clean should stay as it is.
+SHARPENED = 0.03
+# Deviation up to which texture is taken for noise, where it is.
+MISTAKEN = 0.03
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -20,6 +25,9 @@ class Ranges:
 
     Attributes:
         sigma: standard deviation of the noise at half contrast, drawn evenly on a log scale.
+        faint: the same for a tenth of the examples: images that are clean already.
+        drowned: the same for another tenth.
+        steps: grey levels that the image is stored in, for a tenth; 256 for a third.
         correlation: of the noise with the next pixel of the line, where it has any.
         blur: standard deviation of the beam in pixels, beyond the clean image's.
         line_blur: the same along the line alone.
@@ -28,6 +36,9 @@ class Ranges:
     """
 
     sigma: tuple[float, float] = (0.008, 0.35)
+    faint: tuple[float, float] = (0.0005, 0.008)
+    drowned: tuple[float, float] = (0.35, 0.7)
+    steps: tuple[float, float] = (12, 200)
     correlation: tuple[float, float] = (0.05, 0.75)
     blur: tuple[float, float] = (0.0, 0.7)
     line_blur: tuple[float, float] = (0.0, 0.7)
@@ -63,24 +74,54 @@ def draw_example(
     """
     ranges = ranges or Ranges()
     clean = _patch(image, size, rng, ranges)
-    blurred = clean
-    if rng.uniform() < 0.7:
-        blurred = gaussian_filter(blurred, rng.uniform(*ranges.blur), mode='reflect')
-    if rng.uniform() < 0.5:
-        blurred = gaussian_filter1d(blurred, rng.uniform(*ranges.line_blur), axis=1, mode='reflect')
-    sigma = float(np.exp(rng.uniform(*np.log(ranges.sigma))))
+    extent = rng.choice([ranges.faint, ranges.sigma, ranges.drowned], p=[0.1, 0.8, 0.1])
+    sigma = float(np.exp(rng.uniform(*np.log(extent))))
+    blurred = _blurred(clean, min(1.0, sigma / SHARPENED), rng, ranges)
     share = rng.choice([0.0, 1.0, rng.uniform()])  # of shot noise
     slope, intercept = share * sigma**2 / 0.5, (1 - share) * sigma**2
     correlation = 0.0 if rng.uniform() < 0.4 else rng.uniform(*ranges.correlation)
     noisy = _noisy(blurred, slope, intercept, correlation, rng)
     if rng.uniform() < 0.15:  # lines of uneven brightness
         noisy += rng.uniform(0.05, 0.4) * sigma * rng.standard_normal((size, 1), np.float32)
-    if rng.uniform() < 0.4:
-        noisy = np.rint(np.clip(noisy, 0, 1) * 255) / 255
-    # a user's noise is measured, not known
+    noisy, intercept = _stored(noisy, intercept, rng, ranges)
+    # A user's noise is measured, not known; fine texture may pass for noise.
     told = np.array([slope, intercept]) * np.exp(0.15 * rng.standard_normal())
+    if rng.uniform() < 0.25:
+        told *= np.exp(0.5 * rng.standard_normal())
+        told[1] += rng.uniform(0, MISTAKEN) ** 2
     told = np.append(told, np.clip(correlation + 0.05 * rng.standard_normal(), 0, 0.95))
     return Example(noisy.astype(np.float32), clean, told.astype(np.float32))
+
+
+def _blurred(
+    image: np.ndarray, amount: float, rng: np.random.Generator, ranges: Ranges
+) -> np.ndarray:
+    """The beam's blur, which the network learns to undo; none where there is no noise."""
+    if rng.uniform() < 0.7:
+        image = gaussian_filter(image, amount * rng.uniform(*ranges.blur), mode='reflect')
+    if rng.uniform() < 0.5:
+        width = amount * rng.uniform(*ranges.line_blur)
+        image = gaussian_filter1d(image, width, axis=1, mode='reflect')
+    return image
+
+
+def _stored(
+    noisy: np.ndarray, intercept: float, rng: np.random.Generator, ranges: Ranges
+) -> tuple[np.ndarray, float]:
+    """What the file makes of it: grey levels, smoothing, JPEG; and the noise's intercept then."""
+    kind = rng.uniform()
+    if kind < 0.07:  # enlarged or smoothed: less noise, shared by lines
+        noisy = gaussian_filter(noisy, rng.uniform(0.3, 0.6), mode='reflect')
+    elif kind < 0.14:
+        grey = np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8)
+        options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 98))]
+        noisy = cv2.imdecode(cv2.imencode('.jpg', grey, options)[1], cv2.IMREAD_GRAYSCALE) / 255
+    elif kind < 0.57:
+        few = kind < 0.24
+        steps = float(np.exp(rng.uniform(*np.log(ranges.steps)))) if few else 255.0
+        noisy = np.rint(np.clip(noisy, 0, 1) * steps) / steps
+        intercept += 1 / (12 * steps**2)
+    return noisy, intercept
 
 
 def _patch(image: np.ndarray, size: int, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
@@ -97,6 +138,10 @@ def _patch(image: np.ndarray, size: int, rng: np.random.Generator, ranges: Range
     patch = patch[:, ::-1] if rng.integers(2) else patch
     if rng.uniform() < 0.15:
         patch = 1 - patch
+    if rng.uniform() < 0.15:  # uneven light
+        slopes = rng.uniform(-0.2, 0.2, 2)
+        across = np.linspace(-1, 1, size)
+        patch = patch + slopes[0] * across[:, None] + slopes[1] * across
     contrast = rng.uniform(*ranges.contrast)
     room = 1 - contrast
     patch = patch * contrast + rng.uniform(min(0, room), max(0, room))
