@@ -154,6 +154,7 @@ if __name__ == '__main__':
         cmdclass={'build_py': BuildWithStartUp, 'editable_wheel': EditableWithStartUp},
         entry_points=dict(
             console_scripts=[
+                'mmclarity-adapt = mmclarity.cli.adapt:main',
                 'mmclarity-detect = mmclarity.cli.detect:main',
                 'mmclarity-restore = mmclarity.cli.restore:main',
                 'mmclarity-rsa = mmclarity.cli.rsa:main',

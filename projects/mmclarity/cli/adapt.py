@@ -45,7 +45,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--scans',
         action='store_true',
-        help='the images of each folder are scans of one field: learn one from another',
+        help='the images of each folder (or the pages of a file) are scans of one field: learn one '
+        'from another',
     )
     parser.add_argument('--steps', type=int, default=800, help='of training (default 800)')
     parser.add_argument('--seed', type=int, default=0)
@@ -153,14 +154,18 @@ def _fields(
 ) -> list:
     from mmclarity.restoration.general.adaptation import join_scans
     from mmclarity.restoration.general.blind_spot import noisy_field
-    from mmclarity.restoration.io import list_images, read_sem
+    from mmclarity.restoration.io import open_stack
+    from mmclarity.restoration.io.micrograph import READABLE, list_images
 
-    groups = [list_images(path) if path.is_dir() else [path] for path in inputs]
-    if scans and not any(path.is_dir() for path in inputs):
-        groups = [[path for group in groups for path in group]]
+    groups = [list_images(path, READABLE) if path.is_dir() else [path] for path in inputs]
+    if scans and len(inputs) > 1 and not any(path.is_dir() for path in inputs):
+        groups = [list(inputs)]
     fields = []
     for group in groups:
-        found = [noisy_field(read_sem(path, **reading)) for path in group]
+        found = []
+        for path in group:
+            with open_stack(path, **reading) as pages:
+                found += [noisy_field(page) for page in pages]
         for one in found:
             if min(one.levels.shape) < 64:
                 raise DataError(f'{one.name}: is smaller than 64 x 64 pixels; leave it out')

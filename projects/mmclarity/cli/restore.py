@@ -12,6 +12,9 @@ own, trained for your microscope:
     python tools/restore.py IMAGES RESTORED --config CONFIG --checkpoint a.pth b.pth c.pth \\
         --uncertainty
 
+For images unlike any training, --adapt first trains the general network on the images themselves,
+which takes minutes; the weights go to IN_adapted.safetensors and are used again the next time.
+
 Type, size, resolution, vendor tags and data bar stay as they are, and so do the pages, axes and
 calibration of stacks; existing files stay too, unless --overwrite is given. TIFF, PNG and BMP are
 written back as what they are; JPEG and, with pip install "mmclarity[formats]", Gatan dm3 and dm4,
@@ -72,6 +75,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--recursive', action='store_true', help='also the folders below IN; they are kept'
+    )
+    parser.add_argument(
+        '--adapt', action='store_true', help='first train on the noisy images themselves (minutes)'
     )
     parser.add_argument('--uncertainty', action='store_true', help='maps and doubtful particles')
     parser.add_argument(
@@ -137,6 +143,8 @@ def restore(args: argparse.Namespace) -> int:
     if args.output is None:
         args.output = _beside(args, default_output)
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
+    if args.adapt:
+        args.checkpoint = [_adapted(args)]
     # torch raises an AssertionError for a device that it was not built for
     with mistakes(ValueError, TypeError, RuntimeError, AssertionError):
         restorer = Restorer(
@@ -158,6 +166,33 @@ def restore(args: argparse.Namespace) -> int:
         if args.input.is_dir():
             return _folder(restorer, args, reading, bars)
         return _file(restorer, args, reading, bars)
+
+
+def _adapted(args: argparse.Namespace) -> Path:
+    """Weights of the general network for these images: made now, or the last time."""
+    from .adapt import adapt_files
+
+    if args.config or args.checkpoint:
+        raise UsageError(
+            '--adapt trains the general network; leave out --config and --checkpoint, or start '
+            'from other weights with mmclarity-adapt --checkpoint'
+        )
+    out = args.input.with_name(f'{args.input.stem}_adapted.safetensors')
+    if out.exists() and not args.overwrite:
+        print(f'{out}: is there already and used (--overwrite: anew)', file=sys.stderr)
+        return out
+    white = 'measured' if args.data_range is None else args.data_range
+    with mistakes(ValueError):
+        return adapt_files(
+            [args.input, *(args.combine or ())],
+            out,
+            scans=args.combine is not None,
+            overwrite=args.overwrite,
+            say=lambda text: print(text, file=sys.stderr),
+            data_range=white,
+            channel=args.channel,
+            crop=args.crop,
+        )
 
 
 def _beside(args: argparse.Namespace, default_output: Callable[[Path], Path]) -> Path:

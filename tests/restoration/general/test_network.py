@@ -131,7 +131,7 @@ def test_structures_are_pictures_of_their_seed(kind):
 def test_examples_carry_the_noise_that_is_told():
     clean = np.full((200, 200), 0.5, np.float32)
     rng = np.random.default_rng(0)
-    ranges = Ranges(sigma=(0.1, 0.1), contrast=(1.0, 1.0))
+    ranges = Ranges(*[(0.1, 0.1)] * 3, contrast=(1.0, 1.0))
     ratios = []
     for _ in range(40):
         example = draw_example(clean, 96, rng, ranges)

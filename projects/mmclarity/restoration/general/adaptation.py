@@ -23,7 +23,7 @@ from mmclarity.engine.hooks.precision import has_bfloat16_units
 from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.utils.files import replacing
 
-from ..ops.registration import MIN_CONFIDENCE, move, register, valid_region
+from ..ops.registration import move, register, valid_region
 from .blind_spot import NoisyField, blinded, draw_batch
 from .network import GeneralUNet
 from .weights import WEIGHTS, load_general
@@ -39,6 +39,8 @@ KEPT_BACK, LEAST_ROWS = 5, 64
 # Times that pixels are hidden for the estimate of the error, and columns of one sample of it.
 ROUNDS, BLOCK = 8, 32
 SAVED_EVERY = 100
+# Correlation of two noisy scans of one field, smoothed; those of different ones stay below.
+AGREEMENT = 0.3
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,12 @@ class Adaptation:
     scans: bool
 
     def save(self, path: Path, overwrite: bool = False) -> None:
-        """Writes half-precision safetensors, and a card beside them (``.md``)."""
+        """Writes half-precision safetensors, and a card beside them (``.md``).
+
+        Args:
+            path: of the weights.
+            overwrite: replace existing files.
+        """
         from safetensors.torch import save_file
 
         weights = {name: value.half().contiguous() for name, value in self.state.items()}
@@ -126,7 +133,11 @@ class Adaptation:
             part.write_text(self.card(path.name), encoding='utf-8')
 
     def card(self, name: str) -> str:
-        """Markdown."""
+        """What the weights are, in Markdown.
+
+        Args:
+            name: of the file.
+        """
         how = 'against other scans of the same field' if self.scans else 'with blind spots'
         images = ''.join(f'- {image}\n' for image in self.images)
         settings = ', '.join(f'{key} {value}' for key, value in asdict(self.settings).items())
@@ -145,6 +156,9 @@ class Adaptation:
 def join_scans(fields: Sequence[NoisyField]) -> NoisyField:
     """Scans of one field as one field: the others are moved onto the first.
 
+    Args:
+        fields: at least two.
+
     Raises:
         DataError: fewer than two, sizes differ, or a scan shows another field.
     """
@@ -158,8 +172,11 @@ def join_scans(fields: Sequence[NoisyField]) -> NoisyField:
                 f'{other.name}: is {other.levels.shape}, {first.name} {first.levels.shape}; scans '
                 'of one field have one size'
             )
-        found = register(first.levels, other.levels)
-        if found.confidence < MIN_CONFIDENCE:
+        most = min(first.levels.shape) / 8
+        found = register(first.levels, other.levels, most)
+        if found.confidence < AGREEMENT:  # much noise
+            found = register(first.levels, other.levels, most, smooth=4.0)
+        if found.confidence < AGREEMENT:
             raise DataError(
                 f'{other.name}: does not show the field of {first.name} (agreement '
                 f'{found.confidence:.2f}); leave it out, or adapt without scans'
@@ -225,9 +242,7 @@ def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField
             continue
         for part, rows in ((train, slice(0, cut)), (held, slice(cut, height))):
             part.append(
-                replace(
-                    one, levels=one.levels[rows], scans=tuple(scan[rows] for scan in one.scans)
-                )
+                replace(one, levels=one.levels[rows], scans=tuple(scan[rows] for scan in one.scans))
             )
     return train, held
 
@@ -281,20 +296,30 @@ def judge(
     held: list[NoisyField],
     seed: int = 0,
 ) -> tuple[Verdict, dict[str, Tensor]]:
-    """Chooses how much of the new weights is kept; returns that and the mixture."""
+    """Chooses how much of the new weights is kept.
+
+    Args:
+        net: any weights; in evaluation mode.
+        before: weights.
+        after: other weights.
+        held: what they are judged on.
+        seed: see :func:`error_blocks`.
+
+    Returns:
+        The verdict, and the mixture.
+    """
     errors = []
     for share in SHARES:
         net.load_state_dict(_mixture(before, after, share))
         errors.append(np.concatenate([error_blocks(net, one, seed) for one in held]))
     means = [float(error.mean()) for error in errors]
-    best = int(np.argmin(means))
-    difference = errors[0] - errors[best]
-    spread = float(difference.std(ddof=1) / math.sqrt(len(difference)))
-    surety = float(difference.mean()) / max(spread, 1e-12)
-    if best and surety < SURE:
-        best = 0
-    if not best:
-        surety = 0.0
+    best, surety = 0, 0.0
+    for index in range(1, len(SHARES)):
+        gain = errors[0] - errors[index]
+        spread = float(gain.std(ddof=1) / math.sqrt(len(gain)))
+        sure = float(gain.mean()) / max(spread, 1e-12)
+        if sure >= SURE and means[index] < means[best]:
+            best, surety = index, sure
     verdict = Verdict(SHARES[best], means[0], max(means[best], 1e-6), surety, tuple(means))
     return verdict, _mixture(before, after, SHARES[best])
 

@@ -103,7 +103,8 @@ def blinded(
 
     Args:
         levels: (H, W), larger than the segments.
-        along, across: see :class:`NoisyField`.
+        along: see :class:`NoisyField`.
+        across: see :class:`NoisyField`.
         rng: places, and which neighbouring line fills them.
         signal: (H, W), roughly the levels without noise. Segments are then moved to the levels of
             where they come to, and middles where that is far are not asked.
@@ -122,8 +123,7 @@ def blinded(
     away = np.where((y + away < across) | (y + away >= height - across), -away, away)
     aside = rng.integers(-1, 2, x.size)
     down, right = (
-        offsets.ravel()
-        for offsets in np.mgrid[-across : across + 1, -along : along + 1]
+        offsets.ravel() for offsets in np.mgrid[-across : across + 1, -along : along + 1]
     )
     at_y, at_x = y[:, None] + down, x[:, None] + right
     inside = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
@@ -142,9 +142,7 @@ def blinded(
     return shown, asked
 
 
-def draw_batch(
-    fields: list[NoisyField], count: int, size: int, rng: np.random.Generator
-) -> Batch:
+def draw_batch(fields: list[NoisyField], count: int, size: int, rng: np.random.Generator) -> Batch:
     """Patches of noisy fields: another scan as target where there is one, else blind spots.
 
     Args:

@@ -17,7 +17,7 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
 from ..general.appraisal import Appraisal, appraise
-from ..general.weights import load_general, restore_general
+from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage, from_array
 from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
@@ -61,7 +61,8 @@ class Restorer:
         config: of the models; file or Config; None for the general network. Its optional
             ``restoration=dict(bit_depth=8, pixel_size=5.8e-9)`` says what they were trained on:
             other images give a warning.
-        checkpoint: weights, or several weights for an ensemble; None for the general network.
+        checkpoint: weights, or several weights for an ensemble; None for the general network. Of
+            that, without a config, what ``mmclarity-adapt`` wrote (``.safetensors``).
         device: 'cpu', 'cuda', 'cuda:1', ...
         tile: pixels at most, see :func:`.tiling.restore_tiled`; larger ones are faster and take
             memory. By default 2048, less on machines with little memory (:mod:`.planning`).
@@ -97,11 +98,13 @@ class Restorer:
             )
         if not 0.1 <= strength <= 10:
             raise ValueError(f'strength must lie within 0.1 and 10, not {strength!r}')
-        self.general = config is None and checkpoint is None
+        adapted = _general_weights(checkpoint) if config is None else []
+        self.general = config is None and (checkpoint is None or bool(adapted))
         self.strength, self.tell = strength, tell
         self.trained_on: dict[str, object] = {}
         if self.general:
-            self.models: list[nn.Module] = [load_general(device=device)]
+            weights = adapted or [WEIGHTS]
+            self.models: list[nn.Module] = [load_general(path, device) for path in weights]
         else:
             self.models = self._trained(config, checkpoint, device)
         network = self.models[0] if self.general else generator_of(self.models[0])
@@ -138,7 +141,7 @@ class Restorer:
         if config is None or checkpoint is None:
             raise UsageError(
                 'a config needs a checkpoint and a checkpoint its config; without both, the '
-                'general network is taken'
+                'general network is taken. (Weights of mmclarity-adapt, .safetensors, need none.)'
             )
         checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
         if not checkpoints:
@@ -399,6 +402,16 @@ class Restorer:
         return files.restore_folder(
             self, src, dst, overwrite, uncertainty, progress, recursive, **reading
         )
+
+
+def _general_weights(
+    checkpoint: str | Path | Sequence[str | Path] | None,
+) -> list[str | Path]:
+    """Weights of the general network among what was given; empty if these are others."""
+    if checkpoint is None:
+        return []
+    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    return paths if all(str(path).endswith('.safetensors') for path in paths) else []
 
 
 def _part(progress: Progress | None, index: int, count: int) -> Progress | None:

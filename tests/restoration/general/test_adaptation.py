@@ -1,0 +1,203 @@
+"""Adaptation to noisy images: what is hidden, the error without clean images, and its gain."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from mmclarity.errors import CheckpointError, DataError, UsageError
+from mmclarity.restoration.degradation.physics import detector_noise, line_filter
+from mmclarity.restoration.general import adaptation, load_general
+from mmclarity.restoration.general.adaptation import (
+    AdaptSettings,
+    adapt,
+    error_blocks,
+    join_scans,
+)
+from mmclarity.restoration.general.blind_spot import blinded, draw_batch, noisy_field
+from mmclarity.restoration.io.micrograph import from_array
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+
+SMALL = AdaptSettings(steps=60, batch=4, size=64, lr=5e-4)
+
+
+def phantom(seed, size=224):
+    return make_phantom(PhantomSettings(size, median_radius=7), seed).image
+
+
+def smeared(clean, sigma, lags, seed):
+    variance = np.full(clean.shape, sigma**2, np.float32)
+    rng = np.random.default_rng(seed)
+    return detector_noise(clean.astype(np.float32), variance, line_filter(lags), rng, None)
+
+
+def impulses(clean, seed):
+    rng = np.random.default_rng(seed)
+    noisy = clean + 0.04 * rng.standard_normal(clean.shape)
+    struck = rng.uniform(size=clean.shape) < 0.04
+    noisy[struck] = rng.choice([-0.5, 1.5], struck.sum())
+    return noisy.astype(np.float32)
+
+
+def field_of(noisy):
+    return noisy_field(from_array(noisy, 'measured'))
+
+
+@pytest.mark.parametrize(('lags', 'along'), [((), 0), ((0.5, 0.12), 2), ((0.6, 0.36, 0.2), 3)])
+def test_what_is_hidden_is_as_long_as_the_noise_is_smeared(lags, along):
+    assert field_of(smeared(phantom(9200), 0.1, lags, 0)).along == pytest.approx(along, abs=1)
+
+
+@pytest.mark.parametrize(('along', 'across'), [(0, 0), (3, 0), (2, 1)])
+@pytest.mark.parametrize('shape', [(64, 64), (33, 40)])
+def test_a_hidden_pixel_is_gone_with_its_neighbours(along, across, shape):
+    # every pixel is its own number, so that what comes from where can be told
+    numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    shown, asked = blinded(numbers, along, across, np.random.default_rng(0))
+    assert 5 < asked.sum() < asked.size / 8
+    for y, x in zip(*np.nonzero(asked)):
+        for row in range(max(0, y - across), min(shape[0], y + across + 1)):
+            for column in range(max(0, x - along), min(shape[1], x + along + 1)):
+                source = divmod(int(shown[row, column]), shape[1])
+                assert source[0] != row  # never its own line
+    far = np.ones(shape, bool)
+    for y, x in zip(*np.nonzero(asked)):
+        far[max(0, y - across) : y + across + 1, max(0, x - along) : x + along + 1] = False
+    assert (shown[far] == numbers[far]).all()
+
+
+class Smoothing(torch.nn.Module):
+    """A Gaussian filter in the place of a network."""
+
+    def __init__(self, sigma):
+        super().__init__()
+        self.sigma = sigma
+
+    def forward(self, image, noise):
+        return torch.from_numpy(gaussian_filter(image.numpy(), (0, 0, self.sigma, self.sigma)))
+
+
+@pytest.mark.parametrize('kind', ['white', 'smeared', 'impulses'])
+def test_error_is_told_without_a_clean_image(kind):
+    clean = np.full((300, 300), 0.4) + 0.3 * (np.indices((300, 300)).sum(0) % 100 > 50)
+    clean = gaussian_filter(clean, 3)
+    lags = (0.5, 0.1) if kind == 'smeared' else ()
+    noisy = impulses(clean, 1) if kind == 'impulses' else smeared(clean, 0.1, lags, 1)
+    one = field_of(noisy)
+    levels = (noisy - noisy.min()) / np.ptp(noisy)
+    assert np.allclose(levels * one.like.gain + one.like.offset, one.levels, atol=1e-3)
+    truth = (clean - noisy.min()) / np.ptp(noisy) * one.like.gain + one.like.offset
+    variance = np.clip(one.like.slope * np.clip(truth, 0, 1) + one.like.intercept, 1e-6, None)
+    said, real = [], []
+    for sigma in (0.01, 0.7, 2.0):
+        net = Smoothing(sigma)
+        said.append(error_blocks(net, one).mean())
+        out = net(torch.from_numpy(one.levels)[None, None], None)[0, 0].numpy()
+        real.append(np.mean((out - truth) ** 2 / variance))
+    assert np.argsort(said).tolist() == np.argsort(real).tolist() == [2, 1, 0]
+    assert np.allclose(said, real, rtol=0.25, atol=0.06 * real[0])
+
+
+def test_noise_of_another_kind_is_learnt():
+    torch.manual_seed(0)
+    clean = [phantom(9300 + i, 192) for i in range(2)]
+    fields = [field_of(impulses(image, i)) for i, image in enumerate(clean)]
+    result = adapt(fields, SMALL)
+    assert result.verdict.share > 0 and result.verdict.surety > 2
+    assert 'better on rows kept back' in result.verdict.describe()
+    # an image that training did not have, at the same settings
+    test, truth = impulses(phantom(9310, 192), 9), phantom(9310, 192)
+    one, net, errors = field_of(test), load_general(), []
+    for state in (net.state_dict(), result.state):
+        net.load_state_dict(state)
+        with torch.no_grad():
+            noise = torch.tensor([one.like.told()], dtype=torch.float32)
+            out = net(torch.from_numpy(one.levels)[None, None], noise)[0, 0].numpy()
+        back = (out - one.like.offset) / one.like.gain * np.ptp(test) + test.min()
+        errors.append(np.mean((back - truth) ** 2))
+    assert errors[1] < errors[0] / 2
+
+
+def test_noise_that_is_known_already_is_left_alone_or_not_made_worse():
+    clean = phantom(9320, 192)
+    one = field_of(smeared(clean, 0.1, (0.5, 0.1), 3))
+    result = adapt([one], AdaptSettings(steps=20, batch=2, size=64, lr=1e-3))
+    if not result.verdict.share:
+        kept = load_general().state_dict()
+        assert all(torch.equal(kept[name], value) for name, value in result.state.items())
+        assert 'its weights are kept' in result.verdict.describe()
+    assert result.verdict.after <= result.verdict.before
+
+
+def test_scans_teach_one_another():
+    clean = phantom(9330)
+    first, second = (smeared(clean, 0.15, (), i) for i in range(2))
+    moved = np.roll(second, (2, -3), (0, 1))
+    joined = join_scans([field_of(first), field_of(moved)])
+    (scan,) = joined.scans
+    seen = np.isfinite(scan)
+    assert 0.9 < seen.mean() < 1
+    aligned = gaussian_filter(second, 2) - gaussian_filter(clean, 2)
+    back = (scan - joined.like.offset) / joined.like.gain * np.ptp(first) + first.min()
+    inner = (slice(20, -20), slice(20, -20))
+    # it lies where it was before it was moved, noise included
+    assert np.corrcoef(back[inner].ravel(), second[inner].ravel())[0, 1] > 0.9
+    assert abs(aligned.mean()) < 0.01
+    batch = draw_batch([joined], 3, 64, np.random.default_rng(0))
+    assert batch.asked.mean() > 0.8 and not np.allclose(batch.shown, batch.target)
+    assert np.isfinite(batch.shown).all() and np.isfinite(batch.target).all()
+
+
+def test_scans_of_different_fields_are_refused():
+    fields = [field_of(smeared(phantom(9340 + i), 0.05, (), i)) for i in range(2)]
+    with pytest.raises(DataError, match='does not show the field'):
+        join_scans(fields)
+    with pytest.raises(DataError, match='at least two'):
+        join_scans(fields[:1])
+    with pytest.raises(DataError, match='one size'):
+        join_scans([fields[0], field_of(smeared(phantom(1, 128), 0.05, (), 0))])
+
+
+def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptation, 'SAVED_EVERY', 2)
+    fields = [field_of(smeared(phantom(9350, 128), 0.1, (), 0))]
+    settings = AdaptSettings(steps=5, batch=2, size=32)
+    trained = []
+    judge = adaptation.judge
+    monkeypatch.setattr(
+        adaptation,
+        'judge',
+        lambda net, before, after, *rest: trained.append(after) or judge(net, before, after, *rest),
+    )
+    adapt(fields, settings)
+    state = tmp_path / 'state'
+
+    def stop(done, *_):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt(fields, settings, resume=state, progress=stop)
+    assert state.exists()
+    with pytest.raises(CheckpointError, match='other images or settings'):
+        adapt(fields, AdaptSettings(steps=6, batch=2, size=32), resume=state)
+    steps = []
+    adapt(fields, settings, resume=state, progress=lambda done, *_: steps.append(done))
+    assert steps == [3, 4, 5] and not state.exists()
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+    state.write_bytes(b'nothing')
+    with pytest.raises(CheckpointError, match='damaged'):
+        adapt(fields, settings, resume=state)
+
+
+@pytest.mark.parametrize('wrong', [dict(steps=0), dict(batch=0), dict(size=40), dict(lr=0)])
+def test_settings_out_of_range(wrong):
+    with pytest.raises(UsageError):
+        AdaptSettings(**wrong)
+
+
+def test_nothing_to_learn_from():
+    with pytest.raises(DataError, match='no image'):
+        adapt([])
+    with pytest.raises(DataError, match='no contrast'):
+        adapt([noisy_field(from_array(np.full((64, 64), 7, np.uint8)))])

@@ -1,0 +1,99 @@
+"""tools/adapt.py, and restore.py --adapt, as their users run them."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from mmclarity.restoration import Restorer
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+
+def noisy(seed):
+    clean = make_phantom(PhantomSettings(96, median_radius=7), seed).image
+    levels = clean + 0.1 * np.random.default_rng(seed).standard_normal(clean.shape)
+    return np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def tools(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(TOOLS), *sys.path])
+    import adapt
+    import restore
+
+    folder = tmp_path / 'NOISY'
+    folder.mkdir()
+    for i in range(2):
+        tifffile.imwrite(folder / f'{i}.tif', noisy(i))
+    return adapt.main, restore.main
+
+
+def test_adapts_and_restores_with_the_result(tools, capsys):
+    adapt, restore = tools
+    assert adapt(['NOISY', '--steps', '2']) == 0
+    said = capsys.readouterr().err
+    assert 'noise is' in said and 'written: NOISY_adapted.safetensors' in said
+    card = Path('NOISY_adapted.md').read_text()
+    assert '0.tif' in card and 'steps 2' in card and '**Found:**' in card
+    assert restore(['NOISY/0.tif', 'out.tif', '--checkpoint', 'NOISY_adapted.safetensors']) == 0
+    assert tifffile.imread('out.tif').shape == (96, 96)
+    assert Restorer(checkpoint='NOISY_adapted.safetensors')(noisy(0)).shape == (96, 96)
+    assert not list(Path().glob('.*resume'))
+    assert adapt(['NOISY', '--steps', '2']) == 2
+    assert '--overwrite' in capsys.readouterr().err
+
+
+def test_restore_adapts_once(tools, capsys):
+    _, restore = tools
+    from mmclarity.cli import adapt as module
+
+    default = module.adapt_files.__kwdefaults__['steps']
+    module.adapt_files.__kwdefaults__['steps'] = 2
+    try:
+        assert restore(['NOISY', 'OUT', '--adapt']) == 0
+    finally:
+        module.adapt_files.__kwdefaults__['steps'] = default
+    assert sorted(path.name for path in Path('OUT').iterdir()) == ['0.tif', '1.tif']
+    capsys.readouterr()
+    assert restore(['NOISY', 'OUT2', '--adapt']) == 0
+    assert 'is there already and used' in capsys.readouterr().err
+    assert restore(['NOISY', 'O', '--adapt', '--checkpoint', 'a.safetensors']) == 2
+    assert 'leave out' in capsys.readouterr().err
+
+
+def test_pages_are_scans_of_one_field(tools, capsys):
+    adapt, _ = tools
+    clean = make_phantom(PhantomSettings(128, median_radius=7), 4).image
+    pages = [
+        np.clip(clean * 200 + 20 * np.random.default_rng(i).standard_normal(clean.shape), 0, 255)
+        for i in range(2)
+    ]
+    tifffile.imwrite('two.tif', np.stack(pages).astype(np.uint8))
+    assert adapt(['two.tif', '--scans', '--steps', '2', '--out', 'a.safetensors']) == 0
+    from safetensors import safe_open
+
+    with safe_open('a.safetensors', 'pt') as file:
+        about = json.loads(file.metadata()['adapted'])
+    assert len(about['images']) == 1 and 'other scans' in Path('a.md').read_text()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['nowhere'], 'no such file'),
+        (['NOISY', '--out', 'a.pth'], '.safetensors'),
+        (['NOISY', '--steps', '0'], 'steps must be'),
+        (['NOISY', '--checkpoint', 'none.safetensors', '--steps', '2'], 'none.safetensors'),
+    ],
+)
+def test_mistakes_are_named(tools, capsys, arguments, words):
+    adapt, _ = tools
+    assert adapt(arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said and 'Traceback' not in said
