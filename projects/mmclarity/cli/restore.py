@@ -207,12 +207,12 @@ def _beside(args: argparse.Namespace, default_output: Callable[[Path], Path]) ->
 
 
 def _combined(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
-    from mmclarity.restoration.io.micrograph import READABLE, list_images
+    from mmclarity.restoration.inference.files import originals
 
     with mistakes(OSError):
         scans = [args.input, *args.combine]
         if args.input.is_dir():
-            scans = [*list_images(args.input, READABLE), *args.combine]
+            scans = [*originals(args.input), *args.combine]
     return _write(
         lambda target: restorer.combine_files(
             scans, target, args.overwrite, args.uncertainty, bars.of(scans[0]), **reading

@@ -169,3 +169,22 @@ def test_annotations_are_told_and_kept(tmp_path):
     assert (written[50:53, 5:25] == (255, 255, 0)).all()
     np.testing.assert_array_equal(written[:50], 255 - image[:50])
     assert any('1.2 % of the picture is coloured' in line for line in heard)
+
+
+def test_earlier_restorations_are_no_originals(tmp_path):
+    names = ['a.tif', 'a_restored.tif', 'a_restored_uncertainty.tif', 'b_restored.tif']
+    names += ['c.ome.tif', 'c_restored.ome.tif', 'd.jpg', 'd_combined.tif', 'x_uncertainty.tif']
+    for name in names:
+        Image.fromarray(scans(16, 16)).save(tmp_path / name)
+    kept = [path.name for path in files.originals(tmp_path)]
+    assert kept == ['a.tif', 'b_restored.tif', 'c.ome.tif', 'd.jpg', 'x_uncertainty.tif']
+
+
+def test_maker_pixel_size_and_bar_are_told(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', scans(60, 64))
+    (tmp_path / 'a.txt').write_text('$CM_IMAGE_SIZE 64 48\n$CM_PIXEL_SIZE 5.5nm\n')
+    heard, restorer = [], Negative()
+    restorer.tell = heard.append
+    restorer.restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    told = 'JEOL; pixels of 5.5 nm; the data bar, 12 rows, stays as it is'
+    assert heard[0] == f'{tmp_path / "a.tif"}: {told}'

@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-__all__ = ['FolderReport', 'combine_files', 'default_output', 'restore_file', 'restore_folder']
+_OURS = ('_restored', '_combined', '_uncertainty', '_doubtful')  # ends of the names we give
+
+__all__ = [
+    'FolderReport',
+    'combine_files',
+    'default_output',
+    'originals',
+    'restore_file',
+    'restore_folder',
+]
 
 
 @dataclass
@@ -73,6 +82,25 @@ def default_output(path: Path) -> Path:
     if stem.lower().endswith('.ome'):
         stem, inner = stem[:-4], stem[-4:]
     return path.with_name(f'{stem}_restored{inner}{copy_suffix(path)}')
+
+
+def originals(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """The images of a folder, without what earlier restorations have put beside them.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: see :func:`.io.list_images`.
+    """
+    images = list_images(folder, READABLE, recursive)
+    stems = {path.with_suffix('') for path in images}
+
+    def ours(path: Path) -> bool:
+        stem = path.with_suffix('').name.removesuffix('.ome')
+        cut = next((stem.removesuffix(end) for end in _OURS if stem.endswith(end)), None)
+        return cut is not None and not stems.isdisjoint(
+            {path.with_name(cut), path.with_name(f'{cut}.ome')}
+        )
+
+    return [path for path in images if not ours(path)]
 
 
 def restore_file(
@@ -150,7 +178,7 @@ def restore_folder(
 ) -> FolderReport:
     """Restores every image of a folder; see :meth:`.Restorer.restore_folder`."""
     src, dst = Path(src), Path(dst)
-    images = list_images(src, READABLE, recursive)
+    images = originals(src, recursive)
     if dst.exists() and dst.samefile(src):
         raise SEMImageError(f'{dst}: the originals are there; choose another folder')
     inside = dst.resolve()

@@ -258,6 +258,8 @@ class Restorer:
         """What is special about the first picture of a file, in plain words."""
         if self.tell is None or image.page:
             return
+        if image.path is not None and image.origin():
+            self.tell(f'{image.path}: {image.origin()}')
         if image.pages > 1:
             self.tell(f'{image.path}: {image.pages} pages, each measured and restored by itself')
         if image.measured_range:

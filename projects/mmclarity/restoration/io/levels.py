@@ -35,7 +35,7 @@ def _data_range(path: Path | str, dtype: np.dtype, given: float | str | None) ->
         if dtype.name not in _FULL_SCALE:
             raise SEMImageError(
                 f'{path}: {_KINDS.get(dtype.kind, dtype)} pixels have no white of their own: '
-                'give data_range, the value that means white'
+                'give data_range (--data-range), the value that means white'
             )
         return _FULL_SCALE[dtype.name]
     if not (np.isfinite(given) and given > 0):
@@ -67,7 +67,7 @@ def check_values(
     if low < black or high > data_range:
         raise SEMImageError(
             f'{path}: pixels go from {low:g} to {high:g}, outside 0 to data_range='
-            f'{data_range:g}; give the data_range that fits, or rescale the image'
+            f'{data_range:g}; give the data_range (--data-range) that fits, or rescale the image'
         )
     if high == low == 0 and not allow_black:
         raise SEMImageError(

@@ -90,6 +90,18 @@ class SEMImage:
             else str(self.path)
         )
 
+    def origin(self) -> str:
+        """Maker, pixel size, and what is left out, in plain words; '' where nothing is known."""
+        words = [self.vendor] if self.vendor else []
+        if self.pixel_size:
+            words.append(f'pixels of {self.pixel_size * 1e9:.4g} nm')
+        below = self.pixels.shape[0] - self.content[0].stop
+        if below > layout.MAX_BORDER:
+            words.append(f'the data bar, {below} rows, stays as it is')
+        elif self.image.shape != self.pixels.shape:
+            words.append('its border stays as it is')
+        return '; '.join(words)
+
     @property
     def image(self) -> np.ndarray:
         """The picture, a view of ``pixels``: (h, w), values 0 to ``data_range``."""
@@ -284,7 +296,7 @@ def _one_channel(
             raise SEMImageError(
                 f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
                 f'the picture, the first at row {row}, column {column}. Choose one with channel=0 '
-                '(red), 1 (green) or 2 (blue), or save the image in grey without annotations'
+                '(red), 1 (green) or 2 (blue) (--channel), or save the image in grey'
             )
     pixels = values[..., channel or 0]
     return pixels.copy() if marked is not None else np.ascontiguousarray(pixels)
