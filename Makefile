@@ -9,7 +9,7 @@ PY := .venv/bin/python
 help:
 	@echo 'make demo       train and test Lambda-FRCNN on the embedded data set (about ten minutes)'
 	@echo 'make demo-rsa   a small AlexNet beside a model of V1 while it trains (minutes)'
-	@echo 'make demo-sem   a U-net restores noisy electron micrographs (minutes)'
+	@echo 'make demo-sem   a micrograph restored in seconds, then a U-net trained for it (minutes)'
 	@echo 'make test       the tests that take seconds each'
 	@echo 'make test-slow  the tests that train or start several processes'
 	@echo 'make lint       the style checks'

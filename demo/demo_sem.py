@@ -1,10 +1,13 @@
 """Restoration at small scale: from simulated quick scans back to clean images, judged honestly.
 
     make demo-sem          (or: python demo/demo_sem.py)
+    make demo-sem DEMO_ARGS=--no-training
 
-Makes the phantom (spheres, every one known), trains a small U-net on artificially degraded clean
-images, restores the noisy validation images as files, and prints and paints what was won, invented
-and lost. A run that was broken off goes on where it stopped.
+First a micrograph as a microscope stores it is restored by the network that comes with the package
+(seconds). Then a network is trained as one would for a microscope of one's own: the phantom is
+made (spheres, every one known), a small U-net learns from artificially degraded clean images and
+restores the noisy validation images as files, and what was won, invented and lost is printed and
+painted. A run that was broken off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the repository."""
     parser = parser_of(__doc__, 'demo_sem', 'sem_phantom')
     parser.add_argument('--config', default=CONFIG, help=f'config to train (default {CONFIG})')
+    parser.add_argument(
+        '--no-training', action='store_true', help='only the network that comes with the package'
+    )
     parser.add_argument('--iters', type=int, help='instead of the number in the config')
     args = parser.parse_args(argv)
     if args.iters is None and args.quick:
@@ -43,6 +49,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--iters must be at least 1')
     resolve_folders(args)
     return args
+
+
+def out_of_the_box(args: argparse.Namespace) -> None:
+    """Restores a micrograph without any training, as its users do."""
+    from sem_micrograph import draw, make_micrograph
+
+    folder = args.work_dir / 'out_of_the_box'
+    folder.mkdir(parents=True, exist_ok=True)
+    noisy, restored = folder / 'micrograph.tif', folder / 'micrograph_restored.tif'
+    clean = make_micrograph(noisy, (221, 256) if args.quick else (884, 1024))
+    run_step(
+        '1/5 A micrograph restored out of the box: no training, no settings',
+        ['tools/restore.py', str(noisy), str(restored), '--overwrite'],
+        REMEDY,
+    )
+    draw(folder / 'pictures.png', noisy, restored, clean)
+    print(f'   pictures: {folder / "pictures.png"}; the restored file: {restored}', flush=True)
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -57,7 +80,7 @@ def train(args: argparse.Namespace) -> Path:
     options = [f'data_root={args.data_root}/']
     if args.iters is not None:
         options += [f'train_cfg.max_iters={args.iters}', f'train_cfg.val_interval={args.iters}']
-    train_config('2/4 Training (loss and ETA below)', args.config, folder, options)
+    train_config('3/5 Training (loss and ETA below)', args.config, folder, options)
     return last_checkpoint(folder)
 
 
@@ -98,15 +121,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     restored = args.work_dir / 'restored'
     try:
+        out_of_the_box(args)
+        if args.no_training:
+            return 0
         make_data(
-            '1/4 The phantom: spheres on a dark substrate',
+            '2/5 The phantom: spheres on a dark substrate',
             'make_sem_phantom.py',
             args,
             QUICK_SCENES,
         )
         checkpoint = train(args)
         run_step(
-            '3/4 Restoring the noisy validation images as files',
+            '4/5 Restoring the noisy validation images as files',
             [
                 'tools/restore.py',
                 str(args.data_root / 'val/low'),
@@ -119,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ],
             REMEDY,
         )
-        print('\n== 4/4 What was won, invented and lost', flush=True)
+        print('\n== 5/5 What was won, invented and lost', flush=True)
         judge(args, restored)
     except DemoError as error:
         print(f'error: {error}', file=sys.stderr)
