@@ -141,7 +141,8 @@ def restore(args: argparse.Namespace) -> int:
         from mmclarity.utils.allocator import keep_freed_memory
     keep_freed_memory()  # else every tile pays for clearing the same pages anew
     if args.output is None:
-        args.output = _beside(args, default_output)
+        with mistakes(ValueError, OSError):
+            args.output = default_output(args.input, args.combine is not None)
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     if args.adapt:
         args.checkpoint = [_adapted(args)]
@@ -193,17 +194,6 @@ def _adapted(args: argparse.Namespace) -> Path:
             channel=args.channel,
             crop=args.crop,
         )
-
-
-def _beside(args: argparse.Namespace, default_output: Callable[[Path], Path]) -> Path:
-    """The output where none was named."""
-    with mistakes(ValueError, OSError):
-        if args.combine is None:
-            return default_output(args.input)
-        if args.input.is_dir():
-            return args.input.with_name(f'{args.input.name}_combined.tif')
-        path = default_output(args.input)
-        return path.with_name(path.name.replace('_restored', '_combined'))
 
 
 def _combined(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:

@@ -155,7 +155,17 @@ def test_two_files_that_would_become_one(tmp_path):
 def test_names_of_outputs(tmp_path, name, wanted):
     Image.fromarray(scans(16, 16)).save(tmp_path / name)
     assert files.default_output(tmp_path / name) == tmp_path / wanted
+    combined = wanted.replace('_restored', '_combined')
+    assert files.default_output(tmp_path / name, combined=True) == tmp_path / combined
     assert files.default_output(tmp_path) == tmp_path.with_name(f'{tmp_path.name}_restored')
+    folder = files.default_output(tmp_path, combined=True)
+    assert folder == tmp_path.with_name(f'{tmp_path.name}_combined.tif')
+
+
+def test_a_combined_stack_is_no_ome_file(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.ome.tif', scans(2, 16, 16), metadata=dict(axes='ZYX'))
+    assert files.default_output(tmp_path / 'a.ome.tif', True) == tmp_path / 'a_combined.tif'
+    assert files.default_output(tmp_path / 'a.ome.tif') == tmp_path / 'a_restored.ome.tif'
 
 
 def test_annotations_are_told_and_kept(tmp_path):

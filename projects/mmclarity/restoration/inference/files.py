@@ -18,7 +18,7 @@ import tifffile
 
 from mmclarity.utils.files import replacing, write_bytes
 
-from ..io.files import copy_suffix, resolution_tags
+from ..io.files import copy_suffix, open_pictures, resolution_tags
 from ..io.micrograph import (
     READABLE,
     SEMImage,
@@ -70,18 +70,26 @@ class _Targets:
         return [path for path in (self.image, self.map, self.doubtful, self.sidecar) if path]
 
 
-def default_output(path: Path) -> Path:
+def default_output(path: Path, combined: bool = False) -> Path:
     """``IN_restored`` beside IN; ``.ome.tif`` and the like stay together.
+
+    Args:
+        path: file or folder.
+        combined: all of it becomes one picture: ``IN_combined``, and a stack is none any more.
 
     Raises:
         FileNotFoundError, SEMImageError: no image.
     """
     if path.is_dir():
-        return path.with_name(f'{path.name}_restored')
+        return path.with_name(f'{path.name}_combined.tif' if combined else f'{path.name}_restored')
     stem, inner = path.stem, ''
     if stem.lower().endswith('.ome'):
         stem, inner = stem[:-4], stem[-4:]
-    return path.with_name(f'{stem}_restored{inner}{copy_suffix(path)}')
+    if combined and inner:
+        with open_pictures(path) as pictures:
+            inner = inner if len(pictures) == 1 else ''
+    word = 'combined' if combined else 'restored'
+    return path.with_name(f'{stem}_{word}{inner}{copy_suffix(path)}')
 
 
 def originals(folder: str | Path, recursive: bool = False) -> list[Path]:
