@@ -270,3 +270,41 @@ def test_drawing_leaves_the_image_alone(scene):
     assert np.array_equal(scene, before)
     changed = np.argwhere((canvas != scene).any(-1))
     assert changed[:, 0].min() >= 10 and changed[:, 0].max() <= 81
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
+@pytest.mark.parametrize('tag', [2, 3, 6, 8])
+def test_photographs_are_turned_as_their_tag_says(suffix, tag, tmp_path, scene):
+    """A blue and a green corner: where they lie is told after being shown by Pillow."""
+    pixels = np.full((24, 40, 3), 128, np.uint8)
+    pixels[:8, :8], pixels[:8, -8:] = (250, 0, 0), (0, 250, 0)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.fromarray(pixels).save(tmp_path / f'a.{suffix}', exif=exif)
+    turned = {2: pixels[:, ::-1], 3: pixels[::-1, ::-1]}
+    turned |= {6: np.rot90(pixels, -1), 8: np.rot90(pixels, 1)}
+    found = read_image(tmp_path / f'a.{suffix}')[..., ::-1]
+    assert found.shape == turned[tag].shape
+    assert np.abs(found.astype(int) - turned[tag]).mean() < 8
+
+
+@pytest.mark.parametrize('kind', ['1', 'L', 'LA', 'P', 'RGBA', 'I;16', 'CMYK', '16 bit RGBA'])
+def test_kinds_of_pixels(kind, tmp_path):
+    """A ramp stays a ramp, in three channels of 8 bit."""
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (16, 1))
+    path = tmp_path / ('a.jpg' if kind == 'CMYK' else 'a.png')
+    if kind == 'I;16':
+        cv2.imwrite(str(path), ramp.astype(np.uint16) * 257)
+    elif kind == '16 bit RGBA':
+        deep = np.dstack([ramp] * 3 + [np.full_like(ramp, 255)]).astype(np.uint16) * 257
+        cv2.imwrite(str(path), deep)
+    else:
+        Image.fromarray(ramp).convert('RGB').convert(kind).save(path)
+    found = read_image(path)
+    assert found.shape == (16, 64, 3) and found.dtype == np.uint8
+    if kind in ('1', 'P'):  # the ramp is dithered when it is written
+        expected = np.asarray(Image.open(path).convert('RGB')).mean(2)
+        assert np.abs(found.mean(2) - expected).max() == 0
+    else:
+        assert np.abs(found.mean(2) - ramp).mean() < 4
+    assert found[:, -8:].mean() > 200 > 50 > found[:, :8].mean()
