@@ -16,9 +16,11 @@ from mmengine.registry import DefaultScope
 from mmclarity.cli.detect import main as detect_main
 from mmclarity.cli.export import main
 from mmclarity.detection.datasets.scalabel import CLASSES
-from mmclarity.detection.export import check_detector, export_detector
+from mmclarity.detection.export import check_detector, export_detector, stages
+from mmclarity.detection.export.graph import Graph
 from mmclarity.detection.inference import Detector, OnnxDetector
 from mmclarity.detection.inference.onnx_detector import resized, session_of
+from mmclarity.detection.roi_heads.consensus import agreed_boxes
 from mmclarity.engine.config import load_config
 from mmclarity.errors import CheckpointError, DataError, UsageError
 
@@ -190,6 +192,33 @@ def test_a_file_that_differs_is_refused(exported, tmp_path):
         check_detector(other, exported)
 
 
+@pytest.mark.parametrize('classes', [1, 3])
+def test_boxes_are_agreed_on_as_in_torch(classes):
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(30, classes, 2, generator=generator) * 20
+    boxes = torch.cat([corner, corner + 10 + 10 * torch.rand(30, classes, 2)], 2)
+    scores = torch.rand(30, 3, generator=generator)
+    labels = torch.tensor([0, 2, 1, 2])
+    kept = boxes[:4, 0] + 1
+    kept[3] += 500  # lies on nothing: stays
+    g = Graph(18)
+    for name, shape in (('kept', [4, 4]), ('boxes', [1 if classes == 1 else 4, 30, 4]),
+                        ('scores', [4, 30])):  # fmt: skip
+        g.input(name, onnx.TensorProto.FLOAT, shape)
+    found = stages.agreed(g, 'kept', 'boxes', 'scores', iou=0.3, temperature=0.2)
+    g.output('found', found, onnx.TensorProto.FLOAT, [4, 4])
+    session = onnxruntime.InferenceSession(g.model({}).SerializeToString())
+    by_class = boxes.transpose(0, 1)
+    given = dict(
+        kept=kept.numpy(),
+        boxes=(by_class if classes == 1 else by_class[labels]).contiguous().numpy(),
+        scores=scores[:, labels].T.contiguous().numpy(),
+    )
+    expected = agreed_boxes(kept, labels, boxes.flatten(1), scores, iou=0.3, temperature=0.2)
+    np.testing.assert_allclose(session.run(None, given)[0], expected.numpy(), rtol=1e-5)
+    assert (expected[:3] != kept[:3]).any(1).all() and torch.equal(expected[3], kept[3])
+
+
 def attention(**options):
     def change(model):
         model.roi_head.type = 'RegionAttentionRoIHead'
@@ -200,6 +229,17 @@ def attention(**options):
 
 def by_class(model):
     model.roi_head.bbox_head.reg_class_agnostic = False
+
+
+def two_looks(model):
+    cascade(model)
+    first, second = model.roi_head.bbox_head
+    first.pop('attention')
+    second.update(
+        type='BeliefBBoxHead',
+        attention=dict(type='RegionSelfAttention', num_heads=4),
+        consensus=True,
+    )
 
 
 def cascade(model):
@@ -228,8 +268,18 @@ def cascade(model):
         attention(type='RegionSourceTargetAttention', num_sources=16),
         attention(type='RegionLambda', position=True),
         cascade,
+        two_looks,
     ],
-    ids=['plain', 'by class', 'self', 'self with geometry', 'source-target', 'position', 'cascade'],
+    ids=[
+        'plain',
+        'by class',
+        'self',
+        'self with geometry',
+        'source-target',
+        'position',
+        'cascade',
+        'two looks',
+    ],
 )
 def test_other_detectors(change, tmp_path):
     model = build(change)

@@ -72,6 +72,22 @@ def test_its_detections_are_the_detectors(detector, scene, look):
     assert [d.name for d in look.detections] == found.names
 
 
+def test_boxes_that_are_agreed_on_are_shown_so(detector, scene, look):
+    head = detector.inferencer.model.roi_head.bbox_head
+    head.consensus = dict(iou=0.3)
+    try:
+        (found,), agreed = detector([scene]), look_at(detector, scene)
+    finally:
+        head.consensus = None
+    boxes = np.stack([d.box for d in agreed.detections])
+    np.testing.assert_allclose(boxes, found.boxes, atol=0.02)
+    assert np.abs(boxes - np.stack([d.box for d in look.detections])).max() > 0.5
+    assert any(
+        np.abs(one.box_alone - other.box_alone).max() > 0.1
+        for one, other in zip(agreed.detections, look.detections)
+    )
+
+
 def test_weights_rebuild_what_the_layer_adds(detector, scene, look):
     """The update of each detection's features is the sum of weight times value: by hooks."""
     kept = {}

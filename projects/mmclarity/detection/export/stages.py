@@ -256,4 +256,52 @@ def detections(
     values, order = g.highest(values, g.whole(most if most > 0 else ALL))
     batch, label, place = (g.add('Gather', part, order) for part in (batch, label, place))
     rows = g.add('Concat', *(g.add('Unsqueeze', p, g.whole(1)) for p in (batch, place)), axis=1)
-    return g.add('GatherND', boxes, rows), values, label
+    found = g.add('GatherND', boxes, rows)
+    consensus = getattr(head, 'consensus', None)
+    if consensus is not None:
+        voters = boxes if head.reg_class_agnostic else g.add('Gather', boxes, label)
+        found = agreed(g, found, voters, g.add('Gather', scores, label), **consensus)
+    return found, values, label
+
+
+def agreed(
+    g: Graph, kept: str, boxes: str, scores: str, iou: float = 0.5, temperature: float = 0.1
+) -> str:
+    """Boxes of detections as all proposals on them agree: see :func:`.consensus.agreed_boxes`.
+
+    Args:
+        g: The graph.
+        kept: Boxes of the detections (K, 4).
+        boxes: Of all proposals (1, N, 4), or for each detection (K, N, 4).
+        scores: That each proposal has for the name of each detection (K, N).
+        iou: Least overlap to have a vote.
+        temperature: Larger counts boxes that agree less.
+
+    Returns:
+        (K, 4).
+    """
+
+    def corners(value: str) -> tuple[str, str]:
+        low, high, end = g.whole(0), g.whole(2), g.whole(4)
+        return tuple(
+            g.add('Slice', value, *part, g.whole(2)) for part in ((low, high), (high, end))
+        )
+
+    def area(low: str, high: str) -> str:
+        size = g.add('Max', g.add('Sub', high, low), g.constant(0.0))
+        return g.add('ReduceProd', size, g.whole(2), keepdims=0)
+
+    ours, theirs = corners(g.add('Unsqueeze', kept, g.whole(1))), corners(boxes)
+    shared = area(g.add('Max', ours[0], theirs[0]), g.add('Min', ours[1], theirs[1]))
+    union = g.add('Sub', g.add('Add', area(*ours), area(*theirs)), shared)
+    overlap = g.add('Div', shared, union)
+    away = g.add('Sub', g.constant(1.0), overlap)
+    fall = g.add('Exp', g.add('Mul', g.add('Mul', away, away), g.constant(-1 / temperature)))
+    weight = g.add('Mul', scores, fall)
+    near = g.add('Greater', overlap, g.constant(iou))
+    weight = g.add('Where', near, weight, g.constant(0.0))
+    total = g.add('ReduceSum', weight, g.whole(1), keepdims=1)
+    votes = g.add('MatMul', g.add('Unsqueeze', weight, g.whole(1)), boxes)
+    mean = g.add('Squeeze', votes, g.whole(1))
+    mean = g.add('Div', mean, g.add('Max', total, g.constant(1e-12)))
+    return g.add('Where', g.add('Greater', total, g.constant(0.0)), mean, kept)

@@ -10,6 +10,8 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .consensus import agreed_boxes
+
 
 @dataclass(frozen=True)
 class LayerWeights:
@@ -164,8 +166,16 @@ def verdict(logits: Tensor, results: InstanceData) -> Verdict:
     return Verdict(logits, results.scores, boxes.reshape(len(logits), -1, 4))
 
 
-def traced_detections(judged: Verdict, test_cfg: dict) -> InstanceData:
-    """Suppression as in mmdet that keeps the proposal each detection came from."""
+def traced_detections(
+    judged: Verdict, test_cfg: dict, consensus: dict | None = None
+) -> InstanceData:
+    """Suppression as in mmdet that keeps the proposal each detection came from.
+
+    Args:
+        judged: What the head says of all proposals.
+        test_cfg: Of the RoI head.
+        consensus: Of the box head: options of :func:`agreed_boxes`; None leaves boxes as they are.
+    """
     results = InstanceData()
     if len(judged.logits) == 0:
         results.bboxes, results.scores = judged.boxes.new_zeros(0, 4), judged.boxes.new_zeros(0)
@@ -182,6 +192,10 @@ def traced_detections(judged: Verdict, test_cfg: dict) -> InstanceData:
         return_inds=True,
     )
     results.bboxes, results.scores, results.labels = found[:, :4], found[:, 4], labels
+    if consensus is not None:
+        results.bboxes = agreed_boxes(
+            results.bboxes, labels, judged.boxes.flatten(1), judged.scores, **consensus
+        )
     # Places count through the classes of each proposal.
     results.proposals = torch.div(places, judged.scores.size(1) - 1, rounding_mode='floor')
     return results

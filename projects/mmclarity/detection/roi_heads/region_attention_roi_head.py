@@ -237,7 +237,9 @@ class RegionContextMixin:
                 ),
                 with_context=judged[image],
                 without_context=alone[image],
-                detections=traced_detections(judged[image], self.test_cfg),
+                detections=traced_detections(
+                    judged[image], self.test_cfg, self._bbox_heads()[-1].consensus
+                ),
             )
             for image, boxes in enumerate(proposals)
         ]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mmclarity.errors import UsageError
 
 from ..inference.detector import Detector
-from ..roi_heads.explanation import Explanation, traced_detections
+from ..roi_heads.consensus import agreed_boxes
+from ..roi_heads.explanation import Explanation, Verdict, traced_detections
 
 #: A score counts as changed by context from here on, and a box below this IoU with itself.
 SCORE_CHANGE, BOX_CHANGE = 0.05, 0.9
@@ -163,7 +164,7 @@ def looks_of(
     found = model.roi_head.explain(maps, proposals, metas, rescale=True)
     names = [*classes, 'background']
     return [
-        _Reader(explanation, meta, names, model.roi_head.test_cfg, top).look(threshold)
+        _Reader(explanation, meta, names, model.roi_head, top).look(threshold)
         for explanation, meta in zip(found, metas)
     ]
 
@@ -172,9 +173,10 @@ class _Reader:
     """Puts one explanation into words and pixels of the image."""
 
     def __init__(
-        self, found: Explanation, meta: dict, names: list[str], test_cfg: dict, top: int
+        self, found: Explanation, meta: dict, names: list[str], roi_head: nn.Module, top: int
     ) -> None:
-        self.found, self.names, self.test_cfg, self.top = found, names, test_cfg, top
+        self.found, self.names, self.top = found, names, top
+        self.test_cfg, self.consensus = roi_head.test_cfg, roi_head._bbox_heads()[-1].consensus
         scale = found.proposals.new_tensor(meta.get('scale_factor', (1.0, 1.0))).repeat(2)
         self.proposals = _array(found.proposals / scale)
 
@@ -197,7 +199,7 @@ class _Reader:
         if alone is None:
             return Seen(box, name, score, place, layers)
         same = float(alone.scores[place, found.label])
-        box_alone = _array(alone.box(place, found.label))
+        box_alone = _array(self._box_alone(alone, place, found.label))
         best = int(self.found.with_context.scores[place, :-1].argmax())
         flags = dict(
             name=best != found.label_alone,
@@ -217,6 +219,15 @@ class _Reader:
             box_alone,
             tuple(kind for kind, is_changed in flags.items() if is_changed),
         )
+
+    def _box_alone(self, alone: Verdict, place: int, label: int) -> Tensor:
+        box = alone.box(place, label)
+        if self.consensus is None:
+            return box
+        labels = torch.tensor([label], device=box.device)
+        return agreed_boxes(
+            box[None], labels, alone.boxes.flatten(1), alone.scores, **self.consensus
+        )[0]
 
     def _layer(self, title: str, place: int, layer) -> Layer:
         places, values = layer.top(place, self.top)
@@ -245,7 +256,7 @@ class _Reader:
         if alone is None:
             return ()
         lost = []
-        results = traced_detections(alone, self.test_cfg)
+        results = traced_detections(alone, self.test_cfg, self.consensus)
         for box, score, label in zip(results.bboxes, results.scores, results.labels):
             name, box = self.names[int(label)], _array(box)
             there = [other.box for other in seen if other.name == name]
