@@ -4,12 +4,13 @@
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-rsa demo-sem test test-slow lint docs check
+.PHONY: help env app demo demo-rsa demo-sem test test-slow lint docs check
 
 help:
 	@echo 'make demo       train and test Lambda-FRCNN on the embedded data set (about ten minutes)'
 	@echo 'make demo-rsa   a small AlexNet beside a model of V1 while it trains (minutes)'
 	@echo 'make demo-sem   a micrograph restored in seconds, then a U-net trained for it (minutes)'
+	@echo 'make app        a page in the browser that restores micrographs'
 	@echo 'make test       the tests that take seconds each'
 	@echo 'make test-slow  the tests that train or start several processes'
 	@echo 'make lint       the style checks'
@@ -28,6 +29,9 @@ demo-rsa: env
 
 demo-sem: env
 	$(PY) demo/demo_sem.py $(DEMO_ARGS)
+
+app: env
+	$(PY) tools/restore.py --serve $(APP_ARGS)
 
 test: env
 	$(PY) -m pytest -q $(PYTEST_ARGS)

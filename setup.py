@@ -52,6 +52,8 @@ RESTORATION = [  # with mmagic itself, which is installed without what it requir
     'tensorboard>=2.10',
 ]
 FORMATS = ['rosettasciio>=0.7', 'h5py>=3.8']  # micrographs of Gatan, Thermo Fisher and others
+APP = ['starlette>=0.40,<2', 'uvicorn>=0.30,<1']  # the page of mmclarity-restore --serve
+NAPARI = ['napari>=0.6,<1', 'qtpy>=2.0']  # without Qt, which napari[pyqt6] or another one brings
 # mmagic asks for 700 MB that nobody needs here: requirements-nodeps.txt installs it alone, and
 # mmclarity.compat.stand_ins stands in for the rest. Where the rest is wanted, these go together.
 MMAGIC = ['mmagic>=1.2,<1.3']
@@ -138,6 +140,8 @@ if __name__ == '__main__':
         package_data={
             'mmclarity': ['py.typed'],
             'mmclarity.restoration.general': ['general.safetensors', 'general.md'],
+            'mmclarity.restoration.app': ['static/*'],
+            'mmclarity.restoration.napari_plugin': ['napari.yaml'],
             'mmclarity.detection.viewer': ['page.html', 'page.js'],
             '': ['*.pyi'],
         },
@@ -148,7 +152,9 @@ if __name__ == '__main__':
             'onnx': ONNX,
             'restoration-slim': RESTORATION,
             'formats': FORMATS,
-            'all': [*DETECTION, *complete],
+            'app': APP,
+            'napari': NAPARI,
+            'all': [*DETECTION, *complete, *APP],
             'dev': development(),
         },
         cmdclass={'build_py': BuildWithStartUp, 'editable_wheel': EditableWithStartUp},

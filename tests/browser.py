@@ -91,6 +91,17 @@ class Browser:
         self.send('Page.navigate', url=path.resolve().as_uri())
         self.wait('document.readyState === "complete" && location.protocol === "file:"')
 
+    def visit(self, address: str) -> None:
+        """Load a page over HTTP, and wait until it has run."""
+        self.send('Page.navigate', url=address)
+        self.wait('document.readyState === "complete" && location.protocol === "http:"', 60)
+
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """Give files to an input, as its dialogue does."""
+        root = self.send('DOM.getDocument')['root']['nodeId']
+        node = self.send('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
+        self.send('DOM.setFileInputFiles', nodeId=node, files=[str(path) for path in paths])
+
     def run(self, script: str) -> Any:
         """What a piece of JavaScript gives."""
         result = self.send('Runtime.evaluate', expression=script, returnByValue=True)

@@ -3,6 +3,7 @@
     mmclarity-restore noisy.tif
     mmclarity-restore NOISY RESTORED --uncertainty --recursive
     mmclarity-restore scan1.tif better.tif --combine scan2.tif scan3.tif
+    mmclarity-restore --serve
 
 No training is needed: a general network comes with the package. It measures the noise of each
 image, says what it found, and warns of images unlike all that it was trained on. A network of your
@@ -35,9 +36,11 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmclarity.errors import UsageError
 
+from . import serve
 from .main import DONE, MISTAKE, finish, message, mistakes
 
 
@@ -48,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('input', type=Path, metavar='IN', help='image or folder')
+    parser.add_argument('input', type=Path, metavar='IN', nargs='?', help='image or folder')
     parser.add_argument(
         'output',
         type=Path,
@@ -121,7 +124,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='auto',
         help='none: the whole file is picture, no data bar',
     )
-    return parser.parse_args(argv)
+    serve.add_options(parser)
+    args = parser.parse_args(argv)
+    if args.input is None and not args.serve:
+        parser.error('IN is missing: an image or a folder; or --serve, for a page in the browser')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,7 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def restore(args: argparse.Namespace) -> int:
     """Restore what the parsed command line names; returns the exit status."""
-    if not args.input.exists():
+    if args.serve:
+        serve.check(args)
+    elif not args.input.exists():
         raise UsageError(f'{args.input}: no such file or folder')
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
@@ -140,24 +149,15 @@ def restore(args: argparse.Namespace) -> int:
         from mmclarity.restoration.inference.restorer import Restorer
         from mmclarity.utils.allocator import keep_freed_memory
     keep_freed_memory()  # else every tile pays for clearing the same pages anew
+    if args.serve:
+        return serve.serve_page(args, lambda cls: _restorer(cls, args))
     if args.output is None:
         with mistakes(ValueError, OSError):
             args.output = default_output(args.input, args.combine is not None)
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     if args.adapt:
         args.checkpoint = [_adapted(args)]
-    # torch raises an AssertionError for a device that it was not built for
-    with mistakes(ValueError, TypeError, RuntimeError, AssertionError):
-        restorer = Restorer(
-            args.config,
-            args.checkpoint,
-            args.device,
-            args.tile,
-            args.overlap,
-            args.batch_size,
-            args.dtype,
-            args.strength,
-        )
+    restorer = _restorer(Restorer, args)
     with warnings.catch_warnings(), _Bars() as bars:
         warnings.showwarning = lambda text, *_, **__: bars.say(f'warning: {text}')
         if not args.quiet:
@@ -193,6 +193,22 @@ def _adapted(args: argparse.Namespace) -> Path:
             data_range=white,
             channel=args.channel,
             crop=args.crop,
+        )
+
+
+def _restorer(cls: type, args: argparse.Namespace) -> Any:
+    """The restorer that the command line describes."""
+    # torch raises an AssertionError for a device that it was not built for
+    with mistakes(ValueError, TypeError, RuntimeError, AssertionError):
+        return cls(
+            args.config,
+            args.checkpoint,
+            args.device,
+            args.tile,
+            args.overlap,
+            args.batch_size,
+            args.dtype,
+            args.strength,
         )
 
 

@@ -1,0 +1,319 @@
+"""Uploaded files and their restoration, one at a time, in a folder that nobody else sees.
+
+Names from outside never become paths: a file is stored as ``source`` with one of the known endings
+in a folder named by a random token, and whoever does not know the token has no way to it.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import unicodedata
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmclarity.errors import UsageError, said
+from mmclarity.utils.files import readable_size
+
+from ..general.appraisal import appraise
+from ..inference.restorer import Restorer
+from ..io.files import copy_suffix
+from ..io.micrograph import READABLE, SEMImage
+from .previews import particles_of, save_previews
+
+__all__ = ['Cancelled', 'Job', 'RefusedUpload', 'WatchedRestorer', 'Workshop', 'safe_name']
+
+KEEP_SECONDS = 4 * 3600  # results are kept this long
+MOST_JOBS = 500  # at once, waiting and done
+MOST_PAGES = 100  # of a stack that are shown
+NAME_LENGTH = 120
+TOKEN = re.compile(r'[A-Za-z0-9_-]{22}')
+
+
+class RefusedUpload(UsageError):
+    """An upload that is not taken; ``status`` is that of HTTP."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Cancelled(Exception):
+    """The user does not want the result any more."""
+
+
+class WatchedRestorer(Restorer):
+    """A restorer that shows every picture to ``watch`` before it is written.
+
+    ``watch`` gets the image, its restoration, and mean and deviation (None without uncertainty).
+    """
+
+    watch: Callable[..., None] | None = None
+
+    def __call__(self, image, data_range=None, progress=None):  # type: ignore[no-untyped-def]
+        """See :meth:`.Restorer.__call__`."""
+        restored = super().__call__(image, data_range, progress)
+        if self.watch is not None:
+            self.watch(image, restored, None, None)
+        return restored
+
+    def with_uncertainty(self, image, data_range=None, noise=0.0, progress=None):  # type: ignore[no-untyped-def]
+        """See :meth:`.Restorer.with_uncertainty`."""
+        restored, mean, std = super().with_uncertainty(image, data_range, noise, progress)
+        if self.watch is not None:
+            self.watch(image, restored, mean, std)
+        return restored, mean, std
+
+
+@dataclass
+class Job:
+    """One uploaded file.
+
+    Attributes:
+        token: names it in addresses; not to be guessed.
+        name: the user's, for showing and for the download.
+        folder: of its files.
+        source: the upload.
+        doubts: whether doubtful particles are looked for.
+        state: 'waiting', 'working', 'done', 'failed' or 'cancelled'.
+    """
+
+    token: str
+    name: str
+    folder: Path
+    source: Path
+    doubts: bool = True
+    state: str = 'waiting'
+    progress: float = 0.0
+    report: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: str = ''
+    sigma: float | None = None
+    pages: list[dict] = field(default_factory=list)
+    page_count: int = 1
+    pixel_size: float | None = None
+    vendor: str | None = None
+    seconds: float = 0.0
+    ended: float = 0.0
+    result: Path | None = None
+    cancelled: bool = False
+
+    @property
+    def download_name(self) -> str:
+        """``NAME_restored`` with the ending of the result."""
+        stem, inner = Path(self.name).stem, ''
+        if stem.lower().endswith('.ome'):
+            stem, inner = stem[:-4], stem[-4:]
+        suffix = self.result.suffix if self.result is not None else Path(self.name).suffix
+        return f'{stem}_restored{inner}{suffix}'
+
+    def told(self, ahead: int = 0) -> dict:
+        """What the page is told; nothing in it names a place on the disk."""
+        return dict(
+            token=self.token,
+            name=self.name,
+            state=self.state,
+            ahead=ahead,
+            progress=round(self.progress, 3),
+            report=self.report,
+            warnings=self.warnings,
+            error=self.error,
+            sigma=self.sigma,
+            pages=self.pages,
+            page_count=self.page_count,
+            pixel_size=self.pixel_size,
+            vendor=self.vendor,
+            seconds=round(self.seconds, 1),
+            download=self.download_name if self.result is not None else None,
+            doubts=self.doubts,
+        )
+
+
+def safe_name(name: str) -> str:
+    """A file name to show and to offer for the download; never used as a path.
+
+    Folders, control and direction-changing characters are dropped.
+
+    Raises:
+        RefusedUpload: its ending is not that of an image.
+    """
+    name = unicodedata.normalize('NFC', name).replace('\\', '/').rsplit('/', 1)[-1]
+    name = ''.join(c for c in name if unicodedata.category(c)[0] != 'C' and c not in '<>:"|?*')
+    stem, dot, suffix = name.strip('. ').rpartition('.')
+    if not dot or f'.{suffix.lower()}' not in READABLE:
+        known = ', '.join(READABLE)
+        raise RefusedUpload(f'{name or "the file"}: is not one of {known}', 415)
+    return f'{stem[:NAME_LENGTH] or "image"}.{suffix}'
+
+
+class Workshop:
+    """Takes files, restores them one after the other, and forgets them.
+
+    Args:
+        restorer: does the work; its ``tell`` and ``watch`` are taken.
+        limit: bytes of one upload.
+        folder: for the work; a temporary one that :meth:`close` removes if not given.
+    """
+
+    def __init__(
+        self, restorer: WatchedRestorer, limit: int, folder: str | Path | None = None
+    ) -> None:
+        self.restorer, self.limit = restorer, limit
+        self.folder = Path(folder or tempfile.mkdtemp(prefix='mmclarity-'))
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._queue: queue.Queue[Job | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name='restorer', daemon=True)
+        self._thread.start()
+
+    def new(self, name: str, doubts: bool = True) -> Job:
+        """A job whose ``source`` is to be written, and then handed to :meth:`start`.
+
+        Raises:
+            RefusedUpload: the name is not that of an image, or there are too many jobs.
+        """
+        name = safe_name(name)
+        self.forget_old()
+        token = secrets.token_urlsafe(16)
+        folder = self.folder / token
+        with self._lock:
+            if len(self._jobs) >= MOST_JOBS:
+                raise RefusedUpload(
+                    f'{name}: {MOST_JOBS} images are here already; remove some, or try later', 503
+                )
+            job = Job(token, name, folder, folder / f'source{Path(name).suffix.lower()}', doubts)
+            self._jobs[token] = job
+        folder.mkdir(mode=0o700)
+        return job
+
+    def start(self, job: Job) -> None:
+        """Queues a job whose file is complete."""
+        self._queue.put(job)
+
+    def find(self, token: str) -> Job | None:
+        """The job of a token."""
+        return self._jobs.get(token) if TOKEN.fullmatch(token) else None
+
+    def ahead(self, job: Job) -> int:
+        """Jobs that come before a waiting one."""
+        if job.state != 'waiting':
+            return 0
+        with self._lock:
+            jobs = list(self._jobs.values())
+        return sum(other.state in ('waiting', 'working') for other in jobs[: jobs.index(job)])
+
+    def remove(self, job: Job) -> None:
+        """Cancels a job and deletes its files."""
+        job.cancelled = True
+        with self._lock:
+            self._jobs.pop(job.token, None)
+        if job.state == 'waiting':
+            job.state = 'cancelled'
+        if job.state != 'working':  # else the worker does it
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def forget_old(self) -> None:
+        """Removes what ended long ago."""
+        with self._lock:
+            old = [
+                j for j in self._jobs.values() if j.ended and time.time() - j.ended > KEEP_SECONDS
+            ]
+        for job in old:
+            self.remove(job)
+
+    def close(self) -> None:
+        """Ends the work and deletes all files."""
+        for job in list(self._jobs.values()):
+            job.cancelled = True
+        self._queue.put(None)
+        self._thread.join(timeout=60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if job.cancelled:
+                continue
+            job.state, started = 'working', time.monotonic()
+            try:
+                self._restore(job)
+                job.state = 'done'
+            except Cancelled:
+                job.state = 'cancelled'
+            except Exception as error:  # whatever it is: the page says it, the next file goes on
+                job.error, job.state = _without_paths(_words(error), job), 'failed'
+            job.seconds, job.ended = time.monotonic() - started, time.time()
+            if job.cancelled:
+                shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _restore(self, job: Job) -> None:
+        def progress(done: int, total: int) -> None:
+            job.progress = done / total
+            if job.cancelled:
+                raise Cancelled
+
+        self.restorer.tell = lambda text: job.report.append(_without_paths(text, job))
+        self.restorer.watch = lambda *picture: _watch(job, *picture)
+        target = job.folder / f'result{copy_suffix(job.source)}'
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always', UserWarning)
+            self.restorer.restore_file(
+                job.source, target, uncertainty=job.doubts, progress=progress
+            )
+        texts = (str(w.message) for w in caught if str(job.source) in str(w.message))
+        job.warnings += [_without_paths(text, job) for text in texts]
+        job.result, job.progress = target, 1.0
+
+
+def _watch(
+    job: Job,
+    image: SEMImage,
+    restored: np.ndarray,
+    mean: np.ndarray | None,
+    std: np.ndarray | None,
+) -> None:
+    """Makes the previews of one picture."""
+    page = len(job.pages)
+    if page == 0:
+        job.sigma = appraise(image.image, image.data_range - image.black, image.black).sigma
+        job.pixel_size, job.vendor = image.pixel_size, image.vendor
+        job.page_count = image.pages
+    if page >= MOST_PAGES:
+        return
+    width, height, scale = save_previews(job.folder, page, image.unit, restored)
+    particles = [] if mean is None else particles_of(restored, mean, std, scale)  # type: ignore[arg-type]
+    job.pages.append(
+        dict(
+            width=width,
+            height=height,
+            full=list(restored.shape[::-1]),
+            particles=particles,
+            doubtful=sum(int(p[3]) for p in particles),
+        )
+    )
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return 'there is not enough memory for this image on this machine'
+    return said(error)
+
+
+def _without_paths(text: str, job: Job) -> str:
+    """The text with the user's name in the place of ours, or without it at its beginning."""
+    text = text.removeprefix(f'{job.source}: ').removeprefix(f'{job.source} ')
+    text = text.replace(str(job.source), job.name).replace(job.source.name, job.name)
+    return text.replace(f'{job.folder}/', '').replace(str(job.folder), '')
+
+
+def limit_text(limit: int) -> str:
+    """The limit of an upload in words."""
+    return readable_size(limit)

@@ -1,0 +1,274 @@
+"""HTTP for the page: a handful of routes, loopback by default, nothing but tokens as addresses.
+
+Any page that the user has open can send requests to this machine. Three things keep them out: only
+known host names are answered (so that a name of theirs that points to 127.0.0.1 is not), changes
+need a header that a foreign page may not send without asking, and results need a token that it
+cannot guess. Starlette and uvicorn were chosen over Gradio, whose newest release that goes with
+huggingface_hub 0.25 is of 2023: four small packages instead of thirty-five.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import check_room
+
+from ..io.micrograph import READABLE
+from .jobs import Job, RefusedUpload, Workshop, limit_text
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ['make_app', 'serve']
+
+HEADER = 'x-mmclarity'
+LOOPBACK = ('127.0.0.1', 'localhost', '[::1]')
+STATIC = {
+    'page.html': 'text/html; charset=utf-8',
+    'page.css': 'text/css; charset=utf-8',
+    'page.js': 'text/javascript; charset=utf-8',
+}
+POLICY = {
+    'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-resource-policy': 'same-origin',
+    'cache-control': 'no-store',
+}
+
+
+def make_app(workshop: Workshop, hosts: Sequence[str] | None = LOOPBACK) -> Starlette:
+    """The application.
+
+    Args:
+        workshop: does the work.
+        hosts: names under which it may be called; None for any.
+
+    Raises:
+        ModuleNotFoundError: Starlette is missing; the message says how to get it.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.routing import Route
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'the page needs {error.name}: pip install "mmclarity[app]" '
+            '(or: pip install starlette uvicorn)'
+        ) from error
+    routes = _Routes(workshop)
+    return Starlette(
+        routes=[
+            Route('/', routes.page),
+            Route('/{name:str}', routes.page),
+            Route('/api/settings', routes.settings),
+            Route('/api/jobs', routes.upload, methods=['POST']),
+            Route('/api/jobs/{token:str}', routes.job, methods=['GET', 'DELETE']),
+            Route('/api/jobs/{token:str}/result', routes.result),
+            Route('/api/jobs/{token:str}/{page:int}/{kind:str}.png', routes.preview),
+        ],
+        middleware=[Middleware(_KnownHosts, hosts=hosts)],
+    )
+
+
+class _KnownHosts:
+    """Answers requests to known host names only."""
+
+    def __init__(self, app: Any, hosts: Sequence[str] | None) -> None:
+        self.app, self.hosts = app, None if hosts is None else set(hosts)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope['type'] == 'http' and self.hosts is not None:
+            called = dict(scope['headers']).get(b'host', b'').decode('latin-1').lower()
+            if re.sub(r':\d+$', '', called) not in self.hosts:
+                await _answer(421, error='unknown host name')(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class _Routes:
+    """What is answered under each address."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop = workshop
+        folder = resources.files(__package__) / 'static'
+        self.static = {name: (folder / name).read_bytes() for name in STATIC}
+
+    async def page(self, request: Request) -> Response:
+        """The page itself, its style and its script: three names, no folder behind them."""
+        name = request.path_params.get('name', 'page.html')
+        if name not in STATIC:
+            return _answer(404, error='there is no such page')
+        from starlette.responses import Response
+
+        return Response(self.static[name], media_type=STATIC[name], headers=POLICY)
+
+    async def settings(self, request: Request) -> Response:
+        """What the page has to know before an upload."""
+        limit = self.workshop.limit
+        return _answer(200, limit=limit, limit_text=limit_text(limit), suffixes=list(READABLE))
+
+    async def upload(self, request: Request) -> Response:
+        """``POST /api/jobs?name=...&doubts=1`` with the file as body: 201 and the job."""
+        if HEADER not in request.headers:
+            return _answer(403, error=f'the header {HEADER} is missing: uploads come from the page')
+        name = request.query_params.get('name', '')
+        job = None
+        try:
+            self._check_length(request.headers.get('content-length'), name)
+            job = self.workshop.new(name, request.query_params.get('doubts', '1') == '1')
+            await self._receive(request, job)
+        except RefusedUpload as error:
+            if job is not None:
+                self.workshop.remove(job)
+            return _answer(error.status, error=str(error))
+        except BaseException:  # the connection broke
+            if job is not None:
+                self.workshop.remove(job)
+            raise
+        self.workshop.start(job)
+        return _answer(201, **job.told(self.workshop.ahead(job)))
+
+    def _check_length(self, length: str | None, name: str) -> None:
+        size = int(length) if length is not None and length.isdecimal() else 0
+        if size > self.workshop.limit:
+            raise self._too_large(name)
+        try:
+            check_room(self.workshop.folder, 3 * size)
+        except OSError as error:
+            raise RefusedUpload(f'the disk of this machine is full: {error}', 507) from error
+
+    async def _receive(self, request: Request, job: Job) -> None:
+        got = 0
+        with job.source.open('xb') as file:
+            async for chunk in request.stream():
+                got += len(chunk)
+                if got > self.workshop.limit:
+                    raise self._too_large(job.name)
+                file.write(chunk)
+        if not got:
+            raise RefusedUpload(f'{job.name}: is empty; copy it again')
+
+    def _too_large(self, name: str) -> RefusedUpload:
+        limit = limit_text(self.workshop.limit)
+        return RefusedUpload(
+            f'{name or "the file"}: is larger than {limit}, the limit of this page '
+            '(--upload-limit raises it)',
+            413,
+        )
+
+    async def job(self, request: Request) -> Response:
+        """The state of a job, or its end."""
+        job = self.workshop.find(request.path_params['token'])
+        if job is None:
+            return _answer(404, error='this image is not here any more')
+        if request.method == 'DELETE':
+            if HEADER not in request.headers:
+                return _answer(403, error=f'the header {HEADER} is missing')
+            self.workshop.remove(job)
+            return _answer(200, state='cancelled')
+        return _answer(200, **job.told(self.workshop.ahead(job)))
+
+    async def result(self, request: Request) -> Response:
+        """The restored file, under the user's name for it."""
+        from starlette.responses import FileResponse
+
+        job = self.workshop.find(request.path_params['token'])
+        if job is None or job.result is None or job.state != 'done':
+            return _answer(404, error='this image is not ready')
+        disposition = f"attachment; filename*=UTF-8''{quote(job.download_name, safe='')}"
+        return FileResponse(
+            job.result,
+            media_type='application/octet-stream',
+            headers={**POLICY, 'content-disposition': disposition},
+        )
+
+    async def preview(self, request: Request) -> Response:
+        """``before.png`` and ``after.png`` of one picture."""
+        from starlette.responses import FileResponse
+
+        job = self.workshop.find(request.path_params['token'])
+        page, kind = request.path_params['page'], request.path_params['kind']
+        if job is None or kind not in ('before', 'after') or page >= len(job.pages):
+            return _answer(404, error='there is no such picture')
+        # a picture of a token never changes
+        headers = {**POLICY, 'cache-control': 'private, max-age=3600'}
+        return FileResponse(job.folder / f'{page}_{kind}.png', headers=headers)
+
+
+def _answer(status: int, **content: object) -> Response:
+    from starlette.responses import Response
+
+    text = json.dumps(content, allow_nan=False)
+    return Response(text, status, media_type='application/json', headers=POLICY)
+
+
+def serve(
+    workshop: Workshop,
+    host: str = '127.0.0.1',
+    port: int = 8765,
+    ready: Callable[[str], object] = print,
+) -> None:
+    """Answers until it is interrupted.
+
+    Args:
+        workshop: is closed at the end.
+        host: address to listen at; other machines reach it only if it is none of the loopback.
+        port: 0 for a free one.
+        ready: called with the address of the page as soon as it can be opened.
+
+    Raises:
+        UsageError: the address cannot be listened at.
+        ModuleNotFoundError: ``mmclarity[app]`` is not installed.
+    """
+    try:
+        app = make_app(workshop, LOOPBACK if is_loopback(host) else None)
+        import uvicorn
+    except ModuleNotFoundError as error:
+        workshop.close()
+        if 'install' in str(error):
+            raise
+        raise ModuleNotFoundError(
+            f'the page needs {error.name}: pip install "mmclarity[app]"'
+        ) from error
+    try:
+        family = socket.AF_INET6 if ':' in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        workshop.close()
+        raise UsageError(
+            f'{host}:{port} cannot be listened at: {error.strerror or error}; choose another '
+            '--port (0 for any free one)'
+        ) from error
+    shown = f'[{host}]' if ':' in host else host
+    ready(f'http://{shown}:{listener.getsockname()[1]}/')
+    config = uvicorn.Config(app, log_level='warning', server_header=False, timeout_keep_alive=30)
+    try:
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        listener.close()
+        workshop.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == 'localhost':
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,239 @@
+'use strict';
+// One list of jobs, one of them shown. The server knows jobs by tokens; nothing else is kept.
+const $ = (id) => document.getElementById(id);
+const HEADER = { 'X-Mmclarity': 'page' };
+const jobs = new Map();  // token or a local key: {key, name, state, ...}
+let current = null, chosen = false, page = 0, zoom = 'fit', settings = { limit: Infinity, suffixes: [] }, count = 0;
+
+const el = (tag, props = {}, ...children) => {
+  const node = Object.assign(document.createElement(tag), props);
+  node.append(...children);
+  return node;
+};
+const say = (text) => { $('live').textContent = text; };
+
+fetch('api/settings').then((r) => r.json()).then((found) => {
+  settings = found;
+  $('files').accept = found.suffixes.join(',');
+  $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
+});
+if (!['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)) {
+  $('local').textContent = `Images are restored on ${location.hostname}.`;
+}
+
+function complain(text) {
+  const note = el('div', { className: 'alert', textContent: text });
+  $('alerts').append(note);
+  setTimeout(() => note.remove(), 20000);
+}
+
+function upload(file) {
+  if (file.size > settings.limit) {
+    complain(`${file.name}: is larger than ${settings.limit_text}, the limit of this page`);
+    return;
+  }
+  const job = { key: `local${count++}`, name: file.name, state: 'uploading', progress: 0 };
+  jobs.set(job.key, job);
+  draw(job);
+  const query = new URLSearchParams({ name: file.name, doubts: $('doubts').checked ? '1' : '0' });
+  const request = new XMLHttpRequest();  // fetch does not tell how much is sent
+  request.open('POST', `api/jobs?${query}`);
+  request.setRequestHeader('X-Mmclarity', 'page');
+  request.responseType = 'json';
+  request.upload.onprogress = (e) => { job.progress = e.loaded / e.total; draw(job); };
+  request.onerror = () => refuse(job, 'the upload broke off; is the server still running?');
+  request.onload = () => {
+    if (request.status !== 201) return refuse(job, (request.response || {}).error || 'refused');
+    Object.assign(job, request.response);
+    draw(job);
+    watch(job);
+  };
+  request.send(file);
+}
+
+function refuse(job, text) {
+  job.state = 'failed';
+  job.error = text;
+  draw(job);
+  complain(text.startsWith(job.name) ? text : `${job.name}: ${text}`);
+}
+
+async function watch(job) {
+  while (jobs.has(job.key) && ['waiting', 'working'].includes(job.state)) {
+    await new Promise((wake) => setTimeout(wake, 400));
+    try {
+      const answer = await fetch(`api/jobs/${job.token}`);
+      const found = await answer.json();
+      if (!answer.ok) return refuse(job, found.error);
+      const before = (job.pages || []).length;
+      Object.assign(job, found);
+      draw(job);
+      // the first of the list, until another one is chosen
+      const earlier = !chosen && current !== job && (current === null || position(job) < position(current));
+      const changed = current === job && (before !== job.pages.length || job.state !== 'working');
+      if (job.pages.length && (earlier || changed)) show(job, changed);
+    } catch { return refuse(job, 'the server does not answer any more'); }
+  }
+  if (job.state === 'failed') complain(`${job.name}: ${job.error}`);
+  if (job.state === 'done') say(`${job.name} is restored`);
+}
+
+const position = (job) => [...jobs.keys()].indexOf(job.key);
+
+function stateText(job) {
+  if (job.state === 'uploading') return `uploading ${Math.round(100 * job.progress)} %`;
+  if (job.state === 'waiting') return job.ahead ? `waiting, ${job.ahead} before it` : 'waiting';
+  if (job.state === 'working') return `restoring ${Math.round(100 * job.progress)} %`;
+  if (job.state === 'failed') return job.error;
+  if (job.state !== 'done') return job.state;
+  const doubtful = job.pages.reduce((sum, p) => sum + p.doubtful, 0);
+  return `${job.seconds} s` + (job.doubts ? ` · ${doubtful} doubtful` : '');
+}
+
+function draw(job) {
+  let item = $(`item-${job.key}`);
+  if (!item) {
+    item = el('li', { className: 'item', id: `item-${job.key}` });
+    item.open = el('button', { className: 'open', type: 'button' });
+    item.thumb = el('img', { className: 'thumb', alt: '' });
+    item.label = el('span', { className: 'name', textContent: job.name, title: job.name });
+    item.state = el('span', { className: 'state' });
+    item.bar = el('progress', { max: 1 });
+    item.bar.setAttribute('aria-label', `progress of ${job.name}`);
+    const close = el('button', { className: 'close', type: 'button', textContent: '×' });
+    close.setAttribute('aria-label', `remove ${job.name}`);
+    item.open.append(item.thumb, item.label, item.state);
+    item.open.onclick = () => { if (job.pages && job.pages.length) { chosen = true; show(job); } };
+    close.onclick = () => remove(job);
+    item.append(item.open, close, item.bar);
+    $('list').append(item);
+  }
+  item.state.textContent = stateText(job);
+  item.state.classList.toggle('failed', job.state === 'failed');
+  item.bar.hidden = !['uploading', 'working', 'waiting'].includes(job.state);
+  if (job.state === 'waiting') item.bar.removeAttribute('value');
+  else item.bar.value = job.progress;
+  if (job.pages && job.pages.length && !item.thumb.src) {
+    item.thumb.src = `api/jobs/${job.token}/0/after.png`;
+  }
+  item.classList.toggle('current', job === current);
+}
+
+function remove(job) {
+  jobs.delete(job.key);
+  $(`item-${job.key}`).remove();
+  if (job.token) fetch(`api/jobs/${job.token}`, { method: 'DELETE', headers: HEADER });
+  if (job !== current) return;
+  const other = [...jobs.values()].find((j) => j.pages && j.pages.length);
+  current = null;
+  if (other) show(other);
+  else { $('stage').hidden = true; $('empty').hidden = false; }
+}
+
+function show(job, keep = false) {
+  const last = current;
+  current = job;
+  if (!keep) page = 0;
+  if (last) draw(last);
+  draw(job);
+  $('empty').hidden = true;
+  $('stage').hidden = false;
+  $('title').textContent = job.name;
+  $('pages').hidden = job.page_count < 2;
+  $('page').max = job.pages.length;
+  $('of').textContent = `of ${job.page_count}`;
+  $('page').value = page + 1;
+  const shown = job.pages[page], base = `api/jobs/${job.token}/${page}/`;
+  for (const name of ['before', 'after']) {
+    const address = new URL(`${base}${name}.png`, location).href;
+    if ($(name).src !== address) $(name).src = address;
+  }
+  overlay(job, shown);
+  size();
+  report(job);
+}
+
+function overlay(job, shown) {
+  const svg = $('overlay'), all = $('all').checked, marks = $('marks').checked;
+  svg.setAttribute('viewBox', `0 0 ${shown.width} ${shown.height}`);
+  svg.replaceChildren(...shown.particles.filter((p) => (p[3] ? marks : all)).map((p) => {
+    const circle = document.createElementNS('http://www.w3.org/2000/svg', 'circle');
+    circle.setAttribute('cx', p[0]);
+    circle.setAttribute('cy', p[1]);
+    circle.setAttribute('r', p[2] + (p[3] ? 3 : 0));
+    if (p[3]) circle.setAttribute('class', 'doubt');
+    return circle;
+  }));
+  $('markbox').hidden = $('all').parentNode.hidden = !job.doubts;
+  const n = shown.doubtful;
+  $('marktext').textContent = n === 1 ? '1 doubtful particle' : `${n} doubtful particles`;
+}
+
+function size() {
+  if (!current) return;
+  const shown = current.pages[page], view = $('view'), ratio = shown.width / shown.full[0];
+  const fit = Math.min((view.clientWidth - 28) / shown.width, (view.clientHeight - 28) / shown.height);
+  const scale = zoom === 'fit' ? fit : zoom / ratio;
+  $('pair').style.setProperty('--w', `${Math.max(1, Math.round(shown.width * scale))}px`);
+  $('pair').style.setProperty('--h', `${Math.max(1, Math.round(shown.height * scale))}px`);
+  $('pair').classList.toggle('sharp', scale >= 2);
+}
+
+function report(job) {
+  // the scale of the words: 2, 6, 13 and 30 % of the contrast end its fifths
+  const ends = [0, 0.02, 0.06, 0.13, 0.3, 0.6], s = Math.min(job.sigma ?? 0, 0.6);
+  const step = Math.max(1, ends.findIndex((e, i) => i && s <= e));
+  const place = (step - 1 + (s - ends[step - 1]) / (ends[step] - ends[step - 1])) / 5;
+  $('gauge').hidden = job.sigma === null;
+  $('gauge').firstElementChild.style.left = `${(100 * place).toFixed(1)}%`;
+  $('gauge').setAttribute('aria-label', `Noise: ${(100 * s).toFixed(1)} % of the contrast`);
+  const lines = [...job.report];
+  const [width, height] = job.pages[page].full;
+  let text = `picture of ${width} × ${height} pixels`;
+  if (job.pixel_size) text += ` of ${+(job.pixel_size * 1e9).toPrecision(3)} nm`;
+  if (job.vendor) text += `, ${job.vendor} file`;
+  lines.push(text);
+  $('lines').replaceChildren(...lines.map((l) => el('li', {
+    textContent: l[0].toUpperCase() + l.slice(1),
+  })));
+  $('warnings').replaceChildren(...job.warnings.map((w) => el('div', {
+    className: 'warning', textContent: w[0].toUpperCase() + w.slice(1),
+  })));
+  const link = $('download'), done = job.state === 'done';
+  link.hidden = !done;
+  $('kept').textContent = !done ? 'The file is being written …'
+    : `${job.download}: same format and bit depth; calibration, tags and data bar as they were.`;
+  if (done) {
+    link.href = `api/jobs/${job.token}/result`;
+    link.download = job.download;
+    link.textContent = 'Download restored image';
+  }
+}
+
+$('slider').oninput = () => $('pair').style.setProperty('--cut', `${$('slider').value}%`);
+$('marks').onchange = $('all').onchange = () => current && overlay(current, current.pages[page]);
+$('page').onchange = () => {
+  page = Math.min(Math.max(Number($('page').value) || 1, 1), current.pages.length) - 1;
+  show(current, true);
+};
+for (const button of document.querySelectorAll('[data-zoom]')) {
+  button.onclick = () => {
+    zoom = button.dataset.zoom === 'fit' ? 'fit' : Number(button.dataset.zoom);
+    for (const other of document.querySelectorAll('[data-zoom]')) {
+      other.setAttribute('aria-pressed', String(other === button));
+    }
+    size();
+  };
+}
+$('files').onchange = (e) => { [...e.target.files].forEach(upload); e.target.value = ''; };
+addEventListener('resize', size);
+let depth = 0;
+addEventListener('dragenter', (e) => { e.preventDefault(); depth++; $('drop').classList.add('over'); });
+addEventListener('dragleave', () => { if (--depth <= 0) { depth = 0; $('drop').classList.remove('over'); } });
+addEventListener('dragover', (e) => e.preventDefault());
+addEventListener('drop', (e) => {
+  e.preventDefault();
+  depth = 0;
+  $('drop').classList.remove('over');
+  [...e.dataTransfer.files].forEach(upload);
+});

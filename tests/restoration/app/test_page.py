@@ -1,0 +1,382 @@
+"""The page in the browser: over HTTP, and by clicks in Chromium."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import tifffile
+
+from mmclarity.cli import restore as tool
+from mmclarity.restoration.app.jobs import RefusedUpload, WatchedRestorer, Workshop, safe_name
+from mmclarity.restoration.app.previews import particles_of, save_previews, shown_range
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+from tests.browser import Browser, needs_chromium
+
+pytest.importorskip('starlette', reason='the page needs mmclarity[app]')
+pytest.importorskip('uvicorn', reason='the page needs mmclarity[app]')
+
+from mmclarity.restoration.app import server
+
+LIMIT = 300_000
+HEADER = {'X-Mmclarity': 'page'}
+
+
+def noisy(path: Path, dtype: str = 'uint8', seed: int = 0) -> Path:
+    """Discs under noise; 16 bit as microscopes write it: 12 bits, calibrated."""
+    clean = make_phantom(PhantomSettings(160, median_radius=9), seed).image
+    image = clean + np.random.default_rng(seed).normal(0, 0.08, clean.shape)
+    factor = 250 if dtype == 'uint8' else 3000
+    pixels = (image * factor).clip(0, 255 if dtype == 'uint8' else 4095).astype(dtype)
+    tifffile.imwrite(path, pixels, resolution=(1e7, 1e7), resolutionunit='CENTIMETER')
+    return path
+
+
+@pytest.fixture(scope='module')
+def port() -> Iterator[int]:
+    """A running page."""
+    workshop = Workshop(WatchedRestorer(), LIMIT)
+    addresses, thread = [], None
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            addresses.append(self)
+
+        def install_signal_handlers(self) -> None:
+            """Not in a thread."""
+
+    original, uvicorn.Server = uvicorn.Server, Server
+    try:
+        thread = threading.Thread(
+            target=server.serve, args=(workshop, '127.0.0.1', 0, addresses.append), daemon=True
+        )
+        thread.start()
+        while len(addresses) < 2 or not addresses[1].started:
+            time.sleep(0.02)
+        yield int(addresses[0].rstrip('/').rpartition(':')[2])
+        addresses[1].should_exit = True
+        thread.join(30)
+        assert not workshop.folder.exists()  # nothing is left behind
+    finally:
+        uvicorn.Server = original
+
+
+def ask(port: int, method: str, path: str, body=None, headers=None) -> tuple[int, dict, bytes]:
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, dict(answer.getheaders()), content
+
+
+def upload(port: int, path: Path, name: str | None = None, doubts: int = 0) -> dict:
+    address = f'/api/jobs?name={quote(name or path.name)}&doubts={doubts}'
+    status, _, content = ask(port, 'POST', address, path.read_bytes(), HEADER)
+    assert status == 201, content
+    return json.loads(content)
+
+
+def finished(port: int, token: str) -> dict:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        job = json.loads(ask(port, 'GET', f'/api/jobs/{token}')[2])
+        if job['state'] not in ('waiting', 'working'):
+            return job
+        time.sleep(0.1)
+    raise AssertionError('never finished')
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
+def test_the_download_is_what_the_tool_writes(port, tmp_path, dtype):
+    source = noisy(tmp_path / 'scan.tif', dtype)
+    assert tool.main([str(source), str(tmp_path / 'tool.tif'), '--quiet']) == 0
+    job = finished(port, upload(port, source, doubts=1)['token'])
+    assert job['state'] == 'done' and job['error'] == ''
+    status, headers, content = ask(port, 'GET', f'/api/jobs/{job["token"]}/result')
+    assert status == 200 and content == (tmp_path / 'tool.tif').read_bytes()
+    assert headers['content-disposition'].endswith("UTF-8''scan_restored.tif")
+    # plain words, without a place on this disk
+    assert job['report'][0].startswith('noise is ') and '/' not in ''.join(job['report'])
+    assert job['pixel_size'] == pytest.approx(1e-9) and 0.01 < job['sigma'] < 0.5
+    page = job['pages'][0]
+    assert page['full'] == [160, 160] and len(page['particles']) > 3
+    assert page['doubtful'] == sum(p[3] for p in page['particles'])
+    for kind in ('before', 'after'):
+        status, _, png = ask(port, 'GET', f'/api/jobs/{job["token"]}/0/{kind}.png')
+        assert status == 200 and png[:4] == b'\x89PNG'
+
+
+def test_a_stack_has_its_pages(port, tmp_path):
+    frames = np.random.default_rng(0).integers(20, 220, (3, 64, 80), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / 's.tif', frames, photometric='minisblack')
+    job = finished(port, upload(port, tmp_path / 's.tif')['token'])
+    assert (job['state'], job['page_count'], len(job['pages'])) == ('done', 3, 3)
+    assert ask(port, 'GET', f'/api/jobs/{job["token"]}/2/after.png')[0] == 200
+    assert ask(port, 'GET', f'/api/jobs/{job["token"]}/3/after.png')[0] == 404
+
+
+@pytest.mark.parametrize(
+    ('given', 'kept'),
+    [
+        ('../../../etc/cron.d/evil.tif', 'evil.tif'),
+        ('C:\\Users\\me\\scan 1.TIF', 'scan 1.TIF'),
+        ('/absolute.png', 'absolute.png'),
+        ('a\x00b\n\u202ec.tif', 'abc.tif'),
+        ('<img src=x>.tif', 'img src=x.tif'),
+        ('é' * 300 + '.bmp', 'é' * 120 + '.bmp'),
+    ],
+)
+def test_names_are_names(given, kept):
+    assert safe_name(given) == kept
+
+
+@pytest.mark.parametrize('name', ['', '.tif', '..', 'a.exe', 'a.tif/', 'a.tif.sh', 'noending'])
+def test_names_that_are_not_of_images(name):
+    with pytest.raises(RefusedUpload, match='not one of'):
+        safe_name(name)
+
+
+def test_no_path_from_outside_reaches_the_disk(port, tmp_path):
+    source = noisy(tmp_path / 'x.tif')
+    job = finished(port, upload(port, source, '../../../../tmp/mmclarity_escaped.tif')['token'])
+    assert job['state'] == 'done' and job['name'] == 'mmclarity_escaped.tif'
+    assert not Path('/tmp/mmclarity_escaped.tif').exists()
+    for path in (
+        '/../../etc/passwd',
+        '/%2e%2e/%2e%2e/etc/passwd',
+        '/page.html/../jobs.py',
+        '/static/page.js',
+        '/jobs.py',
+        f'/api/jobs/{job["token"]}/0/..%2fsource.png',
+        f'/api/jobs/{job["token"]}%2f..%2fx/result',
+        '/api/jobs/..%2f..%2fetc/result',
+        f'/api/jobs/{"a" * 22}/result',
+        f'/api/jobs/{job["token"]}/-1/before.png',
+    ):
+        status, _, content = ask(port, 'GET', path)
+        assert status == 404 and b'root:' not in content, path
+
+
+def test_oversize_empty_and_not_an_image(port, tmp_path):
+    body = b'0' * (LIMIT + 1)
+    status, _, content = ask(port, 'POST', '/api/jobs?name=a.tif', body, HEADER)
+    assert status == 413 and 'larger than 300 kB' in json.loads(content)['error']
+
+    def chunks() -> Iterator[bytes]:  # no length is told
+        for _ in range(8):
+            yield b'0' * 65536
+
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection.request('POST', '/api/jobs?name=a.tif', chunks(), HEADER, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+    status, _, content = ask(port, 'POST', '/api/jobs?name=a.tif', b'', HEADER)
+    assert status == 400 and 'is empty' in json.loads(content)['error']
+    status, _, content = ask(port, 'POST', '/api/jobs?name=a.exe', b'MZ', HEADER)
+    assert status == 415
+    (tmp_path / 'a.tif').write_text('not an image')
+    job = finished(port, upload(port, tmp_path / 'a.tif')['token'])
+    assert job['state'] == 'failed' and 'TIFF' in job['error'] and '/' not in job['error']
+    assert ask(port, 'GET', f'/api/jobs/{job["token"]}/result')[0] == 404
+
+
+def test_two_users_at_once_see_their_own(port, tmp_path):
+    jobs = []
+
+    def user(seed: int) -> None:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        source = noisy(folder / 'same_name.tif', seed=seed)
+        tokens = [upload(port, source)['token'] for _ in range(2)]
+        jobs.extend((seed, finished(port, token)) for token in tokens)
+
+    users = [threading.Thread(target=user, args=(seed,)) for seed in (1, 2)]
+    for thread in users:
+        thread.start()
+    for thread in users:
+        thread.join()
+    results = {1: set(), 2: set()}
+    for seed, job in jobs:
+        assert job['state'] == 'done'
+        results[seed].add(ask(port, 'GET', f'/api/jobs/{job["token"]}/result')[2])
+    assert len(jobs) == 4 and [len(r) for r in results.values()] == [1, 1]
+    assert not results[1] & results[2]
+
+
+def test_other_pages_and_other_names_are_kept_out(port):
+    # a page elsewhere may post without asking, but not with this header
+    assert ask(port, 'POST', '/api/jobs?name=a.tif', b'x')[0] == 403
+    for host in ('evil.example', f'evil.example:{port}', '127.0.0.1.evil.example', ''):
+        assert ask(port, 'GET', '/', headers={'Host': host})[0] == 421
+    for host in ('localhost', f'127.0.0.1:{port}', '[::1]:9'):
+        assert ask(port, 'GET', '/', headers={'Host': host})[0] == 200
+    _, headers, _ = ask(port, 'GET', '/')
+    assert "default-src 'none'" in headers['content-security-policy']
+    assert 'access-control-allow-origin' not in headers
+
+
+def test_removed_is_gone(port, tmp_path):
+    token = finished(port, upload(port, noisy(tmp_path / 'a.tif'))['token'])['token']
+    assert ask(port, 'DELETE', f'/api/jobs/{token}')[0] == 403
+    assert ask(port, 'DELETE', f'/api/jobs/{token}', headers=HEADER)[0] == 200
+    for address in (f'/api/jobs/{token}', f'/api/jobs/{token}/result'):
+        assert ask(port, 'GET', address)[0] == 404
+
+
+def test_a_job_is_cancelled_at_its_next_tile(tmp_path):
+    workshop = Workshop(WatchedRestorer(tile=256, dtype='float32'), 10**8, tmp_path / 'work')
+    (tmp_path / 'work').mkdir()
+    tifffile.imwrite(
+        tmp_path / 'a.tif', np.random.default_rng(0).integers(0, 255, (1500, 1500), np.uint8)
+    )
+    job = workshop.new('a.tif', doubts=True)
+    job.source.write_bytes((tmp_path / 'a.tif').read_bytes())
+    workshop.start(job)
+    while not job.progress:
+        time.sleep(0.01)
+    workshop.remove(job)
+    while job.state == 'working':
+        time.sleep(0.02)
+    workshop.close()
+    assert job.state == 'cancelled' and job.progress < 1 and job.result is None
+    assert not (tmp_path / 'work').exists()
+
+
+def test_previews_are_scaled_sensibly(tmp_path):
+    import cv2
+
+    ramp = np.linspace(0.01, 0.06, 3000 * 64, dtype=np.float32).reshape(64, 3000)
+    low, high = shown_range(ramp)
+    assert low == pytest.approx(0.01, abs=1e-3) and high == pytest.approx(0.06, abs=1e-3)
+    width, height, scale = save_previews(tmp_path, 0, ramp, ramp)
+    assert (width, height) == (2400, 51) and scale == 0.8
+    shown = cv2.imread(str(tmp_path / '0_after.png'), cv2.IMREAD_UNCHANGED)
+    assert shown.min() < 3 and shown.max() > 252 and 120 < shown.mean() < 135
+    assert shown_range(np.zeros((5, 5), np.float32)) == (0.0, 1.0)
+
+
+def test_particles_of_little_contrast_are_found(tmp_path):
+    image = make_phantom(PhantomSettings(160, median_radius=9), 0).image.astype(np.float32)
+    calm = np.full_like(image, 1e-6)
+    wide = particles_of(image, image, calm)
+    narrow = particles_of(0.01 + 0.03 * image, 0.01 + 0.03 * image, 0.03 * calm)
+    assert 0.5 * len(wide) < len(narrow) < 2 * len(wide) and len(wide) > 5
+
+
+@needs_chromium
+def test_in_a_browser(port, tmp_path):
+    first, second = noisy(tmp_path / 'scan.tif', 'uint16'), noisy(tmp_path / 'b.tif', seed=3)
+    (tmp_path / 'bad.tif').write_text('no image')
+    (tmp_path / 'large.tif').write_bytes(b'0' * (LIMIT + 1))
+    browser = Browser(tmp_path / 'profile')
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        files = [first, second, tmp_path / 'bad.tif', tmp_path / 'large.tif']
+        browser.choose_files('#files', *files)
+        ended = '[...jobs.values()].every(j => ["done", "failed"].includes(j.state))'
+        browser.wait(f'jobs.size === 3 && {ended}', 120)
+        said = browser.run('document.getElementById("alerts").innerText')
+        assert 'large.tif: is larger than 300 kB' in said and 'bad.tif: ' in said
+        assert browser.run('document.getElementById("title").textContent') == 'scan.tif'
+        browser.wait('["before", "after"].every(i => document.getElementById(i).naturalWidth)')
+        # the slider, by the mouse and by keys
+        cut = 'getComputedStyle(document.getElementById("before")).clipPath'
+        halfway = browser.run(cut)
+        browser.click('#slider')
+        browser.run('document.getElementById("slider").focus()')
+        browser.run(
+            'document.getElementById("slider").value = 20;'
+            'document.getElementById("slider").dispatchEvent(new Event("input"))'
+        )
+        assert browser.run(cut) != halfway and '80%' in browser.run(cut)
+        # marks go and come
+        circles = 'document.querySelectorAll("#overlay circle").length'
+        browser.click('#all')
+        every = browser.run(circles)
+        assert every == browser.run('current.pages[0].particles.length') > 0
+        browser.click('#all')
+        assert browser.run(circles) == browser.run('current.pages[0].doubtful')
+        lines = browser.run('document.getElementById("lines").innerText')
+        assert 'Noise is ' in lines and 'pixels of 1 nm' in lines
+        # what the button fetches is what the server has
+        address = browser.run('document.getElementById("download").getAttribute("href")')
+        assert browser.run('document.getElementById("download").download') == 'scan_restored.tif'
+        content = ask(port, 'GET', f'/{address}')[2]
+        (tmp_path / 'd.tif').write_bytes(content)
+        assert tool.main([str(first), str(tmp_path / 'tool.tif'), '--quiet']) == 0
+        assert content == (tmp_path / 'tool.tif').read_bytes()
+        # another image, and removing it
+        browser.click('.item:nth-child(2) .name')
+        assert browser.run('document.getElementById("title").textContent') == 'b.tif'
+        browser.click('.item:nth-child(2) .close')
+        browser.wait('jobs.size === 2')
+        assert browser.run('document.getElementById("title").textContent') == 'scan.tif'
+        unnamed = (
+            '[...document.querySelectorAll("button, input, img, progress")].filter(e => !('
+            'e.ariaLabel || e.innerText || (e.labels && e.labels.length) || e.hasAttribute("alt")))'
+            '.map(e => e.outerHTML)'
+        )
+        assert browser.run(unnamed) == []  # everything has a name for those who do not see it
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+def test_the_command_serves_and_ends(tmp_path):
+    script = Path(__file__).parents[3] / 'tools/restore.py'
+    process = subprocess.Popen(
+        [sys.executable, script, '--serve', '--no-browser', '--port', '0'],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'TMPDIR': str(tmp_path)},
+    )
+    line = process.stderr.readline()
+    port = int(re.search(r'http://127\.0\.0\.1:(\d+)/', line)[1])
+    assert ask(port, 'GET', '/')[0] == 200 and len(list(tmp_path.glob('mmclarity-*'))) == 1
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 0 and 'Traceback' not in rest
+    assert not list(tmp_path.glob('mmclarity-*'))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--serve', 'a.tif'], 'takes no IN'),
+        (['--serve', '--adapt'], 'adapt first'),
+        (['--serve', '--port', '70000'], '0 to 65535'),
+        (['--serve', '--upload-limit', '0'], 'at least 1 MB'),
+    ],
+)
+def test_what_does_not_go_together(arguments, message, capsys):
+    assert tool.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_its_libraries_the_remedy_is_told(monkeypatch, capsys):
+    monkeypatch.setattr('mmclarity.cli.serve.find_spec', lambda name: None)
+    assert tool.main(['--serve']) == 2
+    assert 'pip install "mmclarity[app]"' in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(port, tmp_path, capsys):
+    workshop = Workshop(WatchedRestorer(), LIMIT)
+    with pytest.raises(ValueError, match='choose another --port'):
+        server.serve(workshop, '127.0.0.1', port)
+    assert not workshop.folder.exists()
