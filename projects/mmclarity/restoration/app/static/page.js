@@ -190,7 +190,6 @@ function report(job) {
   const lines = [...job.report];
   const [width, height] = job.pages[page].full;
   let text = `picture of ${width} × ${height} pixels`;
-  if (job.pixel_size) text += ` of ${+(job.pixel_size * 1e9).toPrecision(3)} nm`;
   if (job.vendor) text += `, ${job.vendor} file`;
   lines.push(text);
   $('lines').replaceChildren(...lines.map((l) => el('li', {
