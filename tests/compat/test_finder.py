@@ -1,11 +1,11 @@
 """The finder in sessions of their own: what is imported first, and what is not there."""
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests import running
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ('torch', 'numpy', 'scipy', 'cv2', 'matplotlib', 'mmengine', 'mmcv', 'mmdet', 'mmagic')
@@ -14,15 +14,10 @@ PLAIN = 'import _mmclarity_startup\n'
 
 
 def session(code: str, *options: str) -> str:
-    """The output of a Python session."""
+    """The output of a Python session that ends well."""
+    # The start-up file takes the place of PYTHONPATH where -S or -I would leave it out.
     setting = f'import sys; sys.path.insert(0, {str(ROOT / "projects")!r})\n'
-    done = subprocess.run(
-        [sys.executable, *options, '-c', setting + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        cwd='/',
-        timeout=300,
-    )
+    done = running.session(setting + textwrap.dedent(code), *options)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 

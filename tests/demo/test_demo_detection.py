@@ -3,7 +3,6 @@
 import json
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import demo_detection as demo
@@ -15,6 +14,7 @@ from PIL import Image
 import demo_steps
 from mmclarity.synthetic import murky_pictures as pictures
 from mmclarity.synthetic.murky import CLASSES, make_scene
+from tests.running import script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -212,8 +212,7 @@ class TestSteps:
 def test_quick_demo_twice(tmp_path):
     """All steps for real, from another directory; the second run trains nothing again."""
     command = [
-        sys.executable,
-        str(ROOT / 'demo' / 'demo_detection.py'),
+        'demo/demo_detection.py',
         '--quick',
         '--work-dir',
         str(tmp_path / 'work'),
@@ -222,7 +221,7 @@ def test_quick_demo_twice(tmp_path):
         '--pictures',
         '3',
     ]
-    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    first = script(tmp_path, *command, timeout=900)
     assert first.returncode == 0, first.stderr[-3000:]
     for text in (
         'AP (IoU 0.5:0.95)',
@@ -234,7 +233,7 @@ def test_quick_demo_twice(tmp_path):
         assert text in first.stdout + first.stderr
     checkpoint = tmp_path / 'work' / 'train' / 'epoch_1.pth'
     written = checkpoint.stat().st_mtime_ns
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    second = script(tmp_path, *command, timeout=900)
     assert second.returncode == 0, second.stderr[-3000:]
     assert 'already made' in second.stdout
     assert checkpoint.stat().st_mtime_ns == written

@@ -1,8 +1,5 @@
 """`make demo-rsa`: what it runs, what it goes on from, and what it says."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import demo_rsa
@@ -11,6 +8,7 @@ from mmengine.config import Config, DictAction
 
 import demo_steps
 from mmclarity.rsa.report import tables as report
+from tests.running import script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,15 +78,12 @@ def test_a_failing_step_is_named(tmp_path, capsys):
 @pytest.mark.slow
 def test_quick_then_longer_run(tmp_path):
     """The second run has other stimuli: nothing of the first is in its curves."""
-    command = [sys.executable, str(ROOT / 'demo' / 'demo_rsa.py'), '--work-dir', str(tmp_path)]
-    env = dict(os.environ, OMP_NUM_THREADS='1')
+    command = ['demo/demo_rsa.py', '--work-dir', tmp_path]
     for options, counts in (
         (['--data-root', str(tmp_path / 'few'), '--quick'], [16, 16]),
         (['--data-root', str(tmp_path / 'all'), '--epochs', '1'], [64, 64]),
     ):
-        done = subprocess.run(
-            [*command, *options], cwd=tmp_path, env=env, text=True, capture_output=True, timeout=240
-        )
+        done = script(tmp_path, *command, *options)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         files = sorted((tmp_path / 'train' / 'rsa').glob('epoch_*.npz'))
         assert [len(report.load_npz(file).ids) for file in files] == counts

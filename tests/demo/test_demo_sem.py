@@ -1,38 +1,33 @@
 """The SEM demo from end to end, in its smallest form."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from tests.running import script
+
 REPO = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, str(REPO / 'demo/demo_sem.py'), '--quick', *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(folder, *arguments):
+    return script(folder, 'demo/demo_sem.py', '--quick', *arguments, timeout=900)
 
 
 @pytest.mark.slow
 def test_whole_path_and_going_on(tmp_path):
     options = ['--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data']
-    done = run(*options)
+    done = run(tmp_path, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '1/5 A micrograph restored out of the box' in done.stdout
     assert '| restored |' in done.stdout and 'fabricated' in done.stdout
     assert (tmp_path / 'w/pictures.png').stat().st_size > 10000
     assert len(list((tmp_path / 'w/restored').glob('*.tif'))) == 2
-    again = run(*options)
+    again = run(tmp_path, *options)
     assert again.returncode == 0 and 'is there already' in again.stdout
     assert 'Iter(train)' not in again.stdout
-    other = run(*options, '--iters', 12)
+    other = run(tmp_path, *options, '--iters', 12)
     assert other.returncode == 0 and 'starts anew' in other.stdout
 
 
@@ -54,6 +49,6 @@ def test_out_of_the_box_alone(tmp_path):
 def test_a_failing_step_is_named(tmp_path):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data/mine.txt').write_text('x')
-    done = run('--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data')
+    done = run(tmp_path, '--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data')
     assert done.returncode == 1
     assert '2/5 The phantom' in done.stderr and 'exit status 2' in done.stderr

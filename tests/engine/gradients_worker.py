@@ -8,21 +8,16 @@ import copy
 import json
 import sys
 
-from mmclarity import compat
+import torch
+import torch.distributed as dist
+from mmdet.models.task_modules.samplers import RandomSampler
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmdet.utils import register_all_modules
+from mmengine.registry import MODEL_WRAPPERS
 
-compat.install()  # before mmdet is imported
-
-import torch  # noqa: E402
-import torch.distributed as dist  # noqa: E402
-from mmdet.models.task_modules.samplers import RandomSampler  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmdet.testing import demo_mm_inputs  # noqa: E402
-from mmdet.utils import register_all_modules  # noqa: E402
-from mmengine.registry import MODEL_WRAPPERS  # noqa: E402
-
-import mmclarity.detection  # noqa: E402, F401
-from mmclarity.engine.config import load_config  # noqa: E402
-from mmclarity.engine.distributed import close_cpu_processes, setup_cpu_processes  # noqa: E402
+from mmclarity.engine.config import load_config
+from mmclarity.engine.distributed import close_cpu_processes, setup_cpu_processes
 
 # Batch statistics are those of a process, so batch norm is kept out of the comparison.
 CONFIGS = {

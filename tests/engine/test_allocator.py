@@ -1,10 +1,10 @@
 import resource
-import subprocess
 import sys
 
 import pytest
 
 from mmclarity.engine.allocator import keep_freed_memory
+from tests.running import OURS, start
 
 FAULTS = """
 import resource, sys
@@ -21,9 +21,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(mode: str) -> int:
-    done = subprocess.run(
-        [sys.executable, '-c', FAULTS, mode], capture_output=True, text=True, check=True
-    )
+    done = start('/', [sys.executable, '-c', FAULTS, mode], PYTHONPATH=OURS)
+    assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
 

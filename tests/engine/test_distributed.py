@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.running import run_workers
+from tests.running import run_workers
 
 
 @pytest.mark.slow

@@ -1,9 +1,8 @@
 """What importing and restoring must not pull in."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.running import session
 
 SCRIPT = """
 import sys
@@ -22,7 +21,8 @@ assert not heavy, heavy
     ],
 )
 def test_restoration_does_not_import_mmagic(body):
-    subprocess.run([sys.executable, '-c', SCRIPT.format(body=body)], check=True)
+    done = session(SCRIPT.format(body=body))
+    assert done.returncode == 0, done.stderr
 
 
 def test_pix2pix_is_found_where_it_always_was():

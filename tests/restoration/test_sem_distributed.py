@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tools.running import run, run_workers
+from tests.running import run, run_workers
 
 
 @pytest.mark.slow

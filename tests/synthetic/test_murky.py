@@ -1,8 +1,6 @@
 """The embedded data set: what it promises, and that context is needed to name its objects."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from PIL import Image
 from mmclarity.detection.datasets import BDD100KDataset
 from mmclarity.errors import DataError
 from mmclarity.synthetic import murky
+from tests.running import run
 from tools.analysis_tools import murky_crop_classifier
 from tools.dataset_generators import make_murky
 
@@ -228,21 +227,9 @@ class TestFiles:
 
     def test_same_files_whatever_the_number_of_processes(self, small, tmp_path):
         again = tmp_path / 'again'
-        subprocess.run(
-            [
-                sys.executable,
-                'tools/dataset_generators/make_murky.py',
-                str(again),
-                '--train',
-                '6',
-                '--val',
-                '3',
-                '--jobs',
-                '2',
-            ],
-            cwd=ROOT,
-            check=True,
-        )
+        counts = ['--train', '6', '--val', '3', '--jobs', '2']
+        done = run(tmp_path, 'dataset_generators/make_murky.py', again, *counts)
+        assert done.returncode == 0, done.stderr
         assert contents(again) == contents(small)
 
     def test_more_scenes_begin_with_the_same_scenes(self, small, tmp_path):

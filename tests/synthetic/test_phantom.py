@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import tifffile
 
 from mmclarity.restoration.evaluation import count_fabrications
 from mmclarity.synthetic.phantom import PhantomSettings, _render, make_phantom
+from tests import running
 
 REPO = Path(__file__).resolve().parents[2]
 TOOL = REPO / 'tools/dataset_generators/make_sem_phantom.py'
@@ -101,12 +100,7 @@ def test_no_spheres():
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return running.run('/', 'dataset_generators/make_sem_phantom.py', *arguments)
 
 
 def test_tool(tmp_path):

@@ -1,7 +1,6 @@
 """Every fault that check_env.py knows, simulated, and the repair of a real environment."""
 
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,21 +10,17 @@ from pathlib import Path
 
 import pytest
 
+import check_env
+import found
+import probing
+import wanted
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools/env/check_env.py'
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location('check_env_under_test', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-check_env = load_script()
-REQUIREMENTS = check_env.read_requirements()
-GOOD = {check_env.normal(item.name): item.pin for item in REQUIREMENTS if item.pin}
+REQUIREMENTS = wanted.read_requirements()
+GOOD = {wanted.normal(item.name): item.pin for item in REQUIREMENTS if item.pin}
 
 
 @pytest.mark.parametrize(
@@ -47,12 +42,12 @@ GOOD = {check_env.normal(item.name): item.pin for item in REQUIREMENTS if item.p
     ],
 )
 def test_in_range(version, bounds, holds):
-    assert check_env.in_range(version, bounds) is holds
+    assert wanted.in_range(version, bounds) is holds
 
 
 def test_bounds_that_are_not_understood_are_refused():
     with pytest.raises(ValueError, match='~=1.2'):
-        check_env.in_range('1.2', '~=1.2')
+        wanted.in_range('1.2', '~=1.2')
 
 
 def test_pins_lie_in_the_ranges_of_setup():
@@ -119,8 +114,8 @@ def test_failed_import_has_one_command(step, text, remedy):
 
 def test_probe_blames_the_import_that_kills_the_interpreter(monkeypatch):
     died = "print('try numpy'); print('ok numpy '); print('try torch', flush=True)\n"
-    monkeypatch.setattr(check_env, 'PROBE', died + 'import os; os._exit(139)')
-    steps = check_env.probe()
+    monkeypatch.setattr(probing, 'PROBE', died + 'import os; os._exit(139)')
+    steps = probing.probe()
     assert steps['numpy'][0] and not steps['torch'][0]
     assert 'status 139' in steps['torch'][1]
     (problem,) = check_env.probe_problems(steps, REQUIREMENTS)
@@ -129,8 +124,8 @@ def test_probe_blames_the_import_that_kills_the_interpreter(monkeypatch):
 
 def test_probe_gives_up_on_an_import_that_hangs(monkeypatch):
     hangs = "import time; print('try torch', flush=True); time.sleep(30)"
-    monkeypatch.setattr(check_env, 'PROBE', hangs)
-    assert check_env.probe(timeout=1)['torch'] == (False, 'not finished after 1 s')
+    monkeypatch.setattr(probing, 'PROBE', hangs)
+    assert probing.probe(timeout=1)['torch'] == (False, 'not finished after 1 s')
 
 
 def make_package(site: Path, name: str, size: int | None = None) -> Path:
@@ -151,9 +146,9 @@ def test_damaged_files_are_found(tmp_path, monkeypatch):
     make_package(tmp_path, 'gone').unlink()
     make_package(tmp_path, 'unlisted')
     (tmp_path / 'unlisted-1.0.dist-info/RECORD').unlink()
-    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
-    damaged = check_env.damaged_packages()
+    dists = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(found.metadata, 'distributions', lambda: dists)
+    damaged = found.damaged_packages()
     assert damaged == {'cut': 'cut==1.0', 'gone': 'gone==1.0', 'unlisted': 'unlisted==1.0'}
 
 
@@ -161,10 +156,10 @@ def test_a_missing_file_is_found_where_python_lists_only_what_is_there(tmp_path,
     """As Python does from 3.12 on: its own list of files leaves out what is missing."""
     make_package(tmp_path, 'gone').unlink()
     make_package(tmp_path, 'quoted, name')
-    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
+    dists = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(found.metadata, 'distributions', lambda: dists)
     monkeypatch.setattr(importlib.metadata.PathDistribution, 'files', [], raising=False)
-    assert check_env.damaged_packages() == {'gone': 'gone==1.0'}
+    assert found.damaged_packages() == {'gone': 'gone==1.0'}
 
 
 def test_a_package_of_an_old_pip_is_not_damaged(tmp_path, monkeypatch):
@@ -173,18 +168,18 @@ def test_a_package_of_an_old_pip_is_not_damaged(tmp_path, monkeypatch):
     info.mkdir()
     (info / 'PKG-INFO').write_text('Metadata-Version: 2.1\nName: old\nVersion: 1.0\n')
     (info / 'SOURCES.txt').write_text('setup.py\nold.py\n')
-    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
-    assert len(found) == 1 and check_env.damaged_packages() == {}
+    dists = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(found.metadata, 'distributions', lambda: dists)
+    assert len(dists) == 1 and found.damaged_packages() == {}
 
 
 def test_file_that_two_packages_share_may_have_either_size(tmp_path, monkeypatch):
     make_package(tmp_path, 'first')
     make_package(tmp_path, 'second')
     (tmp_path / 'second-1.0.dist-info/RECORD').write_text('first.py,,77\nsecond.py,,10\n')
-    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
-    assert check_env.damaged_packages() == {}
+    dists = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(found.metadata, 'distributions', lambda: dists)
+    assert found.damaged_packages() == {}
 
 
 @pytest.mark.parametrize(
@@ -198,12 +193,12 @@ def test_file_that_two_packages_share_may_have_either_size(tmp_path, monkeypatch
     ],
 )
 def test_markers(marker, version, holds):
-    assert check_env.marker_holds(marker, version) is holds
+    assert wanted.marker_holds(marker, version) is holds
 
 
 def test_markers_of_another_kind_are_refused():
     with pytest.raises(ValueError, match='sys_platform'):
-        check_env.marker_holds('sys_platform == "linux"')
+        wanted.marker_holds('sys_platform == "linux"')
 
 
 def test_what_mmagic_asks_for_may_be_missing(tmp_path, monkeypatch):
@@ -212,9 +207,9 @@ def test_what_mmagic_asks_for_may_be_missing(tmp_path, monkeypatch):
         make_package(tmp_path, name)
         with (tmp_path / f'{name}-1.0.dist-info/METADATA').open('a') as file:
             file.write(f'Requires-Dist: needed-by-{name}\n')
-    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
-    assert list(check_env.missing_dependencies({})) == ['needed-by-other']
+    dists = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(found.metadata, 'distributions', lambda: dists)
+    assert list(found.missing_dependencies({})) == ['needed-by-other']
 
 
 def test_one_pin_for_each_python(tmp_path):
@@ -223,7 +218,7 @@ def test_one_pin_for_each_python(tmp_path):
         'tiny==2.0; python_version >= "3.10"\ntiny==1.0; python_version < "3.10"\n'
     )
     (tmp_path / 'requirements-dev.txt').write_text('')
-    assert [item.pin for item in check_env.read_requirements(tmp_path)] == ['2.0']
+    assert [item.pin for item in wanted.read_requirements(tmp_path)] == ['2.0']
 
 
 def test_what_installed_packages_need_must_be_there(tmp_path, monkeypatch):
@@ -234,10 +229,10 @@ def test_what_installed_packages_need_must_be_there(tmp_path, monkeypatch):
             'Requires-Dist: old; python_version < "3"\n'
             'Requires-Dist: optional; extra == "more"\nRequires-Dist: mmcv>=2\n'
         )
-    found = list(importlib.metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.setattr(check_env.metadata, 'distributions', lambda: found)
+    dists = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(found.metadata, 'distributions', lambda: dists)
     installed = {'owner': '1.0', 'here-it-is': '1', 'mmcv-lite': '2.1.0'}
-    assert check_env.missing_dependencies(installed) == {'gone': ('gone<3,>=1', 'owner')}
+    assert found.missing_dependencies(installed) == {'gone': ('gone<3,>=1', 'owner')}
 
 
 def test_mmclarity_must_be_installed_from_this_folder(tmp_path):
@@ -248,17 +243,15 @@ def test_mmclarity_must_be_installed_from_this_folder(tmp_path):
     site.mkdir()
     (site / 'mmclarity.pth').touch()
     code = (
-        'import importlib.util, sys, pathlib\n'
-        f'spec = importlib.util.spec_from_file_location("check_env", {str(SCRIPT)!r})\n'
-        'module = importlib.util.module_from_spec(spec); sys.modules["check_env"] = module\n'
-        'spec.loader.exec_module(module)\n'
+        'import pathlib, sys\n'
+        'import check_env\n'
         'installed = {"mmclarity": "1"} if sys.argv[1] == "yes" else {}\n'
-        'problem = module.package_problem(installed, pathlib.Path("here").resolve())\n'
+        'problem = check_env.package_problem(installed, pathlib.Path("here").resolve())\n'
         'print(problem and problem.what + " | " + problem.command)'
     )
 
     def ask(installed: str, path: str) -> str:
-        env = {**os.environ, 'PYTHONPATH': f'{path}{os.pathsep}{site}'}
+        env = {**os.environ, 'PYTHONPATH': os.pathsep.join([path, str(site), str(SCRIPT.parent)])}
         # -S: without site-packages, where a real mmclarity may be.
         command = [sys.executable, '-S', '-c', code, installed]
         return subprocess.run(
@@ -312,8 +305,9 @@ def clone(tmp_path):
     if shutil.which('make') is None:
         pytest.skip('make is not installed')
     (tmp_path / 'tools/env').mkdir(parents=True)
-    for name in ('Makefile', 'tools/env/make_env.sh', 'tools/env/check_env.py'):
-        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / 'Makefile', tmp_path)
+    for file in (*ROOT.glob('tools/env/*.py'), *ROOT.glob('tools/env/*.sh')):
+        shutil.copy(file, tmp_path / 'tools/env')
     (tmp_path / 'setup.py').write_text("INSTALL_REQUIRES = ['tiny>=1']\n")
     (tmp_path / 'requirements.txt').write_text('tiny==1.0\n')
     (tmp_path / 'requirements-dev.txt').write_text('-r requirements.txt\n')

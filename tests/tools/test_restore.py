@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,19 +12,9 @@ import torch
 
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.restoration.inference.test_restorer import UNET, micrograph, save
+from tests.running import run
 
 REPO = Path(__file__).resolve().parents[2]
-
-
-def run(tool: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a tool from another directory than the repository."""
-    return subprocess.run(
-        [sys.executable, str(REPO / 'tools' / tool), *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture
@@ -56,7 +45,7 @@ def folder(tmp_path) -> Path:
 
 def test_a_folder_from_any_directory(tmp_path, model, folder):
     (folder / 'c.tif').write_bytes(b'II*\0')
-    done = run('restore.py', 'images', 'out', *model, '--tile', 64, '--overlap', 16, cwd=tmp_path)
+    done = run(tmp_path, 'restore.py', 'images', 'out', *model, '--tile', 64, '--overlap', 16)
     assert done.returncode == 2, done.stderr
     assert 'failed: images/c.tif' in done.stderr and 'Traceback' not in done.stderr
     assert 'warning: images/b.tif: has 16 bits' in done.stderr
@@ -161,7 +150,7 @@ def test_nothing_to_restore(main, model, tmp_path, capsys):
 def test_export(tmp_path, model):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    done = run('export_onnx.py', model[1], model[3], 'net.onnx', cwd=tmp_path)
+    done = run(tmp_path, 'export_onnx.py', model[1], model[3], 'net.onnx')
     assert done.returncode == 0, done.stderr
     assert 'written: net.onnx' in done.stdout
     session = onnxruntime.InferenceSession(str(tmp_path / 'net.onnx'))

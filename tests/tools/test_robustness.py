@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
-from tests.tools.running import run
+from tests.running import run
 from tools.analysis_tools import robustness
 
 

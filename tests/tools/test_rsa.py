@@ -1,9 +1,6 @@
 """tools/rsa.py: from images and recordings on the disk to table, numbers and figures."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ from scipy.spatial.distance import squareform
 
 from mmclarity.cli import rsa
 from mmclarity.rsa.report import tables as report
+from tests import running
 from tests.real_data import DATA, needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,37 +172,9 @@ def test_something_to_compare_with_is_needed(data, capsys):
 
 
 def test_from_another_directory(data):
-    env = dict(
-        os.environ, PYTHONPATH=str(ROOT / 'projects'), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
-    )
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'tools' / 'rsa.py'),
-            *MODEL,
-            '--stimuli',
-            'images',
-            '--size',
-            '64',
-            '--layers',
-            'features.0',
-            '--neural',
-            'IT=brain.npz:IT',
-            '--bootstraps',
-            '0',
-            '--permutations',
-            '0',
-            '--out',
-            'out',
-            '--figures',
-            'none',
-        ],
-        cwd=data,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    options = ['--stimuli', 'images', '--size', '64', '--layers', 'features.0']
+    options += ['--neural', 'IT=brain.npz:IT', '--bootstraps', '0', '--permutations', '0']
+    done = running.run(data, 'rsa.py', *MODEL, *options, '--out', 'out', '--figures', 'none')
     assert done.returncode == 0, done.stderr
     assert (data / 'out' / 'rsa.npz').is_file() and 'features.0' in done.stdout
 

@@ -3,14 +3,12 @@
 import os
 import pickle
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from tests.engine.toy_parts import write_config
-from tests.tools.running import REPO, run
+from tests.running import REPO, run, session
 
 
 def weights(path):
@@ -205,9 +203,8 @@ def test_slurm_scripts_pass_everything_on(tmp_path, script, fourth, tail):
 
 def test_the_tools_import_neither_mmdet_nor_mmagic():
     code = (
-        'import sys; sys.path.insert(0, "projects"); '
-        'import mmclarity.cli.train, mmclarity.cli.test; '
+        'import sys, mmclarity.cli.train, mmclarity.cli.test; '
         'print([name for name in ("mmdet", "mmagic") if name in sys.modules])'
     )
-    found = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True)
+    found = session(code)
     assert found.stdout.strip() == '[]', found.stderr

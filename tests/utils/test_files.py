@@ -4,8 +4,6 @@ import errno
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 
 from mmclarity.errors import OutputError, UsageError
 from mmclarity.utils import files
+from tests.running import session
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -175,12 +174,7 @@ def _limited(code):
         'import numpy as np, torch, io\nfrom mmclarity.utils import files\n'
         'from mmclarity.errors import OutputError\n'
     )
-    return subprocess.run(
-        [sys.executable, '-c', prefix + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=str(REPO / 'projects')),
-    )
+    return session(prefix + textwrap.dedent(code))
 
 
 @pytest.mark.parametrize(

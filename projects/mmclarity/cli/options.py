@@ -2,11 +2,7 @@
 
 import argparse
 
-from mmclarity import compat
-
-compat.install()
-
-from mmengine.config import DictAction  # noqa: E402
+from mmengine.config import DictAction
 
 
 def _common_parser(description: str) -> argparse.ArgumentParser:

@@ -5,22 +5,18 @@ import os
 import os.path as osp
 from typing import Any
 
-from mmclarity import compat
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
-compat.install()
-
-from mmengine.config import Config  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from mmclarity.engine.allocator import keep_freed_memory  # noqa: E402
-from mmclarity.engine.config import load_config  # noqa: E402
-from mmclarity.engine.distributed import setup_cpu_processes  # noqa: E402
-from mmclarity.engine.hooks.checkpoint import write_whole_files  # noqa: E402
-from mmclarity.engine.logs import stop_at_full_disk  # noqa: E402
-from mmclarity.errors import UsageError  # noqa: E402
-from mmclarity.utils.files import full_disk_told  # noqa: E402
+from mmclarity.engine.allocator import keep_freed_memory
+from mmclarity.engine.config import load_config
+from mmclarity.engine.distributed import setup_cpu_processes
+from mmclarity.engine.hooks.checkpoint import write_whole_files
+from mmclarity.engine.logs import stop_at_full_disk
+from mmclarity.errors import UsageError
+from mmclarity.utils.files import full_disk_told
 
 
 def prepare(args: argparse.Namespace) -> Config:

@@ -92,6 +92,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--quiet', action='store_true', help='no words about each image')
     parser.add_argument('--overwrite', action='store_true', help='replace existing outputs')
+    _work_options(parser)
+    _reading_options(parser)
+    serve.add_options(parser)
+    args = parser.parse_args(argv)
+    if args.input is None and not args.serve:
+        parser.error('IN is missing: an image or a folder; or --serve, for a page in the browser')
+    return args
+
+
+def _work_options(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group('work')
     work.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
     work.add_argument(
@@ -108,6 +118,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--overlap', type=int, help='of tiles, in pixels (default: as measured for the network)'
     )
     work.add_argument('--batch-size', type=int, help='tiles at once (default 1, and 4 on a GPU)')
+
+
+def _reading_options(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group('reading')
     reading.add_argument(
         '--data-range',
@@ -124,11 +137,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='auto',
         help='none: the whole file is picture, no data bar',
     )
-    serve.add_options(parser)
-    args = parser.parse_args(argv)
-    if args.input is None and not args.serve:
-        parser.error('IN is missing: an image or a folder; or --serve, for a page in the browser')
-    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

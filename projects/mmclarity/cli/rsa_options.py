@@ -19,7 +19,8 @@ def rsa_parser(description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _network_options(parser)
-    _data_options(parser)
+    _stimulus_options(parser)
+    _recording_options(parser)
     _method_options(parser)
     _output_options(parser)
     return parser
@@ -161,8 +162,8 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--batch-size', type=int, default=32)
 
 
-def _data_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('stimuli and recordings')
+def _stimulus_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('stimuli')
     group.add_argument('--stimuli', metavar='DIR', help='folder of images')
     group.add_argument(
         '--manifest',
@@ -175,6 +176,22 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         default=224,
         help='images are resized and cropped to this square; 0: as they are (default 224)',
     )
+    group.add_argument(
+        '--categories',
+        metavar='FILE[:KEY]',
+        help='a category for each stimulus, in order of the ids: text with one a '
+        'line, npy or npz; sorts and colours the figures',
+    )
+    group.add_argument(
+        '--groups',
+        metavar='FILE[:KEY]',
+        help='a group for each stimulus, in the same way: pairs within a group (frames of one '
+        'movie, views of one object) never count, and whole groups are drawn in bootstraps',
+    )
+
+
+def _recording_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('recordings')
     group.add_argument(
         '--neural',
         nargs='+',
@@ -230,16 +247,4 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         '--assume-order',
         action='store_true',
         help='recordings without ids are in the order of the stimuli',
-    )
-    group.add_argument(
-        '--categories',
-        metavar='FILE[:KEY]',
-        help='a category for each stimulus, in order of the ids: text with one a '
-        'line, npy or npz; sorts and colours the figures',
-    )
-    group.add_argument(
-        '--groups',
-        metavar='FILE[:KEY]',
-        help='a group for each stimulus, in the same way: pairs within a group (frames of one '
-        'movie, views of one object) never count, and whole groups are drawn in bootstraps',
     )

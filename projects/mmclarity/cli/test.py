@@ -3,22 +3,18 @@
 import argparse
 from collections.abc import Sequence
 
-from mmclarity import compat
+from mmclarity.engine.checks import check_config
+from mmclarity.engine.config import resolve_data_roots
+from mmclarity.engine.distributed import close_cpu_processes
+from mmclarity.errors import UsageError
+from mmclarity.utils import checkpoints as ckpt
+from mmclarity.utils.files import full_disk_told
+from mmclarity.utils.models import unwrap
 
-compat.install()
-
-from mmclarity.engine.checks import check_config  # noqa: E402
-from mmclarity.engine.config import resolve_data_roots  # noqa: E402
-from mmclarity.engine.distributed import close_cpu_processes  # noqa: E402
-from mmclarity.errors import UsageError  # noqa: E402
-from mmclarity.utils import checkpoints as ckpt  # noqa: E402
-from mmclarity.utils.files import full_disk_told  # noqa: E402
-from mmclarity.utils.models import unwrap  # noqa: E402
-
-from .main import run  # noqa: E402
-from .options import test_parser  # noqa: E402
-from .prepare import build_runner, enable_amp, prepare, set_hook  # noqa: E402
-from .show import set_up_dump, set_up_show, set_up_tta  # noqa: E402
+from .main import run
+from .options import test_parser
+from .prepare import build_runner, enable_amp, prepare, set_hook
+from .show import set_up_dump, set_up_show, set_up_tta
 
 
 def test_model(args: argparse.Namespace) -> None:

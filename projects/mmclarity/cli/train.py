@@ -5,24 +5,20 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from mmclarity import compat
+from mmengine.config import Config
 
-compat.install()
+from mmclarity.engine.checks import check_config
+from mmclarity.engine.config import resolve_data_roots
+from mmclarity.engine.distributed import close_cpu_processes
+from mmclarity.engine.work_dir import WorkDirLock
+from mmclarity.errors import UsageError
+from mmclarity.utils import checkpoints as ckpt
+from mmclarity.utils.files import full_disk_told
+from mmclarity.utils.models import unwrap
 
-from mmengine.config import Config  # noqa: E402
-
-from mmclarity.engine.checks import check_config  # noqa: E402
-from mmclarity.engine.config import resolve_data_roots  # noqa: E402
-from mmclarity.engine.distributed import close_cpu_processes  # noqa: E402
-from mmclarity.engine.work_dir import WorkDirLock  # noqa: E402
-from mmclarity.errors import UsageError  # noqa: E402
-from mmclarity.utils import checkpoints as ckpt  # noqa: E402
-from mmclarity.utils.files import full_disk_told  # noqa: E402
-from mmclarity.utils.models import unwrap  # noqa: E402
-
-from .main import run  # noqa: E402
-from .options import train_parser  # noqa: E402
-from .prepare import build_runner, enable_amp, prepare, set_hook  # noqa: E402
+from .main import run
+from .options import train_parser
+from .prepare import build_runner, enable_amp, prepare, set_hook
 
 
 def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:

@@ -91,6 +91,18 @@ def analyse(
         ValueError: If there is no layer or no area, numbers or ids of stimuli differ, a name comes
             twice, or the untrained network has other layers.
         TypeError: If an area is not a :class:`NeuralArea`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import NeuralArea, compute_rdm
+        >>> from mmclarity.rsa import analyse
+        >>> rng = np.random.default_rng(0)
+        >>> answers = rng.normal(size=(12, 40))
+        >>> rdms = {'early': compute_rdm(answers), 'late': compute_rdm(rng.normal(size=(12, 40)))}
+        >>> recorded = compute_rdm(answers + rng.normal(size=(12, 40)))
+        >>> result = analyse(rdms, [NeuralArea('V1', recorded[None], ids=None, source='made up')])
+        >>> result.best_layer('V1')[0]
+        'early'
     """
     if baseline_rdms is not None:
         warn_renamed('baseline_rdms', 'untrained_rdms')
@@ -337,6 +349,23 @@ def network_rdms(
         KeyError: If a layer is unknown.
         ValueError: If fewer than 3 stimuli are given, a response is constant or not finite, or
             the metric needs repetitions.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from torch import nn
+        >>> from mmclarity.rsa import StimulusSet
+        >>> from mmclarity.rsa import network_rdms
+        >>> rng = np.random.default_rng(0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for i in range(4):
+        ...         pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        ...         Image.fromarray(pixels).save(f'{folder}/{i}.png')
+        ...     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        ...     rdms = network_rdms(net, ['0', '2'], StimulusSet.from_folder(folder))
+        >>> {name: rdm.shape for name, rdm in rdms.items()}
+        {'0': (6,), '2': (6,)}
     """
     if batch_size < 1:
         raise ValueError(f'batch_size must be 1 or more, got {batch_size}')

@@ -1,7 +1,5 @@
 """The simulated microscope against what was asked of it, and calibration against the simulation."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from mmclarity.restoration.degradation.physics import (
     line_filter,
     stretch_lines,
 )
+from tests import running
 
 REPO = Path(__file__).resolve().parents[3]
 OFF = dict(
@@ -269,22 +268,21 @@ def folders(tmp_path):
 
 def test_tool_writes_a_config_that_trains(folders):
     command = [
-        sys.executable,
-        str(REPO / 'tools/calibrate_degradation.py'),
-        str(folders / 'low'),
+        'calibrate_degradation.py',
+        folders / 'low',
         '--high',
-        str(folders / 'high'),
+        folders / 'high',
         '--out',
-        str(folders / 'out'),
+        folders / 'out',
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = running.run(folders, *command)
     assert done.returncode == 0, done.stderr
     assert 'slope' in done.stdout and '+-' in done.stdout
     cfg = Config.fromfile(folders / 'out/degradation.py').degradation
     assert cfg.pop('type') == 'SimulateLowCostSEM'
     SimulateLowCostSEM(**cfg).transform(dict(gt=discs()))
     assert (folders / 'out/degradation.png').stat().st_size > 10000
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    again = running.run(folders, *command)
     assert again.returncode == 2 and '--overwrite' in again.stderr
 
 

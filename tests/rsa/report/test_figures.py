@@ -1,7 +1,5 @@
 """Figures: what they show is what was found, and it can be read."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from mmclarity.rsa.analysis import RSASettings, analyse
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.report import figures as plots
 from mmclarity.rsa.report import style as parts
+from tests.running import session
 
 ROOT = Path(__file__).resolve().parents[3]
 STIMULI, PAIRS = 9, 36
@@ -101,7 +100,7 @@ class TestFiles:
     def test_pyplot_is_left_alone(self):
         """Drawing neither imports pyplot nor changes a setting; importing needs no matplotlib."""
         code = (
-            "import sys; sys.path[:0] = ['projects', '.']\n"
+            'import sys\n'
             'from mmclarity.rsa.report import figures as plots\n'
             "assert 'matplotlib' not in sys.modules\n"
             'import matplotlib; rc = matplotlib.rcParams\n'
@@ -114,9 +113,7 @@ class TestFiles:
             "assert 'matplotlib.pyplot' not in sys.modules\n"
             'assert all(rc[key] == value for key, value in before.items())\n'
         )
-        done = subprocess.run(
-            [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
+        done = session(code)
         assert done.returncode == 0, done.stderr
 
 

@@ -3,9 +3,6 @@
 import csv
 import inspect
 import json
-import os
-import subprocess
-import sys
 import uuid
 import warnings
 from pathlib import Path
@@ -21,6 +18,7 @@ from mmclarity.rsa.analysis import RSASettings
 from mmclarity.rsa.report import tables as report
 from mmclarity.rsa.training.hook import RSAHook
 from mmclarity.synthetic.surfaces import make_surfaces
+from tests import running
 
 REPO = Path(__file__).resolve().parents[3]
 LAYERS = ['network.features.1', r'network\.classifier\.\d']
@@ -320,7 +318,6 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
     from mmclarity.rsa import StimulusSet, compute_rdm, untrained_copy
 
     scenes, config = tmp_path / 'murky', REPO / 'configs' / 'lambda_frcnn_murky_rsa.py'
-    env = dict(os.environ, OMP_NUM_THREADS='1')
     for command in (
         ['tools/dataset_generators/make_murky.py', scenes, '--train', '8', '--val', '2'],
         [
@@ -337,14 +334,7 @@ def test_backbone_of_a_detector_while_it_trains(data, tmp_path):
             f'custom_hooks.2.neural.V1_complex={data}/v1.npz:complex',
         ],
     ):
-        done = subprocess.run(
-            [sys.executable, *map(str, command)],
-            cwd=REPO,
-            env=env,
-            text=True,
-            capture_output=True,
-            timeout=240,
-        )
+        done = running.script(REPO, *command)
         assert done.returncode == 0, done.stderr[-3000:]
     result = report.load_npz(tmp_path / 'rsa' / 'epoch_1.npz')
     assert result.layers == ['backbone.relu'] + [f'backbone.layer{i}' for i in (1, 2, 3)]
@@ -387,30 +377,19 @@ def test_two_processes_end_with_one_analysis(data, tmp_path):
         'train_dataloader.batch_size=4',
     ]
     command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--nproc_per_node=2',
-        '--master_port=29641',
-        str(REPO / 'tools' / 'train.py'),
-        str(REPO / 'configs' / 'alexnet_surfaces_rsa.py'),
+        REPO / 'tools' / 'train.py',
+        2,
+        REPO / 'configs' / 'alexnet_surfaces_rsa.py',
         '--launcher',
         'pytorch',
         '--work-dir',
         str(tmp_path),
         '--cfg-options',
     ]
-    env = dict(os.environ, OMP_NUM_THREADS='1')
-    done = subprocess.run(
-        [*command, *options], env=env, capture_output=True, text=True, timeout=240
-    )
+    done = running.run_workers(tmp_path, *command, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'rsa' / 'epoch_1.npz').is_file()
-    done = subprocess.run(
-        [*command, *options, 'custom_hooks.1.areas.V1_simple=gone.npz:x'],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=240,
+    done = running.run_workers(
+        tmp_path, *command, *options, 'custom_hooks.1.areas.V1_simple=gone.npz:x'
     )
     assert done.returncode != 0 and 'gone.npz' in done.stderr + done.stdout

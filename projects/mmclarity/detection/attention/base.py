@@ -27,6 +27,12 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
         box_embedding: Add an embedding of each region's box to what queries and keys are
             made from, so that they can tell where in the image a region lies. Defaults to True.
         init_cfg: mmengine initialisation. Defaults to None.
+
+    Examples:
+        >>> from mmclarity.detection.attention import BaseRegionAttention
+        >>> from mmclarity.detection.attention import RegionBatch, RegionSelfAttention
+        >>> issubclass(RegionSelfAttention, BaseRegionAttention)
+        True
     """
 
     # Whether the module reads its context from separate source regions.

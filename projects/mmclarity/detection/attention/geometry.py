@@ -33,6 +33,8 @@ def relative_geometry(queries: Tensor, keys: Tensor, eps: float = 1e-3) -> Tenso
         (..., Nq, Nk, 4), float32 or wider.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import relative_geometry
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [10, 0, 30, 10]])
         >>> [round(value, 3) for value in relative_geometry(boxes, boxes)[0, 1].tolist()]
         [0.916, 0.0, 0.693, 0.0]
@@ -64,6 +66,13 @@ class BoxEmbedding(nn.Module):
 
     Args:
         embed_dims: Length of the vector.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import BoxEmbedding
+        >>> boxes = torch.tensor([[0.0, 0, 20, 10], [30, 30, 60, 60]])
+        >>> BoxEmbedding(16)(boxes).shape
+        torch.Size([2, 16])
     """
 
     def __init__(self, embed_dims: int) -> None:
@@ -99,6 +108,13 @@ class PairGeometryEncoder(nn.Module):
         hidden_dims: Width of the hidden layer. Defaults to 32.
         num_frequencies: Sine and cosine pairs for each of the four values, of wavelengths
             from 1/4 to 16 in log units. Defaults to 4.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import PairGeometryEncoder
+        >>> boxes = torch.tensor([[[0.0, 0, 20, 10], [30, 30, 60, 60]]])
+        >>> PairGeometryEncoder(hidden_dims=8).embed(boxes, boxes).shape
+        torch.Size([1, 2, 8, 2])
     """
 
     def __init__(self, hidden_dims: int = 32, num_frequencies: int = 4) -> None:

@@ -44,6 +44,8 @@ class IntraRegionAttention(BaseModule):
             in_channels without the residual path, or t is not positive.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import IntraRegionAttention
         >>> cells = torch.randn(5, 32, 7, 7)
         >>> torch.equal(IntraRegionAttention(32)(cells), cells)  # it starts as the identity
         True

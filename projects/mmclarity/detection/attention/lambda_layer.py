@@ -17,6 +17,13 @@ class RegionBatchNorm(nn.BatchNorm1d):
     """Batch norm over a flat list of regions; fewer than two are normalised by the running state.
 
     Padding never reaches it, for it works on the flat list.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import RegionBatchNorm
+        >>> norm = RegionBatchNorm(8)
+        >>> norm(torch.rand(1, 8)).shape
+        torch.Size([1, 8])
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,6 +95,8 @@ class RegionLambda(BaseRegionAttention):
         ValueError: If embed_dims is not divisible by num_heads or the norm is unknown.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import RegionBatch, RegionLambda
         >>> rois = torch.tensor([[0.0, 0, 0, 8, 8], [0, 4, 0, 9, 8]])
         >>> regions, x = RegionBatch(rois, num_images=1), torch.randn(2, 32)
         >>> layer = RegionLambda(32, num_heads=2, position=True)

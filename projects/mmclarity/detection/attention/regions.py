@@ -26,6 +26,8 @@ class RegionBatch:
         ValueError: If a shape does not fit or an image index is out of range.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import RegionBatch
         >>> rois = torch.tensor([[0.0, 0, 0, 8, 8], [1, 2, 2, 6, 6], [0, 4, 0, 8, 8]])
         >>> regions = RegionBatch(rois, num_images=2)
         >>> regions.counts

@@ -54,6 +54,8 @@ class RegionSelfAttention(BaseRegionAttention):
         ValueError: If embed_dims is not divisible by num_heads or temperature is not positive.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import RegionBatch, RegionSelfAttention
         >>> rois = torch.tensor([[0.0, 0, 0, 8, 8], [0, 4, 0, 9, 8], [1, 2, 2, 6, 6]])
         >>> regions, x = RegionBatch(rois, num_images=2), torch.randn(3, 32)
         >>> attention = RegionSelfAttention(32, temperature=4.0)
@@ -188,6 +190,8 @@ class RegionSourceTargetAttention(RegionSelfAttention):
         kwargs: See :class:`RegionSelfAttention`.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.attention import RegionBatch, RegionSourceTargetAttention
         >>> rois = torch.tensor([[0.0, 0, 0, 8, 8], [0, 4, 0, 9, 8], [0, 2, 2, 6, 6]])
         >>> regions, x = RegionBatch(rois, num_images=1), torch.randn(3, 32)
         >>> attention = RegionSourceTargetAttention(32, num_sources=1)

@@ -33,6 +33,13 @@ class EfficientNetLite0(BaseModule):
 
     Raises:
         ValueError: If a stage does not exist.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.backbones import EfficientNetLite0
+        >>> backbone = EfficientNetLite0(pretrained=False).eval()
+        >>> [tuple(level.shape[1:]) for level in backbone(torch.rand(1, 3, 64, 64))]
+        [(24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2)]
     """
 
     variant = 0
@@ -118,13 +125,29 @@ class EfficientNetLite0(BaseModule):
 
 @MODELS.register_module()
 class EfficientNetLite1(EfficientNetLite0):
-    """EfficientNet-Lite1: more blocks in every stage, the same channels; 0.6 GMACs at 240 x 240."""
+    """EfficientNet-Lite1: more blocks in every stage, the same channels; 0.6 GMACs at 240 x 240.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.backbones import EfficientNetLite1
+        >>> backbone = EfficientNetLite1(pretrained=False, out_indices=(3, 4)).eval()
+        >>> [tuple(level.shape[1:]) for level in backbone(torch.rand(1, 3, 64, 64))]
+        [(112, 4, 4), (320, 2, 2)]
+    """
 
     variant = 1
 
 
 @MODELS.register_module()
 class EfficientNetLite2(EfficientNetLite0):
-    """EfficientNet-Lite2: channels 16, 24, 48, 120, 352; 0.9 GMACs at 260 x 260."""
+    """EfficientNet-Lite2: channels 16, 24, 48, 120, 352; 0.9 GMACs at 260 x 260.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.backbones import EfficientNetLite2
+        >>> backbone = EfficientNetLite2(pretrained=False, out_indices=(3, 4)).eval()
+        >>> [tuple(level.shape[1:]) for level in backbone(torch.rand(1, 3, 64, 64))]
+        [(120, 4, 4), (352, 2, 2)]
+    """
 
     variant = 2

@@ -30,6 +30,8 @@ class TimmBackbone(BaseModule):
         UsageError: If timm is not installed, or has no such network.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.backbones import TimmBackbone
         >>> backbone = TimmBackbone('resnet10t', out_indices=(2, 3))
         >>> backbone.channels
         [128, 256]

@@ -81,6 +81,20 @@ class BDD100KDataset(BaseDetDataset):
         LabelFileError: If the labels cannot be used.
         ImageFileError: If images are missing, empty or cut off.
         ValueError: If classes are unknown or no image is left.
+
+    Examples:
+        >>> import json
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mmclarity.detection.datasets import BDD100KDataset
+        >>> label = dict(id='0', category='car', box2d=dict(x1=2, y1=3, x2=20, y2=12))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new('RGB', (64, 48)).save(f'{folder}/a.jpg')
+        ...     with open(f'{folder}/det.json', 'w') as file:
+        ...         json.dump([dict(name='a.jpg', labels=[label])], file)
+        ...     data = BDD100KDataset('det.json', data_root=folder, data_prefix=dict(img=''))
+        >>> data.get_data_info(0)['instances'][0]['bbox']
+        [2.0, 3.0, 21.0, 13.0]
     """
 
     METAINFO = {'classes': CLASSES, 'palette': PALETTE, 'dataset_type': 'bdd100k'}

@@ -25,6 +25,17 @@ class LoadUprightImage(LoadImageFromFile):
 
     Args:
         args, kwargs: See mmcv's ``LoadImageFromFile``.
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mmclarity.detection.datasets import LoadUprightImage
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tag = Image.Exif()
+        ...     tag[0x0112] = 6  # the camera was turned
+        ...     Image.new('RGB', (64, 48)).save(f'{folder}/a.png', exif=tag)
+        ...     LoadUprightImage()(dict(img_path=f'{folder}/a.png'))['img'].shape
+        (64, 48, 3)
     """
 
     def transform(self, results: dict) -> dict | None:

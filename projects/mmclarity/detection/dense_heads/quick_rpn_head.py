@@ -22,6 +22,15 @@ class QuickRPNHead(RPNHead):
 
     Args:
         args, kwargs: See mmdet's ``RPNHead``.
+
+    Examples:
+        >>> from mmdet.registry import MODELS
+        >>> from mmclarity.detection.dense_heads import QuickRPNHead
+        >>> from mmclarity.engine.config import load_config
+        >>> model = load_config('frcnn_bdd100k_fine.py').model
+        >>> head = MODELS.build(dict(model.rpn_head, train_cfg=None, test_cfg=model.test_cfg.rpn))
+        >>> type(head).__name__
+        'QuickRPNHead'
     """
 
     def _predict_by_feat_single(

@@ -65,6 +65,13 @@ class BDD100KMetric(BaseMetric):
             positive, a class is unknown, or a model predicts classes that the data set
             does not have.
         KeyError: If the test pipeline did not pass on what is needed.
+
+    Examples:
+        >>> from mmclarity.detection.evaluation import BDD100KMetric
+        >>> metric = BDD100KMetric(by=['timeofday'])
+        >>> metric.dataset_meta = dict(classes=('car', 'bus'))
+        >>> metric.metric_names()[:3]
+        ['mAP', 'mAP_50', 'mAP_75']
     """
 
     default_prefix: str | None = 'bdd'

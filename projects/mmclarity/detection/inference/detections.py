@@ -18,6 +18,14 @@ class Detections:
         scores: (N,) from 0 to 1.
         labels: (N,) place of each class in ``classes``.
         classes: Names of the classes that the detector knows.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.detection.inference import Detections
+        >>> scores, labels = np.array([0.9]), np.array([1])
+        >>> found = Detections(np.zeros((1, 4)), scores, labels, classes=('car', 'bus'))
+        >>> found.names
+        ['bus']
     """
 
     boxes: np.ndarray

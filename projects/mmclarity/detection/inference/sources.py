@@ -31,6 +31,11 @@ class Picture:
         video: Name of the video, and place of the frame in it.
         frame: Place in the video.
         rate: Frames a second of the video, 0 where it is not known.
+
+    Examples:
+        >>> from mmclarity.detection.inference import Picture
+        >>> Picture('a.jpg', error='is no image').pixels is None
+        True
     """
 
     name: str
@@ -49,6 +54,15 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         DataError: Naming a file that cannot be read, and why.
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mmclarity.detection.inference import read_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new('L', (64, 48), 90).save(f'{folder}/a.png')
+        ...     read_image(f'{folder}/a.png').shape
+        (48, 64, 3)
     """
     try:
         content = Path(path).read_bytes()
@@ -80,6 +94,16 @@ def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
 
     Raises:
         UsageError: If there is no such thing, or no image in it.
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mmclarity.detection.inference import pictures
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new('RGB', (64, 48)).save(f'{folder}/a.png')
+        ...     found, count = pictures(folder)
+        ...     count, [picture.pixels.shape for picture in found]
+        (1, [(48, 64, 3)])
     """
     path = Path(source).expanduser()
     if source.isdigit() and not path.exists():

@@ -28,6 +28,18 @@ class BeliefBBoxHead(RegionAttentionBBoxHead):
 
     Raises:
         ValueError: Without an attention, or with one elsewhere.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.roi_heads import BeliefBBoxHead
+        >>> from mmclarity.detection.roi_heads import RegionContext
+        >>> head = BeliefBBoxHead(
+        ...     dict(type='RegionSelfAttention'), in_channels=8, fc_out_channels=32, num_classes=3
+        ... )
+        >>> rois = torch.tensor([[0.0, 0, 0, 9, 9], [0, 5, 5, 20, 20]])
+        >>> scores, deltas = head(torch.rand(2, 8, 7, 7), RegionContext(rois, num_images=1))
+        >>> tuple(scores.shape)
+        (2, 4)
     """
 
     def __init__(self, *args, belief_scale: float = 2.0, **kwargs) -> None:

@@ -25,6 +25,14 @@ class LayerWeights:
             weight subtracts the value; exact for ``intra_depth=1``, else summed over it.
         sources: (M,) where each source stands among the image's proposals.
         signed: Whether weights may be negative (lambda layers).
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.detection.roi_heads import LayerWeights
+        >>> weights, sources = torch.tensor([[[0.1, -0.7, 0.2]]]), torch.tensor([4, 5, 6])
+        >>> layer = LayerWeights(weights, sources, signed=True)
+        >>> layer.top(0, 2)[0]
+        tensor([5, 6])
     """
 
     weights: Tensor

@@ -60,6 +60,8 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         ValueError: If ``attention_after`` is unknown or names a layer the head has not.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.roi_heads import RegionAttentionBBoxHead, RegionContext
         >>> head = RegionAttentionBBoxHead(
         ...     dict(type='RegionLambda'), in_channels=8, fc_out_channels=32, num_classes=3
         ... )

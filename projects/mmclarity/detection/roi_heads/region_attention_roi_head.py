@@ -274,6 +274,16 @@ class RegionAttentionRoIHead(RegionContextMixin, StandardRoIHead):
         exclude_gt_keys: In training, ground-truth boxes that the sampler adds to the proposals do
             not serve as context for others, as there are none in testing. Defaults to True.
         args, kwargs: See mmdet's ``StandardRoIHead``.
+
+    Examples:
+        >>> from mmdet.registry import MODELS
+        >>> from mmclarity.detection.roi_heads import RegionAttentionRoIHead
+        >>> from mmclarity.engine.config import load_config
+        >>> model = load_config('lambda_frcnn_murky.py').model
+        >>> options = dict(train_cfg=model.train_cfg.rcnn, test_cfg=model.test_cfg.rcnn)
+        >>> head = MODELS.build(dict(model.roi_head, **options))
+        >>> isinstance(head, RegionAttentionRoIHead), list(head.bbox_head.attention)
+        (True, ['fc2'])
     """
 
     def _bbox_forward(self, x: Maps, rois: Tensor) -> dict:

@@ -25,6 +25,8 @@ class RegionContext:
             weights.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.roi_heads import RegionContext
         >>> rois = torch.tensor([[0.0, 0, 0, 9, 9], [0, 5, 5, 20, 20], [1, 0, 0, 9, 9]])
         >>> context = RegionContext(rois, num_images=2, source_index=torch.tensor([1, 2]))
         >>> context.targets.counts
@@ -95,6 +97,8 @@ class ContextFeatures(tuple):
     nothing between, or during, calls. A slice is a plain tuple of maps.
 
     Examples:
+        >>> import torch
+        >>> from mmclarity.detection.roi_heads import ContextFeatures
         >>> maps = ContextFeatures([torch.zeros(1, 4, 8, 8)])
         >>> changed = maps.having(cut=True)
         >>> changed.context.cut, maps.context.cut, changed[0] is maps[0]

@@ -74,6 +74,16 @@ class QuickMaxIoUAssigner(MaxIoUAssigner):
 
     Args:
         args, kwargs: See mmdet's ``MaxIoUAssigner``.
+
+    Examples:
+        >>> import torch
+        >>> from mmengine.structures import InstanceData
+        >>> from mmclarity.detection.task_modules import QuickMaxIoUAssigner
+        >>> assigner = QuickMaxIoUAssigner(pos_iou_thr=0.5, neg_iou_thr=0.5)
+        >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]])
+        >>> objects = InstanceData(bboxes=boxes[:1], labels=torch.tensor([2]))
+        >>> assigner.assign(InstanceData(priors=boxes), objects).gt_inds
+        tensor([1, 0])
     """
 
     def assign(

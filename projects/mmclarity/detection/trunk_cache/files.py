@@ -40,6 +40,16 @@ def trunk_fingerprint(model: nn.Module) -> str:
 
     Returns:
         64 hexadecimal digits; the same on every machine, whatever the memory layout.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmclarity.detection.trunk_cache import trunk_fingerprint
+        >>> model = nn.Module()
+        >>> model.backbone = nn.Linear(2, 2)
+        >>> before = trunk_fingerprint(model)
+        >>> _ = nn.init.zeros_(model.backbone.weight)
+        >>> len(before), before == trunk_fingerprint(model)
+        (64, False)
     """
     digest = hashlib.sha256()
     for part in TRUNK_PARTS:
@@ -86,6 +96,17 @@ class CacheWriter:
     Raises:
         UsageError: If the folder is there already, the type is unknown, or the disk is or becomes
             too full.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from mmclarity.detection.trunk_cache import CacheWriter
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with CacheWriter(f'{folder}/cache', dict(trunk='', settings=''), count=1) as writer:
+        ...         writer.add([torch.rand(8, 6, 4)], torch.rand(5, 4), torch.rand(5), dict(id=7))
+        ...     sorted(path.name for path in Path(folder, 'cache').iterdir())
+        ['index.jsonl', 'manifest.json', 'maps.bin']
     """
 
     def __init__(
@@ -171,6 +192,17 @@ class TrunkCache:
 
     Raises:
         UsageError: If the folder is no cache, of another format, or cut off.
+
+    Examples:
+        >>> import tempfile
+        >>> import torch
+        >>> from mmclarity.detection.trunk_cache import CacheWriter
+        >>> from mmclarity.detection.trunk_cache import TrunkCache
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with CacheWriter(f'{folder}/cache', dict(trunk='', settings=''), count=1) as writer:
+        ...         writer.add([torch.rand(8, 6, 4)], torch.rand(5, 4), torch.rand(5), dict(id=7))
+        ...     len(TrunkCache(f'{folder}/cache'))
+        1
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -49,6 +49,8 @@ class Page:
         classes: Names of the classes.
 
     Examples:
+        >>> import numpy as np
+        >>> from mmclarity.detection.viewer import Look, Page
         >>> page = Page('Night', ('car', 'bus'))
         >>> page.add('a.jpg', np.zeros((20, 30, 3), np.uint8), Look(np.zeros((0, 4)), ()))
         >>> '<title>Night</title>' in page.html() and len(page.images) == 1

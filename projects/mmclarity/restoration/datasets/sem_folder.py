@@ -47,6 +47,21 @@ class SEMFolderDataset(BaseDataset):
     Raises:
         FileNotFoundError: If a folder is missing or holds no image (that is included).
         ValueError: If a source is malformed, pairs do not match in number, size or field of view.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration.datasets import SEMFolderDataset
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for kind, level in (('low', 80), ('high', 90)):
+        ...         (Path(folder) / kind).mkdir()
+        ...         tifffile.imwrite(f'{folder}/{kind}/a.tif', np.full((64, 64), level, np.uint8))
+        ...     pairs = SEMFolderDataset([dict(img='low', gt='high')], folder, register_pairs=False)
+        ...     pair = pairs[0]
+        >>> pair['img'].shape, int(pair['gt'].max())
+        ((64, 64, 1), 90)
     """
 
     METAINFO = dict(dataset_type='sem', task_name='restoration')

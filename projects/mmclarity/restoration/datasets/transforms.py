@@ -26,6 +26,13 @@ class RandomSEMCrop(BaseTransform):
 
     Raises:
         ValueError: If the size is below 1 or scale is not a range of positive numbers.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.datasets import RandomSEMCrop
+        >>> crop = RandomSEMCrop(size=32)
+        >>> crop(dict(gt=np.zeros((64, 96, 1), np.float32)))['gt'].shape
+        (32, 32, 1)
     """
 
     def __init__(

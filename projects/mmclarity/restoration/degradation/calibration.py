@@ -89,6 +89,21 @@ def calibrate(
     Raises:
         FileNotFoundError, ValueError: See :func:`list_images`, :func:`read_sem`; also for a high
             image that is missing, or a pair that shows different fields.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration.degradation import calibrate
+        >>> clean = np.add.outer(np.linspace(60, 160, 128), np.zeros(128))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for seed in range(2):
+        ...         noise = np.random.default_rng(seed).normal(0, 8, (128, 128))
+        ...         noisy = (clean + noise).round().astype(np.uint8)
+        ...         tifffile.imwrite(f'{folder}/{seed}.tif', noisy)
+        ...     found = calibrate(folder, progress=lambda line: None)
+        >>> sorted(found.estimates)[:2], bool(55 < np.median(found.curve[:, 1]) < 75)
+        (['intercept', 'lag 1'], True)
     """
     paths = [
         path for path in list_images(low) if include is None or re.fullmatch(include, path.stem)

@@ -80,6 +80,14 @@ class SimulateLowCostSEM(BaseTransform):
     Raises:
         ValueError: If a range is reversed, negative where it cannot be, or not finite.
         TypeError: If the image is none of (H, W) or (H, W, 1).
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.degradation import SimulateLowCostSEM
+        >>> simulate = SimulateLowCostSEM(seed=0)
+        >>> pair = simulate(dict(gt=np.full((64, 64), 120, np.float32), sample_idx=0))
+        >>> pair['img'].shape, bool(pair['img'].std() > 10)
+        ((64, 64), True)
     """
 
     def __init__(

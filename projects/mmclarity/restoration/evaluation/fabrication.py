@@ -59,6 +59,14 @@ def count_fabrications(
 
     Raises:
         ValueError: two images differ in shape, or a threshold is not positive.
+
+    Examples:
+        >>> from mmclarity.restoration.evaluation import count_fabrications
+        >>> from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+        >>> clean = make_phantom(PhantomSettings(size=128)).image
+        >>> counts = count_fabrications(clean, clean)[0]
+        >>> counts['fabricated'], counts['missed']
+        (0, 0)
     """
     if min(thresholds) <= 0:
         raise ValueError(f'thresholds must be positive, got {tuple(thresholds)}')
@@ -156,6 +164,11 @@ class FabricationMetric(BaseMetric):
         thresholds: Defaults to those of :func:`count_fabrications`.
         settings: Of :class:`DetectionSettings`.
         collect_device, prefix: Of mmengine's BaseMetric.
+
+    Examples:
+        >>> from mmclarity.restoration.evaluation import FabricationMetric
+        >>> FabricationMetric(thresholds=(0.05, 0.1)).prefix
+        'sem'
     """
 
     default_prefix = 'sem'

@@ -39,6 +39,14 @@ def fidelity(
 
     Raises:
         ValueError: If shapes differ or are too small.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.evaluation import fidelity
+        >>> image = np.full((64, 64), 0.5)
+        >>> scores = fidelity(image + 0.1, image)
+        >>> round(scores['psnr'], 2)
+        20.0
     """
     if restored.shape != reference.shape or min(restored.shape) < 11:
         raise ValueError(
@@ -69,6 +77,17 @@ class FidelityMetric(BaseMetric):
     Args:
         collect_device: 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix: Of the names. Defaults to None: 'sem'.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> from mmclarity.restoration.evaluation import FidelityMetric
+        >>> metric = FidelityMetric()
+        >>> image = torch.full((1, 64, 64), 100.0)
+        >>> sample = dict(gt_img=image, output=dict(pred_img=image + 25.5))
+        >>> metric.process(None, [sample])
+        >>> round(metric.compute_metrics(metric.results)['psnr'], 2)
+        20.0
     """
 
     default_prefix = 'sem'

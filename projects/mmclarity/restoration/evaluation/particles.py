@@ -28,6 +28,12 @@ class DetectionSettings:
         overlap: A weaker candidate whose centre lies within this many radii of a stronger
             one's, and whose radius differs from it by less than the factor two, is the same
             particle. Defaults to 0.7.
+
+    Examples:
+        >>> from mmclarity.restoration.evaluation import DetectionSettings
+        >>> large = DetectionSettings(least_radius=8)
+        >>> large.least_radius, large.most_radius
+        (8, 60.0)
     """
 
     least_radius: float = 2.0
@@ -50,6 +56,14 @@ def detect_particles(image: np.ndarray, settings: DetectionSettings | None = Non
 
     Raises:
         ValueError: If the image is no (H, W), or has NaN or infinite pixels.
+
+    Examples:
+        >>> from mmclarity.restoration.evaluation import detect_particles
+        >>> from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+        >>> phantom = make_phantom(PhantomSettings(size=128))
+        >>> y, x, radius, strength = detect_particles(phantom.image)[0]
+        >>> bool(strength > 0)
+        True
     """
     settings = settings or DetectionSettings()
     image = np.asarray(image, np.float32)
@@ -119,6 +133,15 @@ def match_particles(
 
     Returns:
         (M, 2) indices of pairs; indices of ``found`` without one; of ``reference``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.evaluation import match_particles
+        >>> found = np.array([[10.0, 10.0, 4.0], [40.0, 40.0, 4.0]])
+        >>> reference = np.array([[11.0, 10.0, 4.0]])
+        >>> pairs, extra, missed = match_particles(found, reference)
+        >>> pairs.tolist(), extra.tolist(), missed.tolist()
+        ([[0, 0]], [1], [])
     """
     if not len(found) or not len(reference):
         return (np.zeros((0, 2), int), np.arange(len(found)), np.arange(len(reference)))
@@ -158,6 +181,14 @@ def standing_out(
 
     Returns:
         (K,) bool.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.evaluation import standing_out
+        >>> particles = np.array([[10.0, 10.0, 4.0, 0.4], [40.0, 40.0, 4.0, 0.4]])
+        >>> difference = np.array([[10.0, 10.0, 4.0, 0.3]])
+        >>> standing_out(particles, difference, least=0.05)
+        array([ True, False])
     """
     if not len(particles) or not len(difference):
         return np.zeros(len(particles), bool)

@@ -16,7 +16,14 @@ ALEXNET = 'alexnet-owt-7be5be79.pth'
 
 
 def lpips_weights() -> Path | None:
-    """The file of AlexNet's weights, or None where it or the package ``lpips`` is missing."""
+    """The file of AlexNet's weights, or None where it or the package ``lpips`` is missing.
+
+    Examples:
+        >>> from mmclarity.restoration.evaluation import lpips_weights
+        >>> path = lpips_weights()
+        >>> path is None or path.suffix == '.pth'
+        True
+    """
     file = Path(torch.hub.get_dir()) / 'checkpoints' / ALEXNET
     return file if find_spec('lpips') is not None and file.is_file() else None
 
@@ -44,6 +51,13 @@ def lpips_distance(restored: np.ndarray, reference: np.ndarray) -> float | None:
 
     Raises:
         ValueError: If shapes differ or are too small.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.evaluation import lpips_distance
+        >>> distance = lpips_distance(np.zeros((64, 64)), np.zeros((64, 64)))
+        >>> distance in (None, 0.0)
+        True
     """
     if restored.shape != reference.shape or min(restored.shape) < 32:
         raise ValueError(

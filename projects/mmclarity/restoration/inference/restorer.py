@@ -52,6 +52,7 @@ class Restorer:
     image before it restores it: see :class:`.general.Appraisal`.
 
     Examples:
+        >>> from mmclarity.restoration import Restorer
         >>> import numpy as np
         >>> noisy = np.random.default_rng(0).normal(120, 20, (64, 64)).clip(0, 255)
         >>> Restorer()(noisy.astype(np.uint8)).shape

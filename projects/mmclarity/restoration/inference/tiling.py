@@ -117,6 +117,14 @@ def restore_tiled(
     Raises:
         ValueError: a shape or size is wrong, or ``function`` changed the shape of a tile or
             returned NaN or infinite values.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.inference import restore_tiled
+        >>> image = np.random.default_rng(0).random((300, 200)).astype(np.float32)
+        >>> same = restore_tiled(lambda batch: batch, image, tile=128, overlap=32)
+        >>> bool(np.allclose(same, image, atol=1e-6))
+        True
     """
     if image.ndim != 2 or not image.size:
         raise ValueError(f'image must be (H, W) with at least one pixel, got {image.shape}')

@@ -62,6 +62,14 @@ class SEMImage:
         page, pages: number of the picture, from 0, and how many the file holds.
         lossy: its compression has changed grey values.
         sidecar: a text file of the microscope beside the image that tells of it.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration import SEMImage
+        >>> from mmclarity.restoration.io import from_array
+        >>> micrograph = from_array(np.zeros((48, 64), np.uint8), pixel_size=5e-9)
+        >>> isinstance(micrograph, SEMImage), micrograph.image.shape, micrograph.data_range
+        (True, (48, 64), 255.0)
     """
 
     pixels: np.ndarray
@@ -127,6 +135,16 @@ def list_images(
     Raises:
         FileNotFoundError: no such folder, or no such file in it.
         NotADirectoryError: ``folder`` is a file.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mmclarity.restoration import list_images
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ('b.tif', 'a.PNG', '.hidden.tif', 'notes.txt'):
+        ...         Path(folder, name).touch()
+        ...     [path.name for path in list_images(folder)]
+        ['a.PNG', 'b.tif']
     """
     found = listing(folder, suffixes, recursive)
     if not found:
@@ -165,6 +183,17 @@ def read_sem(
         SEMImageError: unreadable, truncated, several pages without ``page``, colour without
             ``channel``, fewer than 8 bits, float without ``data_range``, values outside 0 to
             ``data_range``, NaN or Inf, or all black; the message names the file and the remedy.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration import read_sem
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tifffile.imwrite(f'{folder}/a.tif', np.full((48, 64), 90, np.uint16))
+        ...     micrograph = read_sem(f'{folder}/a.tif', data_range=4095)
+        >>> micrograph.image.shape, micrograph.image.dtype, micrograph.data_range
+        ((48, 64), dtype('uint16'), 4095.0)
     """
     path = Path(path)
     _check_choices(crop, annotations)
@@ -253,6 +282,13 @@ def from_array(
 
     Raises:
         SEMImageError: as :func:`read_sem`; a black image is accepted.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.io import from_array
+        >>> micrograph = from_array(np.full((48, 64), 90, np.uint8))
+        >>> micrograph.data_range, micrograph.content
+        (255.0, (slice(0, 48, None), slice(0, 64, None)))
     """
     pixels = np.asarray(pixels)
     if pixels.ndim != 2 or not pixels.size:
@@ -323,6 +359,18 @@ def write_sem(
         FileExistsError: ``path`` exists and ``overwrite`` is not set.
         FileNotFoundError: the folder of ``path``, or the original, is not there.
         SEMImageError: wrong size or values, or another format.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration import read_sem, write_sem
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tifffile.imwrite(f'{folder}/a.tif', np.full((48, 64), 90, np.uint8))
+        ...     like = read_sem(f'{folder}/a.tif')
+        ...     write_sem(f'{folder}/b.tif', np.full((48, 64), 0.4, np.float32), like)
+        ...     int(tifffile.imread(f'{folder}/b.tif')[0, 0])
+        102
     """
     path = Path(path)
     grey = grey_values(restored, like)
@@ -351,6 +399,11 @@ def check_writable(path: str | Path, like: SEMImage) -> None:
     Raises:
         FileNotFoundError: the folder of ``path`` is not there.
         SEMImageError: ``path`` has the ending of another format.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.io import check_writable, from_array
+        >>> check_writable('restored.png', from_array(np.zeros((48, 64), np.uint8)))
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -362,7 +415,18 @@ def check_writable(path: str | Path, like: SEMImage) -> None:
 def write_map(
     path: str | Path, values: np.ndarray, pixel_size: float | None = None, overwrite: bool = False
 ) -> None:
-    """Writes (H, W) numbers, for example an uncertainty, as a float32 TIFF, or nothing at all."""
+    """Writes (H, W) numbers, for example an uncertainty, as a float32 TIFF, or nothing at all.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration.io import write_map
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_map(f'{folder}/spread.tif', np.full((48, 64), 0.25), pixel_size=5e-9)
+        ...     tifffile.imread(f'{folder}/spread.tif')[0, :2]
+        array([0.25, 0.25], dtype=float32)
+    """
     values = np.asarray(values, dtype=np.float32)
     if values.ndim != 2 or not values.size:
         raise SEMImageError(f'{path}: a map is (H, W), not {values.shape}')

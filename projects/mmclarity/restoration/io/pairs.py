@@ -17,6 +17,15 @@ def shared_parts(low: SEMImage, high: SEMImage) -> tuple[SEMImage, SEMImage]:
     picture in the other. Files of other widths, whose pictures differ by a border at most, are
     taken to share their middle; registration finds what is left. Pictures that differ by more come
     back as they are.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.io import from_array
+        >>> from mmclarity.restoration.io import shared_parts
+        >>> low, high = (from_array(np.zeros((48, 64), np.uint8)) for _ in range(2))
+        >>> low, high = shared_parts(low, high)
+        >>> low.image.shape == high.image.shape
+        True
     """
     if low.pixels.shape[1] == high.pixels.shape[1]:
         rows, columns = (

@@ -32,6 +32,18 @@ class SEMStack:
         path: the file.
         pictures: of the open file.
         **reading: options of :func:`.micrograph.read_sem`.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration.io import SEMStack, open_stack
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pages = np.full((3, 48, 64), 90, np.uint8)
+        ...     tifffile.imwrite(f'{folder}/a.tif', pages, photometric='minisblack')
+        ...     with open_stack(f'{folder}/a.tif') as stack:
+        ...         isinstance(stack, SEMStack), [picture.page for picture in stack]
+        (True, [0, 1, 2])
     """
 
     def __init__(self, path: Path, pictures: files.OpenPictures, **reading: Any) -> None:
@@ -79,6 +91,18 @@ def open_stack(path: str | Path, **reading: Any) -> Iterator[SEMStack]:
     Raises:
         FileNotFoundError: no such file.
         SEMImageError: it cannot be read.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration.io import open_stack
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pages = np.full((3, 48, 64), 90, np.uint8)
+        ...     tifffile.imwrite(f'{folder}/a.tif', pages, photometric='minisblack')
+        ...     with open_stack(f'{folder}/a.tif') as stack:
+        ...         len(stack), [picture.image.shape for picture in stack]
+        (3, [(48, 64), (48, 64), (48, 64)])
     """
     path = Path(path)
     with files.open_pictures(path) as pictures:
@@ -101,6 +125,21 @@ def rewriting_stack(
     Yields:
         ``put(restored, like)``: ``restored`` (h, w) in [0, 1] for one picture of the original.
         Pictures of formats that are not written back have to come in their order.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from mmclarity.restoration.io import open_stack, rewriting_stack
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pages = np.full((3, 48, 64), 90, np.uint8)
+        ...     tifffile.imwrite(f'{folder}/a.tif', pages, photometric='minisblack')
+        ...     with open_stack(f'{folder}/a.tif') as stack:
+        ...         with rewriting_stack(f'{folder}/b.tif', f'{folder}/a.tif') as write:
+        ...             for picture in stack:
+        ...                 write(np.ones((48, 64), np.float32), picture)
+        ...     tifffile.imread(f'{folder}/b.tif').mean(axis=(1, 2))
+        array([255., 255., 255.])
     """
     path, source = Path(path), Path(source)
     with (

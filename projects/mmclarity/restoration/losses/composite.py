@@ -27,6 +27,19 @@ class CompositeLoss(nn.Module):
     Raises:
         ValueError: If there is no loss.
         TypeError: If a loss is not a config.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import CompositeLoss
+        >>> loss = CompositeLoss(
+        ...     dict(
+        ...         l1=dict(type='L1Loss'),
+        ...         ssim=dict(type='SSIMLoss', data_range=1.0, loss_weight=0.5),
+        ...     )
+        ... )
+        >>> image = torch.rand(1, 1, 32, 32)
+        >>> round(float(loss(image, image)), 6)
+        0.0
     """
 
     def __init__(self, losses: Mapping[str, dict]) -> None:
@@ -76,6 +89,13 @@ class EdgeLoss(nn.Module):
 
     Raises:
         ValueError: If the reduction is unknown, or shapes differ or are too small.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import EdgeLoss
+        >>> target = torch.zeros(1, 1, 32, 32)
+        >>> float(EdgeLoss()(target + 0.5, target))
+        0.0
     """
 
     def __init__(

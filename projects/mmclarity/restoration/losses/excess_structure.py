@@ -38,6 +38,16 @@ class ExcessStructureLoss(nn.Module):
 
     Raises:
         ValueError: If a radius is not positive, or the margin negative.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import ExcessStructureLoss
+        >>> target = torch.full((1, 1, 64, 64), 0.3)
+        >>> invented = target.clone()
+        >>> invented[..., 28:36, 28:36] = 0.9
+        >>> loss = ExcessStructureLoss()
+        >>> float(loss(target, target)), bool(loss(invented, target) > loss(target, invented))
+        (0.0, True)
     """
 
     def __init__(

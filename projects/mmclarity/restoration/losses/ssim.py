@@ -245,6 +245,14 @@ def mean_ssim(
 
     Raises:
         TypeError, ValueError: See :func:`check_images`.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import mean_ssim
+        >>> image = torch.rand(2, 1, 32, 32)
+        >>> mean_ssim(image, image, data_range=1.0)
+        tensor([[1.],
+                [1.]])
     """
     planes = _planes(x, y, data_range, window_size, sigma, border)
     with torch.autocast(x.device.type, enabled=False):
@@ -273,6 +281,13 @@ def ssim_map(
 
     With ``border='reflect'``, of each pixel: (N, C, H, W). For pictures and metrics: it has no
     gradient. See :func:`mean_ssim`.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import ssim_map
+        >>> image = torch.rand(2, 1, 32, 32)
+        >>> ssim_map(image, image, data_range=1.0).shape
+        torch.Size([2, 1, 22, 22])
     """
     shape = x.shape[:2]
     x, y = _planes(x, y, data_range, window_size, sigma, border)

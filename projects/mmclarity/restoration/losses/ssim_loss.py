@@ -85,6 +85,14 @@ class SSIMLoss(_SimilarityLoss):
 
     Raises:
         ValueError: If data_range or reduction is none.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import SSIMLoss
+        >>> loss = SSIMLoss(data_range=1.0)
+        >>> image = torch.rand(2, 1, 32, 32)
+        >>> round(float(loss(image, image)), 6), bool(loss(image, 1 - image) > 1)
+        (0.0, True)
     """
 
     def __init__(
@@ -122,6 +130,14 @@ class MSSSIMLoss(_SimilarityLoss):
 
     Raises:
         ValueError: If an option is none, or images are too small for the number of scales.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.losses import MSSSIMLoss
+        >>> loss = MSSSIMLoss(data_range=1.0)
+        >>> image = torch.rand(2, 1, 176, 176)
+        >>> round(float(loss(image, image)), 6)
+        0.0
     """
 
     def __init__(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from mmclarity import compat
+from mmagic.models.editors.pix2pix import Pix2Pix
+from mmagic.models.utils import generation_init_weights
+from mmagic.structures import DataSample
 
-compat.install()
-
-from mmagic.models.editors.pix2pix import Pix2Pix  # noqa: E402
-from mmagic.models.utils import generation_init_weights  # noqa: E402
-from mmagic.structures import DataSample  # noqa: E402
-
-from .restorers import run_generator  # noqa: E402
+from .restorers import run_generator
 
 
 class SEMPix2Pix(Pix2Pix):

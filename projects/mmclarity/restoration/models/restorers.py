@@ -13,6 +13,14 @@ def generator_of(model: nn.Module) -> nn.Module:
 
     Raises:
         TypeError: If the model has none.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmclarity.restoration.models import generator_of
+        >>> model = nn.Module()
+        >>> model.generator = nn.Conv2d(1, 1, 3, padding=1)
+        >>> generator_of(model)
+        Conv2d(1, 1, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     """
     # by what they have, not by their classes: asking for those would import all of mmagic
     if isinstance(generators := getattr(model, 'generators', None), nn.Module):
@@ -64,6 +72,16 @@ def restore_batch(model: nn.Module, images: Tensor) -> Tensor:
     Raises:
         TypeError: If the model is no restorer.
         ValueError: If the images have another shape.
+
+    Examples:
+        >>> import torch
+        >>> from mmagic.registry import MODELS
+        >>> from mmclarity.engine.config import load_config
+        >>> from mmclarity.restoration.models import restore_batch
+        >>> cfg = load_config('mse_unet_sem.py')
+        >>> model = MODELS.build(dict(cfg.model, _scope_='mmagic')).eval()
+        >>> restore_batch(model, torch.rand(1, 1, 64, 64)).shape
+        torch.Size([1, 1, 64, 64])
     """
     if images.dim() != 4 or images.shape[1] != 1:
         raise ValueError(f'images must be (N, 1, H, W), got {tuple(images.shape)}')

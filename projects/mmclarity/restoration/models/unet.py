@@ -115,6 +115,13 @@ class SEMUNet(BaseModule):
 
     Raises:
         ValueError: If an option is unknown or out of range.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.restoration.models import SEMUNet
+        >>> net = SEMUNet(base_channels=8, depth=3).eval()
+        >>> net(torch.rand(2, 1, 61, 45)).shape
+        torch.Size([2, 1, 61, 45])
     """
 
     float32_output = True  # see forward

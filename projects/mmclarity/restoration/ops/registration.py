@@ -26,6 +26,11 @@ class Registration:
         drift: By how much more its last row must be moved than its first:
             the sample moved, against the beam, while the frames were written.
         confidence: Pearson correlation of the two where they overlap, both smoothed.
+
+    Examples:
+        >>> from mmclarity.restoration.ops import Registration
+        >>> Registration(shift=(3.0, -2.0), drift=(0.0, 0.0), confidence=0.98).shift
+        (3.0, -2.0)
     """
 
     shift: tuple[float, float]
@@ -62,6 +67,15 @@ def register(
 
     Raises:
         ValueError: If shapes differ, or an image is constant or smaller than 16 x 16 pixels.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scipy.ndimage import gaussian_filter
+        >>> from mmclarity.restoration import register
+        >>> field = gaussian_filter(np.random.default_rng(0).normal(size=(160, 160)), 2)
+        >>> found = register(field[10:138, 10:138], field[13:141, 8:136])
+        >>> [round(float(way), 1) for way in found.shift], found.confidence > 0.9
+        ([3.0, -2.0], True)
     """
     if fixed.shape != moving.shape or fixed.ndim != 2 or min(fixed.shape) < 16:
         raise ValueError(
@@ -176,7 +190,13 @@ def valid_region(
     drift: tuple[float, float] = (0.0, 0.0),
     margin: int = 0,
 ) -> tuple[slice, slice]:
-    """Rows and columns that a moved image covers, less a margin on each side."""
+    """Rows and columns that a moved image covers, less a margin on each side.
+
+    Examples:
+        >>> from mmclarity.restoration.ops import valid_region
+        >>> valid_region((64, 64), shift=(3.0, -2.0))
+        (slice(3, 64, None), slice(0, 62, None))
+    """
     parts = []
     for length, distance, extra in zip(shape, shift, drift):
         most, least = distance + abs(extra) / 2, distance - abs(extra) / 2
@@ -207,6 +227,14 @@ def move(
 
     Returns:
         (H, W) float32.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.restoration.ops import move
+        >>> image = np.zeros((64, 64), np.float32)
+        >>> image[20, 30] = 1
+        >>> np.argwhere(move(image, shift=(3.0, -2.0)) > 0.9)
+        array([[23, 28]])
     """
     image = np.asarray(image, np.float64)
     if not any(shift) and not any(drift):

@@ -30,6 +30,14 @@ class NeuralArea:
         rdms: (S, P), condensed, float64.
         ids: Of the stimuli, in the order of the RDMs. None: not known.
         source: File and key, for messages.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import NeuralArea
+        >>> rdm = np.array([[0.2, 0.9, 0.7]])
+        >>> area = NeuralArea('V4', rdm, ids=['cat', 'dog', 'car'], source='made up')
+        >>> area.rdms.shape
+        (1, 3)
     """
 
     name: str
@@ -71,6 +79,17 @@ def load_neural(
         FileNotFoundError: If the file is missing.
         KeyError: If the key is, or the file holds several arrays and none is named.
         DataError: If what is there is neither, with the file, the key and what to do.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from mmclarity.rsa import load_neural
+        >>> responses = np.random.default_rng(0).normal(size=(3, 5, 20))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f'{folder}/it.npz', IT=responses)
+        ...     area = load_neural('IT', f'{folder}/it.npz:IT')
+        >>> area.rdms.shape
+        (3, 10)
     """
     layout = Layout(kind, order or 'rows', similarity, stimuli, count)
     found, source = _found(spec)
@@ -170,6 +189,15 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
     Raises:
         ValueError: If an id comes twice or is not among the area's, or it has none and
             the order may not be assumed.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import NeuralArea
+        >>> from mmclarity.rsa import align
+        >>> rdm = np.array([[0.2, 0.9, 0.7]])
+        >>> area = NeuralArea('V4', rdm, ids=['cat', 'dog', 'car'], source='made up')
+        >>> align(area, ['car', 'cat', 'dog']).rdms
+        array([[0.9, 0.7, 0.2]])
     """
     wanted = [str(i) for i in stimulus_ids]
     stimuli = num_stimuli(area.rdms.shape[1])

@@ -35,6 +35,18 @@ class StimulusSet:
         mean, std: Of red, green and blue in [0, 1]; images are normalised by
             them. Default to 0 and 1.
         background: Grey level in [0, 1] behind transparent pixels. Defaults to 0.5.
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mmclarity.rsa import StimulusSet
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ('10.png', '2.png', '1.png'):
+        ...         Image.new('RGB', (48, 32)).save(f'{folder}/{name}')
+        ...     stimuli = StimulusSet.from_folder(folder, size=32)
+        ...     ids, images = next(stimuli.batches(2))
+        >>> stimuli.ids, ids, images.shape
+        (['1', '2', '10'], ['1', '2'], torch.Size([2, 3, 32, 32]))
     """
 
     def __init__(

@@ -78,6 +78,15 @@ def encoding_scores(
     Raises:
         ValueError: If shapes do not fit, or something is not finite.
         ModuleNotFoundError: Without scikit-learn.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import encoding_scores
+        >>> rng = np.random.default_rng(0)
+        >>> features = rng.normal(size=(60, 10))
+        >>> responses = features @ rng.normal(size=(10, 4)) + 0.1 * rng.normal(size=(60, 4))
+        >>> bool(encoding_scores(features, responses).scores.min() > 0.9)
+        True
     """
     try:
         from sklearn.linear_model import RidgeCV

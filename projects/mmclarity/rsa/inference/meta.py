@@ -56,6 +56,12 @@ def combine(scores: Any, errors: Any, level: float = 0.95, random: bool = True) 
 
     Raises:
         ValueError: If shapes differ or a value is out of range.
+
+    Examples:
+        >>> from mmclarity.rsa.inference import combine
+        >>> combined = combine([[0.30], [0.40], [0.35]], [[0.05], [0.05], [0.10]])
+        >>> combined.mean.round(2), combined.tau2.round(3)
+        (array([0.35]), array([0.001]))
     """
     r, sigma = (np.asarray(values, np.float64) for values in (scores, errors))
     if r.shape != sigma.shape or r.ndim not in (1, 2) or not r.size:

@@ -38,6 +38,12 @@ class NoiseCeiling:
         pooling: 'rank' or 'mean', how subjects were pooled.
         subjects: Their number.
         warning: Why the bounds should not be relied on.
+
+    Examples:
+        >>> from mmclarity.rsa import NoiseCeiling
+        >>> ceiling = NoiseCeiling(0.4, 0.6, method='spearman', pooling='rank', subjects=8)
+        >>> ceiling.lower, ceiling.warning
+        (0.4, None)
     """
 
     lower: float | None
@@ -124,6 +130,15 @@ def noise_ceiling(
 
     Raises:
         ValueError: If the method or pooling is unknown, or no subject knows 3 pairs.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import noise_ceiling
+        >>> rng = np.random.default_rng(0)
+        >>> true = rng.random(190)
+        >>> ceiling = noise_ceiling(true + 0.3 * rng.normal(size=(8, 190)))
+        >>> bool(0.4 < ceiling.lower < ceiling.upper < 1)
+        True
     """
     check_method(method)
     if pooling not in POOLINGS:

@@ -107,6 +107,15 @@ def layer_profiles(
         seed: Of the draws.
         level: Of intervals.
         kind: 'peak' or 'centroid'.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import layer_profiles
+        >>> rng = np.random.default_rng(0)
+        >>> layers = {name: rng.random(45) for name in ('conv1', 'conv2', 'conv3')}
+        >>> areas = {'V1': layers['conv1'] + 0.2 * rng.normal(size=(3, 45))}
+        >>> layer_profiles(layers, areas, num_samples=50)['V1'].layer
+        'conv1'
     """
     stack = np.concatenate([as_condensed(rdm, name) for name, rdm in layers.items()])
     found = {}
@@ -137,6 +146,19 @@ def order(first: Profile, second: Profile, level: float = 0.95) -> Order:
 
     Raises:
         ValueError: If the profiles are of different kinds or numbers of resamplings.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import layer_profiles, order
+        >>> rng = np.random.default_rng(0)
+        >>> layers = {name: rng.random(45) for name in ('conv1', 'conv2', 'conv3')}
+        >>> areas = {
+        ...     'V1': layers['conv1'] + 0.2 * rng.normal(size=(3, 45)),
+        ...     'IT': layers['conv3'] + 0.2 * rng.normal(size=(3, 45)),
+        ... }
+        >>> found = layer_profiles(layers, areas, num_samples=50)
+        >>> order(found['V1'], found['IT']).difference
+        1.0
     """
     if first.kind != second.kind or len(first.samples) != len(second.samples):
         raise ValueError(

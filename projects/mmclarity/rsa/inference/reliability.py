@@ -56,7 +56,13 @@ class Reliability:
 
 
 def spearman_brown(half: Any) -> np.ndarray:
-    """Reliability of all trials from that of halves: 2 r / (1 + r); NaN at and below -1 / 3."""
+    """Reliability of all trials from that of halves: 2 r / (1 + r); NaN at and below -1 / 3.
+
+    Examples:
+        >>> from mmclarity.rsa.inference import spearman_brown
+        >>> float(spearman_brown(0.5).round(3))
+        0.667
+    """
     half = np.asarray(half, np.float64)
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.where(half > -1 / 3, 2 * half / (1 + half), np.nan)
@@ -87,6 +93,15 @@ def split_half(
     Raises:
         ValueError: If the shape is another, a stimulus has fewer than two trials, or no units are
             left in a split.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import split_half
+        >>> rng = np.random.default_rng(0)
+        >>> trials = rng.normal(size=(12, 30, 1)) + rng.normal(size=(12, 30, 8))
+        >>> found = split_half(trials, splits=10)
+        >>> bool(found.half < found.full)
+        True
     """
     data = as_array(trials, 'trials')
     if data.ndim != 3 or data.shape[2] < 2:

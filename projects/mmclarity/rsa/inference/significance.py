@@ -56,6 +56,16 @@ class BootstrapResult:
         ceilings: (B, 2), lower and upper noise ceiling of each.
         over: What was resampled.
         method: How RDMs were compared.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import BootstrapResult, bootstrap
+        >>> rng = np.random.default_rng(0)
+        >>> models = rng.random((2, 45))
+        >>> subjects = models[0] + 0.3 * rng.normal(size=(4, 45))
+        >>> differences = bootstrap(models, subjects, num_samples=200).paired_differences()
+        >>> bool(differences.difference[0, 1] > 0)
+        True
     """
 
     observed: np.ndarray
@@ -139,6 +149,16 @@ def bootstrap(
 
     Raises:
         ValueError: If an option is unknown, sizes differ, or one subject is to be resampled.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import bootstrap
+        >>> rng = np.random.default_rng(0)
+        >>> models = rng.random((2, 45))
+        >>> subjects = models[0] + 0.3 * rng.normal(size=(4, 45))
+        >>> result = bootstrap(models, subjects, num_samples=200)
+        >>> result.observed.shape, result.interval().shape
+        ((2,), (2, 2))
     """
     models, subjects, _, groups = _inputs(models, subjects, method)
     if over not in RESAMPLED:
@@ -199,6 +219,16 @@ def permutation_test(
 
     Raises:
         ValueError: If an option is unknown, sizes differ or num_permutations is below 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import permutation_test
+        >>> rng = np.random.default_rng(0)
+        >>> models = rng.random((2, 45))
+        >>> subjects = models[0] + 0.3 * rng.normal(size=(4, 45))
+        >>> p = permutation_test(models, subjects, num_permutations=99)
+        >>> p.shape, bool(p[0] < 0.05)
+        ((2,), True)
     """
     models, subjects, mask, groups = _inputs(models, subjects, method)
     if num_permutations < 1:
@@ -261,6 +291,11 @@ def fdr(p: Any, axis: int | None = None) -> np.ndarray:
 
     Raises:
         ValueError: If a value lies outside [0, 1].
+
+    Examples:
+        >>> from mmclarity.rsa import fdr
+        >>> fdr([0.01, 0.02, 0.5]).round(3)
+        array([0.03, 0.03, 0.5 ])
     """
     p = np.asarray(p, np.float64)
     if ((p < 0) | (p > 1)).any():

@@ -44,6 +44,12 @@ def time_rdms(responses: Any, metric: str = 'correlation') -> np.ndarray:
 
     Returns:
         (times, P).
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import time_rdms
+        >>> time_rdms(np.random.default_rng(0).normal(size=(6, 20, 4))).shape
+        (4, 15)
     """
     data = as_array(responses, 'responses')
     if data.ndim != 3:
@@ -67,6 +73,14 @@ def time_courses(models: Any, rdms: Any, method: str = 'spearman') -> np.ndarray
 
     Returns:
         (M, S, T).
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import time_courses, time_rdms
+        >>> rng = np.random.default_rng(0)
+        >>> rdms = time_rdms(rng.normal(size=(6, 20, 4)))
+        >>> time_courses(rng.random((2, 15)), rdms[None]).shape
+        (2, 1, 4)
     """
     stack, data = as_condensed(models, 'models'), as_array(rdms, 'rdms')
     if data.ndim != 3 or data.shape[2] != stack.shape[1]:
@@ -105,6 +119,16 @@ def cluster_test(
 
     Raises:
         ValueError: If there are fewer than two subjects, or values are not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import cluster_test
+        >>> rng = np.random.default_rng(0)
+        >>> courses = 0.1 * rng.normal(size=(10, 20))
+        >>> courses[:, 8:12] += 0.5
+        >>> found = cluster_test(courses, num_permutations=200)
+        >>> [(cluster.start, cluster.stop) for cluster in found]
+        [(8, 12)]
     """
     data = as_array(courses, 'courses')
     if data.ndim != 2 or len(data) < 2 or not np.isfinite(data).all():

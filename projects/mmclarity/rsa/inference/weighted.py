@@ -46,6 +46,14 @@ def fit_weights(
 
     Raises:
         ValueError: If the method is no least squares.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import fit_weights
+        >>> rng = np.random.default_rng(0)
+        >>> components = rng.random((2, 45))
+        >>> fit_weights(components, 3 * components[:1]).round(6)
+        array([1., 0.])
     """
     if method not in FITTED:
         raise ValueError(f'weights are fitted by {", ".join(FITTED)}, not by {method!r}')
@@ -82,7 +90,14 @@ def _white_lengths(data: np.ndarray, method: str) -> np.ndarray:
 
 
 def feature_rdms(responses: Any) -> np.ndarray:
-    """(units, P): the squared Euclidean RDM of every unit, to be weighted one by one."""
+    """(units, P): the squared Euclidean RDM of every unit, to be weighted one by one.
+
+    Examples:
+        >>> from mmclarity.rsa.inference import feature_rdms
+        >>> feature_rdms([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]])
+        array([[1., 9., 4.],
+               [0., 0., 0.]])
+    """
     data = as_array(responses, 'responses')
     data = data.reshape(len(data), -1)
     rows, columns = np.triu_indices(len(data), 1)
@@ -125,6 +140,12 @@ def folds(
 
     Raises:
         ValueError: If there are fewer than 3 stimuli a part, or fewer subjects than parts.
+
+    Examples:
+        >>> from mmclarity.rsa.inference import folds
+        >>> train, test, *people = next(folds(stimuli=12, subjects=3, of_stimuli=3))
+        >>> len(train), len(test)
+        (8, 4)
     """
     if of_stimuli < 2 or stimuli // of_stimuli < 3:
         raise ValueError(f'{stimuli} stimuli in {of_stimuli} parts; give 2 or more parts of 3')
@@ -156,6 +177,16 @@ def cross_validate(
         sets: As :func:`folds` gives them, which is asked where they are not given.
         positive: See :func:`fit_weights`.
         ridge: See :func:`fit_weights`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import cross_validate
+        >>> rng = np.random.default_rng(0)
+        >>> parts = rng.random((2, 190))
+        >>> subjects = parts.T @ [1.0, 0.3] + 0.1 * rng.normal(size=(3, 190))
+        >>> found = cross_validate({'both': parts, 'second': parts[1:]}, subjects)
+        >>> found.models, bool(found.mean[0] > found.mean[1])
+        (['both', 'second'], True)
     """
     stacks = {name: as_condensed(rdms, name) for name, rdms in models.items()}
     data = as_condensed(subjects, 'subjects')

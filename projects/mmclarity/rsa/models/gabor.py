@@ -68,6 +68,13 @@ class GaborV1(nn.Module):
 
     Raises:
         ValueError: If an option is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from mmclarity.rsa import GaborV1
+        >>> cells = GaborV1(orientations=4)
+        >>> cells(torch.rand(2, 1, 32, 32)).shape
+        torch.Size([2, 60, 4, 4])
     """
 
     def __init__(

@@ -191,6 +191,17 @@ class FeatureRecorder:
 
     Raises:
         KeyError, ValueError, TypeError: See :func:`resolve_layers`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmclarity.rsa import FeatureRecorder
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
+        >>> _ = net(torch.rand(1, 3, 16, 16))
+        >>> recorder = FeatureRecorder(net, ['1', '3'])
+        >>> answers = recorder.record_images(torch.rand(2, 3, 16, 16))
+        >>> {name: tuple(answer.shape) for name, answer in answers.items()}
+        {'1': (2, 1568), '3': (2, 5)}
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str], pool: str | None = None) -> None:

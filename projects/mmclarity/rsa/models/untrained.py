@@ -25,6 +25,16 @@ def untrained_copy(model: nn.Module, seed: int = 0) -> nn.Module:
 
     Returns:
         In evaluation mode, on the device of ``model``.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmclarity.rsa import untrained_copy
+        >>> net = nn.Linear(3, 2)
+        >>> twin = untrained_copy(net, seed=0)
+        >>> again = untrained_copy(net, seed=0)
+        >>> torch.equal(twin.weight, net.weight), torch.equal(twin.weight, again.weight)
+        (False, True)
     """
     copied = copy.deepcopy(model)
     device = next((p.device for p in model.parameters()), torch.device('cpu'))

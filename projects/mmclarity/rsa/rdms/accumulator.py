@@ -54,6 +54,17 @@ class RDMAccumulator:
 
     Raises:
         ValueError: If the metric needs repetitions or is unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import RDMAccumulator
+        >>> from mmclarity.rsa import compute_rdm
+        >>> responses = np.random.default_rng(0).normal(size=(6, 50))
+        >>> with RDMAccumulator() as rdm:
+        ...     for block in (responses[:4], responses[4:]):
+        ...         rdm.update(block)
+        ...     bool(np.allclose(rdm.result(), compute_rdm(responses)))
+        True
     """
 
     def __init__(

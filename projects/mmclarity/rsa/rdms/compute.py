@@ -61,6 +61,13 @@ def compute_rdm(
         ValueError: If there are fewer than 3 stimuli, a response is constant (correlation), zero
             (cosine), NaN or infinite, shapes do not fit, or the metric is unknown.
         TypeError: If the responses are not real numbers.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import compute_rdm
+        >>> responses = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]])
+        >>> compute_rdm(responses).round(6)
+        array([0., 2., 2.])
     """
     check_metric(metric)
     if metric in REPEATED:

@@ -95,12 +95,26 @@ def covariance_from_residuals(
 
 
 def noise_precision(responses: np.ndarray, shrinkage: str = 'diag') -> np.ndarray:
-    """Inverse of :func:`noise_covariance`: (units, units)."""
+    """Inverse of :func:`noise_covariance`: (units, units).
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.rdms import noise_precision
+        >>> noise_precision(np.random.default_rng(0).normal(size=(4, 6, 5))).shape
+        (5, 5)
+    """
     return np.linalg.inv(noise_covariance(responses, shrinkage))
 
 
 def precision_from_residuals(
     residuals: np.ndarray, dof: int | None = None, shrinkage: str = 'diag'
 ) -> np.ndarray:
-    """Inverse of :func:`covariance_from_residuals`: for ``compute_rdm(..., precision=...)``."""
+    """Inverse of :func:`covariance_from_residuals`: for ``compute_rdm(..., precision=...)``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.rdms import precision_from_residuals
+        >>> precision_from_residuals(np.random.default_rng(0).normal(size=(40, 5))).shape
+        (5, 5)
+    """
     return np.linalg.inv(covariance_from_residuals(residuals, dof, shrinkage))

@@ -20,6 +20,8 @@ class RDMs:
     It is checked when it is made and cannot be changed afterwards: whoever gets one need not look
     again. All functions that take RDMs as arrays take this as well, and it can be given to numpy.
 
+    >>> import numpy as np
+    >>> from mmclarity.rsa import RDMs
     >>> stack = RDMs.of(np.ones((2, 6)), ids='abcd', names=['monkey 1', 'monkey 2'])
     >>> stack.num_stimuli, len(stack), stack.subset('db').condensed.shape
     (4, 2, (2, 1))
@@ -213,7 +215,13 @@ def pairs_of(order: np.ndarray, stimuli: int) -> np.ndarray:
 
 
 def between_groups(groups: Sequence[Any]) -> np.ndarray:
-    """(P,) whether the two stimuli of a pair belong to different groups."""
+    """(P,) whether the two stimuli of a pair belong to different groups.
+
+    Examples:
+        >>> from mmclarity.rsa.rdms import between_groups
+        >>> between_groups(['a', 'a', 'b'])
+        array([False,  True,  True])
+    """
     names = np.asarray([str(item) for item in groups])
     rows, columns = np.triu_indices(len(names), 1)
     return names[rows] != names[columns]
@@ -224,6 +232,11 @@ def num_stimuli(num_pairs: int) -> int:
 
     Raises:
         ValueError: If there is none.
+
+    Examples:
+        >>> from mmclarity.rsa.rdms import num_stimuli
+        >>> num_stimuli(45)
+        10
     """
     n = (1 + math.isqrt(max(0, 1 + 8 * num_pairs))) // 2
     if num_pairs < 1 or n * (n - 1) // 2 != num_pairs:
@@ -272,6 +285,11 @@ def as_condensed(rdm: Any, name: str = 'rdm', tolerance: float = 1e-6) -> np.nda
         ValueError: If it is neither square nor condensed, not symmetric, its diagonal is not zero,
             an entry is infinite, or there are fewer than 3 stimuli.
         TypeError: If it does not hold real numbers.
+
+    Examples:
+        >>> from mmclarity.rsa import as_condensed
+        >>> as_condensed([[0, 1, 2], [1, 0, 3], [2, 3, 0]])
+        array([[1., 2., 3.]])
     """
     rows = condensed_rows(rdm, name, tolerance)
     if not isinstance(rdm, RDMs):
@@ -374,7 +392,16 @@ def _square_rows(square: np.ndarray, name: str, tolerance: float) -> np.ndarray:
 
 
 def to_square(condensed: np.ndarray) -> np.ndarray:
-    """Condensed (P,) or (S, P) to square (n, n) or (S, n, n) with a zero diagonal."""
+    """Condensed (P,) or (S, P) to square (n, n) or (S, n, n) with a zero diagonal.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import to_square
+        >>> to_square(np.array([1.0, 2.0, 3.0]))
+        array([[0., 1., 2.],
+               [1., 0., 3.],
+               [2., 3., 0.]])
+    """
     condensed = np.asarray(condensed)
     n = num_stimuli(condensed.shape[-1])
     square = np.zeros((*condensed.shape[:-1], n, n), dtype=condensed.dtype)

@@ -87,6 +87,11 @@ def compare_rdms(a: Any, b: Any, method: str = 'spearman') -> np.ndarray:
 
     Raises:
         ValueError: If the method is unknown or sizes differ.
+
+    Examples:
+        >>> from mmclarity.rsa import compare_rdms
+        >>> compare_rdms([[0.1, 0.5, 0.9]], [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+        array([[ 1., -1.]])
     """
     check_method(method)
     mask = counted_pairs(a, b)

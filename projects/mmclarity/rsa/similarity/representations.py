@@ -23,6 +23,13 @@ def cka(a: Any, b: Any, debiased: bool = False) -> float:
 
     Raises:
         ValueError: If shapes do not fit, or something is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.similarity import cka
+        >>> a = np.random.default_rng(0).normal(size=(20, 5))
+        >>> round(cka(a, 3 * a[:, ::-1]), 6)
+        1.0
     """
     x, y = _pair(a, b)
     if debiased and len(x) < 4:
@@ -66,6 +73,13 @@ def procrustes_similarity(a: Any, b: Any) -> float:
 
     Raises:
         ValueError: If shapes do not fit, or something is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.similarity import procrustes_similarity
+        >>> a = np.random.default_rng(0).normal(size=(20, 5))
+        >>> round(procrustes_similarity(a, 3 * a[:, ::-1]), 6)
+        1.0
     """
     x, y = _pair(a, b)
     with np.errstate(invalid='ignore', divide='ignore'):
