@@ -336,8 +336,9 @@ def tiff(path: Path, data: np.ndarray, **options: object) -> None:
         (lambda p: tiff(p, np.zeros((3, 20, 20), np.uint8), photometric='minisblack'), '3 pages'),
         (lambda p: tiff(p, np.zeros((20, 20), np.uint8)), 'is black'),
         (lambda p: tiff(p, picture().astype(np.int16)), 'signed pixels have no white'),
-        (lambda p: tiff(p, picture().astype(np.int32)), 'save it as 8 or 16 bit'),
-        (lambda p: tiff(p, picture().astype(np.float64)), 'save it as 8 or 16 bit'),
+        (lambda p: tiff(p, picture().astype(np.uint32)), '32 bit pixels have no white'),
+        (lambda p: tiff(p, picture().astype(np.int64)), 'save it as 8 or 16 bit'),
+        (lambda p: tiff(p, picture().astype(np.complex64)), 'save it as 8 or 16 bit'),
         (lambda p: tiff(p, picture() > 9, photometric='minisblack'), 'save it as 8 or 16 bit'),
         (lambda p: Image.fromarray(picture() > 9).save(p, 'PNG'), 'only 1 bit'),
         (lambda p: Image.fromarray(picture(), 'P').quantize(9).save(p, 'PNG'), 'bit'),
@@ -532,7 +533,15 @@ def test_images_from_memory_and_maps(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('dtype', 'scale', 'shift'), [('int16', 100, -9000), ('float32', 1e-3, -0.1)]
+    ('dtype', 'scale', 'shift'),
+    [
+        ('int16', 100, -9000),
+        ('float32', 1e-3, -0.1),
+        ('int8', 0.5, -64),
+        ('int32', 1, 2_000_000_000),
+        ('uint32', 1000, 4_000_000_000),
+        ('float64', 1e-6, -1.0),
+    ],
 )
 def test_measured_range_of_signed_and_floating_point_images(tmp_path, dtype, scale, shift):
     pixels = (picture().astype(np.float64) * scale + shift).astype(dtype)
@@ -544,10 +553,12 @@ def test_measured_range_of_signed_and_floating_point_images(tmp_path, dtype, sca
     write_sem(tmp_path / 'out.tif', image.unit, image)
     back = tifffile.imread(tmp_path / 'out.tif')
     assert back.dtype == pixels.dtype
-    np.testing.assert_allclose(back, pixels, rtol=1e-5, atol=1e-6 * abs(shift))
+    contrast = float(pixels.max()) - float(pixels.min())
+    error = np.abs(back.astype(np.float64) - pixels)
+    assert error.max() <= max(2e-6 * contrast, 1e-7 if dtype[0] == 'f' else 0)
     # a number overrides, and then black is 0
     with pytest.raises(SEMImageError, match='outside 0 to'):
-        read_sem(tmp_path / 'in.tif', data_range=30000)
+        read_sem(tmp_path / 'in.tif', data_range=100)
 
 
 def test_measured_range_leaves_alone_what_has_a_white(tmp_path):

@@ -242,18 +242,20 @@ class Restorer:
         elif data_range is not None:
             raise ValueError('data_range goes to read_sem where the image comes from a file')
         self._tell_of_file(image)
-        span = image.data_range - image.black
+        pixels, span, black = image.image, image.data_range - image.black, image.black
+        if image.is_wide:  # a large offset would drown the picture in rounding
+            pixels, span, black = image.unit, 1.0, 0.0
         if not self.general:
             self._compare_with_training(image)
-            return _Job(image.image, span, image.black / span)
-        like = appraise(image.image, span, image.black)
+            return _Job(pixels, span, black / span)
+        like = appraise(pixels, span, black)
         if self.tell is not None and image.page == 0:
             for line in like.describe():
                 self.tell(f'{image.label}: {line}')
         for line in like.warnings():
             # once a file and kind: the pages of a stack differ in numbers only
             self._warn(f'{image.path} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
-        return _Job(image.image, span, image.black / span, like)
+        return _Job(pixels, span, black / span, like)
 
     def _tell_of_file(self, image: SEMImage) -> None:
         """What is special about the first picture of a file, in plain words."""

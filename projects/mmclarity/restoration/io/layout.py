@@ -92,6 +92,21 @@ def detect_rests(values: np.ndarray) -> tuple[int, int, int, int]:
     return (0, 0, 0, 0) if MAX_BORDER in counts else (counts[0], counts[1], counts[2], counts[3])
 
 
+def in_words(
+    vendor: str | None, size: float | None, content: Content, shape: tuple[int, ...]
+) -> str:
+    """Maker, pixel size, and what of a file is no picture; '' where nothing is known."""
+    words = [vendor] if vendor else []
+    if size:
+        words.append(f'pixels of {size * 1e9:.4g} nm')
+    below = shape[0] - content[0].stop
+    if below > MAX_BORDER:
+        words.append(f'the data bar, {below} rows, stays as it is')
+    elif (content[0].start, content[1].start, below, shape[1] - content[1].stop) != (0, 0, 0, 0):
+        words.append('its border stays as it is')
+    return '; '.join(words)
+
+
 def detect_border(values: np.ndarray) -> int:
     """Width in pixels, 0 to 4, of a frame of one colour around (H, W, C).
 

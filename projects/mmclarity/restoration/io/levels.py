@@ -11,8 +11,7 @@ from .stored import SEMImageError
 __all__ = ['check_values', 'ends']
 
 _FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
-_MOST = {**_FULL_SCALE, 'int16': 32767.0}
-_KINDS = {'f': 'floating point', 'i': 'signed'}
+_KINDS = {'f': 'floating point', 'i': 'signed', 'u': '32 bit'}
 
 
 def ends(
@@ -40,7 +39,7 @@ def _data_range(path: Path | str, dtype: np.dtype, given: float | str | None) ->
         return _FULL_SCALE[dtype.name]
     if not (np.isfinite(given) and given > 0):
         raise SEMImageError(f'{path}: data_range must be a positive number, not {given!r}')
-    if given > _MOST.get(dtype.name, np.inf):
+    if dtype.kind in 'ui' and given > np.iinfo(dtype).max:
         raise SEMImageError(
             f'{path}: data_range={given:g} is more than {dtype.name} pixels can hold'
         )

@@ -48,7 +48,7 @@ class SEMImage:
     """One micrograph.
 
     Attributes:
-        pixels: (H, W) of the whole file, uint8, uint16 or float32, one channel.
+        pixels: (H, W) of the whole file, of its type, one channel.
         data_range: the value that means white: 255, 65535, or as given to :func:`read_sem`.
         pixel_size: metres per pixel, where the file tells.
         vendor: see :class:`.vendors.Metadata`.
@@ -100,15 +100,7 @@ class SEMImage:
 
     def origin(self) -> str:
         """Maker, pixel size, and what is left out, in plain words; '' where nothing is known."""
-        words = [self.vendor] if self.vendor else []
-        if self.pixel_size:
-            words.append(f'pixels of {self.pixel_size * 1e9:.4g} nm')
-        below = self.pixels.shape[0] - self.content[0].stop
-        if below > layout.MAX_BORDER:
-            words.append(f'the data bar, {below} rows, stays as it is')
-        elif self.image.shape != self.pixels.shape:
-            words.append('its border stays as it is')
-        return '; '.join(words)
+        return layout.in_words(self.vendor, self.pixel_size, self.content, self.pixels.shape)
 
     @property
     def image(self) -> np.ndarray:
@@ -118,8 +110,16 @@ class SEMImage:
     @property
     def unit(self) -> np.ndarray:
         """The picture as (h, w) float32 in [0, 1]."""
+        if self.is_wide:
+            levels = (self.image - np.float64(self.black)) / (self.data_range - self.black)
+            return levels.astype(np.float32)
         levels = self.image.astype(np.float32)
         return (levels - np.float32(self.black)) / np.float32(self.data_range - self.black)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether 32 bit floating point may not hold the pixels' values."""
+        return self.pixels.dtype.name in ('int32', 'uint32', 'float64')
 
 
 def list_images(

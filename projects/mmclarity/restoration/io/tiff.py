@@ -32,6 +32,7 @@ _VENDORS = {
 }
 _UNCOMPRESSED, _JPEG = 1, (6, 7)
 _REDUCED, _MASK = 1, 4
+_TYPES = ('uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'float32', 'float64')
 # Metres: no printer asks for finer pixels, so what is finer is no print resolution.
 _FINEST_PRINT = 5e-6
 
@@ -145,7 +146,7 @@ class TiffPictures:
         self._tiff.close()
 
     def load(self, index: int) -> Stored:
-        """Reads one picture: 8 or 16 bit unsigned, 16 bit signed, or 32 bit floating point."""
+        """Reads one picture of whole numbers of 8 to 32 bit, or floating point of 32 or 64."""
         place = self.places[index]
         with explained(self.path):
             page = self._tiff.pages[place.page]
@@ -194,7 +195,7 @@ def _check(page: tifffile.TiffPage, size: int) -> None:
         raise ValueError(f'shape {page.shape}; one plane of one to four samples is needed')
     if (
         page.dtype is None
-        or page.dtype.name not in ('uint8', 'uint16', 'int16', 'float32')
+        or page.dtype.name not in _TYPES
         or set(np.atleast_1d(bits)) != {page.dtype.itemsize * 8}
     ):
         raise ValueError(

@@ -22,6 +22,7 @@ __all__ = ['rewriting']
 _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
 _WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
 _REDUCED = 1
+_RESIZED = ('uint8', 'uint16', 'int16', 'float32', 'float64')  # types that OpenCV shrinks
 
 
 @contextmanager
@@ -72,8 +73,11 @@ def _put(tiff: tifffile.TiffFile, source: Path, place: Place, samples: np.ndarra
         alike = smaller.dtype == page.dtype and smaller.samplesperpixel == samples.shape[2]
         if alike and len(smaller.shape) == len(page.shape):
             kind = cv2.INTER_NEAREST if page.photometric == 3 else cv2.INTER_AREA
-            reduced = cv2.resize(samples, size, interpolation=kind)
-            _replace(smaller, source, reduced.reshape(size[1], size[0], -1))
+            exact = samples if samples.dtype.name in _RESIZED else samples.astype(np.float64)
+            reduced = cv2.resize(exact, size, interpolation=kind)
+            reduced = np.rint(reduced) if samples.dtype.kind in 'ui' else reduced
+            reduced = reduced.astype(samples.dtype).reshape(size[1], size[0], -1)
+            _replace(smaller, source, reduced)
 
 
 def _smaller(
