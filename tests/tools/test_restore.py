@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.restoration.inference.test_restorer import UNET, micrograph, save
@@ -156,3 +157,29 @@ def test_export(tmp_path, model):
     session = onnxruntime.InferenceSession(str(tmp_path / 'net.onnx'))
     image = torch.rand(2, 1, 19, 45).numpy()
     assert session.run(None, {'image': image})[0].shape == image.shape
+
+
+def test_stacks_bursts_and_folders_below(main, model, tmp_path, capsys):
+    """The everyday commands, as they are typed."""
+    pages = np.stack([micrograph((64, 72))] * 3)
+    (tmp_path / 'in/deep').mkdir(parents=True)
+    tifffile.imwrite('in/deep/s.tif', pages, imagej=True, resolution=(40, 40))
+    Image.fromarray(pages[0]).save('in/a.jpg')
+    assert main(['in', *model, '--recursive']) == 0
+    assert '2 files written to in_restored' in capsys.readouterr().err
+    assert tifffile.imread('in_restored/a.tif').shape == (64, 72)
+    copy = tifffile.TiffFile('in_restored/deep/s.tif')
+    assert copy.is_imagej and copy.series[0].shape == (3, 64, 72)
+    assert main(['in/deep/s.tif', *model, '--combine']) == 0
+    assert 'written: in/deep/s_combined.tif' in capsys.readouterr().err
+    assert tifffile.imread('in/deep/s_combined.tif').shape == (64, 72)
+    tifffile.imwrite('one.tif', pages[0])
+    tifffile.imwrite('two.tif', np.roll(pages[0], 2, 0))
+    assert main(['one.tif', 'out.tif', *model, '--combine', 'two.tif']) == 0
+    assert '2 scans combined, moved by up to 2.0 pixels' in capsys.readouterr().err
+    tifffile.imwrite('other.tif', micrograph((64, 73)))
+    assert main(['one.tif', 'x.tif', *model, '--combine', 'other.tif']) == 2
+    assert 'failed: other.tif: is 73 x 64 pixels' in capsys.readouterr().err
+    assert main(['one.tif', 'y.jpg', *model]) == 2
+    assert 'is a TIFF file, so the restored one must be too' in capsys.readouterr().err
+    assert not list(tmp_path.glob('[xy].*'))

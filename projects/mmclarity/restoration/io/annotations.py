@@ -7,31 +7,37 @@ import numpy as np
 
 __all__ = ['coloured', 'fill']
 
-# Of 255: what JPEG makes of the colours of an edge spreads over its blocks of 8 pixels.
-_LOSSY_TOLERANCE, _LOSSY_MARGIN = 12, 1
+# Of 255, JPEG only: below the first a difference of channels is rounding, above the second it is a
+# mark that somebody drew, and between them its colour has bled over the blocks of 8 pixels.
+_ROUNDING, _DRAWN = 12, 48
 
 
-def coloured(values: np.ndarray, lossy: bool = False) -> np.ndarray | None:
+def coloured(
+    values: np.ndarray, lossy: bool = False
+) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """The coloured pixels of a picture.
 
     Args:
         values: (h, w, C), C = 1 or 3.
-        lossy: from JPEG: differences of a few levels are no colour, and colours have bled into
-            their neighbours.
+        lossy: from JPEG, whose colours bleed into their neighbours.
 
     Returns:
-        (h, w) bool, or None where no pixel is coloured.
+        (h, w) bool: marks, and all that they have coloured; None twice where no pixel is.
     """
     if values.shape[2] == 1 or not values.size:
-        return None
+        return None, None
     if not lossy:
         marked = (values[..., 1:] != values[..., :1]).any(axis=2)
-    else:
-        tolerance = _LOSSY_TOLERANCE * (np.iinfo(values.dtype).max / 255)
-        marked = values.max(axis=2).astype(np.int64) - values.min(axis=2) > tolerance
-        side = 2 * _LOSSY_MARGIN + 1
-        marked = cv2.dilate(marked.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-    return marked if marked.any() else None
+        return (marked, marked) if marked.any() else (None, None)
+    spread = values.max(axis=2).astype(np.float64) - values.min(axis=2)
+    spread *= 255 / np.iinfo(values.dtype).max
+    drawn, touched = (_widened(spread > level) for level in (_DRAWN, _ROUNDING))
+    return (drawn, touched) if touched.any() else (None, None)
+
+
+def _widened(marked: np.ndarray) -> np.ndarray:
+    """One pixel more on every side."""
+    return cv2.dilate(marked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def fill(picture: np.ndarray, marked: np.ndarray) -> np.ndarray:

@@ -244,12 +244,12 @@ def as_image(
     else:
         content, cropped_by = (slice(0, values.shape[0]), slice(0, values.shape[1])), 'nothing'
     keep = annotations == 'keep' and channel is None
-    marked = coloured(values[content], stored.lossy) if keep else None
-    if marked is not None and marked.mean() > _MOST_COLOURED:
-        marked = None  # a coloured picture
-    pixels = _one_channel(path, values, content, channel, marked)
-    if marked is not None:
-        pixels[content] = fill(pixels[content], marked)
+    drawn, touched = coloured(values[content], stored.lossy) if keep else (None, None)
+    if touched is not None and touched.mean() > _MOST_COLOURED:
+        drawn = touched = None  # a coloured picture
+    pixels = _one_channel(path, values, content, channel, touched)
+    if touched is not None:
+        pixels[content] = fill(pixels[content], touched)
     black, white, measured = ends(path, pixels[content], data_range)
     check_values(path, pixels[content], black, white, allow_black)
     return SEMImage(
@@ -262,7 +262,7 @@ def as_image(
         cropped_by,
         black,
         measured,
-        marked,
+        drawn,
         stored.page,
         stored.pages,
         stored.lossy,
