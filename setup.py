@@ -164,7 +164,8 @@ if __name__ == '__main__':
                 'mmclarity-detect = mmclarity.cli.detect:main',
                 'mmclarity-restore = mmclarity.cli.restore:main',
                 'mmclarity-rsa = mmclarity.cli.rsa:main',
-            ]
+            ],
+            **{'napari.manifest': ['mmclarity = mmclarity.restoration.napari_plugin:napari.yaml']},
         ),
         classifiers=[
             'License :: OSI Approved :: Apache Software License',

@@ -1,0 +1,154 @@
+"""The widget: choose a layer, restore it, stop it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+try:
+    from napari.layers import Image
+    from napari.qt.threading import create_worker
+    from qtpy.QtCore import Signal
+    from qtpy.QtWidgets import (
+        QCheckBox,
+        QComboBox,
+        QDoubleSpinBox,
+        QFormLayout,
+        QHBoxLayout,
+        QLabel,
+        QProgressBar,
+        QPushButton,
+        QVBoxLayout,
+        QWidget,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'the napari plugin needs {error.name}: pip install "mmclarity[napari]" "napari[pyqt6]"'
+    ) from error
+
+from .planes import Cancelled, Restored, restore_planes, restored_layers
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+__all__ = ['RestoreWidget']
+
+
+class RestoreWidget(QWidget):  # type: ignore[misc]
+    """Restores an image layer, plane by plane, and adds the result as a layer of its own.
+
+    Args:
+        napari_viewer: given by napari under this name.
+    """
+
+    progressed = Signal(float)  # from the worker's thread into Qt's
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer, self.worker, self._stop = napari_viewer, None, False
+        self._restorer: Any = None
+        self.layers = QComboBox()
+        self.strength = QDoubleSpinBox()
+        self.strength.setRange(0.1, 10)
+        self.strength.setSingleStep(0.1)
+        self.strength.setValue(1)
+        self.strength.setToolTip('Above 1 more noise is taken away, below 1 less')
+        self.doubts = QCheckBox('mark doubtful particles')
+        self.doubts.setToolTip('Compares restorations of mirror images: four times the time')
+        self.start = QPushButton('Restore')
+        self.cancel = QPushButton('Cancel')
+        self.cancel.setEnabled(False)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setVisible(False)
+        self.said = QLabel('The network measures the noise of each image by itself.')
+        self.said.setWordWrap(True)
+        self._arrange()
+        self.start.clicked.connect(self.restore)
+        self.cancel.clicked.connect(self.stop)
+        self.progressed.connect(lambda share: self.bar.setValue(round(1000 * share)))
+        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
+            event.connect(self._list_layers)
+        self._list_layers()
+
+    def _arrange(self) -> None:
+        form, buttons, column = QFormLayout(), QHBoxLayout(), QVBoxLayout(self)
+        form.addRow('image', self.layers)
+        form.addRow('strength', self.strength)
+        form.addRow(self.doubts)
+        buttons.addWidget(self.start)
+        buttons.addWidget(self.cancel)
+        column.addLayout(form)
+        column.addLayout(buttons)
+        column.addWidget(self.bar)
+        column.addWidget(self.said)
+        column.addStretch()
+
+    def _list_layers(self, event: object = None) -> None:
+        chosen = self.layers.currentText()
+        self.layers.clear()
+        self.layers.addItems(
+            [layer.name for layer in self.viewer.layers if isinstance(layer, Image)]
+        )
+        if chosen:
+            self.layers.setCurrentText(chosen)
+        self.start.setEnabled(self.layers.count() > 0 and self.worker is None)
+
+    def restore(self) -> None:
+        """Starts the work; the window goes on answering meanwhile."""
+        name = self.layers.currentText()
+        if self.worker is not None or name not in self.viewer.layers:
+            return
+        layer = self.viewer.layers[name]
+        if layer.rgb:
+            self.said.setText(f'{name} is a colour image: split its channels first')
+            return
+        self._stop = False
+        self.worker = create_worker(
+            self._work, layer, self.strength.value(), self.doubts.isChecked()
+        )
+        self.worker.returned.connect(self._add)
+        self.worker.finished.connect(self._end)
+        self.said.setText(f'{name}: restoring …')
+        self.bar.setValue(0)
+        self._set_busy(True)
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Stops the work after the tile it is at."""
+        self._stop = True
+        self.said.setText('stopping …')
+
+    def _work(self, layer: Image, strength: float, doubts: bool) -> tuple[Image, Restored] | str:
+        from ..inference.restorer import Restorer
+
+        if self._restorer is None:
+            self._restorer = Restorer()
+        self._restorer.strength = strength
+        data = layer.data[0] if layer.multiscale else layer.data
+        try:
+            return layer, restore_planes(
+                self._restorer, data, doubts, self.progressed.emit, lambda: self._stop
+            )
+        except Cancelled:
+            return 'stopped; nothing was added'
+        except (ValueError, RuntimeError, MemoryError) as error:
+            # said in the widget; what is our own fault goes on to napari, which shows where
+            return f'failed: {str(error) or type(error).__name__}'
+
+    def _add(self, result: tuple[Image, Restored] | str) -> None:
+        if isinstance(result, str):
+            self.said.setText(result)
+            return
+        layer, restored = result
+        for data, attributes, kind in restored_layers(layer, restored):
+            getattr(self.viewer, f'add_{kind}')(data, **attributes)
+        self.said.setText('\n'.join(restored.said))
+
+    def _end(self) -> None:
+        self.worker = None
+        self._set_busy(False)
+
+    def _set_busy(self, busy: bool) -> None:
+        self.start.setEnabled(not busy and self.layers.count() > 0)
+        self.cancel.setEnabled(busy)
+        self.bar.setVisible(busy)

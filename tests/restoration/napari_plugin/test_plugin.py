@@ -1,0 +1,181 @@
+"""napari: the work without it, the manifest, and the widget where napari is installed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmclarity.errors import UsageError
+from mmclarity.restoration import Restorer
+from mmclarity.restoration.napari_plugin.planes import Cancelled, restore_planes, sample
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / 'projects/mmclarity/restoration/napari_plugin'
+NAPARI = importlib.util.find_spec('napari') is not None
+needs_napari = pytest.mark.skipif(
+    not NAPARI, reason='napari is not installed: pip install "napari[pyqt6]"'
+)
+
+
+@pytest.fixture(scope='module')
+def restorer() -> Restorer:
+    return Restorer(tile=256)
+
+
+def noisy(*shape: int, dtype: str = 'uint8') -> np.ndarray:
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[: shape[-2], : shape[-1]]
+    discs = (rows % 40 - 20) ** 2 + (columns % 36 - 18) ** 2 < 11**2
+    return (60 + 100 * discs + random.normal(0, 15, shape)).clip(0, 255).astype(dtype)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int16', 'float32', 'float64', 'int32'])
+def test_planes_are_what_the_restorer_makes_of_each(restorer, dtype):
+    stack = noisy(2, 3, 72, 80, dtype=dtype)
+    shares = []
+    restored = restore_planes(restorer, stack, progress=shares.append)
+    assert restored.data.shape == stack.shape
+    assert restored.data.dtype == (dtype if dtype in ('uint8', 'uint16', 'int16') else 'float32')
+    assert shares[-1] == 1 and shares == sorted(shares) and len(shares) == 6
+    plane = stack[1, 2].astype(restored.data.dtype)
+    low, high = (0, np.iinfo(dtype).max) if dtype[0] == 'u' else (plane.min(), plane.max())
+    alone = Restorer(tile=256)(plane) * (float(high) - float(low)) + float(low)
+    assert np.abs(restored.data[1, 2] - alone).max() <= 0.51 + 1e-6 * abs(float(high))
+    assert any('noise is' in line for line in restored.said)
+
+
+def test_doubtful_particles_know_their_plane(restorer):
+    image = sample()[0][0]
+    restored = restore_planes(restorer, np.stack([image, np.full_like(image, 90)]), doubts=True)
+    assert restored.particles.shape[1] == 3 and len(restored.particles) == len(restored.sizes) > 0
+    assert set(restored.particles[:, 0]) == {0}  # an even plane has none
+    assert (restored.particles[:, 1:] <= 512).all() and (restored.sizes > 0).all()
+
+
+def test_stopped_and_refused(restorer):
+    with pytest.raises(Cancelled):
+        restore_planes(restorer, noisy(64, 64), stopped=lambda: True)
+    for data in (np.zeros(5), np.zeros((0, 4)), np.zeros((4, 4), complex)):
+        with pytest.raises(UsageError, match='two or more axes'):
+            restore_planes(restorer, data)
+
+
+def test_the_manifest_names_what_is_there():
+    """Without napari and npe2: every name leads to a class or function."""
+    text = (FOLDER / 'napari.yaml').read_text()
+    names = re.findall(r'python_name: (\S+):(\w+)', text)
+    assert len(names) == 2
+    for module, attribute in names:
+        path = ROOT / 'projects' / (module.replace('.', '/') + '.py')
+        defined = {getattr(node, 'name', None) for node in ast.parse(path.read_text()).body}
+        assert attribute in defined
+    commands = set(re.findall(r'id: (\S+)', text))
+    assert set(re.findall(r'- command: (\S+)', text)) == commands
+    assert text.startswith('name: mmclarity\n')
+    setup = (ROOT / 'setup.py').read_text()
+    assert "'mmclarity = mmclarity.restoration.napari_plugin:napari.yaml'" in setup
+
+
+@pytest.mark.skipif(importlib.util.find_spec('npe2') is None, reason='npe2 is not installed')
+def test_the_manifest_is_valid():
+    from npe2 import PluginManifest
+
+    manifest = PluginManifest.from_file(FOLDER / 'napari.yaml')
+    assert manifest.name == 'mmclarity'
+    assert [w.display_name for w in manifest.contributions.widgets] == ['Restore micrograph']
+    if NAPARI:
+        manifest.validate_imports()
+
+
+@pytest.mark.skipif(NAPARI, reason='napari is installed')
+def test_without_napari_the_remedy_is_told():
+    with pytest.raises(ModuleNotFoundError, match=r'mmclarity\[napari\]'):
+        import mmclarity.restoration.napari_plugin.widget  # noqa: F401
+
+
+@pytest.fixture
+def viewer(monkeypatch):
+    """napari without its canvas: Qt's offscreen platform has no OpenGL."""
+    monkeypatch.setenv('QT_QPA_PLATFORM', os.environ.get('QT_QPA_PLATFORM', 'offscreen'))
+    from napari.components import ViewerModel
+    from qtpy.QtWidgets import QApplication
+
+    application = QApplication.instance() or QApplication([])
+    yield ViewerModel()
+    application.processEvents()
+
+
+def wait(condition, seconds: float = 90) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, 'never'
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+@needs_napari
+def test_the_widget_restores_a_stack_and_keeps_its_scale(viewer):
+    from mmclarity.restoration.napari_plugin.widget import RestoreWidget
+
+    stack = noisy(2, 96, 100, dtype='uint16')
+    viewer.add_image(
+        stack, name='scan', scale=(50, 2, 2), translate=(0, 7, 9), metadata={'kV': 15},
+        contrast_limits=(0, 260),
+    )  # fmt: skip
+    viewer.layers['scan'].units = ('nm', 'nm', 'nm')
+    widget = RestoreWidget(viewer)
+    assert widget.layers.currentText() == 'scan' and widget.start.isEnabled()
+    values = []
+    widget.progressed.connect(values.append)
+    widget.start.click()
+    assert widget.cancel.isEnabled() and not widget.start.isEnabled()
+    wait(lambda: widget.worker is None)
+    restored = viewer.layers['scan restored']
+    assert restored.data.dtype == np.uint16 and restored.data.shape == stack.shape
+    np.testing.assert_array_equal(restored.scale, (50, 2, 2))
+    np.testing.assert_array_equal(restored.translate, (0, 7, 9))
+    assert restored.metadata['kV'] == 15 and 'noise is' in ' '.join(restored.metadata['mmclarity'])
+    assert [str(unit) for unit in restored.units] == ['nanometer'] * 3
+    assert tuple(restored.contrast_limits) == (0, 260) and values[-1] == 1
+    assert restored.data.astype(float).std() < stack.astype(float).std()  # less noise
+    assert 'noise is' in widget.said.text() and widget.start.isEnabled()
+
+
+@needs_napari
+def test_cancel_colour_and_doubt(viewer):
+    from mmclarity.restoration.napari_plugin.widget import RestoreWidget
+
+    widget = RestoreWidget(viewer)
+    assert not widget.start.isEnabled()
+    viewer.add_image(noisy(40, 300, 300), name='long')
+    widget.start.click()
+    wait(lambda: widget.bar.value() > 0)
+    widget.cancel.click()
+    wait(lambda: widget.worker is None)
+    assert 'stopped' in widget.said.text() and len(viewer.layers) == 1
+    viewer.add_image(np.zeros((20, 20, 3), np.uint8), name='colour', rgb=True)
+    widget.layers.setCurrentText('colour')
+    widget.start.click()
+    assert 'colour image' in widget.said.text() and widget.worker is None
+    (data, attributes, _), = sample()  # fmt: skip
+    viewer.add_image(data, **attributes)
+    widget.layers.setCurrentText('noisy micrograph')
+    widget.doubts.setChecked(True)
+    widget.start.click()
+    wait(lambda: widget.worker is None)
+    points = viewer.layers['noisy micrograph doubtful']
+    assert len(points.data) > 0 and tuple(points.scale) == (2, 2)
+    viewer.add_image(np.full((30, 30), np.nan, np.float32), name='nan')
+    widget.layers.setCurrentText('nan')
+    widget.start.click()
+    wait(lambda: widget.worker is None)
+    assert 'failed' in widget.said.text() and 'NaN' in widget.said.text()
