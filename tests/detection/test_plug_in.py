@@ -13,6 +13,7 @@ from mmengine.runner import load_checkpoint
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
 from mmclarity.detection.roi_heads import RegionAttentionBBoxHead
+from mmclarity.engine.checks import check_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import check_start, load_checkpoint_file
 
@@ -192,6 +193,29 @@ def test_a_box_head_may_keep_the_type_of_its_base(tmp_path):
         "bbox_head=dict(attention=dict(type='RegionSelfAttention'))))\n"
     )
     assert list(model_of(text, tmp_path).roi_head.bbox_head.attention) == ['fc2']
+
+
+@pytest.mark.parametrize(
+    ('roi_head', 'words'),
+    [
+        ('DynamicRegionAttentionRoIHead', 'schedule of Dynamic R-CNN.*dynamic-rcnn_r50'),
+        ('CascadeRegionAttentionRoIHead', 'no roi_head.num_stages.*for stage in stages'),
+        ('HybridTaskCascadeRegionAttentionRoIHead', 'no roi_head.num_stages.*htc/htc_r50'),
+    ],
+)
+def test_heads_with_stages_or_a_schedule_on_a_plain_base(roi_head, words, tmp_path):
+    with pytest.raises(UsageError, match=f'(?s){words}') as caught:
+        model_of(recipe(FRCNN, roi_head), tmp_path)
+    assert "type='RegionAttentionRoIHead'" in str(caught.value)
+
+
+@pytest.mark.parametrize('head', ['Shared2FCBBoxHead', 'RegionAttentionBBoxHead'])
+def test_attention_under_mmdets_own_roi_head_is_told_before_training(head, tmp_path):
+    cfg = Config.fromfile(_write(tmp_path / 'a.py', f'_base_ = {FRCNN!r}\n'))
+    cfg.model.backbone.init_cfg = None
+    cfg.model.roi_head.bbox_head.update(type=head, attention=dict(type='RegionLambda'))
+    with pytest.raises(UsageError, match="StandardRoIHead does not tell.*'RegionAttentionRoIHead'"):
+        check_config(cfg)
 
 
 REFUSED = {

@@ -2,8 +2,10 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 from mmclarity.cli import options, train
+from mmclarity.cli.prepare import save_whole
 from mmclarity.engine.checks import check_config, close_to
 from mmclarity.engine.config import REPO, load_config, resolve_data_roots
 from mmclarity.engine.work_dir import WorkDirLock
@@ -73,6 +75,62 @@ def test_what_is_right_passes(tmp_path, monkeypatch):
             'default_hooks.checkpoint.rule=greater',
         )
     WorkDirLock(tmp_path / 'work').release()
+
+
+@pytest.mark.parametrize(
+    ('setting', 'words'),
+    [
+        ('model.backbone.frozen_stage=1', ["'frozen_stage'", "did you mean 'frozen_stages'"]),
+        ('model.roi_head.bbox_head.fc_out_chanels=64', ["did you mean 'fc_out_channels'"]),
+        ('model.neck.num_out=4', ["did you mean 'num_outs'"]),
+        ('model.train_cfg.rcnn.assigner.pos_iou_th=0.6', ["did you mean 'pos_iou_thr'"]),
+        ('val_evaluator.metric=bbox', ["BDD100KMetric has no 'metric'"]),
+        ('train_dataloader.dataset.filter_config=1', ["did you mean 'filter_cfg'"]),
+    ],
+)
+def test_misspelt_keys_of_mmdets_and_our_parts(setting, words):
+    import mmclarity.detection  # noqa: F401
+
+    pytest.importorskip('mmdet')
+    key, _, value = setting.rpartition('=')
+    cfg = load_config(str(REPO / 'configs' / 'lambda_frcnn_bdd100k.py'))
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(UsageError) as caught:
+        check_config(cfg)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize('name', sorted(path.stem for path in (REPO / 'configs').glob('*.py')))
+def test_our_own_configs_pass(name, monkeypatch):
+    monkeypatch.setattr('mmclarity.engine.checks._check_starts', lambda *args, **kwargs: None)
+    check_config(load_config(str(REPO / 'configs' / f'{name}.py')))
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        dict(checkpoint=dict(type='CheckpointHook', interval=3)),
+        dict(checkpoint=dict(type='mmengine.CheckpointHook', interval=3)),
+        dict(checkpoint=dict(type='mmdet.CheckpointHook', interval=3)),
+        dict(checkpoint=dict(type=CheckpointHook, interval=3)),
+        dict(checkpoint=dict(type='AtomicCheckpointHook', interval=3)),
+    ],
+)
+def test_checkpoints_are_written_whole_however_the_hook_is_named(given):
+    cfg = Config(dict(default_hooks=given))
+    save_whole(cfg)
+    assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=3)
+
+
+def test_checkpoints_are_written_whole_by_default_hooks_and_custom_ones():
+    cfg = Config(dict(custom_hooks=[dict(type='mmengine.CheckpointHook', interval=2)]))
+    save_whole(cfg)
+    assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
+    assert cfg.custom_hooks[0].type == 'AtomicCheckpointHook'
+    off = Config(dict(default_hooks=dict(checkpoint=None)))
+    save_whole(off)
+    assert off.default_hooks.checkpoint is None
 
 
 def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -71,6 +72,25 @@ def set_hook(cfg: Config, name: str, **options: Any) -> None:
     for hook in mine:
         hook.update(options)
     cfg.custom_hooks = hooks if mine else [*hooks, dict(type=name, **options)]
+
+
+def save_whole(cfg: Config) -> None:
+    """Put AtomicCheckpointHook in the place of mmengine's, however the config names that.
+
+    Without or with a scope, as a class, among the default hooks or the custom ones, or not at all
+    (mmengine then adds its own); a ``checkpoint`` of None stays so.
+    """
+    defaults = dict(cfg.get('default_hooks') or {})
+    if 'checkpoint' not in defaults:
+        defaults['checkpoint'] = dict(type='CheckpointHook', interval=1)
+    cfg.default_hooks = defaults
+    for hook in (cfg.default_hooks.checkpoint, *(cfg.get('custom_hooks') or ())):
+        if not isinstance(hook, dict):
+            continue
+        kind = hook.get('type')
+        name = kind.rpartition('.')[2] if isinstance(kind, str) else kind
+        if name in ('CheckpointHook', CheckpointHook):
+            hook['type'] = 'AtomicCheckpointHook'
 
 
 def build_runner(cfg: Config) -> Runner:

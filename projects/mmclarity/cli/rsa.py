@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from mmclarity.rsa import analysis
@@ -223,11 +222,10 @@ def draw_showcase(
 ) -> None:
     """What --showcase asks for: bars and pictures of each area, and all RDMs."""
     shown = []
-    for path in stimuli.paths:
-        with Image.open(path) as picture:
-            small = picture.convert('RGB')
-            small.thumbnail((128, 128))
-            shown.append(np.asarray(small))
+    for index in range(len(stimuli)):
+        small = stimuli.picture(index)
+        small.thumbnail((128, 128))
+        shown.append(np.asarray(small))
     rdms = [RDMs(rdms).mean(name) for name, rdms in result.area_rdms.items()]
     for area, rdm in zip(result.areas, rdms):
         name = ''.join(letter if letter.isalnum() else '_' for letter in area)

@@ -18,7 +18,7 @@ from mmclarity.utils.models import unwrap
 
 from .main import run
 from .options import train_parser
-from .prepare import build_runner, enable_amp, prepare, set_hook
+from .prepare import build_runner, enable_amp, prepare, save_whole, set_hook
 
 
 def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:
@@ -79,9 +79,7 @@ def train(args: argparse.Namespace) -> None:
     set_hook(cfg, 'RandomStateHook')
     set_hook(cfg, 'EvaluationCheckHook')
     set_hook(cfg, 'ClassListHook')
-    saving = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if saving and saving.get('type') == 'CheckpointHook':
-        saving['type'] = 'AtomicCheckpointHook'
+    save_whole(cfg)
     # One process of a training holds the folder for all of them.
     first = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0
     with WorkDirLock(cfg.work_dir) if first else nullcontext():

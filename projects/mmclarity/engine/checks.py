@@ -37,18 +37,13 @@ _HOOK_NAMES = (
     'checkpoint',
     'visualization',
 )
-_MODEL_PARTS = (
-    'data_preprocessor',
-    'backbone',
-    'neck',
-    'rpn_head',
-    'roi_head',
-    'bbox_head',
-    'generator',
-    'discriminator',
+# Below a model: what is built with keys that its class does not have.
+_OWN_KEYS = (
+    *('norm_cfg', 'conv_cfg', 'act_cfg', 'init_cfg', 'upsample_cfg', 'plugins', 'dcn'),
+    'ema_config',
 )
 _WRAPPERS = registry.OPTIM_WRAPPERS
-_CLOSE = 0.8
+_CLOSE, _CLOSER = 0.8, 0.88
 
 
 def check_config(cfg: Config, training: bool = True) -> None:
@@ -74,6 +69,7 @@ def _check(cfg: Config, training: bool) -> None:
     with _Scope(cfg.get('default_scope')):
         for place, value, kind in _typed_parts(cfg, training):
             _check_keys(place, value, kind)
+        _check_attention(cfg.get('model') or {})
     if training:
         _check_loop(cfg)
         _check_optimizers(cfg)
@@ -83,10 +79,10 @@ def _check(cfg: Config, training: bool) -> None:
     _check_starts(cfg.get('model') or {}, 'model', remote=training)
 
 
-def close_to(name: str, known: Iterable[str]) -> str | None:
+def close_to(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:
     """The name that was meant, if one is near enough; ``batchsize`` is ``batch_size``."""
     names = {item.replace('_', '').lower(): item for item in known}
-    found = difflib.get_close_matches(name.replace('_', '').lower(), names, 1, _CLOSE)
+    found = difflib.get_close_matches(name.replace('_', '').lower(), names, 1, cutoff)
     return names[found[0]] if found else None
 
 
@@ -135,10 +131,11 @@ def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]
                     yield inner, value, registry.DATA_SAMPLERS
     model = cfg.get('model')
     if isinstance(model, dict):
-        yield 'model', model, registry.MODELS
-        for part in _MODEL_PARTS:
-            for place, value in _items(f'model.{part}', model.get(part)):
-                yield place, value, registry.MODELS
+        for place, value in _nested('model', model):
+            for kind in (registry.MODELS, registry.TASK_UTILS):
+                if _registered(value.get('type'), kind) is not None:
+                    yield place, value, kind
+                    break
     for place, value in _items('custom_hooks', cfg.get('custom_hooks')):
         yield place, value, registry.HOOKS
     hooks = cfg.get('default_hooks') or {}
@@ -150,6 +147,33 @@ def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]
     if training:
         for place, value in _items('param_scheduler', cfg.get('param_scheduler')):
             yield place, value, registry.PARAM_SCHEDULERS
+
+
+def _check_attention(model: dict) -> None:
+    """Box heads with attention among regions need the RoI head that tells the regions apart."""
+    roi_head = (model.get('roi_head') if isinstance(model, dict) else None) or {}
+    kind = _registered(roi_head.get('type'), registry.MODELS)
+    name = getattr(kind, '__name__', '')
+    if kind is None or 'RegionAttention' in name or hasattr(kind, 'explain'):
+        return
+    for place, head in _items('model.roi_head.bbox_head', roi_head.get('bbox_head')):
+        for key in ('attention', 'intra_attention'):
+            if head.get(key):
+                raise UsageError(
+                    f'{place}.{key}: {name} does not tell its box heads which regions belong '
+                    "together; set roi_head=dict(type='RegionAttentionRoIHead') (Cascade..., "
+                    'Dynamic... or HybridTaskCascadeRegionAttentionRoIHead on such bases)'
+                )
+
+
+def _nested(place: str, value: Any) -> Iterator[tuple[str, dict]]:
+    """All dicts with a type, however deep."""
+    for where, item in _items(place, value):
+        if 'type' in item:
+            yield where, item
+        for key, inner in item.items():
+            if key not in _OWN_KEYS:
+                yield from _nested(f'{where}.{key}', inner)
 
 
 def _datasets(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
@@ -167,13 +191,21 @@ def _check_keys(place: str, value: dict, kind: Any) -> None:
         return  # mmengine tells it with the registries it looked in
     name = getattr(found, '__name__', str(found))
     known, takes_more = _parameters(found)
+    cutoff = _CLOSE
+    if kind in (registry.MODELS, registry.TASK_UTILS):
+        # Models hand further keys to their parts, and take keys out of what their parts get.
+        deep = place.count('.') > 1
+        takes_more |= deep or any(
+            one.kind is one.VAR_KEYWORD for one in inspect.signature(found).parameters.values()
+        )
+        cutoff = _CLOSER if deep else _CLOSE
     if kind is registry.PARAM_SCHEDULERS:
         known.add('convert_to_iter_based')
     if kind is registry.OPTIM_WRAPPERS:
         known |= {'constructor', 'paramwise_cfg'}
     known |= {'type', '_scope_', '_delete_', 'priority'}
     for key in value:
-        if key in known or (takes_more and close_to(key, known) is None):
+        if key in known or (takes_more and close_to(key, known, cutoff) is None):
             continue
         raise UsageError(f'{place}: {name} has no {key!r}; {hint(key, known - _PRIVATE)}')
 
@@ -193,6 +225,8 @@ def _parameters(found: Any) -> tuple[set[str], bool]:
     """Names of the parameters of a class or function, and whether it passes further ones on."""
     kinds = found.__mro__ if inspect.isclass(found) else (found,)
     known: set[str] = set()
+    # With several bases nobody but the class knows whom it hands what.
+    several = any(len(getattr(one, '__bases__', ())) > 1 for one in kinds)
     for one in kinds:
         try:
             target = one.__dict__.get('__init__') if inspect.isclass(one) else one
@@ -201,7 +235,7 @@ def _parameters(found: Any) -> tuple[set[str], bool]:
             return known, True
         known |= set(items)
         more = any(item.kind is item.VAR_KEYWORD for item in items.values())
-        if target is not None and not more:
+        if target is not None and not more and not (several and one is not found):
             return known, False  # what is above gets nothing that is not named here
     return known, True
 
@@ -213,11 +247,13 @@ def _check_loaders(cfg: Config, key: str) -> None:
             if name not in known:
                 raise UsageError(f'{place} has no {name!r}; {hint(name, known)}')
         for name, least in (('batch_size', 1), ('num_workers', 0)):
-            if name in loader:
+            if loader.get(name) is not None:
                 _check_whole(f'{place}.{name}', loader[name], least)
 
 
 def _check_whole(place: str, value: Any, least: int) -> None:
+    if isinstance(value, float) and value.is_integer() and value >= least:
+        return  # such as 2e4
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UsageError(f'{place} must be a whole number of {least} or more, got {value!r}')
 
@@ -273,7 +309,8 @@ def _check_optimizers(cfg: Config) -> None:
             else {place: wrapper}
         )
         for where, part in parts.items():
-            _check_keys(where, dict(part, type=part.get('type', 'OptimWrapper')), _WRAPPERS)
+            if 'constructor' not in part and 'optimizer' in part:  # which may take further keys
+                _check_keys(where, dict(part, type=part.get('type', 'OptimWrapper')), _WRAPPERS)
             optimizer = part.get('optimizer')
             if not isinstance(optimizer, dict):
                 continue

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmclarity.utils.figures import COLOURS, GREY, INK, SMALL, clean, new_figure
+from mmclarity.utils.images import decode
 
 from .error_kinds import KINDS, ErrorKinds
 
@@ -152,8 +153,8 @@ def picture(
     import cv2
 
     try:
-        pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
+        pixels = decode(Path(path).read_bytes())  # as boxes are given: upright
+    except (OSError, SyntaxError, ValueError, cv2.error):
         return None
     if pixels is None:
         return None

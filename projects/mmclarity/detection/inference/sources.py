@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmclarity.errors import DataError, UsageError
+from mmclarity.errors import DataError, UsageError, said
 from mmclarity.utils.files import listing
 from mmclarity.utils.images import decode
 
@@ -77,7 +77,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except DataError:
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(f'{path}: too large: {error}') from error
+        raise DataError(f'{path}: too large: {said(error)}') from error
     except (OSError, SyntaxError, ValueError, cv2.error) as error:
         raise DataError(f'{path}: cannot be read: {str(error).splitlines()[0]}') from error
     if pixels is None:

@@ -74,6 +74,7 @@ def check_roi_base(kind: type, options: Mapping) -> None:
     """
     name = kind.__name__
     unknown = sorted(set(options) - parameters(kind))
+    _check_plain_base(name, options)
     if unknown:
         base = _who_takes(
             unknown, [kind for kind in _mmdet('') if kind.__name__.endswith('RoIHead')]
@@ -92,6 +93,39 @@ def check_roi_base(kind: type, options: Mapping) -> None:
         sampler = stage.get('sampler') or {}
         if 'ScoreHLRSampler' in str(sampler.get('type')):
             _refuse(name, 'PISARoIHead', 'train_cfg.rcnn.sampler of type ScoreHLRSampler')
+
+
+def _check_plain_base(name: str, options: Mapping) -> None:
+    """Refuse a head with stages or a schedule on a base that has neither."""
+    if name in ('CascadeRegionAttentionRoIHead', 'HybridTaskCascadeRegionAttentionRoIHead'):
+        lacking = [key for key in ('num_stages', 'stage_loss_weights') if key not in options]
+        if not lacking and isinstance(options.get('bbox_head'), list | tuple):
+            return
+        why = f'no roi_head.{", ".join(lacking)}' if lacking else 'one bbox_head, no list'
+        recipe = CASCADE_RECIPE
+        if name.startswith('Hybrid'):
+            recipe = recipe.replace('cascade_rcnn/cascade-rcnn', 'htc/htc').replace(
+                'CascadeRegion', 'HybridTaskCascadeRegion'
+            )
+        raise UsageError(
+            f'{name} needs a base whose heads are a list, one a stage; this one has {why}. On a '
+            f"plain base, use type='RegionAttentionRoIHead'; on a cascade:\n{recipe}"
+        )
+    if name != 'DynamicRegionAttentionRoIHead':
+        return
+    head, rcnn = options.get('bbox_head') or {}, options.get('train_cfg')
+    loss = head.get('loss_bbox') or {} if isinstance(head, Mapping) else {}
+    why = None
+    if isinstance(rcnn, Mapping) and 'dynamic_rcnn' not in rcnn:
+        why = 'no train_cfg.rcnn.dynamic_rcnn (its schedule)'
+    elif 'SmoothL1Loss' not in str(loss.get('type')):
+        why = f'the box loss {loss.get("type", "L1Loss")}, not the SmoothL1Loss that it sharpens'
+    if why:
+        raise UsageError(
+            f'{name} needs a base with the schedule of Dynamic R-CNN; this one has {why}. Use '
+            "type='RegionAttentionRoIHead', or _base_ = "
+            "'mmdet::dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py'"
+        )
 
 
 def _refuse(name: str, base: str, because: str) -> None:

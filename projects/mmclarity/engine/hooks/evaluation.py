@@ -78,7 +78,7 @@ def _named(part: Any) -> str:
 
 
 def _check_objects(place: str, loader: Any) -> None:
-    names = []
+    names: list[str] = []
     for part, infos in _infos(loader):
         if getattr(part, 'allow_no_objects', False):
             return
@@ -110,14 +110,33 @@ def _check_images(place: str, loader: Any) -> None:
             seen[path] = number
 
 
+def _names(metric: Any) -> list[str] | None:
+    """The numbers of a metric that says them, or of mmdet's for COCO; None of others."""
+    if callable(getattr(metric, 'metric_names', None)):
+        return metric.metric_names()
+    if type(metric).__name__ != 'CocoMetric' or metric.classwise or metric.format_only:
+        return None
+    names: list[str] = []
+    for kind in metric.metrics:
+        if kind == 'proposal_fast':
+            return None
+        items = metric.metric_items or (
+            ('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000')
+            if kind == 'proposal'
+            else ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+        )
+        names += items if kind == 'proposal' else [f'{kind}_{item}' for item in items]
+    return names
+
+
 def _check_key(key: str, metrics: list[Any]) -> None:
     known: list[str] = []
     open_ended = False
     for metric in metrics:
         prefix = f'{metric.prefix}/' if getattr(metric, 'prefix', None) else ''
-        names = getattr(metric, 'metric_names', None)
-        if callable(names):
-            known += [f'{prefix}{name}' for name in names()]
+        names = _names(metric)
+        if names is not None:
+            known += [f'{prefix}{name}' for name in names]
             groups = [*(getattr(metric, 'by', None) or ()), 'class']
             open_ended |= any(key.startswith(f'{prefix}{group}/') for group in groups)
         else:

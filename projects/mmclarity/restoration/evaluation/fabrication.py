@@ -184,6 +184,14 @@ class FabricationMetric(BaseMetric):
         self.thresholds = tuple(thresholds)
         self.settings = DetectionSettings(**(settings or {}))
 
+    def metric_names(self) -> list[str]:
+        """What :meth:`compute_metrics` gives, without prefix."""
+        kinds = ('fabricated', 'missed')
+        names = [*kinds, *(f'{kind}_unchecked' for kind in kinds)]
+        for threshold in self.thresholds:
+            names += [f'{kind}@{threshold:g}' for kind in (*kinds, 'precision', 'recall')]
+        return names + [f'{kind}/{size}' for size in SIZES for kind in kinds]
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in ``output.pred_img`` and ``gt_img`` (0..255) of every sample."""
         for sample in data_samples:

@@ -95,6 +95,10 @@ class FidelityMetric(BaseMetric):
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
 
+    def metric_names(self) -> list[str]:
+        """What :meth:`compute_metrics` gives, without prefix; LPIPS if its weights are there."""
+        return ['psnr', 'ssim', 'lpips']
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in ``output.pred_img`` and ``gt_img`` of every sample."""
         for sample in data_samples:

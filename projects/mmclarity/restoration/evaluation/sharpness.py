@@ -272,6 +272,10 @@ class SharpnessMetric(BaseMetric):
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
 
+    def metric_names(self) -> list[str]:
+        """What :meth:`compute_metrics` gives, without prefix."""
+        return ['edge_width', 'edge_width_reference', 'edges', 'frc']
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in ``output.pred_img`` and ``gt_img`` (0..255) of every sample."""
         for sample in data_samples:

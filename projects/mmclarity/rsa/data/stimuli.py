@@ -145,20 +145,28 @@ class StimulusSet:
         Raises:
             ValueError: If the file cannot be read as an image.
         """
+        picture = self.picture(index)
+        if self.size is not None:
+            picture = _centre(picture, self.size)
+        pixels = torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)
+        return (pixels - self._mean) / self._std
+
+    def picture(self, index: int) -> Image.Image:
+        """One stimulus as it is shown: upright, 8-bit colours, in its own size.
+
+        Raises:
+            DataError: If the file cannot be read as an image.
+        """
         path = self.paths[index]
         try:
             with Image.open(path) as file:
                 # Photographs are shown upright, as their camera says.
-                picture = self._rgb(ImageOps.exif_transpose(file))
+                return self._rgb(ImageOps.exif_transpose(file))
         except Exception as error:  # of a damaged file the decoders make errors of any kind
             raise DataError(
                 f'{path}: stimulus {self.ids[index]!r} cannot be read as an image '
                 f'({said(error)}); replace the file'
             ) from error
-        if self.size is not None:
-            picture = _centre(picture, self.size)
-        pixels = torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)
-        return (pixels - self._mean) / self._std
 
     def _rgb(self, file: Image.Image) -> Image.Image:
         if file.mode.startswith('I;16') or file.mode in ('I', 'F'):

@@ -158,6 +158,13 @@ def noise_ceiling(
             'the noise ceiling is undefined: a subject is constant, or shares fewer than 3 pairs '
             'with the others'
         )
+        lacking = int(np.isnan(subjects).any(1).sum())
+        if method == 'bures' and lacking:
+            warning = (
+                f'the noise ceiling is undefined: {lacking} of {count} subjects lack pairs, and '
+                'the Bures similarity is one of whole RDMs; leave these subjects or the stimuli '
+                'of these pairs out, or compare otherwise'
+            )
     elif lower < NEAR:
         warning = (
             f'the lower noise ceiling is {lower:.3f}: the {count} subjects share next to '

@@ -232,6 +232,8 @@ def _from_sums(a: np.ndarray, b: np.ndarray, method: str) -> np.ndarray | None:
 def _warn_undefined(result: np.ndarray, method: str) -> None:
     undefined = np.isnan(result)
     why = f'constant, or too few of their pairs are known: their {method} similarity is undefined'
+    if method == 'bures':
+        why = 'constant, or lack a pair: the Bures similarity is one of whole RDMs, undefined then'
     if undefined.all():
         warnings.warn(f'all RDMs of a or all of b are {why} (NaN)', stacklevel=3)
         return

@@ -213,6 +213,10 @@ class TopKAccuracy(BaseMetric):
             raise ValueError(f'topk must be positive numbers, got {topk}')
         self.topk = tuple(topk)
 
+    def metric_names(self) -> list[str]:
+        """What :meth:`compute_metrics` gives, without prefix."""
+        return [f'top{k}' for k in self.topk]
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Rank of the right class of each image."""
         for sample in data_samples:
