@@ -12,6 +12,7 @@ from mmclarity.restoration.degradation.physics import beam_blur, detector_noise,
 from mmclarity.restoration.io import read_sem
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from mmclarity.utils.figures import new_figure, save
+from mmclarity.utils.files import replacing
 
 __all__ = ['draw', 'make_micrograph']
 
@@ -47,11 +48,9 @@ def make_micrograph(path: Path, size: tuple[int, int] = (884, 1024), seed: int =
         f'[Image]\r\nResolutionX={size[1]}\r\nResolutionY={size[0]}\r\n'
         f'[PrivateFei]\r\nDatabarHeight={BAR}\r\n\0'
     )
-    tifffile.imwrite(
-        path,
-        np.concatenate([picture, _data_bar(size[1])]),
-        extratags=[(34682, 2, 0, tags.encode(), True)],
-    )
+    shown = np.concatenate([picture, _data_bar(size[1])])
+    with replacing(path) as part:
+        tifffile.imwrite(part, shown, extratags=[(34682, 2, 0, tags.encode(), True)])
     return clean
 
 

@@ -24,7 +24,7 @@ from mmclarity.utils.files import full_disk_told, write_text
 from mmclarity.utils.json_files import write_json
 from mmclarity.utils.tables import write_csv
 from tests.engine.toy_parts import write_config
-from tests.tools.running import run
+from tests.running import run
 from tools.dataset_generators import make_murky, make_sem_phantom
 
 ROOM = 24 << 10  # bytes

@@ -27,6 +27,8 @@ ALLOWED = {
     ('projects/mmclarity/restoration/io/png.py', 'rewrite'): 'written to a part',
     ('projects/mmclarity/restoration/io/tiff_write.py', 'rewriting'): 'written to a part',
     ('projects/mmclarity/detection/trunk_cache/files.py', '__enter__'): 'in a folder being made',
+    ('projects/mmclarity/cli/adapt.py', 'adapt_files'): 'a method of ours, with parts of its own',
+    ('projects/mmclarity/restoration/app/server.py', '_receive'): "in a job's own folder",
     ('tools/analysis_tools/repeat.py', 'train'): 'a log, appended to while it is read',
     ('benchmarks/timing.py', 'start'): 'a switch of the kernel',
     ('benchmarks/restore.py', 'build'): 'in a temporary folder',
@@ -66,7 +68,7 @@ def _safe_names(function: ast.AST) -> set[str]:
                 if _name(call.func) in ('replacing', 'making_folder') or roots & found:
                     found |= {n.id for n in ast.walk(to) if isinstance(n, ast.Name)}
         elif isinstance(node, ast.Assign) and any(
-            isinstance(c, ast.Call) and _name(c.func) in ('BytesIO', 'StringIO')
+            isinstance(c, ast.Call) and _name(c.func) in ('BytesIO', 'StringIO', 'replacing')
             for c in ast.walk(node.value)
         ):
             found |= {n.id for to in node.targets for n in ast.walk(to) if isinstance(n, ast.Name)}
@@ -92,7 +94,7 @@ def bare_writes(source: str, file: str) -> list[str]:
     found = []
 
     def visit(node: ast.AST, function: str, safe: set[str]) -> None:
-        if isinstance(node, ast.FunctionDef | ast.Lambda):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             function = getattr(node, 'name', function)
             safe = safe | _safe_names(node)
         if isinstance(node, ast.Call) and _writes(node):

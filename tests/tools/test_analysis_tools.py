@@ -12,7 +12,7 @@ from torch import nn
 
 from mmclarity.engine.complexity import complexity_of
 from mmclarity.errors import UsageError
-from tests.tools.running import run
+from tests.running import run
 from tools.analysis_tools import browse_dataset, curves, get_flops, print_config
 
 
