@@ -56,15 +56,8 @@ def prepare(args: argparse.Namespace) -> Path:
 
 
 def options(args: argparse.Namespace) -> list[str]:
-    """Overrides of the config that point it to the data."""
-    root = args.data_root
-    found = [
-        f'data_root={root}/',
-        f'custom_hooks.1.stimuli.folder={root / "stimuli"}',
-        f'custom_hooks.1.stimuli.manifest={root / "stimuli" / "manifest.csv"}',
-        f'custom_hooks.1.areas.V1_simple={root / "v1.npz"}:simple',
-        f'custom_hooks.1.areas.V1_complex={root / "v1.npz"}:complex',
-    ]
+    """Overrides of the config: the folder of the data, and the number of epochs."""
+    found = [f'data_root={args.data_root}/']  # stimuli and areas follow
     if args.epochs is not None:
         found += [f'train_cfg.max_epochs={args.epochs}']
     return found

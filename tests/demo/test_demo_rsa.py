@@ -7,6 +7,7 @@ import pytest
 from mmengine.config import Config, DictAction
 
 import demo_steps
+from mmclarity.engine.config import load_config
 from mmclarity.rsa.report import tables as report
 from tests.running import script
 
@@ -17,8 +18,6 @@ def test_options_point_the_config_to_the_data(tmp_path):
     """Every override names a key the config has; a misspelt one would be added silently."""
     args = demo_rsa.parse_args(['--data-root', str(tmp_path), '--epochs', '3'])
     cfg = Config.fromfile(ROOT / demo_rsa.CONFIG)
-    hook = cfg.custom_hooks[1]
-    assert hook.type == 'RSAHook'
     given = {}
     for item in demo_rsa.options(args):
         key, value = item.split('=', 1)
@@ -26,9 +25,10 @@ def test_options_point_the_config_to_the_data(tmp_path):
         for part in key.split('.'):
             node = node[int(part) if part.isdigit() else part]
         given[key] = DictAction._parse_iterable(value)
-    cfg.merge_from_dict(given)
+    cfg = load_config(str(ROOT / demo_rsa.CONFIG), given)
     assert cfg.train_cfg.max_epochs == 3 and cfg.data_root == f'{tmp_path}/'
     hook = cfg.custom_hooks[1]
+    assert hook.type == 'RSAHook'
     assert hook.stimuli == dict(
         folder=str(tmp_path / 'stimuli'), manifest=str(tmp_path / 'stimuli' / 'manifest.csv')
     )

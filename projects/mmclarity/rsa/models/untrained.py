@@ -31,9 +31,9 @@ def untrained_copy(model: nn.Module, seed: int = 0) -> nn.Module:
         >>> from torch import nn
         >>> from mmclarity.rsa import untrained_copy
         >>> net = nn.Linear(3, 2)
-        >>> twin = untrained_copy(net, seed=0)
+        >>> untrained = untrained_copy(net, seed=0)
         >>> again = untrained_copy(net, seed=0)
-        >>> torch.equal(twin.weight, net.weight), torch.equal(twin.weight, again.weight)
+        >>> torch.equal(untrained.weight, net.weight), torch.equal(untrained.weight, again.weight)
         (False, True)
     """
     copied = copy.deepcopy(model)
