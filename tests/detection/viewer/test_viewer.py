@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 from mmclarity.detection.datasets.scalabel import CLASSES
 from mmclarity.detection.inference import Detector
@@ -311,8 +312,8 @@ def test_the_hook_draws_a_few_during_validation(detector, scene, tmp_path):
     path = tmp_path / 'scene.png'
     cv2.imwrite(str(path), scene)
     data = detector.inferencer.collate_fn([detector.inferencer.pipeline(str(path))])
-    drawn = {}
-    visualizer = SimpleNamespace(add_image=lambda name, image, step: drawn.update({name: image}))
+    backends = [dict(type='LocalVisBackend')]
+    visualizer = Visualizer(vis_backends=backends, save_dir=str(tmp_path), name='attention')
     dataset = SimpleNamespace(metainfo=dict(classes=CLASSES))
 
     class Loader(list):
@@ -325,8 +326,10 @@ def test_the_hook_draws_a_few_during_validation(detector, scene, tmp_path):
     hook.before_val(runner)
     for index in range(6):
         hook.after_val_iter(runner, index, data)
-    assert sorted(drawn) == ['attention/0', 'attention/1']
-    assert drawn['attention/0'].shape[1] == 960 and drawn['attention/0'].std() > 10
+    pictures = sorted(tmp_path.rglob('attention_*.png'))
+    assert [path.name for path in pictures] == ['attention_0_7.png', 'attention_1_7.png']
+    picture = cv2.imread(str(pictures[0]))
+    assert picture.shape[1] == 960 and picture.std() > 10
     with pytest.raises(ValueError, match='at least 1'):
         AttentionVisualizationHook(images=0)
 

@@ -66,7 +66,8 @@ class AttentionVisualizationHook(Hook):
         if pixels is None:
             return
         picture = draw_look(pixels, look, classes, self.detections)
-        name = f'attention/{batch_idx // every}'
+        # No slash: a backend that writes files takes the name as theirs.
+        name = f'attention_{batch_idx // every}'
         runner.visualizer.add_image(
             name, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), step=runner.iter
         )
