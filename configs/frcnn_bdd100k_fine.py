@@ -13,6 +13,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=(640, 360), ratio_range=(0.8, 1.4), keep_ratio=True),
+    # Width and height: upright parts of the frame, at 0.6 times the work a step.
     dict(type='RandomCrop', crop_size=(384, 640), allow_negative_crop=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='RandomFlip', prob=0.5),

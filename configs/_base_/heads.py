@@ -17,4 +17,19 @@ heads = dict(
         type='RegionAttentionRoIHead',
         bbox_head=dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda')),
     ),
+    # Two looks at every proposal: on its own, and again where the first has moved it, together with
+    # the others and with what they take themselves for. Each stage says what it has otherwise.
+    two_looks=dict(
+        type='CascadeRegionAttentionRoIHead',
+        num_stages=2,
+        stage_loss_weights=[1, 0.5],
+        bbox_head=[
+            dict(type='RegionAttentionBBoxHead', num_shared_fcs=2),
+            dict(
+                type='BeliefBBoxHead',
+                num_shared_fcs=2,
+                attention=dict(type='RegionSelfAttention', num_heads=4),
+            ),
+        ],
+    ),
 )

@@ -8,7 +8,6 @@ model = dict(
     backbone=dict(out_indices=(1, 2, 3, 4), frozen_stages=1),
     neck=dict(in_channels=[24, 40, 112, 320], out_channels=channels, num_outs=5),
     rpn_head=dict(
-        type='QuickRPNHead',
         in_channels=channels,
         feat_channels=channels,
         anchor_generator=dict(scales=[2.5], ratios=[0.5, 1.0, 2.0], strides=strides),
@@ -18,9 +17,5 @@ model = dict(
             out_channels=channels, featmap_strides=strides[:4], finest_scale=28
         ),
         bbox_head=dict(in_channels=channels),
-    ),
-    train_cfg=dict(
-        rpn=dict(assigner=dict(type='QuickMaxIoUAssigner')),
-        rcnn=dict(assigner=dict(type='QuickMaxIoUAssigner')),
     ),
 )

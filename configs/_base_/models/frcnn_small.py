@@ -16,6 +16,7 @@ model = dict(
     ),
     neck=dict(in_channels=[40, 112, 320], out_channels=96, num_outs=4),
     rpn_head=dict(
+        type='QuickRPNHead',
         in_channels=96,
         feat_channels=96,
         anchor_generator=dict(scales=[2, 4], ratios=[0.5, 1.0, 2.0], strides=[8, 16, 32, 64]),
@@ -25,9 +26,11 @@ model = dict(
         bbox_head=dict(in_channels=96, fc_out_channels=512, num_classes=10),
     ),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=256)),
+        rpn=dict(assigner=dict(type='QuickMaxIoUAssigner'), sampler=dict(num=256)),
         rpn_proposal=dict(nms_pre=500, max_per_img=500),
-        rcnn=dict(sampler=dict(num=128, pos_fraction=0.25)),
+        rcnn=dict(
+            assigner=dict(type='QuickMaxIoUAssigner'), sampler=dict(num=128, pos_fraction=0.25)
+        ),
     ),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)),
 )

@@ -26,8 +26,13 @@ def detect_parser() -> argparse.ArgumentParser:
         help="image, folder, pattern ('night/*.jpg'), video, or number of a camera",
     )
     parser.add_argument('--out', required=True, metavar='FOLDER', help='made if missing')
-    parser.add_argument('--config', help='also looked for in the repository')
-    parser.add_argument('--checkpoint', required=True, metavar='FILE.pth|FILE.onnx')
+    parser.add_argument(
+        '--plain', action='store_true', help='of the shipped detectors the one without context'
+    )
+    parser.add_argument(
+        '--config', help='of your own detector (default: the shipped one, for road scenes)'
+    )
+    parser.add_argument('--checkpoint', metavar='FILE.pth|FILE.onnx', help='of your own detector')
     parser.add_argument(
         '--backend',
         choices=['torch', 'onnxruntime'],
@@ -110,9 +115,7 @@ def _detector(args: argparse.Namespace):
         return OnnxDetector(args.checkpoint, args.threshold)
     from mmclarity.detection.inference.detector import Detector
 
-    if args.config is None:
-        raise UsageError('--config CONFIG is needed beside --checkpoint')
-    return Detector(args.config, args.checkpoint, args.device, args.threshold)
+    return Detector(args.config, args.checkpoint, args.device, args.threshold, args.plain)
 
 
 class _Looks:

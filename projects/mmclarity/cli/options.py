@@ -57,7 +57,9 @@ def train_parser() -> argparse.ArgumentParser:
 def test_parser() -> argparse.ArgumentParser:
     """Command line of tools/test.py."""
     parser = _common_parser('Test a model')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or the word shipped: the weights of the package'
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(

@@ -16,6 +16,14 @@ from .options import test_parser
 from .prepare import build_runner, enable_amp, prepare, set_hook
 from .show import set_up_dump, set_up_show, set_up_tta
 
+#: Given instead of a checkpoint: the weights of the package (a file of this name is ./shipped).
+SHIPPED = 'shipped'
+
+
+def _read(checkpoint: str) -> dict:
+    local = ckpt.is_local(checkpoint)
+    return (ckpt.load_checkpoint_file if local else ckpt.fetch)(checkpoint)
+
 
 def test_model(args: argparse.Namespace) -> None:
     """Test as the parsed command line says.
@@ -30,9 +38,9 @@ def test_model(args: argparse.Namespace) -> None:
         raise UsageError(f'config {args.config} has no test_dataloader')
     resolve_data_roots(cfg, ('test_dataloader',))
     check_config(cfg, training=False)
-    cfg.load_from, cfg.resume = args.checkpoint, False
-    local = ckpt.is_local(args.checkpoint)
-    loaded = (ckpt.load_checkpoint_file if local else ckpt.fetch)(args.checkpoint)
+    shipped = args.checkpoint == SHIPPED
+    cfg.load_from, cfg.resume = None if shipped else args.checkpoint, False
+    loaded = None if shipped else _read(args.checkpoint)
     if args.amp:
         enable_amp(cfg, train=False)
     if args.show or args.show_dir:
@@ -43,7 +51,13 @@ def test_model(args: argparse.Namespace) -> None:
     set_hook(cfg, 'EvaluationCheckHook')
     runner = build_runner(cfg)
     model = unwrap(runner.model)
-    ckpt.check_fits(loaded, model.module if args.tta else model, args.checkpoint)
+    model = model.module if args.tta else model
+    if shipped:
+        from mmclarity.detection.shipped import load_shipped
+
+        print(f'The weights that ship with the package: {load_shipped(model)}')
+    else:
+        ckpt.check_fits(loaded, model, args.checkpoint)
     del loaded
     if args.out is not None:
         set_up_dump(runner, args.out)

@@ -7,24 +7,30 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmdet.apis import DetInferencer
+from mmengine.config import Config
 
 from mmclarity.engine.config import load_config
+from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints
 
+from ..shipped import load_shipped, shipped_config
 from .detections import Detections, check_image
 
 
 class Detector:
-    """A trained detector on mmdet's ``DetInferencer``; the checkpoint must belong to the config.
+    """A trained detector on mmdet's ``DetInferencer``: the one that ships, or one's own.
 
     Args:
-        config: Config file; also looked for in the repository.
-        checkpoint: Weights that belong to it.
+        config: Config file of one's own detector; also looked for in the repository.
+        checkpoint: Weights that belong to it. Neither of the two: the detector of road scenes that
+            ships with the package.
         device: Such as ``'cuda:0'``; None takes the best there is.
         threshold: Detections of a lower score are left out.
+        plain: Of the shipped detectors the one whose proposals do not look at their context.
 
     Raises:
-        UsageError: If a file is missing or damaged, or the weights are of another model.
+        UsageError: If a file is missing or damaged, the weights are of another model, or one of
+            ``config`` and ``checkpoint`` is given without the other.
 
     Attributes:
         inferencer: mmdet's, for all that it can do besides.
@@ -48,19 +54,26 @@ class Detector:
     """
 
     def __init__(
-        self, config: str, checkpoint: str, device: str | None = None, threshold: float = 0.3
+        self,
+        config: str | None = None,
+        checkpoint: str | None = None,
+        device: str | None = None,
+        threshold: float = 0.3,
+        plain: bool = False,
     ) -> None:
-        cfg = load_config(config)
-        weights = checkpoints.load_checkpoint_file(checkpoint)
-        backbone = cfg.model.get('backbone') or {}
-        # All weights come from the checkpoint: others need not be at hand.
-        backbone.pop('init_cfg', None)
-        if 'pretrained' in backbone:
-            backbone['pretrained'] = False
+        if (config is None) != (checkpoint is None):
+            raise UsageError(
+                'a detector of your own takes a config and its checkpoint (in detect.py '
+                '--config and --checkpoint); give both, or neither for the shipped one'
+            )
+        if config is not None and plain:
+            raise UsageError('plain chooses among the shipped detectors; give no config with it')
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of what mmdet would draw with
-            self.inferencer = DetInferencer(cfg, checkpoint, device, show_progress=False)
-        checkpoints.check_fits(weights, self.inferencer.model, checkpoint)
+            if config is None:
+                self.inferencer = _shipped('plain' if plain else 'context', device)
+            else:
+                self.inferencer = _own(config, checkpoint, device)
         self.classes = tuple(self.inferencer.model.dataset_meta['classes'])
         self.threshold = threshold
 
@@ -93,3 +106,34 @@ class Detector:
             found.labels.numpy()[kept],
             self.classes,
         )
+
+
+def _own(config: str, checkpoint: str, device: str | None) -> DetInferencer:
+    cfg = load_config(config)
+    weights = checkpoints.load_checkpoint_file(checkpoint)
+    backbone = cfg.model.get('backbone') or {}
+    # All weights come from the checkpoint: others need not be at hand.
+    backbone.pop('init_cfg', None)
+    if 'pretrained' in backbone:
+        backbone['pretrained'] = False
+    inferencer = DetInferencer(cfg, checkpoint, device, show_progress=False)
+    checkpoints.check_fits(weights, inferencer.model, checkpoint)
+    return inferencer
+
+
+def _shipped(name: str, device: str | None) -> DetInferencer:
+    told = shipped_config(name)
+    dataset = dict(type=told['dataset'], metainfo=told['metainfo'], pipeline=told['pipeline'])
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            model=told['model'],
+            test_dataloader=dict(dataset=dataset),
+            visualizer=dict(type='DetLocalVisualizer'),
+        )
+    )
+    inferencer = DetInferencer(cfg, None, device, show_progress=False)
+    load_shipped(inferencer.model)
+    inferencer.model.dataset_meta = dict(told['metainfo'])
+    inferencer.visualizer.dataset_meta = inferencer.model.dataset_meta
+    return inferencer

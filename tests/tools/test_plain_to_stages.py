@@ -1,0 +1,37 @@
+"""Both stages start as the plain head."""
+
+import pytest
+import torch
+from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+
+from mmclarity.errors import UsageError
+from tools.model_converters.plain_to_stages import as_stages
+
+HEAD = 'roi_head.bbox_head'
+
+
+def test_both_stages_judge_as_the_plain_head_does():
+    torch.manual_seed(0)
+    plain = {
+        'backbone.w': torch.randn(2),
+        f'{HEAD}.fc_cls.weight': torch.randn(3, 5),
+        f'{HEAD}.fc_reg.weight': torch.randn(4, 5) * 0.1,
+        f'{HEAD}.fc_reg.bias': torch.randn(4) * 0.1,
+    }
+    stages = as_stages(plain)
+    assert set(stages) == {
+        'backbone.w',
+        *(f'{HEAD}.{i}.{name[len(HEAD) + 1 :]}' for i in (0, 1) for name in list(plain)[1:]),
+    }
+    assert torch.equal(stages[f'{HEAD}.1.fc_cls.weight'], plain[f'{HEAD}.fc_cls.weight'])
+    x, rois, boxes = torch.randn(6, 5), torch.tensor([[10.0, 10, 50, 90]]).repeat(6, 1), []
+    for stage, stds in ((0, [0.1, 0.1, 0.2, 0.2]), (1, [0.05, 0.05, 0.1, 0.1])):
+        weight, bias = (stages[f'{HEAD}.{stage}.fc_reg.{part}'] for part in ('weight', 'bias'))
+        boxes.append(DeltaXYWHBBoxCoder(target_stds=stds).decode(rois, x @ weight.T + bias))
+    torch.testing.assert_close(*boxes)
+
+
+@pytest.mark.parametrize('weights', [{'backbone.w': 0}, {f'{HEAD}.0.fc_cls.weight': 0}])
+def test_no_head_or_two_are_refused(weights):
+    with pytest.raises(UsageError, match='one box head'):
+        as_stages(weights)
