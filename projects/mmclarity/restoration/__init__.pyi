@@ -1,6 +1,7 @@
 from . import datasets, degradation, evaluation, inference, io, losses, models, ops
 from .inference.restorer import Restorer
-from .io.micrograph import SEMImage, list_images, read_sem, write_sem
+from .io.micrograph import SEMImage, list_images, read_sem
+from .io.writing import write_sem
 from .ops.registration import register
 
 __all__ = [

@@ -1,15 +1,13 @@
 from .files import SEMImageError
 from .micrograph import (
     SEMImage,
-    check_writable,
     from_array,
     list_images,
     read_sem,
-    write_map,
-    write_sem,
 )
 from .pairs import shared_parts
 from .stack import SEMStack, open_stack, rewriting_stack
+from .writing import check_writable, write_map, write_sem
 
 __all__ = [
     'SEMImage',

@@ -18,7 +18,8 @@ from mmclarity.utils.files import replacing
 
 from . import files
 from .layout import Content
-from .micrograph import SEMImage, as_image, check_unchanged, grey_values
+from .micrograph import SEMImage, as_image
+from .writing import check_unchanged, grey_values
 
 __all__ = ['SEMStack', 'open_stack', 'rewriting_stack']
 
