@@ -183,3 +183,32 @@ def test_stacks_bursts_and_folders_below(main, model, tmp_path, capsys):
     assert main(['one.tif', 'y.jpg', *model]) == 2
     assert 'is a TIFF file, so the restored one must be too' in capsys.readouterr().err
     assert not list(tmp_path.glob('[xy].*'))
+
+
+def test_several_processes_write_what_one_writes(main, folder, tmp_path, capsys):
+    for name, seed in (('c.tif', 1), ('d.tif', 2)):
+        pixels = np.random.default_rng(seed).integers(1, 255, (60, 70)).astype(np.uint8)
+        tifffile.imwrite(folder / name, pixels)
+    (folder / 'e.tif').write_bytes(b'II*\0')
+    assert main(['images', 'one', '--workers', '1']) == 2
+    assert main(['images', 'two', '--workers', '2']) == 2
+    said = capsys.readouterr().err
+    assert said.count('4 files written to') == 2 and said.count('failed: images/e.tif') == 2
+    assert said.count('a.tif: noise is') == 2
+    names = sorted(path.name for path in (tmp_path / 'one').iterdir())
+    assert names == ['a.tif', 'b.tif', 'c.tif', 'd.tif']
+    for name in names:
+        assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()
+    assert main(['images', 'three', '--workers', '0']) == 2
+    assert 'at least 1' in capsys.readouterr().err
+
+
+def test_ranks_of_torchrun_share_a_folder(main, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    for rank, expected in (('1', ['b.tif']), ('0', ['a.tif', 'b.tif'])):
+        monkeypatch.setenv('RANK', rank)
+        assert main(['images', 'out']) == 0
+        assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == expected
+    monkeypatch.setenv('RANK', '2')
+    assert main(['images', 'out2']) == 2
+    assert 'do not go together' in capsys.readouterr().err

@@ -32,6 +32,7 @@ included, and averaged before the restoration. The exit status is 2 if any image
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ from typing import Any
 
 from mmclarity.errors import UsageError
 
-from . import serve
+from . import serve, workers
 from .main import DONE, MISTAKE, finish, message, mistakes
 
 
@@ -118,6 +119,12 @@ def _work_options(parser: argparse.ArgumentParser) -> None:
         '--overlap', type=int, help='of tiles, in pixels (default: as measured for the network)'
     )
     work.add_argument('--batch-size', type=int, help='tiles at once (default 1, and 4 on a GPU)')
+    work.add_argument(
+        '--workers',
+        type=int,
+        help='processes for a folder (default: one a core or GPU, as memory and images allow); '
+        'torchrun spreads it over machines',
+    )
 
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +172,12 @@ def restore(args: argparse.Namespace) -> int:
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     if args.adapt:
         args.checkpoint = [_adapted(args)]
+    count = _workers(args)
+    if count > 1:
+        with _Bars() as bars:
+            done, failed = workers.restore_by_workers(args, reading, count, bars.say, _restorer)
+            return _summary(done, failed, args, bars)
+    args.device = workers.device_of(args.device, int(os.environ.get('LOCAL_RANK', 0)))
     restorer = _restorer(Restorer, args)
     with warnings.catch_warnings(), _Bars() as bars:
         warnings.showwarning = lambda text, *_, **__: bars.say(f'warning: {text}')
@@ -276,14 +289,33 @@ def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> i
             args.uncertainty,
             lambda path, done, total: bars.of(path)(done, total),
             args.recursive,
+            share=workers.rank_of_torchrun(),
             **reading,
         )
-    for reason in report.failed.values():
+    return _summary(report.done, report.failed, args, bars)
+
+
+def _summary(done: list, failed: dict, args: argparse.Namespace, bars: _Bars) -> int:
+    for reason in failed.values():
         bars.say(f'failed: {reason}')
-    bars.say(
-        f'{len(report.done)} files written to {args.output}, {len(report.failed)} images failed'
-    )
-    return MISTAKE if report.failed else DONE
+    bars.say(f'{len(done)} files written to {args.output}, {len(failed)} images failed')
+    return MISTAKE if failed else DONE
+
+
+def _workers(args: argparse.Namespace) -> int:
+    """How many processes restore the input."""
+    alone = workers.rank_of_torchrun()[1] > 1 or args.combine is not None
+    if alone or not args.input.is_dir():
+        return 1
+    if args.workers is not None:
+        if args.workers < 1:
+            raise UsageError(f'--workers must be at least 1, not {args.workers}')
+        return args.workers
+    from mmclarity.restoration.io.micrograph import READABLE, list_images
+
+    with mistakes(OSError):
+        count = len(list_images(args.input, READABLE, args.recursive))
+    return workers.default_workers(args.device, count)
 
 
 class _Bars:

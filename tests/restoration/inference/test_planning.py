@@ -121,6 +121,12 @@ def test_tiles_are_as_large_as_memory_allows(monkeypatch, memory, batch, tile):
     assert default_tile('cpu', batch) == tile
 
 
+@pytest.mark.parametrize(('memory', 'count'), [(64 << 30, 12), (8 << 30, 3), (1 << 26, 3)])
+def test_workers_share_the_memory(monkeypatch, memory, count):
+    monkeypatch.setattr(planning, 'memory_of_machine', lambda device: memory)
+    assert planning.workers_by_memory() == count
+
+
 def test_memory_heeds_the_limit_of_a_container(tmp_path):
     whole = memory_of_machine('cpu', str(tmp_path / 'none'))
     assert whole > 1 << 28

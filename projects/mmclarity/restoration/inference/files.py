@@ -182,6 +182,7 @@ def restore_folder(
     uncertainty: bool = False,
     progress: Callable[[Path, int, int], None] | None = None,
     recursive: bool = False,
+    share: tuple[int, int] = (0, 1),
     **reading: Any,
 ) -> FolderReport:
     """Restores every image of a folder; see :meth:`.Restorer.restore_folder`."""
@@ -199,7 +200,8 @@ def restore_folder(
     dst.mkdir(parents=True, exist_ok=True)
     report = FolderReport()
     taken: dict[Path, Path] = {}
-    for path in images:
+    for number, path in enumerate(images):
+        mine = number % share[1] == share[0]
 
         def tell(done: int, total: int, path: Path = path) -> None:
             if progress is not None:
@@ -212,11 +214,15 @@ def restore_folder(
                     f'{path}: its restoration and that of {taken[target]} would both be '
                     f'{target.name}; rename one of them'
                 )
+            if not mine:
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             report.done += restorer.restore_file(
                 path, target, overwrite, uncertainty, tell, **reading
             )
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            if not mine:
+                continue
             text = str(error) or type(error).__name__
             report.failed[path] = text if str(path) in text else f'{path}: {text}'
     return report

@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from mmclarity.engine.hooks.precision import has_bfloat16_units
 
-__all__ = ['EDGE_TOLERANCE', 'best_dtype', 'default_tile', 'measured_overlap', 'memory_of_machine']
+__all__ = [
+    'EDGE_TOLERANCE',
+    'best_dtype',
+    'default_tile',
+    'measured_overlap',
+    'memory_of_machine',
+    'workers_by_memory',
+]
 
 # Where tiles are blended, they may differ from the whole image by this much of the range.
 EDGE_TOLERANCE = 1 / 255
@@ -67,6 +74,13 @@ def default_tile(device: str, batch_size: int) -> int:
     """
     pixels = memory_of_machine(device) / SHARE / BYTES_PER_PIXEL / batch_size
     return int(min(max(pixels**0.5 // 64 * 64, SMALLEST_TILE), LARGEST_TILE))
+
+
+def workers_by_memory() -> int:
+    """How many processes may work in tiles of :func:`default_tile` at once on the processor."""
+    memory = memory_of_machine('cpu')
+    each = min(memory / SHARE, LARGEST_TILE**2 * BYTES_PER_PIXEL)
+    return max(1, int(0.75 * memory / each))
 
 
 @cache

@@ -387,6 +387,7 @@ class Restorer:
         uncertainty: bool = False,
         progress: Callable[[Path, int, int], None] | None = None,
         recursive: bool = False,
+        share: tuple[int, int] = (0, 1),
         **reading: object,
     ) -> FolderReport:
         """Restores every image of a folder into another; one that fails does not stop the rest.
@@ -398,6 +399,7 @@ class Restorer:
             uncertainty: write maps as well, as :meth:`restore_file` does.
             progress: called with the file, and the number of its tiles done and of all.
             recursive: also folders below, kept as they are.
+            share: which of how many processes this is; it restores its images only.
             **reading: options of :func:`.io.read_sem`.
 
         Raises:
@@ -405,7 +407,7 @@ class Restorer:
             SEMImageError: one folder for both, or maps of two files would have one name.
         """
         return files.restore_folder(
-            self, src, dst, overwrite, uncertainty, progress, recursive, **reading
+            self, src, dst, overwrite, uncertainty, progress, recursive, share, **reading
         )
 
 

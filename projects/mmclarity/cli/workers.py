@@ -1,0 +1,170 @@
+"""A folder restored by several processes: a machine's cores or GPUs, or torchrun's ranks."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import queue
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmclarity.errors import UsageError
+from mmclarity.utils.cpus import available_cpus
+
+__all__ = ['default_workers', 'rank_of_torchrun', 'restore_by_workers']
+
+# A process loads its libraries for seconds: fewer images than this are done sooner by one.
+IMAGES_EACH = 4
+
+
+def rank_of_torchrun() -> tuple[int, int]:
+    """Rank and number of ranks, (0, 1) where this process is alone.
+
+    Raises:
+        UsageError: the environment is half of torchrun's.
+    """
+    rank, world = os.environ.get('RANK'), os.environ.get('WORLD_SIZE')
+    if rank is None or world is None:
+        return 0, 1
+    try:
+        pair = int(rank), int(world)
+    except ValueError:
+        pair = -1, 0
+    if not 0 <= pair[0] < pair[1]:
+        raise UsageError(f'RANK={rank} and WORLD_SIZE={world} do not go together; use torchrun')
+    return pair
+
+
+def device_of(device: str, rank: int) -> str:
+    """The device of one of several processes: ``cuda`` becomes one GPU after the other."""
+    import torch
+
+    count = torch.cuda.device_count() if device == 'cuda' else 0
+    return f'cuda:{rank % count}' if count else device
+
+
+def default_workers(device: str, images: int) -> int:
+    """How many processes a folder gets.
+
+    Args:
+        device: of torch.
+        images: in the folder.
+
+    Returns:
+        One a core, or a GPU; no more than memory and images allow.
+    """
+    most = images // IMAGES_EACH
+    if device.startswith('cuda'):
+        import torch
+
+        return max(1, min(torch.cuda.device_count() if device == 'cuda' else 1, most))
+    from mmclarity.restoration.inference.planning import workers_by_memory
+
+    return max(1, min(available_cpus(), workers_by_memory(), most))
+
+
+def restore_by_workers(
+    args: argparse.Namespace,
+    reading: dict[str, Any],
+    workers: int,
+    say: Callable[[str], None],
+    make: Callable[..., Any],
+) -> tuple[list[Path], dict[Path | None, str]]:
+    """Restores a folder, each process its share of the images.
+
+    Args:
+        args: of the command line; a folder as input.
+        reading: options of reading.
+        workers: processes.
+        say: gets what they say.
+        make: a restorer from a class and ``args``; a function of a module.
+
+    Returns:
+        Files written, and the reasons of failed images; the key is None for a process that died.
+    """
+    context = multiprocessing.get_context('spawn')
+    messages = context.Queue()
+    processes = [
+        context.Process(target=_work, args=(args, reading, (rank, workers), make, messages))
+        for rank in range(workers)
+    ]
+    done: list[Path] = []
+    failed: dict[Path | None, str] = {}
+    ended: set[int] = set()
+    try:
+        for process in processes:
+            process.start()
+        while len(ended) < workers:
+            try:
+                rank, kind, content = messages.get(timeout=0.5)
+            except queue.Empty:
+                for rank, process in enumerate(processes):
+                    if rank not in ended and process.exitcode not in (None, 0):
+                        ended.add(rank)
+                        failed[None] = (
+                            f'a process was ended ({process.exitcode}), for want of memory? Its '
+                            'images are not all restored; try fewer --workers'
+                        )
+                continue
+            if kind == 'say':
+                say(content)
+            else:
+                done += content[0]
+                failed.update(content[1])
+                ended.add(rank)
+    finally:
+        for process in processes:
+            if process.is_alive() and len(ended) < workers:
+                process.terminate()
+        for process in processes:
+            if process.pid is not None:
+                process.join()
+    return sorted(done), failed
+
+
+def _work(
+    args: argparse.Namespace,
+    reading: dict[str, Any],
+    share: tuple[int, int],
+    make: Callable[..., Any],
+    messages: Any,
+) -> None:
+    """One process."""
+    rank = share[0]
+
+    def say(text: str) -> None:
+        messages.put((rank, 'say', text))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            import torch
+
+            from mmclarity.restoration.inference.restorer import Restorer
+            from mmclarity.utils.allocator import keep_freed_memory
+        keep_freed_memory()
+        torch.set_num_threads(max(1, available_cpus() // share[1]))
+        args.device = device_of(args.device, rank)
+        restorer = make(Restorer, args)
+        if not args.quiet:
+            restorer.tell = say
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda text, *_, **__: say(f'warning: {text}')
+            report = restorer.restore_folder(
+                args.input,
+                args.output,
+                args.overwrite,
+                args.uncertainty,
+                None,
+                args.recursive,
+                share=share,
+                **reading,
+            )
+        messages.put((rank, 'end', (report.done, report.failed)))
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        messages.put((rank, 'end', ([], {args.input: str(error) or type(error).__name__})))
+    except KeyboardInterrupt:
+        messages.put((rank, 'end', ([], {args.input: 'interrupted'})))
