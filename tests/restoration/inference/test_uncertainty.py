@@ -9,6 +9,8 @@ from mmclarity.restoration.inference.uncertainty import (
     augmented,
     doubtful_particles,
     draw_particles,
+    faint_particles,
+    find_doubtful,
     mean_and_spread,
 )
 
@@ -117,3 +119,23 @@ def test_drawing_marks_red_and_green():
     assert green[:, :40].any() and not red[:, :40].any()
     assert red[:, 40:].any() and not green[:, 40:].any()
     np.testing.assert_array_equal(drawn[0], np.full((80, 3), 51))
+
+
+def test_a_particle_as_faint_as_the_noise_is_doubted():
+    rng, size = np.random.default_rng(0), 160
+    noise = 0.1 * rng.standard_normal((size, size))
+    clear, faint = (40.0, 40.0, 4.0, 0.4), (110.0, 110.0, 4.0, 0.01)
+    y, x = np.indices((size, size))
+    restored = np.full((size, size), 0.3)
+    for row, column, radius, strength in (clear, faint):
+        restored += strength / 0.74 * (np.hypot(y - row, x - column) < radius)
+    particles = np.array([clear, faint])
+    assert faint_particles(restored + noise, restored, particles).tolist() == [False, True]
+    # without noise nothing is faint; a lot of it drowns both
+    assert faint_particles(restored, restored, particles).tolist() == [False, False]
+    assert faint_particles(restored + 40 * noise, restored, particles).tolist() == [True, True]
+    assert faint_particles(restored, restored, np.zeros((0, 4))).shape == (0,)
+    found, doubtful = find_doubtful(restored, restored, 0 * restored, noisy=restored + 40 * noise)
+    assert len(found) and doubtful.all()
+    with pytest.raises(ValueError, match='alike'):
+        faint_particles(restored[1:], restored, particles)

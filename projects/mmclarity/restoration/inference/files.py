@@ -133,7 +133,11 @@ def restore_file(
         check_writable(dst, first)
         with ExitStack() as outputs:
             put = outputs.enter_context(rewriting_stack(dst, src, overwrite))
-            add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+            add = (
+                outputs.enter_context(_doubts(restorer, targets, overwrite))
+                if uncertainty
+                else None
+            )
             for i, number in enumerate(numbers):
                 image = first if i == 0 else stack[number]
                 put(_restored(restorer, image, add, _part(progress, i, len(numbers))), image)
@@ -167,7 +171,7 @@ def combine_files(
     together = combine(_pictures(paths, reading), restorer.tell).image
     image = replace(together, page=0, pages=1)
     with ExitStack() as outputs:
-        add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+        add = outputs.enter_context(_doubts(restorer, targets, overwrite)) if uncertainty else None
         restored = _restored(restorer, image, add, progress)
         write_sem(dst, restored, like, overwrite)
     _copy_sidecar(first, targets, overwrite)
@@ -274,10 +278,11 @@ def _restored(
 
 @contextmanager
 def _doubts(
-    targets: _Targets, overwrite: bool
+    restorer: Restorer, targets: _Targets, overwrite: bool
 ) -> Iterator[Callable[[np.ndarray, np.ndarray, np.ndarray, SEMImage], None]]:
     """Writes the maps of doubt and the marked pictures, page by page."""
     assert targets.map is not None and targets.doubtful is not None
+    alone = len(restorer.models) == 1
     with ExitStack() as outputs:
         maps = outputs.enter_context(_pages(targets.map, overwrite))
         paged = targets.doubtful.suffix == '.tif'
@@ -286,7 +291,9 @@ def _doubts(
         def add(restored: np.ndarray, mean: np.ndarray, std: np.ndarray, image: SEMImage) -> None:
             tags = resolution_tags(image.pixel_size)
             maps(std.astype(np.float32, copy=False), **tags)
-            picture = spread.draw_particles(restored, *spread.find_doubtful(restored, mean, std))
+            noisy = image.unit if alone else None
+            found = spread.find_doubtful(restored, mean, std, noisy=noisy)
+            picture = spread.draw_particles(restored, *found)
             if marked is None:
                 _write_png(targets.doubtful, picture)
             else:
