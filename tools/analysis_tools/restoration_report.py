@@ -6,6 +6,10 @@
 The pairs are those of the config's test_dataloader. A name given several times is one row, mean and
 standard deviation over its seeds. Rows of classical filters: --classical (BM3D where the package
 bm3d is installed); each with the setting that is best on the first two pairs, which favours them.
+The general network: --general 'NAME=WEIGHTS', or 'NAME=' for the weights of the package; the
+particles that --uncertainty marks as doubtful are judged as well. What another program restored:
+--export-low, then --restored 'NAME=FOLDER' (see benchmarks/careamics_n2v.py). --results joins the
+rows of earlier runs to the table.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mmengine.config import Config, DictAction
@@ -24,7 +29,10 @@ from scipy.ndimage import gaussian_filter
 from mmclarity.cli.main import finish
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
-from mmclarity.utils.files import write_text
+from mmclarity.utils.files import replacing, write_text
+
+if TYPE_CHECKING:
+    from mmclarity.restoration.evaluation.report import RestorationReport
 
 # Standard deviations in units of white that filters are tried with; the best PSNR is shown.
 GAUSSIAN, STRENGTHS = (1.0, 1.5, 2.0, 2.5), (0.06, 0.08, 0.1, 0.12, 0.15)
@@ -43,6 +51,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='NAME=CONFIG:CHECKPOINT',
         help='repeatable; checkpoints joined by commas are an ensemble',
     )
+    parser.add_argument(
+        '--general',
+        action='append',
+        default=[],
+        metavar='NAME=[WEIGHTS]',
+        help='repeatable; the general network, of the package if no weights are named',
+    )
+    parser.add_argument(
+        '--restored', action='append', default=[], metavar='NAME=FOLDER', help='repeatable; .npy'
+    )
+    parser.add_argument('--export-low', type=Path, help='only write the noisy images as .npy there')
+    parser.add_argument(
+        '--results', type=Path, nargs='*', default=[], help='results.json of earlier runs'
+    )
+    parser.add_argument('--page', type=Path, help='Markdown page: its table is replaced')
     parser.add_argument('--classical', action='store_true', help='also filters')
     parser.add_argument('--limit', type=int, help='only the first pairs')
     parser.add_argument('--picture', type=int, default=0, help='pair that is shown')
@@ -105,20 +128,102 @@ def best_setting(settings: list[tuple[str, Callable]], pairs: list) -> tuple[str
     )
 
 
+class Folder:
+    """What another program made of the noisy images, given back one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = iter(sorted(folder.glob('*.npy')))
+
+    def __call__(self, low: np.ndarray) -> np.ndarray:
+        """The next image.
+
+        Args:
+            low: the noisy one, whose size it must have.
+        """
+        path = next(self.paths, None)
+        if path is None:
+            raise UsageError('there are fewer restored images than pairs; restore all of them')
+        image = np.load(path)
+        if image.shape != low.shape:
+            raise UsageError(f'{path}: is {image.shape}, its noisy image {low.shape}')
+        return image
+
+
+def export(pairs: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> None:
+    """Writes the noisy images for another program."""
+    for index, (low, _) in enumerate(pairs):
+        with replacing(folder / f'{index:03d}.npy', parents=True) as part, part.open('wb') as file:
+            np.save(file, low)
+    print(f'{len(pairs)} noisy images written to {folder}')
+
+
+def judge_general(report: RestorationReport, name: str, weights: str, picture: int) -> None:
+    """One row of the general network, and how right its doubts are."""
+    from mmclarity.restoration import Restorer
+    from mmclarity.restoration.evaluation.doubt import judge_doubt
+    from mmclarity.restoration.inference.uncertainty import faint_particles
+
+    restorer = Restorer(checkpoint=weights or None)
+    doubts = []
+
+    def restore(low: np.ndarray) -> np.ndarray:
+        reference = next(high for noisy, high, *_ in report.pairs if noisy is low)
+        restored = restorer(low, data_range=1.0)
+        doubts.append(
+            judge_doubt(restored, reference, lambda found: faint_particles(low, restored, found))
+        )
+        return restored
+
+    found = report.add(name, restore, picture)
+    marked, wrong, both = np.sum(doubts, 0)
+    found.update(
+        doubt_marked=marked / len(doubts),
+        doubt_wrong=wrong / len(doubts),
+        doubt_precision=both / max(marked, 1),
+        doubt_recall=both / max(wrong, 1),
+    )
+
+
+def write_page(page: Path, table: str) -> None:
+    """Puts the table between the two marks of a page.
+
+    Args:
+        page: Markdown with the lines ``<!-- table: begin -->`` and ``<!-- table: end -->``.
+        table: Markdown.
+    """
+    text = page.read_text(encoding='utf-8')
+    begin, end = '<!-- table: begin -->\n', '<!-- table: end -->'
+    if begin not in text or end not in text:
+        raise UsageError(f'{page}: has no lines {begin.strip()} and {end}; add them')
+    head, rest = text.split(begin, 1)
+    write_text(page, f'{head}{begin}\n{table}\n\n{end}{rest.split(end, 1)[1]}')
+
+
 def judge(args: argparse.Namespace) -> None:
     """Restore the pairs with each model; print and write the table and pictures."""
     from mmclarity.restoration import Restorer
-    from mmclarity.restoration.evaluation.report import RestorationReport
+    from mmclarity.restoration.evaluation.report import ALL_COLUMNS, Entry, RestorationReport
 
     config = load_config(args.data, args.cfg_options)
     init_default_scope('mmagic')
+    if args.export_low:
+        return export(load_pairs(config, args.limit), args.export_low)
     report = RestorationReport(load_pairs(config, args.limit))
     print(f'{len(report.pairs)} pairs', flush=True)
+    for path in args.results:
+        for name, seeds in json.loads(path.read_text(encoding='utf-8')).items():
+            report.entries[name] = Entry(name, seeds)
     if args.classical:
         for name, settings in classical_filters().items():
             label, restore = best_setting(settings, report.pairs)
             report.add(f'{name} {label}'.strip(), restore, args.picture)
             print(name, label, 'done', flush=True)
+    for text in args.general:
+        name, _, weights = text.partition('=')
+        judge_general(report, name, weights, args.picture)
+    for text in args.restored:
+        name, _, folder = text.partition('=')
+        report.add(name, Folder(Path(folder)), args.picture)
     for text in args.model:
         name, _, rest = text.partition('=')
         path, _, checkpoints = rest.partition(':')
@@ -134,9 +239,14 @@ def judge(args: argparse.Namespace) -> None:
             },
             flush=True,
         )
-    write_text(args.out / 'table.md', report.markdown() + '\n', parents=True)
+    write_text(args.out / 'table.md', report.markdown(ALL_COLUMNS) + '\n', parents=True)
     seeds = {entry.name: entry.seeds for entry in report.entries.values()}
     write_text(args.out / 'results.json', json.dumps(seeds, indent=1))
+    if args.page:
+        write_page(args.page, report.markdown(ALL_COLUMNS))
+    if not report.shown:
+        print(f'written to {args.out}')
+        return
     top, left, height, width = args.window or (0, 0, *report.pairs[args.picture][0].shape)
     report.figure(
         args.out / 'pictures.png',

@@ -119,7 +119,7 @@ def _count(
     present = real[(real[:, 3] >= threshold) & ~hidden]
     missed = present[match_particles(present, mine[mine[:, 3] >= low])[1]]
     strong, present, fabricated, missed = (
-        part[_inside(part, shape)] for part in (strong, present, fabricated, missed)
+        part[inside(part, shape)] for part in (strong, present, fabricated, missed)
     )
     unchecked = dict(fabricated_unchecked=len(fabricated), missed_unchecked=len(missed))
     if excess is not None:
@@ -145,7 +145,8 @@ def _count(
     )
 
 
-def _inside(particles: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def inside(particles: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Which of (K, >= 2) particles are not cut off by the border of an image (H, W)."""
     y, x = particles[:, 0], particles[:, 1]
     return (
         (y >= BORDER) & (x >= BORDER) & (y <= shape[0] - 1 - BORDER) & (x <= shape[1] - 1 - BORDER)

@@ -29,6 +29,14 @@ COLUMNS = (
     ('edge_width', 'edge width px', 2),
     ('frc', 'FRC px', 2),
 )
+# Beside them once: the former counts, each threshold, and how right the doubts are.
+ALL_COLUMNS = (
+    *COLUMNS,
+    *((f'fabricated@{t:g}', f'fabr. @{t:g}', 1) for t in THRESHOLDS),
+    *((f'missed@{t:g}', f'missed @{t:g}', 1) for t in THRESHOLDS),
+    ('fabricated_unchecked', 'fabricated (former)', 1),
+    ('missed_unchecked', 'missed (former)', 1),
+)
 
 
 @dataclass
