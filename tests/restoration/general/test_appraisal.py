@@ -82,3 +82,14 @@ def test_small_and_even_images_are_no_error(shape):
     found = appraise(np.random.default_rng(0).uniform(0, 1, shape))
     assert np.isfinite(found.told()).all()
     assert found.intercept >= 0
+
+
+def test_a_drawing_has_no_noise_and_no_warning_of_arithmetic():
+    import warnings
+
+    image = np.full((96, 96), 0.2)
+    image[:, 48:] = 0.8
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = appraise(image)
+    assert found.sigma == 0 and found.correlation == 0

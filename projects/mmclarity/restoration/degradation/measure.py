@@ -124,6 +124,8 @@ def measure_noise(image: np.ndarray) -> NoiseSample:
             variance[index] = np.square(residual[chosen]).mean()
         flat |= chosen
     power = np.square(residual[flat]).mean()
+    if not power:  # no noise at all, as in drawings
+        return NoiseSample(level, variance, pixels, np.zeros(LAGS), 0.0)
     correlation = np.array([_lagged(residual, flat, lag) for lag in range(1, LAGS + 1)]) / power
     # Noise that is shared by neighbouring lines shows at lag two of the second differences.
     both = flat[3:] & flat[:-3]

@@ -107,8 +107,8 @@ class Appraisal:
             return ['the picture has no contrast: there is nothing to restore']
         if self.sigma > MOST_SIGMA:
             found.append(
-                f'its noise is {100 * self.sigma:.0f} % of the contrast, training went up to '
-                f'{100 * MOST_SIGMA:.0f} %: small and faint things will be missing or made up; '
+                f'its noise is {100 * self.sigma:.0f} % of the contrast, most of training had less '
+                f'than {100 * MOST_SIGMA:.0f} %: small and faint things will be missing or made up; '
                 'take a slower scan'
             )
         elif self.sigma < LEAST_SIGMA:
