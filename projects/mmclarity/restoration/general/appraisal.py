@@ -108,8 +108,8 @@ class Appraisal:
         if self.sigma > MOST_SIGMA:
             found.append(
                 f'its noise is {100 * self.sigma:.0f} % of the contrast, most of training had less '
-                f'than {100 * MOST_SIGMA:.0f} %: small and faint things will be missing or made up; '
-                'take a slower scan'
+                f'than {100 * MOST_SIGMA:.0f} %: small and faint things will be missing or made '
+                'up; take a slower scan'
             )
         elif self.sigma < LEAST_SIGMA:
             found.append('it has hardly any noise: restoring it may only take detail away')
