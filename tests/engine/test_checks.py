@@ -27,6 +27,13 @@ def start(tmp_path, monkeypatch, *settings, extra=''):
     [
         ('train_cfg.max_epoch=12', ['train_cfg.max_epoch', "did you mean 'max_epochs'"]),
         ('train_cfg.val_interval=0', ['train_cfg.val_interval', '1 or more', 'val_cfg']),
+        ('train_dataloader.dataset.type=ToyImage', ["no 'ToyImage'", "did you mean 'ToyImages'"]),
+        ('val_evaluator.type=ToyMetrics', ["no 'ToyMetrics'", "did you mean 'ToyMetric'"]),
+        ('param_scheduler.0.type=Cosine', ["param_scheduler[0].type: there is no 'Cosine'"]),
+        ('val_dataloader.sampler.type=DefaultSamplr', ["did you mean 'DefaultSampler'"]),
+        ('model.type=ToyModell', ["did you mean 'ToyModel'"]),
+        ('train_cfg.by_epoch=false_', ['by_epoch: must be True or False']),
+        ('train_dataloader.dataset.quite_other=1', ['quite_other']),
         ('train_cfg.val_interval=1.5', ['train_cfg.val_interval', 'whole number']),
         ('train_cfg.max_epochs=-1', ['train_cfg.max_epochs must be a whole number']),
         ('train_dataloader.batchsize=2', ["did you mean 'batch_size'"]),

@@ -3,6 +3,8 @@
 import argparse
 import os
 import os.path as osp
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
@@ -100,11 +102,22 @@ def build_runner(cfg: Config) -> Runner:
         UsageError: if a part of it cannot be built, with what the part says.
     """
     setup_cpu_processes(cfg)
+    with building(cfg):
+        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    stop_at_full_disk(runner.logger)
+    return runner
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """Around what is built from a config.
+
+    Raises:
+        UsageError: if a part of it cannot be built, with what the part says.
+    """
     try:
         with full_disk_told(cfg.work_dir):
-            runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-        stop_at_full_disk(runner.logger)
-        return runner
+            yield
     except (UsageError, OSError):
         raise
     except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:

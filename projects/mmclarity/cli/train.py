@@ -18,7 +18,7 @@ from mmclarity.utils.models import unwrap
 
 from .main import run
 from .options import train_parser
-from .prepare import build_runner, enable_amp, prepare, save_whole, set_hook
+from .prepare import build_runner, building, enable_amp, prepare, save_whole, set_hook
 
 
 def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:
@@ -101,6 +101,10 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         if unused:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
+    with building(cfg):  # data sets among it
+        runner.train_loop  # noqa: B018
+        if cfg.get('val_cfg') is not None:
+            runner.val_loop  # noqa: B018
     with full_disk_told(cfg.work_dir):
         runner.train()
 

@@ -119,7 +119,12 @@ def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]
     """(place, config, registry) of what is built by its ``type`` alone."""
     for part in ('val', 'test') if training else ('test',):
         for place, value in _items(f'{part}_evaluator', cfg.get(f'{part}_evaluator')):
-            yield place, value, registry.METRICS
+            if _registered(value.get('type'), registry.EVALUATOR) is None:
+                yield place, value, registry.METRICS
+                continue
+            yield place, value, registry.EVALUATOR  # of several data sets
+            for inner, metric in _items(f'{place}.metrics', value.get('metrics')):
+                yield inner, metric, registry.METRICS
     for key in LOADERS if training else ('test_dataloader',):
         for place, loader in _items(key, cfg.get(key)):
             for inner, value in _datasets(f'{place}.dataset', loader.get('dataset')):
@@ -133,7 +138,7 @@ def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]
     if isinstance(model, dict):
         for place, value in _nested('model', model):
             for kind in (registry.MODELS, registry.TASK_UTILS):
-                if _registered(value.get('type'), kind) is not None:
+                if _registered(value.get('type'), kind) is not None or place == 'model':
                     yield place, value, kind
                     break
     for place, value in _items('custom_hooks', cfg.get('custom_hooks')):
@@ -188,7 +193,8 @@ def _check_keys(place: str, value: dict, kind: Any) -> None:
     """Compare the keys of a config with what its class takes."""
     found = _registered(value.get('type'), kind)
     if found is None:
-        return  # mmengine tells it with the registries it looked in
+        _refuse_type(place, value.get('type'), kind)
+        return
     name = getattr(found, '__name__', str(found))
     known, takes_more = _parameters(found)
     cutoff = _CLOSE
@@ -216,6 +222,25 @@ def _registered(name: Any, kind: Any) -> Any:
         return name if callable(name) else None
     with kind.switch_scope_and_registry(None) as room:
         return room.get(name)
+
+
+def _refuse_type(place: str, name: Any, kind: Any) -> None:
+    """What nothing is registered under could not be built.
+
+    Raises:
+        UsageError: naming the nearest that there is.
+    """
+    if not isinstance(name, str):
+        return  # none at all, or something with a default
+    with kind.switch_scope_and_registry(None) as room:
+        rooms = [room]
+        while rooms[-1].parent is not None:
+            rooms.append(rooms[-1].parent)
+        near = close_to(name.rpartition('.')[2], {key for one in rooms for key in one.module_dict})
+    if near is None and kind is registry.MODELS:
+        return  # models of optional packages; building tells it
+    meant = f'did you mean {near!r}?' if near else 'a name of custom_imports, perhaps?'
+    raise UsageError(f'{place}.type: there is no {name!r} (a {kind.name}); {meant}')
 
 
 _PRIVATE = {'_scope_', '_delete_', 'self', 'args', 'kwargs'}

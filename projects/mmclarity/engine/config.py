@@ -128,6 +128,8 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
     if path and last not in at and (near := close_to(last, at)):
         raise UsageError(f'--cfg-options {option}: no {last!r} there; did you mean {near!r}?')
     old = at.get(last)
+    if isinstance(old, bool) and isinstance(value, str):
+        raise UsageError(f'--cfg-options {option}: must be True or False, got {value!r}')
     is_number = isinstance(old, int | float) and not isinstance(old, bool)
     if is_number and isinstance(value, str) and value != 'auto':
         raise UsageError(f'--cfg-options {option}: must be a number as {old!r} is, got {value!r}')

@@ -308,3 +308,10 @@ def test_kinds_of_pixels(kind, tmp_path):
     else:
         assert np.abs(found.mean(2) - ramp).mean() < 4
     assert found[:, -8:].mean() > 200 > 50 > found[:, :8].mean()
+
+
+def test_a_limit_of_pixels_is_named_as_a_limit(tmp_path, monkeypatch):
+    Image.new('RGB', (64, 48)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(DataError, match='a.png: too large: 3072 pixels are more than the limit'):
+        read_image(tmp_path / 'a.png')

@@ -145,3 +145,15 @@ def test_missing_manifest_or_image(folder):
 def test_bad_options(folder, kwargs):
     with pytest.raises(ValueError):
         StimulusSet.from_folder(folder, **kwargs)
+
+
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'webp', 'tif'])
+def test_pictures_are_shown_upright(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    stored = np.zeros((4, 8, 3), np.uint8)
+    stored[:, :4] = 255  # the left half becomes the upper one
+    Image.fromarray(stored).save(tmp_path / f'a.{kind}', exif=exif)
+    picture = np.asarray(StimulusSet.from_folder(tmp_path).picture(0))
+    assert picture.shape == (8, 4, 3)
+    assert picture[:2].min() > 200 > 50 > picture[-2:].max()

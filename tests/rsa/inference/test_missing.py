@@ -259,3 +259,10 @@ class TestGroups:
         models, subjects = self.stacks()
         with pytest.raises(ValueError, match='0 of 36 pairs are of two groups'):
             compare_rdms(models, RDMs(subjects, groups=['a'] * 9))
+
+
+def test_the_ceiling_of_bures_with_a_missing_pair_names_the_pair_as_the_cause():
+    subjects = np.random.default_rng(0).random((3, 15)) + 1
+    subjects[1, 4] = np.nan
+    with pytest.warns(UserWarning, match='1 of 3 subjects lack pairs, and the Bures similarity'):
+        assert np.isnan(noise_ceiling(subjects, 'bures').lower)
