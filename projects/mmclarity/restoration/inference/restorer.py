@@ -26,11 +26,10 @@ from . import uncertainty as spread
 from .building import build_restorer, default_overlap
 from .files import FolderReport
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
+from .remarks import beside_training, of_file
 from .tiling import restore_tiled, tile_weights
 
 Progress = Callable[[int, int], None]
-_DARK = 1 / 8  # of the range: a 16 bit picture darker than this often holds 12 bit data
-_PIXEL_RATIO = 1.5  # larger or smaller pixels than in training by this factor are worth a word
 
 __all__ = ['FolderReport', 'Restorer', 'build_restorer']
 
@@ -241,12 +240,15 @@ class Restorer:
             image = from_array(image, given)
         elif data_range is not None:
             raise ValueError('data_range goes to read_sem where the image comes from a file')
-        self._tell_of_file(image)
+        if self.tell is not None and not image.page:
+            for line in of_file(image):
+                self.tell(line)
         pixels, span, black = image.image, image.data_range - image.black, image.black
         if image.is_wide:  # a large offset would drown the picture in rounding
             pixels, span, black = image.unit, 1.0, 0.0
         if not self.general:
-            self._compare_with_training(image)
+            for key, line in beside_training(image, self.trained_on):
+                self._warn(key, line)
             return _Job(pixels, span, black / span)
         like = appraise(pixels, span, black)
         if self.tell is not None and image.page == 0:
@@ -256,56 +258,6 @@ class Restorer:
             # once a file and kind: the pages of a stack differ in numbers only
             self._warn(f'{image.path} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
         return _Job(pixels, span, black / span, like)
-
-    def _tell_of_file(self, image: SEMImage) -> None:
-        """What is special about the first picture of a file, in plain words."""
-        if self.tell is None or image.page:
-            return
-        if image.path is not None and image.origin():
-            self.tell(f'{image.path}: {image.origin()}')
-        if image.pages > 1:
-            self.tell(f'{image.path}: {image.pages} pages, each measured and restored by itself')
-        if image.measured_range:
-            self.tell(
-                f'{image.label}: {image.pixels.dtype} has no black and white of its own: its '
-                f'darkest and brightest pixels, {image.black:g} and {image.data_range:g}, are '
-                'taken (data_range overrides)'
-            )
-        if image.annotations is not None:
-            self.tell(
-                f'{image.label}: {100 * image.annotations.mean():.2g} % of the picture is coloured '
-                '(scale bar, text, arrows): these pixels stay as they are'
-            )
-        if image.lossy:
-            self.tell(
-                f'{image.label}: was stored as JPEG, which has changed grey values; the '
-                'restoration is stored without loss. Take the original where there is one'
-            )
-
-    def _compare_with_training(self, image: SEMImage) -> None:
-        name, bits = image.label, 8 * image.pixels.dtype.itemsize
-        trained = self.trained_on.get('bit_depth')
-        if trained and bits != trained:
-            self._warn(
-                'bit_depth',
-                f'{name}: has {bits} bits per pixel, the model was trained on '
-                f'{trained}: grey values are divided by {image.data_range:g}, and '
-                'brightness and contrast should be as in training',
-            )
-        if bits == 16 and image.image.max() < _DARK * image.data_range:
-            self._warn(
-                f'dark {name}',
-                f'{name}: its brightest pixel is {image.image.max()} of '
-                f'{image.data_range:g}; if it holds 12 bit data, give data_range=4095',
-            )
-        size, wanted = image.pixel_size, self.trained_on.get('pixel_size')
-        if size and wanted and not 1 / _PIXEL_RATIO < size / wanted < _PIXEL_RATIO:
-            self._warn(
-                'pixel_size',
-                f'{name}: has pixels of {size * 1e9:.3g} nm, the model was '
-                f'trained on {wanted * 1e9:.3g} nm: particles appear in other sizes than '
-                'it has learnt',
-            )
 
     def _warn(self, key: str, text: str) -> None:
         if key not in self._said:

@@ -1,0 +1,67 @@
+"""What a user should know about an image before it is restored, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..io.micrograph import SEMImage
+
+_DARK = 1 / 8  # of the range: a 16 bit picture darker than this often holds 12 bit data
+_PIXEL_RATIO = 1.5  # larger or smaller pixels than in training by this factor are worth a word
+
+
+def of_file(image: SEMImage) -> Iterator[str]:
+    """What is special about the first picture of a file, in plain words."""
+    if image.path is not None and image.origin():
+        yield f'{image.path}: {image.origin()}'
+    if image.pages > 1:
+        yield f'{image.path}: {image.pages} pages, each measured and restored by itself'
+    if image.measured_range:
+        yield (
+            f'{image.label}: {image.pixels.dtype} has no black and white of its own: its '
+            f'darkest and brightest pixels, {image.black:g} and {image.data_range:g}, are '
+            'taken (data_range overrides)'
+        )
+    if image.annotations is not None:
+        yield (
+            f'{image.label}: {100 * image.annotations.mean():.2g} % of the picture is coloured '
+            '(scale bar, text, arrows): these pixels stay as they are'
+        )
+    if image.lossy:
+        yield (
+            f'{image.label}: was stored as JPEG, which has changed grey values; the '
+            'restoration is stored without loss. Take the original where there is one'
+        )
+
+
+def beside_training(image: SEMImage, trained_on: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the model has not learnt of such an image: a key for each kind, and the words.
+
+    Args:
+        image: What is to be restored.
+        trained_on: ``bit_depth`` and ``pixel_size`` in metres, where they are known.
+    """
+    name, bits = image.label, 8 * image.pixels.dtype.itemsize
+    trained = trained_on.get('bit_depth')
+    if trained and bits != trained:
+        yield (
+            'bit_depth',
+            f'{name}: has {bits} bits per pixel, the model was trained on '
+            f'{trained}: grey values are divided by {image.data_range:g}, and '
+            'brightness and contrast should be as in training',
+        )
+    if bits == 16 and image.image.max() < _DARK * image.data_range:
+        yield (
+            f'dark {name}',
+            f'{name}: its brightest pixel is {image.image.max()} of '
+            f'{image.data_range:g}; if it holds 12 bit data, give data_range=4095',
+        )
+    size, wanted = image.pixel_size, trained_on.get('pixel_size')
+    if size and wanted and not 1 / _PIXEL_RATIO < size / wanted < _PIXEL_RATIO:
+        yield (
+            'pixel_size',
+            f'{name}: has pixels of {size * 1e9:.3g} nm, the model was '
+            f'trained on {wanted * 1e9:.3g} nm: particles appear in other sizes than '
+            'it has learnt',
+        )
