@@ -38,6 +38,9 @@ def images(folder: Path) -> list[Path]:
         tifffile.imwrite(folder / f'{name}.tif', grey, **options)
     tifffile.imwrite(folder / 'deep.tif', grey.astype(np.uint16) * 200)
     tifffile.imwrite(folder / 'colour.tif', colour, photometric='rgb')
+    pages = np.stack([grey, grey[::-1], grey[:, ::-1]])
+    tifffile.imwrite(folder / 'imagej.tif', pages, imagej=True, resolution=(40, 40))
+    tifffile.imwrite(folder / 'ome.tif', pages, ome=True, metadata=dict(axes='ZYX'))
     for kind in ('png', 'bmp', 'jpg', 'webp'):
         Image.fromarray(grey).save(folder / f'grey.{kind}')
         Image.fromarray(colour).save(folder / f'colour.{kind}')

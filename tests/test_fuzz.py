@@ -18,6 +18,7 @@ from mmclarity.engine.checks import check_config
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from mmclarity.restoration.io.micrograph import read_sem, write_sem
+from mmclarity.restoration.io.stack import open_stack, rewriting_stack
 from mmclarity.rsa.data.neural import load_neural
 from mmclarity.rsa.data.stimuli import StimulusSet
 from mmclarity.utils import child
@@ -33,6 +34,17 @@ def _restore(path: Path) -> None:
     write_sem(path.with_name(f'restored{path.suffix}'), image.unit, image, overwrite=True)
 
 
+def _restore_stack(path: Path) -> None:
+    suffix = '.tif' if path.suffix == '.jpg' else path.suffix
+    reading = dict(annotations='keep', data_range='measured')
+    with (
+        open_stack(path, **reading) as stack,
+        rewriting_stack(path.with_name(f'restored{suffix}'), path, overwrite=True) as put,
+    ):
+        for image in stack:
+            put(image.unit, image)
+
+
 def _config(path: Path) -> None:
     check_config(load_config(str(path)))
 
@@ -43,7 +55,7 @@ def _by_key(path: Path) -> None:
 
 
 READERS = dict(
-    images=[_restore, lambda path: probe_images([str(path)]),
+    images=[_restore, _restore_stack, lambda path: probe_images([str(path)]),
             lambda path: StimulusSet([path.stem], [path], size=8).image(0)],
     labels=[load_frames],
     recordings=[lambda path: load_neural('it', path), _by_key],
