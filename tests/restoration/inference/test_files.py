@@ -20,6 +20,7 @@ class Negative(Restorer):
     def __init__(self, general: bool = True) -> None:
         self.general, self.tell, self.said = general, None, []
         self.strength, self._said, self.trained_on = 1.0, set(), {}
+        self.models = [None]
 
     def _warn(self, key: str, text: str) -> None:
         """Pictures of nothing but noise deserve warnings that matter to no test."""
