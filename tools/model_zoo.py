@@ -31,6 +31,8 @@ from mmclarity.utils.files import write_text  # noqa: E402
 from mmclarity.utils.json_files import write_json  # noqa: E402
 
 REPO = Path(__file__).resolve().parents[1]
+#: AP of fewer images says nothing.
+LEAST_IMAGES = 20
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -149,7 +151,7 @@ def _accuracy(args: argparse.Namespace) -> dict:
         triple = [None if math.isnan(number) else round(number, 5) for number in numbers]
         if row.part == 'all':
             ap[zoo.NUMBERS[number_of(row.number)]] = triple
-        elif number_of(row.number) == 0:
+        elif number_of(row.number) == 0 and row.images >= LEAST_IMAGES:
             conditions[row.part] = triple
     return dict(ap=ap, conditions=conditions, images=len(labelled.names))
 

@@ -56,16 +56,18 @@ def test_a_file_that_is_no_row_is_named(tmp_path):
 
 
 def test_accuracy_of_a_row_is_that_of_the_comparison(tmp_path):
-    """Two images, one object found and one missed."""
+    """Forty images, half of their objects found and half missed."""
     labels = dict(
-        images=[dict(id=i, file_name=f'{i}.jpg', width=100, height=100) for i in (1, 2)],
+        images=[dict(id=i, file_name=f'{i}.jpg', width=100, height=100) for i in range(1, 41)],
         categories=[dict(id=1, name='car')],
         annotations=[
             dict(id=i, image_id=i, category_id=1, bbox=[10, 10, 40, 40], area=1600, iscrowd=0)
-            for i in (1, 2)
+            for i in range(1, 41)
         ],
     )
-    found = [dict(image_id=1, category_id=1, bbox=[10, 10, 40, 40], score=0.9)]
+    found = [
+        dict(image_id=i, category_id=1, bbox=[10, 10, 40, 40], score=0.9) for i in range(1, 21)
+    ]
     (tmp_path / 'gt.json').write_text(json.dumps(labels))
     (tmp_path / 'dt.json').write_text(json.dumps(found))
     args = model_zoo.parse_args(
@@ -74,7 +76,7 @@ def test_accuracy_of_a_row_is_that_of_the_comparison(tmp_path):
          '--machine', 'm', '--draws', '50']
     )  # fmt: skip
     row = model_zoo._accuracy(args)
-    assert row['images'] == 2
+    assert row['images'] == 40
     assert row['ap']['AP'][0] == pytest.approx(51 / 101, abs=1e-4)  # recall one half
     assert row['ap']['AP'][1] <= row['ap']['AP'][0] <= row['ap']['AP'][2]
     assert row['ap']['AP small'] == [None, None, None]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .main import mistakes, run
 
+#: Given instead of a checkpoint, as to tools/test.py.
+SHIPPED = 'shipped'
+
 
 def export_parser() -> argparse.ArgumentParser:
     """Command line of tools/export_onnx.py."""
@@ -18,7 +21,9 @@ def export_parser() -> argparse.ArgumentParser:
         'torch at several sizes.',
     )
     parser.add_argument('config', help='of the model; also looked for in the repository')
-    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument(
+        'checkpoint', help='weights, or the word shipped: the weights of the package'
+    )
     parser.add_argument('output', type=Path, metavar='OUT.onnx', help='file to write')
     parser.add_argument('--opset', type=int, default=18, help='of ONNX (default %(default)s)')
     parser.add_argument(
@@ -76,7 +81,11 @@ def _detector(args: argparse.Namespace) -> str:
     from mmclarity.detection.inference.detector import Detector
     from mmclarity.errors import UsageError
 
-    model = Detector(args.config, args.checkpoint, 'cpu').inferencer.model
+    if args.checkpoint == SHIPPED:
+        detector = Detector(device='cpu', plain=_shipped_name(args.config) == 'plain')
+    else:
+        detector = Detector(args.config, args.checkpoint, 'cpu')
+    model = detector.inferencer.model
     export_detector(model, args.output, args.opset, args.overwrite)
     try:
         found = check_detector(model, args.output, args.tolerance)
@@ -87,6 +96,21 @@ def _detector(args: argparse.Namespace) -> str:
         f'{found.detections} detections in images of three sizes differ from torch by at most '
         f'{found.score:.1e} in score and {found.box:.1e} pixels'
     )
+
+
+def _shipped_name(config: str) -> str:
+    """Which of the shipped detectors a config describes."""
+    from mmclarity.detection.shipped import DETECTORS, shipped_config
+    from mmclarity.errors import UsageError
+
+    configs = {Path(shipped_config(name)['config']).name: name for name in DETECTORS}
+    name = configs.get(Path(config).name)
+    if name is None:
+        raise UsageError(
+            f'no weights ship for {config}; they do for {", ".join(sorted(configs))}: give a '
+            'checkpoint'
+        )
+    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

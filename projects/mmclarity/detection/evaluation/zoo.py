@@ -28,7 +28,8 @@ _HEAD = """\
 
 Measured rows only: this page is written by `tools/model_zoo.py` from the files in `docs/zoo`, and a
 test compares the two. AP is in per cent, with the 95 % interval of drawing other images like these
-(basic bootstrap; it does not hold the spread of other seeds).
+(basic bootstrap; it does not hold the spread of other seeds). Conditions of fewer than 20 images
+are left out.
 """
 
 
@@ -132,6 +133,8 @@ def _interval(value: Sequence[float | None] | None) -> str:
     point, low, high = value
     if low is None or high is None:
         return f'{100 * point:.1f}'
+    # The basic interval of a rare class may end where no AP can be.
+    low, high = max(low, 0.0), min(high, 1.0)
     return f'{100 * point:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
 
 
