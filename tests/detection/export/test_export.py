@@ -296,3 +296,7 @@ def test_the_tool_tells_the_parts_apart(lambda_model, tmp_path, capsys):
     assert 'detections in images of three sizes differ' in capsys.readouterr().out
     assert main([CONFIG, str(tmp_path / 'w.pth'), str(out)]) == 2
     assert 'exists; give --overwrite' in capsys.readouterr().err
+    # no weights ship for this config, they do for others
+    assert main([CONFIG, 'shipped', str(tmp_path / 'x.onnx')]) == 2
+    said = capsys.readouterr().err
+    assert 'context_frcnn_bdd100k_fine.py, frcnn_bdd100k_fine.py' in said
