@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -86,6 +87,8 @@ def serve_page(args: argparse.Namespace, make: Callable[[type], Restorer]) -> in
         if not args.no_browser:
             webbrowser.open(address)
 
+    # as Ctrl-C: the uploaded files are deleted
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     restorer = make(WatchedRestorer)
     serve(Workshop(restorer, args.upload_limit * 10**6), args.host, args.port, ready)
     return DONE

@@ -339,7 +339,8 @@ def test_in_a_browser(port, tmp_path):
         browser.close()
 
 
-def test_the_command_serves_and_ends(tmp_path):
+@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_and_ends(tmp_path, end):
     script = Path(__file__).parents[3] / 'tools/restore.py'
     process = subprocess.Popen(
         [sys.executable, script, '--serve', '--no-browser', '--port', '0'],
@@ -350,7 +351,7 @@ def test_the_command_serves_and_ends(tmp_path):
     line = process.stderr.readline()
     port = int(re.search(r'http://127\.0\.0\.1:(\d+)/', line)[1])
     assert ask(port, 'GET', '/')[0] == 200 and len(list(tmp_path.glob('mmclarity-*'))) == 1
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 0 and 'Traceback' not in rest
     assert not list(tmp_path.glob('mmclarity-*'))
