@@ -1,19 +1,23 @@
 """Fast products against exact ones, and memory that is used again."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from mmclarity.rsa import RDMAccumulator, compute_rdm
+from mmclarity.rsa.rdms import accumulator, compute
 from mmclarity.rsa.rdms.accumulator import CHUNK_UNITS, SINGLE_UNITS, TILE
 from mmclarity.rsa.rdms.memory import LARGE, Slabs, available_memory
 
 
 def rdm(responses, metric, **kwargs):
-    with RDMAccumulator(metric, **kwargs) as accumulator:
+    with RDMAccumulator(metric, **kwargs) as found:
         for block in np.array_split(responses, 3):
-            accumulator.update(block)
-        return accumulator.result()
+            found.update(block)
+        return found.result()
 
 
 @pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
@@ -34,6 +38,48 @@ def test_more_stimuli_than_a_tile():
     np.testing.assert_allclose(
         rdm(responses, 'correlation', exact=False), compute_rdm(responses), atol=1e-6, rtol=0
     )
+
+
+@pytest.mark.parametrize('own_sums', [0, 1 << 30])
+@pytest.mark.parametrize('workers', [1, 3])
+def test_threads_share_units_or_tiles(own_sums, workers, monkeypatch):
+    """Both ways, whatever machine this is; 150 units in chunks of 64."""
+    monkeypatch.setattr(accumulator, 'OWN_SUMS', own_sums)
+    monkeypatch.setattr(accumulator, 'available_cpus', lambda: workers)
+    monkeypatch.setattr(accumulator, 'TILE', 8)
+    monkeypatch.setattr(accumulator, 'CHUNK_ENTRIES', 1)
+    responses = 5 + np.random.default_rng(4).normal(size=(21, 150)).astype(np.float32)
+    for metric in ('correlation', 'cosine', 'euclidean'):
+        np.testing.assert_allclose(
+            rdm(responses, metric, exact=False), compute_rdm(responses, metric), atol=1e-6
+        )
+
+
+def test_strips_of_many_stimuli_are_the_whole_product(monkeypatch):
+    responses = np.random.default_rng(6).normal(size=(30, 700))
+    expected = compute_rdm(responses)
+    monkeypatch.setattr(compute, 'LARGE', 8)
+    monkeypatch.setattr(compute, 'BLOCK_ENTRIES', 30 * 70)
+    np.testing.assert_allclose(compute_rdm(responses), expected, rtol=1e-13)
+
+
+@pytest.mark.slow
+def test_ten_thousand_stimuli_take_little_more_than_their_responses():
+    """2,500 x 11,000 here: the peak beyond responses is two squares and a few chunks."""
+    code = (
+        'import resource, numpy as np\n'
+        'from mmclarity.rsa import RDMAccumulator\n'
+        'rng, rss = np.random.default_rng(0), lambda: resource.getrusage(0).ru_maxrss << 10\n'
+        'with RDMAccumulator(exact=False) as all_:\n'
+        '    for _ in range(25):\n'
+        '        all_.update(rng.normal(size=(100, 11_000)).astype(np.float32))\n'
+        '    before = rss()\n'
+        '    all_.result()\n'
+        'print(rss() - before)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    square = 8 * 2500**2
+    assert int(done.stdout) < 2.5 * square + (200 << 20)
 
 
 @pytest.mark.parametrize('units', [20_000, 300_000])

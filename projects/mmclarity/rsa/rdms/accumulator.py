@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from mmclarity.utils.cpus import available_cpus, one_blas_thread
 
 from .compute import (
     BLOCK_UNITS,
@@ -27,6 +31,10 @@ from .memory import Slabs
 CHUNK_UNITS, SINGLE_UNITS = 4096, 64
 # Stimuli of one tile of products, which stays in the processor's cache.
 TILE = 1024
+# Entries of such a chunk at most: 16 MB a thread, however many stimuli there are.
+CHUNK_ENTRIES = 1 << 22
+# Bytes of sums (n, n) up to which threads have each their own: 2000 stimuli on two.
+OWN_SUMS = 64 << 20
 # Part of a response's size that centring in float32 may leave of a constant one.
 ROUNDING = 1e-6
 # Mean square below which products of float32 lose digits.
@@ -187,30 +195,59 @@ def single_gram(matrix: _Rows | np.ndarray, metric: str) -> np.ndarray | None:
         not, and responses that are constant but for rounding.
     """
     count, units = matrix.shape
-    gram, rest = np.zeros((count, count)), np.zeros(count)
     means = _row_means(matrix) if metric == 'correlation' else np.zeros((count, 1), np.float32)
     tiles = [slice(start, start + TILE) for start in range(0, count, TILE)]
+    pairs = [(rows, columns) for i, rows in enumerate(tiles) for columns in tiles[: i + 1]]
+    step = SINGLE_UNITS * max(1, min(CHUNK_UNITS, CHUNK_ENTRIES // count) // SINGLE_UNITS)
+    chunks = [slice(start, start + step) for start in range(0, units, step)]
+    workers = available_cpus()
+    if 8 * count**2 * workers <= OWN_SUMS:  # each thread has some units, and sums of its own
+        shares = [(chunks[k::workers], pairs, np.zeros((count, count))) for k in range(workers)]
+    else:  # each has some tiles of the one sum
+        gram = np.zeros((count, count))
+        shares = [(chunks, pairs[k::workers], gram) for k in range(workers)]
+    with one_blas_thread() if workers > 1 else nullcontext(), ThreadPoolExecutor(workers) as pool:
+        rests = list(pool.map(lambda share: _add_chunks(matrix, metric, means, *share), shares))
+    gram, rest = shares[0][2], rests[0]
+    for (_, _, more), left in zip(shares[1:], rests[1:]):
+        if more is not gram:
+            gram += more
+            rest = rest + left
+    for rows, columns in pairs:
+        if rows != columns:
+            gram[columns, rows] = gram[rows, columns].T
     with np.errstate(over='ignore', invalid='ignore'):
-        for start in range(0, units, CHUNK_UNITS):
-            part = matrix[:, slice(start, start + CHUNK_UNITS)]
+        for row, left in zip(gram, rest):  # at once it would take another square
+            row -= left * (rest / units)
+    squares = np.diag(gram)
+    floor = units * np.maximum((ROUNDING * np.abs(means[:, 0].astype(np.float64))) ** 2, TINY)
+    if not np.isfinite(gram).all() or (metric != 'euclidean' and (squares <= floor).any()):
+        return None
+    return gram
+
+
+def _add_chunks(
+    matrix: _Rows | np.ndarray,
+    metric: str,
+    means: np.ndarray,
+    chunks: Sequence[slice],
+    pairs: Sequence[tuple[slice, slice]],
+    gram: np.ndarray,
+) -> np.ndarray:
+    """Add products of chunks of the units to tiles of ``gram``; sums that are left (n,)."""
+    rest = np.zeros(len(matrix))
+    with np.errstate(over='ignore', invalid='ignore'):
+        for columns in chunks:
+            part = matrix[:, columns]
             if metric == 'correlation':
                 part = part - means
                 rest += part.sum(1)
             elif metric == 'euclidean':
                 # Distances do not change, but digits lost to |a|^2 + |b|^2 - 2 a b do.
                 part = part - part.mean(0)
-            for i, rows in enumerate(tiles):
-                for columns in tiles[: i + 1]:
-                    _add_products(gram[rows, columns], part[rows], part[columns])
-        for i, rows in enumerate(tiles):
-            for columns in tiles[:i]:
-                gram[columns, rows] = gram[rows, columns].T
-        gram -= np.outer(rest, rest / units)
-    squares = np.diag(gram)
-    floor = units * np.maximum((ROUNDING * np.abs(means[:, 0].astype(np.float64))) ** 2, TINY)
-    if not np.isfinite(gram).all() or (metric != 'euclidean' and (squares <= floor).any()):
-        return None
-    return gram
+            for first, second in pairs:
+                _add_products(gram[first, second], part[first], part[second])
+    return rest
 
 
 def _add_products(total: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:

@@ -16,6 +16,8 @@ METRICS = ('correlation', 'euclidean', 'cosine', 'mahalanobis', 'crossnobis')
 REPEATED = ('mahalanobis', 'crossnobis')
 # Units of one product: the float64 copy of a thousand stimuli takes 64 MB.
 BLOCK_UNITS = 8192
+# Stimuli of one strip of products, and entries of a block of more stimuli: 64 MB.
+LARGE, BLOCK_ENTRIES = 2048, 1 << 23
 
 
 def compute_rdm(
@@ -171,6 +173,8 @@ def exact_gram(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inner products (n, n) of the rows, centred as the metric wants, and which are constant."""
     count, units = matrix.shape
+    if count > LARGE:
+        block_units = max(64, min(block_units, BLOCK_ENTRIES // count))
     blocks = [slice(start, start + block_units) for start in range(0, units, block_units)]
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
     sums = np.zeros(count)
@@ -196,8 +200,15 @@ def exact_gram(
         elif metric == 'euclidean':
             # Distances do not change, but digits lost to |a|^2 + |b|^2 - 2 a b do.
             part -= part.mean(0)
-        gram += part @ part.T
+        _add_products(gram, part)
     return _numpy(gram), low == high
+
+
+def _add_products(gram: np.ndarray | Tensor, part: np.ndarray | Tensor) -> None:
+    """``gram += part @ part.T``; of many stimuli strip by strip, as the product is a square too."""
+    for start in range(0, len(gram), LARGE):
+        rows = slice(start, start + LARGE)
+        gram[rows] += part[rows] @ part.T
 
 
 def _numpy(values: np.ndarray | Tensor) -> np.ndarray:
@@ -231,7 +242,12 @@ def dissimilarity(
         def row(i: int) -> np.ndarray:
             return 1 - gram[i, i + 1 :] / norm[i] / norm[i + 1 :]
 
-    return np.concatenate([row(i) for i in range(len(gram) - 1)])
+    found, start = np.empty(len(gram) * (len(gram) - 1) // 2), 0
+    for i in range(len(gram) - 1):
+        stop = start + len(gram) - 1 - i
+        found[start:stop] = row(i)
+        start = stop
+    return found
 
 
 def _condensed(square: np.ndarray) -> np.ndarray:
