@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [  # representational similarity (RSA): the core
     'torch>=2.4',
     'torchvision>=0.19',
     'numba>=0.59',
+    'threadpoolctl>=3',
     'pillow>=9.1',
     'matplotlib>=3.6',
     'h5py>=3.8',

@@ -37,6 +37,7 @@ from mmclarity.rsa.report.models import model_bars, picture_map, showcase
 from mmclarity.utils.allocator import keep_freed_memory
 
 from .main import mistakes, run
+from .rsa_further import further_areas, write_further, write_movie
 from .rsa_options import check_options, rsa_parser
 
 
@@ -185,6 +186,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         categories = categories and [categories[i] for i in places]
         groups = groups and [groups[i] for i in places]
     areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
+    areas += further_areas(args, ids)
     memory = Slabs()
     rdms = show(args, network, stimuli, args.layers, memory=memory)
     untrained = None
@@ -208,6 +210,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         print(f'Reliability of {name}: {found}')
     write(result, args.out, args.figures, categories)
     write_more(result, args)
+    write_further(result, args)
     if args.showcase and args.figures != 'none':
         draw_showcase(result, args.out, args.figures, stimuli, categories)
     return result
@@ -325,6 +328,8 @@ def rsa(args: argparse.Namespace) -> None:
     with mistakes(ValueError, KeyError):
         if args.list_layers:
             print_layers(args)
+        elif args.movie is not None:
+            write_movie(args)
         else:
             analyse(args)
 

@@ -9,6 +9,7 @@ from mmclarity.errors import UsageError
 from mmclarity.rsa import analysis
 from mmclarity.rsa.data import layout
 from mmclarity.rsa.inference.profiles import POSITIONS
+from mmclarity.rsa.inference.weighted import FITTED
 
 
 def rsa_parser(description: str) -> argparse.ArgumentParser:
@@ -22,6 +23,7 @@ def rsa_parser(description: str) -> argparse.ArgumentParser:
     _stimulus_options(parser)
     _recording_options(parser)
     _method_options(parser)
+    _further_options(parser)
     _output_options(parser)
     return parser
 
@@ -32,12 +34,17 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         UsageError: If one is missing.
     """
-    if args.list_layers:
+    if args.movie is not None and args.out is None:
+        raise UsageError('--movie needs --out, the folder of the movie')
+    if args.list_layers and args.model is None:
+        raise UsageError('--list-layers needs --model')
+    if args.list_layers or args.movie is not None:
         return
-    missing = [f'--{name}' for name in ('stimuli', 'out') if getattr(args, name) is None]
+    missing = [f'--{name}' for name in ('model', 'stimuli', 'out') if getattr(args, name) is None]
     if missing:
         raise UsageError(f'the following arguments are required: {", ".join(missing)}')
-    if not args.neural and not args.compare_model:
+    further = args.time or args.searchlight
+    if not args.neural and not args.compare_model and not further:
         raise UsageError(
             'nothing to compare with: give --neural AREA=file[:key], or --compare-model '
             'for another network'
@@ -105,6 +112,46 @@ def _method_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _further_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('further questions')
+    group.add_argument(
+        '--time',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='AREA=FILE[:KEY]',
+        help='recordings over time (subjects, stimuli, units, times): time course of every layer, '
+        'with a cluster-based permutation test over subjects (rsa_time_AREA.csv and a figure)',
+    )
+    group.add_argument(
+        '--weighted',
+        choices=FITTED,
+        metavar='METHOD',
+        help='all layers weighted to fit each area, cross-validated, beside each layer alone, with '
+        'a dual bootstrap over stimuli and subjects (rsa_weighted.csv): ' + ', '.join(FITTED),
+    )
+    group.add_argument(
+        '--weighted-draws', type=int, default=100, metavar='N', help='of it (default 100)'
+    )
+    group.add_argument(
+        '--searchlight',
+        metavar='BETAS.nii',
+        help='a volume a stimulus, in their order: likeness of every layer to the sphere around '
+        'each voxel, as searchlight_LAYER.nii (needs nibabel)',
+    )
+    group.add_argument('--mask', metavar='MASK.nii', help='of the searchlight (default: all)')
+    group.add_argument(
+        '--radius', type=float, default=5.6, metavar='MM', help='of a sphere (default 5.6 mm)'
+    )
+    group.add_argument(
+        '--movie',
+        metavar='DIR',
+        type=Path,
+        help='no analysis: what RSAHook wrote to DIR during a training, as rsa_epochs.gif in --out',
+    )
+    group.add_argument('--movie-area', metavar='AREA', help='of the movie (default: the first)')
+
+
 def _output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, metavar='DIR', help='for all results')
     parser.add_argument(
@@ -120,7 +167,6 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('networks')
     group.add_argument(
         '--model',
-        required=True,
         help='torchvision name, efficientnet_lite0, an OpenMMLab config (.py), timm:NAME, hf:NAME '
         '(Hugging Face), hub:FOLDER:ENTRY (torch.hub), or file.py:function',
     )

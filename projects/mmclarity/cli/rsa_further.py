@@ -1,0 +1,222 @@
+"""What ``mmclarity-rsa`` does beyond the table: time, searchlights, weights, movies."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmclarity.errors import DataError, UsageError
+from mmclarity.rsa.data.neural import NeuralArea
+from mmclarity.rsa.data.readers import read, split_spec
+from mmclarity.rsa.inference.dual import dual_bootstrap
+from mmclarity.rsa.inference.searchlight import searchlight_scores, spheres
+from mmclarity.rsa.inference.timecourse import cluster_test, time_courses, time_rdms
+from mmclarity.rsa.rdms.compute import compute_rdm
+from mmclarity.rsa.report.movie import epochs_movie, read_epochs
+from mmclarity.rsa.result import RSAResult
+from mmclarity.utils.figures import clean, new_figure, save
+from mmclarity.utils.files import replacing
+from mmclarity.utils.tables import write_csv
+
+
+def write_further(result: RSAResult, args: argparse.Namespace) -> None:
+    """What --time, --searchlight and --weighted ask for, into ``args.out``."""
+    for item in args.time:
+        name, spec = named(item, '--time')
+        write_time(name, spec, result, args)
+    if args.weighted:
+        write_weighted(result, args)
+    if args.searchlight:
+        write_searchlight(result, args)
+
+
+def further_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[NeuralArea]:
+    """Areas of --time (mean over time) and --searchlight (all voxels), where --neural has none.
+
+    What may be wrong with these files is so found before the network starts to work.
+    """
+    areas, metric = [], args.neural_metric or args.metric
+    for item in args.time:
+        name, spec = named(item, '--time')
+        rdms = np.stack([compute_rdm(one.mean(2), metric) for one in read_time(spec, ids)])
+        areas.append(NeuralArea(name, rdms, list(ids), spec))
+    if args.searchlight:
+        data, mask, _ = _betas(args, len(ids))
+        rdm = compute_rdm(data[mask].T, metric)
+        areas.append(NeuralArea('all voxels', rdm[None], list(ids), args.searchlight))
+    return [] if args.neural or args.compare_model else areas
+
+
+def named(item: str, option: str) -> tuple[str, str]:
+    """``AREA=FILE[:KEY]`` in two."""
+    name, equals, spec = item.partition('=')
+    if not (name and equals and spec):
+        raise UsageError(f'{option} {item}: write it as AREA=file or AREA=file:key')
+    return name, spec
+
+
+def write_movie(args: argparse.Namespace) -> None:
+    """What --movie asks for."""
+    area = args.movie_area
+    results = read_epochs(args.movie)
+    path = args.out / 'rsa_epochs.gif'
+    epochs_movie(results, path, area, args.layers)
+    print(f'{path}: {len(results)} analyses')
+
+
+def read_time(spec: str, ids: Sequence[str]) -> np.ndarray:
+    """(S, n, units, times) of recordings over time, in the order of the stimuli.
+
+    Raises:
+        DataError: If the shape or the ids do not fit.
+    """
+    path, key = split_spec(spec)
+    found, key = read(path, key)
+    values = found.values
+    data = np.stack(values) if isinstance(values, list) else np.asarray(values)
+    data = data[None] if data.ndim == 3 else data
+    if data.ndim != 4 or data.dtype.kind not in 'fiu':
+        raise DataError(
+            f'{spec} has shape {data.shape}; recordings over time are (stimuli, units, times) of '
+            'one subject, or (subjects, stimuli, units, times)'
+        )
+    if found.ids is not None:
+        place = {name: i for i, name in enumerate(found.ids)}
+        missing = [name for name in ids if name not in place]
+        if missing:
+            raise DataError(f'{spec} lacks the stimulus {missing[0]!r} ({len(missing)} in all)')
+        data = data[:, [place[name] for name in ids]]
+    if data.shape[1] != len(ids):
+        raise DataError(f'{spec} has {data.shape[1]} stimuli, the network saw {len(ids)}')
+    return data.astype(np.float64)
+
+
+def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace) -> None:
+    """Time course of every layer, and when it is above chance over subjects."""
+    data = read_time(spec, result.ids)
+    metric = args.neural_metric or args.metric
+    rdms = np.stack([time_rdms(one, metric) for one in data])
+    courses = time_courses(result.rdms, rdms, args.method)  # (L, S, T)
+    clusters: dict[str, list] = {layer: [] for layer in result.layers}
+    if len(data) > 1:
+        for layer, course in zip(result.layers, courses):
+            clusters[layer] = cluster_test(course, max(1, args.permutations), seed=args.seed)
+    else:
+        warnings.warn(f'{name}: one subject, so that there is no test over subjects', stacklevel=2)
+    rows = []
+    for layer, course in zip(result.layers, courses):
+        p = np.full(course.shape[1], np.nan)
+        for cluster in clusters[layer]:
+            p[cluster.start : cluster.stop] = cluster.p
+        rows += [
+            dict(area=name, layer=layer, time=t, score=score, cluster_p=p[t])
+            for t, score in enumerate(course.mean(0))
+        ]
+    file = _file_name(name)
+    write_csv(args.out / f'rsa_time_{file}.csv', list(rows[0]), [list(r.values()) for r in rows])
+    for layer, found in clusters.items():
+        for cluster in found:
+            if cluster.p < 0.05:
+                print(
+                    f'{name}, {layer}: times {cluster.start} to {cluster.stop - 1}, '
+                    f'p = {cluster.p:.3f} (cluster)'
+                )
+    if args.figures != 'none':
+        draw_time(courses, clusters, name, args.out / f'time_{file}.{args.figures}')
+
+
+def draw_time(courses: np.ndarray, clusters: Mapping[str, list], name: str, path: Path) -> None:
+    """Mean over subjects and its standard error by layer; bars where clusters have p < .05."""
+    figure = new_figure(7, 4)
+    axes = figure.add_subplot()
+    times, low = np.arange(courses.shape[2]), float(courses.mean(1).min())
+    step = 0.03 * (float(courses.mean(1).max()) - low or 1)
+    for k, (layer, course) in enumerate(zip(clusters, courses)):
+        colour, mean = f'C{k % 10}', course.mean(0)
+        axes.plot(times, mean, color=colour, label=layer)
+        if len(course) > 1:
+            error = course.std(0, ddof=1) / np.sqrt(len(course))
+            axes.fill_between(times, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
+        for cluster in clusters[layer]:
+            if cluster.p < 0.05 and cluster.mass > 0:
+                height = low - (k + 1) * step
+                axes.plot([cluster.start, cluster.stop - 1], [height] * 2, color=colour, lw=2)
+    axes.set_xlabel('time (samples)')
+    axes.set_ylabel(f'likeness to {name}')
+    axes.legend(fontsize=7)
+    clean(axes)
+    save(figure, path)
+
+
+def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
+    """All layers weighted to fit an area, beside each alone, on stimuli not fitted to."""
+    models = {'all, weighted': result.rdms}
+    models.update({layer: rdm[None] for layer, rdm in zip(result.layers, result.rdms)})
+    rows = []
+    for area, rdms in result.area_rdms.items():
+        if len(rdms) < 2:
+            raise UsageError(f'--weighted: {area} has one subject; a dual bootstrap needs two')
+        found = dual_bootstrap(
+            models, rdms, args.weighted, args.weighted_draws, seed=args.seed, level=args.level
+        )
+        for name, score, limits in zip(found.models, found.scores, found.interval):
+            gap, p = found.difference('all, weighted', name)
+            rows.append([area, name, score, *limits, gap, p])
+    head = ['area', 'model', 'score', 'lower', 'upper', 'weighted_minus_it', 'p']
+    write_csv(args.out / 'rsa_weighted.csv', head, rows)
+
+
+def write_searchlight(result: RSAResult, args: argparse.Namespace) -> None:
+    """One map a layer, as NIfTI."""
+    import nibabel
+
+    data, mask, affine = _betas(args, len(result.ids))
+    places, around = spheres(mask, affine, args.radius)
+    metric = args.neural_metric or args.metric
+    found = searchlight_scores(result.rdms, data[mask].T, around, args.method, metric)
+    for layer, values in zip(result.layers, found):
+        volume = np.full(mask.shape, np.nan, np.float32)
+        volume[tuple(places.T)] = values
+        image = nibabel.Nifti1Image(volume, affine)
+        with replacing(args.out / f'searchlight_{_file_name(layer)}.nii') as part:
+            part.write_bytes(image.to_bytes())
+    best = np.nanmax(found, 1)
+    print(
+        f'Searchlight: {len(places)} spheres of {args.radius} mm; greatest likeness: '
+        + ', '.join(f'{layer} {value:.3f}' for layer, value in zip(result.layers, best))
+    )
+
+
+def _betas(args: argparse.Namespace, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(X, Y, Z, n) of --searchlight, its mask and its affine."""
+    try:
+        import nibabel
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            '--searchlight needs nibabel; install it with `pip install nibabel`'
+        ) from error
+    betas = nibabel.load(args.searchlight)
+    data = np.asarray(betas.dataobj, np.float64)
+    if data.ndim != 4 or data.shape[3] != count:
+        raise DataError(
+            f'{args.searchlight} has shape {data.shape}; it must hold one volume a stimulus, '
+            f'(x, y, z, {count}), in the order of the stimuli'
+        )
+    if args.mask is None:
+        mask = np.isfinite(data).all(3) & (data != 0).any(3)
+    else:
+        mask = np.nan_to_num(np.asarray(nibabel.load(args.mask).dataobj)) != 0
+        if mask.shape != data.shape[:3]:
+            raise DataError(f'--mask {args.mask} has the grid {mask.shape}, not {data.shape[:3]}')
+    mask &= np.isfinite(data).all(3)
+    if not mask.any():
+        raise DataError(f'{args.searchlight}: no voxel is left')
+    return data, mask, betas.affine
+
+
+def _file_name(name: str) -> str:
+    return ''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in name)
