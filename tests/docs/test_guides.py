@@ -19,7 +19,8 @@ from tests.docs.guides import PAGES, ROOT, Block, blocks, commands, links
 
 PYTHON, BASH = blocks('python'), blocks('bash')
 CONFIGS = [b for b in PYTHON if re.search(r'^(_base_|custom_imports) = ', b.code, re.M)]
-SNIPPETS = sorted({b.page for b in PYTHON if b not in CONFIGS})
+NOTEBOOKS = ROOT / 'docs/notebooks'  # run by test_notebooks.py
+SNIPPETS = sorted({b.page for b in PYTHON if b not in CONFIGS and b.page.parent != NOTEBOOKS})
 
 
 def identify(value: object) -> str:

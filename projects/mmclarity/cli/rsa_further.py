@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from mmclarity.rsa.inference.searchlight import searchlight_scores, spheres
 from mmclarity.rsa.inference.timecourse import cluster_test, time_courses, time_rdms
 from mmclarity.rsa.rdms.compute import compute_rdm
 from mmclarity.rsa.report.movie import epochs_movie, read_epochs
+from mmclarity.rsa.report.time import time_figure
 from mmclarity.rsa.result import RSAResult
-from mmclarity.utils.figures import clean, new_figure, save
 from mmclarity.utils.files import replacing
 from mmclarity.utils.tables import write_csv
 
@@ -126,30 +125,7 @@ def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace
                     f'p = {cluster.p:.3f} (cluster)'
                 )
     if args.figures != 'none':
-        draw_time(courses, clusters, name, args.out / f'time_{file}.{args.figures}')
-
-
-def draw_time(courses: np.ndarray, clusters: Mapping[str, list], name: str, path: Path) -> None:
-    """Mean over subjects and its standard error by layer; bars where clusters have p < .05."""
-    figure = new_figure(7, 4)
-    axes = figure.add_subplot()
-    times, low = np.arange(courses.shape[2]), float(courses.mean(1).min())
-    step = 0.03 * (float(courses.mean(1).max()) - low or 1)
-    for k, (layer, course) in enumerate(zip(clusters, courses)):
-        colour, mean = f'C{k % 10}', course.mean(0)
-        axes.plot(times, mean, color=colour, label=layer)
-        if len(course) > 1:
-            error = course.std(0, ddof=1) / np.sqrt(len(course))
-            axes.fill_between(times, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
-        for cluster in clusters[layer]:
-            if cluster.p < 0.05 and cluster.mass > 0:
-                height = low - (k + 1) * step
-                axes.plot([cluster.start, cluster.stop - 1], [height] * 2, color=colour, lw=2)
-    axes.set_xlabel('time (samples)')
-    axes.set_ylabel(f'likeness to {name}')
-    axes.legend(fontsize=7)
-    clean(axes)
-    save(figure, path)
+        time_figure(courses, clusters, name, args.out / f'time_{file}.{args.figures}')
 
 
 def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
