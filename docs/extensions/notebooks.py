@@ -31,7 +31,11 @@ def run(path: Path) -> dict[str, Any]:
     notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, timeout=300, kernel_name='python3', resources=dict(metadata=dict(path=folder))
+            notebook,
+            timeout=300,
+            startup_timeout=300,
+            kernel_name='python3',
+            resources=dict(metadata=dict(path=folder)),
         )
         path_of_modules = f'{PROJECTS}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
         client.execute(env=dict(os.environ, PYTHONPATH=path_of_modules))

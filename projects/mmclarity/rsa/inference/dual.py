@@ -170,8 +170,10 @@ def _complete(samples: np.ndarray) -> np.ndarray:
 def _covariance(covariances: list[np.ndarray], size: int, people: int) -> np.ndarray:
     """(M, M) from the corrected variances of scores and of their differences."""
     spread = [np.add.outer(np.diag(one), np.diag(one)) - 2 * one for one in covariances]
-    own = dual_variance(*map(np.diag, covariances), size, people)
-    return (np.add.outer(own, own) - dual_variance(*spread, size, people)) / 2
+    stimuli, subjects, both = (np.diag(one) for one in covariances)
+    own = dual_variance(stimuli, subjects, both, size, people)
+    gaps = dual_variance(spread[0], spread[1], spread[2], size, people)
+    return (np.add.outer(own, own) - gaps) / 2
 
 
 def _folds_of_copies(
