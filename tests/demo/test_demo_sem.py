@@ -32,7 +32,8 @@ def test_whole_path_and_going_on(tmp_path):
 
 
 def test_out_of_the_box_alone(tmp_path):
-    done = run('--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data', '--no-training')
+    options = ['--work-dir', tmp_path / 'w', '--data-root', tmp_path / 'data']
+    done = run(tmp_path, *options, '--no-training')
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'FEI; pixels of 5.8 nm; the data bar, 44 rows, stays as it is' in done.stderr
     folder = tmp_path / 'w/out_of_the_box'
