@@ -55,6 +55,27 @@ def start(tmp_path, monkeypatch, *settings, extra=''):
         ('val_evaluator.prefixx=a', ["val_evaluator: ToyMetric has no 'prefixx'"]),
         ('val_evaluator=None', ['val_cfg, val_dataloader and val_evaluator go together']),
         ('param_scheduler.0.T_maxx=3', ["did you mean 'T_max'"]),
+        ('param_scheduler.0.milestone=[1]', ["CosineAnnealingLR has no 'milestone'", 'T_max']),
+        ('param_scheduler.7.T_max=3', ['list of 1']),
+        ('param_scheduler.one.T_max=3', ['list of 1']),
+        ('param_scheduler.T_max=3', ['list of 1']),
+        ('param_scheduler=5', ['param_scheduler must be a list or dict']),
+        ('model=5', ['model must be a dict']),
+        ('default_hooks=3', ['default_hooks must be a dict']),
+        ('optim_wrapper.clip_grad.max_nrm=3', ["did you mean 'max_norm'"]),
+        ('optim_wrapper.clip_grad=3', ['clip_grad must be a dict']),
+        ('optim_wrapper.paramwise_cfg.bias_lr_mul=2', ["did you mean 'bias_lr_mult'"]),
+        ('optim_wrapper.accumulative_counts=0', ['cannot be built', 'accumulative_counts']),
+        ('optim_wrapper.optimizer.betas=3', ['cannot be built']),
+        ('visualizer.type=DetVisualizer', ['DetVisualizer']),
+        ('visualizer.vis_backends=[TensorbordVisBackend]', ['TensorbordVisBackend']),
+        ('log_processor.windw=5', ['windw']),
+        ('custom_hooks=[EMAHok]', ['EMAHok']),
+        ('val_cfg.type=ValLop', ['ValLop']),
+        ('val_cfg.fp=1', ['fp']),
+        ('env_cfg.mp_cfg.mp_start_method=forks', ['forks']),
+        ('train_dataloader=None', ['train_dataloader']),
+        ('randomness.sed=5', ['sed']),
         ('train_dataloader.dataset.ann_file=[a.json,b.json]', ['ann_file is a list of 2']),
         ('model.init_cfg.type=Pretrained', None),
     ],
@@ -71,6 +92,12 @@ def test_before_training(tmp_path, monkeypatch, setting, words):
         start(tmp_path, monkeypatch, *settings)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_scheduler_that_fails_at_its_second_step(tmp_path, monkeypatch):
+    steps = "param_scheduler = [dict(type='StepLR', step_size=0)]"
+    with pytest.raises(UsageError, match=r'toy\.py: cannot be built: .*zero'):
+        start(tmp_path, monkeypatch, extra=steps)
 
 
 def test_what_is_right_passes(tmp_path, monkeypatch):

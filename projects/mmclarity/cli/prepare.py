@@ -1,8 +1,10 @@
 """From a command line to a Runner: what training and testing share."""
 
 import argparse
+import logging
 import os
 import os.path as osp
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -108,6 +110,35 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def try_optimizers(runner: Runner) -> None:
+    """Build optimisers and schedulers once and forget them: mmengine builds them in its training.
+
+    What the parts say there of a key or value would come without the config's name; some of it
+    (a period of 0) only when a scheduler is asked for the second time.
+    """
+    wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers
+    if not isinstance(runner, Runner) or not isinstance(wrapper, dict):
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # a line for every parameter, which comes again
+    try:
+        runner.optim_wrapper = runner.build_optim_wrapper(wrapper)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # the optimiser has not stepped
+            built = runner.build_param_scheduler(schedulers) if schedulers is not None else []
+            for group in built.values() if isinstance(built, dict) else [built]:
+                for scheduler in group:
+                    if not getattr(scheduler, 'need_val_args', False):
+                        scheduler.step()
+    finally:
+        runner.optim_wrapper = wrapper
+        logging.disable(before)
+
+
+# What parts raise of their options.
+_OF_PARTS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
+
+
 @contextmanager
 def building(cfg: Config) -> Iterator[None]:
     """Around what is built from a config.
@@ -120,7 +151,14 @@ def building(cfg: Config) -> Iterator[None]:
             yield
     except (UsageError, OSError):
         raise
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+        ZeroDivisionError,
+    ) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(
             f'{cfg.filename}: cannot be built: {text or type(error).__name__} '

@@ -18,7 +18,15 @@ from mmclarity.utils.models import unwrap
 
 from .main import run
 from .options import train_parser
-from .prepare import build_runner, building, enable_amp, prepare, save_whole, set_hook
+from .prepare import (
+    build_runner,
+    building,
+    enable_amp,
+    prepare,
+    save_whole,
+    set_hook,
+    try_optimizers,
+)
 
 
 def _set_resume(cfg: Config, args: argparse.Namespace) -> dict | None:
@@ -105,6 +113,7 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         runner.train_loop  # noqa: B018
         if cfg.get('val_cfg') is not None:
             runner.val_loop  # noqa: B018
+        try_optimizers(runner)
     with full_disk_told(cfg.work_dir):
         runner.train()
 

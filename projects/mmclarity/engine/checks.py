@@ -6,9 +6,8 @@ read, or after the first epoch.
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine import registry
@@ -19,6 +18,18 @@ from torch.utils.data import DataLoader
 from mmclarity.errors import CheckpointError, UsageError
 from mmclarity.utils import checkpoints
 
+from .names import (
+    check_keys,
+    check_whole,
+    close_to,
+    hint,
+    items,
+    nested,
+    parameters,
+    registered,
+)
+from .optimizer_checks import check_optimizers
+
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _LOADER_KEYS = (
     'dataset',
@@ -28,6 +39,13 @@ _LOADER_KEYS = (
     'type',
 )
 _LOOP_KEYS = ('type', 'by_epoch')
+_SHAPES: dict[str, tuple[type, ...]] = {
+    'model': (dict,),
+    'default_hooks': (dict,),
+    'custom_hooks': (list,),
+    'optim_wrapper': (dict,),
+    'param_scheduler': (list, dict),
+}
 _HOOK_NAMES = (
     'runtime_info',
     'timer',
@@ -37,13 +55,6 @@ _HOOK_NAMES = (
     'checkpoint',
     'visualization',
 )
-# Below a model: what is built with keys that its class does not have.
-_OWN_KEYS = (
-    *('norm_cfg', 'conv_cfg', 'act_cfg', 'init_cfg', 'upsample_cfg', 'plugins', 'dcn'),
-    'ema_config',
-)
-_WRAPPERS = registry.OPTIM_WRAPPERS
-_CLOSE, _CLOSER = 0.8, 0.88
 
 
 def check_config(cfg: Config, training: bool = True) -> None:
@@ -64,33 +75,23 @@ def check_config(cfg: Config, training: bool = True) -> None:
 
 
 def _check(cfg: Config, training: bool) -> None:
+    for key, kinds in _SHAPES.items():
+        if cfg.get(key) is not None and not isinstance(cfg.get(key), kinds):
+            wanted = ' or '.join(kind.__name__ for kind in kinds)
+            raise UsageError(f'{key} must be a {wanted}, got {cfg.get(key)!r}')
     for key in LOADERS if training else ('test_dataloader',):
         _check_loaders(cfg, key)
     with _Scope(cfg.get('default_scope')):
         for place, value, kind in _typed_parts(cfg, training):
-            _check_keys(place, value, kind)
+            check_keys(place, value, kind)
         _check_attention(cfg.get('model') or {})
     if training:
         _check_loop(cfg)
-        _check_optimizers(cfg)
+        check_optimizers(cfg)
         _check_saving(cfg)
     for which in ('val', 'test') if training else ('test',):
         _check_groups(cfg, which)
     _check_starts(cfg.get('model') or {}, 'model', remote=training)
-
-
-def close_to(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:
-    """The name that was meant, if one is near enough; ``batchsize`` is ``batch_size``."""
-    names = {item.replace('_', '').lower(): item for item in known}
-    found = difflib.get_close_matches(name.replace('_', '').lower(), names, 1, cutoff)
-    return names[found[0]] if found else None
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """What to say after 'there is no NAME'."""
-    known = sorted(known)
-    near = close_to(name, known)
-    return f'did you mean {near!r}?' if near else f'it may have {", ".join(known)}'
 
 
 class _Scope:
@@ -106,42 +107,33 @@ class _Scope:
         self.manager.__exit__(*error)
 
 
-def _items(place: str, value: Any) -> Iterator[tuple[str, dict]]:
-    """A dict, or the dicts of a list, with their places."""
-    if isinstance(value, dict):
-        yield place, value
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _items(f'{place}[{index}]', item)
-
-
 def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]:
     """(place, config, registry) of what is built by its ``type`` alone."""
     for part in ('val', 'test') if training else ('test',):
-        for place, value in _items(f'{part}_evaluator', cfg.get(f'{part}_evaluator')):
-            if _registered(value.get('type'), registry.EVALUATOR) is None:
+        for place, value in items(f'{part}_evaluator', cfg.get(f'{part}_evaluator')):
+            if registered(value.get('type'), registry.EVALUATOR) is None:
                 yield place, value, registry.METRICS
                 continue
             yield place, value, registry.EVALUATOR  # of several data sets
-            for inner, metric in _items(f'{place}.metrics', value.get('metrics')):
+            for inner, metric in items(f'{place}.metrics', value.get('metrics')):
                 yield inner, metric, registry.METRICS
     for key in LOADERS if training else ('test_dataloader',):
-        for place, loader in _items(key, cfg.get(key)):
+        for place, loader in items(key, cfg.get(key)):
             for inner, value in _datasets(f'{place}.dataset', loader.get('dataset')):
                 yield inner, value, registry.DATASETS
-                for step, transform in _items(f'{inner}.pipeline', value.get('pipeline')):
+                for step, transform in items(f'{inner}.pipeline', value.get('pipeline')):
                     yield step, transform, registry.TRANSFORMS
             for name in ('sampler', 'batch_sampler'):
-                for inner, value in _items(f'{place}.{name}', loader.get(name)):
+                for inner, value in items(f'{place}.{name}', loader.get(name)):
                     yield inner, value, registry.DATA_SAMPLERS
     model = cfg.get('model')
     if isinstance(model, dict):
-        for place, value in _nested('model', model):
+        for place, value in nested('model', model):
             for kind in (registry.MODELS, registry.TASK_UTILS):
-                if _registered(value.get('type'), kind) is not None or place == 'model':
+                if registered(value.get('type'), kind) is not None or place == 'model':
                     yield place, value, kind
                     break
-    for place, value in _items('custom_hooks', cfg.get('custom_hooks')):
+    for place, value in items('custom_hooks', cfg.get('custom_hooks')):
         yield place, value, registry.HOOKS
     hooks = cfg.get('default_hooks') or {}
     for name, value in hooks.items():
@@ -150,18 +142,19 @@ def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]
         if isinstance(value, dict):
             yield f'default_hooks.{name}', value, registry.HOOKS
     if training:
-        for place, value in _items('param_scheduler', cfg.get('param_scheduler')):
+        # One list, or one for each of several optimisers.
+        for place, value in nested('param_scheduler', cfg.get('param_scheduler')):
             yield place, value, registry.PARAM_SCHEDULERS
 
 
 def _check_attention(model: dict) -> None:
     """Box heads with attention among regions need the RoI head that tells the regions apart."""
     roi_head = (model.get('roi_head') if isinstance(model, dict) else None) or {}
-    kind = _registered(roi_head.get('type'), registry.MODELS)
+    kind = registered(roi_head.get('type'), registry.MODELS)
     name = getattr(kind, '__name__', '')
     if kind is None or 'RegionAttention' in name or hasattr(kind, 'explain'):
         return
-    for place, head in _items('model.roi_head.bbox_head', roi_head.get('bbox_head')):
+    for place, head in items('model.roi_head.bbox_head', roi_head.get('bbox_head')):
         for key in ('attention', 'intra_attention'):
             if head.get(key):
                 raise UsageError(
@@ -171,121 +164,23 @@ def _check_attention(model: dict) -> None:
                 )
 
 
-def _nested(place: str, value: Any) -> Iterator[tuple[str, dict]]:
-    """All dicts with a type, however deep."""
-    for where, item in _items(place, value):
-        if 'type' in item:
-            yield where, item
-        for key, inner in item.items():
-            if key not in _OWN_KEYS:
-                yield from _nested(f'{where}.{key}', inner)
-
-
 def _datasets(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:
-    for where, value in _items(place, dataset):
+    for where, value in items(place, dataset):
         yield where, value
         for key in ('dataset', 'datasets'):
             if key in value:
                 yield from _datasets(f'{where}.{key}', value[key])
 
 
-def _check_keys(place: str, value: dict, kind: Any) -> None:
-    """Compare the keys of a config with what its class takes."""
-    found = _registered(value.get('type'), kind)
-    if found is None:
-        _refuse_type(place, value.get('type'), kind)
-        return
-    name = getattr(found, '__name__', str(found))
-    known, takes_more = _parameters(found)
-    cutoff = _CLOSE
-    if kind in (registry.MODELS, registry.TASK_UTILS):
-        # Models hand further keys to their parts, and take keys out of what their parts get.
-        deep = place.count('.') > 1
-        takes_more |= deep or any(
-            one.kind is one.VAR_KEYWORD for one in inspect.signature(found).parameters.values()
-        )
-        cutoff = _CLOSER if deep else _CLOSE
-    if kind is registry.PARAM_SCHEDULERS:
-        known.add('convert_to_iter_based')
-    if kind is registry.OPTIM_WRAPPERS:
-        known |= {'constructor', 'paramwise_cfg'}
-    known |= {'type', '_scope_', '_delete_', 'priority'}
-    for key in value:
-        if key in known or (takes_more and close_to(key, known, cutoff) is None):
-            continue
-        raise UsageError(f'{place}: {name} has no {key!r}; {hint(key, known - _PRIVATE)}')
-
-
-def _registered(name: Any, kind: Any) -> Any:
-    """What a ``type`` stands for, as building would find it from the default scope."""
-    if not isinstance(name, str):
-        return name if callable(name) else None
-    with kind.switch_scope_and_registry(None) as room:
-        return room.get(name)
-
-
-def _refuse_type(place: str, name: Any, kind: Any) -> None:
-    """What nothing is registered under could not be built.
-
-    Raises:
-        UsageError: naming the nearest that there is.
-    """
-    if not isinstance(name, str):
-        return  # none at all, or something with a default
-    with kind.switch_scope_and_registry(None) as room:
-        rooms = [room]
-        while rooms[-1].parent is not None:
-            rooms.append(rooms[-1].parent)
-        near = close_to(name.rpartition('.')[2], {key for one in rooms for key in one.module_dict})
-    if near is None and kind is registry.MODELS:
-        return  # models of optional packages; building tells it
-    meant = f'did you mean {near!r}?' if near else 'a name of custom_imports, perhaps?'
-    raise UsageError(f'{place}.type: there is no {name!r} (a {kind.name}); {meant}')
-
-
-_PRIVATE = {'_scope_', '_delete_', 'self', 'args', 'kwargs'}
-
-
-def _parameters(found: Any) -> tuple[set[str], bool]:
-    """Names of the parameters of a class or function, and whether it passes further ones on."""
-    kinds = found.__mro__ if inspect.isclass(found) else (found,)
-    known: set[str] = set()
-    # With several bases nobody but the class knows whom it hands what.
-    several = any(len(getattr(one, '__bases__', ())) > 1 for one in kinds)
-    for one in kinds:
-        try:
-            target = one.__dict__.get('__init__') if inspect.isclass(one) else one
-            items = inspect.signature(target).parameters if target is not None else {}
-        except (TypeError, ValueError):  # built into Python
-            return known, True
-        known |= set(items)
-        more = any(item.kind is item.VAR_KEYWORD for item in items.values())
-        if target is not None and not more and not (several and one is not found):
-            return known, False  # what is above gets nothing that is not named here
-    return known, True
-
-
 def _check_loaders(cfg: Config, key: str) -> None:
     known = {*inspect.signature(DataLoader.__init__).parameters, *_LOADER_KEYS} - {'self'}
-    for place, loader in _items(key, cfg.get(key)):
+    for place, loader in items(key, cfg.get(key)):
         for name in loader:
             if name not in known:
                 raise UsageError(f'{place} has no {name!r}; {hint(name, known)}')
         for name, least in (('batch_size', 1), ('num_workers', 0)):
             if loader.get(name) is not None:
-                _check_whole(f'{place}.{name}', loader[name], least)
-
-
-def _check_whole(place: str, value: Any, least: int) -> None:
-    if isinstance(value, float) and value.is_integer() and value >= least:
-        return  # such as 2e4
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f'{place} must be a whole number of {least} or more, got {value!r}')
-
-
-def _check_number(place: str, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-        raise UsageError(f'{place} must be a number, 0 or more, got {value!r}')
+                check_whole(f'{place}.{name}', loader[name], least)
 
 
 def _check_loop(cfg: Config) -> None:
@@ -303,7 +198,7 @@ def _check_loop(cfg: Config) -> None:
     else:
         kind = registry.LOOPS.get(name) if isinstance(name, str) else name
     if kind is not None:
-        known, takes_more = _parameters(kind)
+        known, takes_more = parameters(kind)
         known -= {'self', 'runner', 'dataloader'}
         for key in loop:
             if key in known or key in _LOOP_KEYS or takes_more:
@@ -314,7 +209,7 @@ def _check_loop(cfg: Config) -> None:
             never = '; for a training without validation, set val_cfg, val_dataloader and '
             never += 'val_evaluator to None'
             try:
-                _check_whole(f'train_cfg.{key}', loop[key], 0 if key == 'val_begin' else 1)
+                check_whole(f'train_cfg.{key}', loop[key], 0 if key == 'val_begin' else 1)
             except UsageError as error:
                 raise UsageError(f'{error}{never if key == "val_interval" else ""}') from None
     together = [cfg.get(f'val_{name}') is not None for name in ('cfg', 'dataloader', 'evaluator')]
@@ -323,26 +218,6 @@ def _check_loop(cfg: Config) -> None:
             'val_cfg, val_dataloader and val_evaluator go together: give all three, or set all '
             'three to None'
         )
-
-
-def _check_optimizers(cfg: Config) -> None:
-    for place, wrapper in _items('optim_wrapper', cfg.get('optim_wrapper')):
-        several = 'constructor' in wrapper and 'optimizer' not in wrapper
-        parts = (
-            {f'{place}.{k}': v for k, v in wrapper.items() if isinstance(v, dict)}
-            if several
-            else {place: wrapper}
-        )
-        for where, part in parts.items():
-            if 'constructor' not in part and 'optimizer' in part:  # which may take further keys
-                _check_keys(where, dict(part, type=part.get('type', 'OptimWrapper')), _WRAPPERS)
-            optimizer = part.get('optimizer')
-            if not isinstance(optimizer, dict):
-                continue
-            _check_keys(f'{where}.optimizer', optimizer, registry.OPTIMIZERS)
-            for key in ('lr', 'weight_decay', 'momentum', 'eps'):
-                if key in optimizer and optimizer[key] is not None:
-                    _check_number(f'{where}.optimizer.{key}', optimizer[key])
 
 
 def _check_saving(cfg: Config) -> None:
@@ -354,20 +229,20 @@ def _check_saving(cfg: Config) -> None:
             'none: give val_cfg, val_dataloader and val_evaluator'
         )
     if 'interval' in hook and hook['interval'] != -1:
-        _check_whole('default_hooks.checkpoint.interval', hook['interval'], 1)
+        check_whole('default_hooks.checkpoint.interval', hook['interval'], 1)
 
 
 def _check_groups(cfg: Config, which: str) -> None:
     """What a metric sorts images ``by`` has to come through the pipeline."""
-    loaders = [loader for _, loader in _items('', cfg.get(f'{which}_dataloader'))]
+    loaders = [loader for _, loader in items('', cfg.get(f'{which}_dataloader'))]
     passed: set[str] | None = None
     for loader in loaders:
         for _, dataset in _datasets('', loader.get('dataset')):
-            steps = [step for _, step in _items('', dataset.get('pipeline'))]
+            steps = [step for _, step in items('', dataset.get('pipeline'))]
             keys = steps[-1].get('meta_keys') if steps else None
             if keys is not None:
                 passed = set(keys) if passed is None else passed & set(keys)
-    for place, metric in _items(f'{which}_evaluator', cfg.get(f'{which}_evaluator')):
+    for place, metric in items(f'{which}_evaluator', cfg.get(f'{which}_evaluator')):
         groups = metric.get('by')
         if isinstance(groups, str):
             raise UsageError(f'{place}.by must be a list of names, got {groups!r}')

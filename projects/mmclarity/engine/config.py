@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
 
-from .checks import close_to
+from .names import close_to
 from .variables import set_options
 
 REPO = Path(__file__).resolve().parents[3]
@@ -119,10 +119,20 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
             at = at[int(name)]
         elif isinstance(at, dict) and name in at:
             at = at[name]
+        elif isinstance(at, list | tuple) and at:
+            raise UsageError(
+                f'--cfg-options {option}: a list of {len(at)} stands before {name!r}; its items '
+                f'are numbered from 0 to {len(at) - 1}'
+            )
         elif isinstance(at, dict) and at and (near := close_to(name, at)):
             raise UsageError(f'--cfg-options {option}: no {name!r} there; did you mean {near!r}?')
         else:
             return
+    if isinstance(at, list | tuple) and not (last.isdigit() and int(last) < len(at)):
+        raise UsageError(
+            f'--cfg-options {option}: a list of {len(at)} stands before {last!r}; set all of it, '
+            f'or one item by its number (the first is 0)'
+        )
     if not isinstance(at, dict):
         return
     if path and last not in at and (near := close_to(last, at)):
