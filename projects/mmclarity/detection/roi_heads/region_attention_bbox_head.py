@@ -52,7 +52,8 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
             default to the head's. Defaults to None.
         consensus: True, or options ``iou`` and ``temperature`` of :func:`agreed_boxes`: in testing
             the proposals on one object agree on its box. Costs no training and little time.
-            Defaults to None: the box of the surest one, as in mmdet.
+            ``explain`` of the RoI heads shows the boxes before that. Defaults to None: the box of
+            the surest one, as in mmdet.
         args, kwargs: See mmdet's ``ConvFCBBoxHead``.
 
     Raises:
