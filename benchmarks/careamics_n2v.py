@@ -66,8 +66,12 @@ def main() -> None:
         careamist.train(train_data=together)
         trained = time.process_time() - begun
         for path, image in zip(paths, images):
-            restored, _ = careamist.predict(image[None], batch_size=1, num_workers=0)
-            plane = np.asarray(restored[0]).reshape(image.shape)
+            # its U-net takes multiples of four
+            missing = [(0, -length % 8) for length in image.shape]
+            padded = np.pad(image, missing, mode='reflect')
+            restored, _ = careamist.predict(padded[None], batch_size=1)
+            plane = np.asarray(restored[0]).reshape(padded.shape)
+            plane = plane[: image.shape[0], : image.shape[1]]
             np.save(args.out / path.name, np.clip(plane, 0, 1))
     print(f'{len(paths)} images; {args.steps} steps, {trained:.0f} s of processor time')
 

@@ -284,7 +284,7 @@ def _train(
 
 
 def _variance(levels: Tensor, noise: Tensor) -> Tensor:
-    """Of the noise, as it was measured, at each pixel; never quite zero."""
+    """Of the noise, as the network is told, at each pixel; never quite zero."""
     slope, intercept = noise[:, 0, None, None, None], noise[:, 1, None, None, None]
     return (slope * levels.clamp(0, 1) + intercept).clamp(min=1e-6)
 
@@ -358,7 +358,8 @@ def error_blocks(net: GeneralUNet, one: NoisyField, seed: int = 0) -> np.ndarray
         return net(torch.from_numpy(levels)[None, None], noise)[0, 0].numpy()
 
     restored = run(one.levels)
-    variance = _variance(torch.from_numpy(restored)[None, None], noise)[0, 0].numpy()
+    level = np.clip(restored, 0, 1)
+    variance = np.maximum(one.like.slope * level + one.like.intercept, 1e-6)
     width = one.levels.shape[1]
     blocks = np.minimum(np.arange(width) // BLOCK, max(2, width // BLOCK) - 1)
     if width < 2 * BLOCK:

@@ -33,7 +33,7 @@ __all__ = [
 # Where tiles are blended, they may differ from the whole image by this much of the range.
 EDGE_TOLERANCE = 1 / 255
 # Of the overlap that network the package ships with; tests/restoration/inference measures it.
-GENERAL_OVERLAP = 96
+GENERAL_OVERLAP = 128
 # Bytes a pixel that a U-net of 32 channels at full resolution takes in float32, rounded up.
 BYTES_PER_PIXEL = 1000
 # Larger tiles gain nothing: an overlap of 96 pixels is then less than a tenth of the work.
