@@ -315,3 +315,9 @@ def test_a_limit_of_pixels_is_named_as_a_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     with pytest.raises(DataError, match='a.png: too large: 3072 pixels are more than the limit'):
         read_image(tmp_path / 'a.png')
+
+
+def test_nothing_is_said_while_it_is_built(capfd):
+    mmclarity.detection.Detector(device='cpu')
+    said = capfd.readouterr()
+    assert 'registry' not in said.out + said.err

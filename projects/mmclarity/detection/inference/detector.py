@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
@@ -60,8 +63,7 @@ class Detector:
             )
         if config is not None and plain:
             raise UsageError('plain chooses among the shipped detectors; give no config with it')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of what mmdet would draw with
+        with _quiet():
             if config is None:
                 self.inferencer = _shipped('plain' if plain else 'context', device)
             else:
@@ -98,6 +100,24 @@ class Detector:
             found.labels.numpy()[kept],
             self.classes,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what mmdet and mmengine say of their own insides while an inferencer is built."""
+
+    def ours(record: logging.LogRecord) -> bool:
+        # mmdet looks for collate functions in a scope of its own that has none.
+        return not record.getMessage().startswith('Failed to search registry with scope')
+
+    logger = MMLogger.get_current_instance()
+    logger.addFilter(ours)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of what mmdet would draw with
+            yield
+    finally:
+        logger.removeFilter(ours)
 
 
 def _own(config: str, checkpoint: str, device: str | None) -> DetInferencer:
