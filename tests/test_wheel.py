@@ -91,12 +91,14 @@ from mmclarity.restoration import Restorer
 assert Restorer()(np.zeros((40, 40), np.uint8) + 9).shape == (40, 40)
 from mmclarity.rsa import compute_rdm
 assert compute_rdm(np.eye(4)).size == 6  # the pairs of four stimuli
+from mmclarity.detection.shipped import shipped_weights
+assert len(shipped_weights('plain')) > 100
 print('used')
 """
 
 
 def test_works_where_it_is_unpacked(wheel, tmp_path):
-    """Installed, it needs nothing of the clone: start-up file, network and stubs are inside."""
+    """Installed, it needs nothing of the clone: start-up file, networks and stubs are inside."""
     target = tmp_path / 'site'
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
