@@ -78,6 +78,11 @@ def dual_variance(
         both: When both are.
         num_stimuli: With ``num_subjects``, corrects for small numbers of both.
         num_subjects: See there.
+
+    Examples:
+        >>> from mmclarity.rsa.inference import dual_variance
+        >>> dual_variance([1.0], [0.5], [2.5])
+        array([1.])
     """
     stimuli, subjects, both = (np.asarray(x, np.float64) for x in (stimuli, subjects, both))
     if num_stimuli is None or num_subjects is None:
@@ -121,6 +126,16 @@ def dual_bootstrap(
 
     Raises:
         ValueError: If there is one subject, or too few stimuli for the parts.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import dual_bootstrap
+        >>> rng = np.random.default_rng(0)
+        >>> layer = rng.random((1, 66))  # of 12 stimuli
+        >>> subjects = layer + 0.1 * rng.random((3, 66))
+        >>> result = dual_bootstrap({'layer': layer}, subjects, num_samples=10)
+        >>> result.scores.shape
+        (1,)
     """
     stacks = {name: as_condensed(rdms, name) for name, rdms in models.items()}
     data = as_condensed(subjects, 'subjects')

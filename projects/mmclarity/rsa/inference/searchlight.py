@@ -28,6 +28,14 @@ def spheres(mask: Any, affine: Any, radius: float = 5.6) -> tuple[np.ndarray, li
 
     Returns:
         (V, 3) places in the grid, and of each the indices of its neighbours among them.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa.inference import spheres
+        >>> line = np.ones((3, 1, 1))  # of voxels of 2 mm
+        >>> places, neighbours = spheres(line, 2 * np.eye(4), radius=2)
+        >>> [[int(i) for i in near] for near in neighbours]
+        [[0, 1], [0, 1, 2], [1, 2]]
     """
     region = np.asarray(mask) != 0
     if region.ndim != 3 or not region.any():
@@ -66,6 +74,16 @@ def searchlight_scores(
 
     Raises:
         ValueError: If sizes do not fit, or the metric needs repetitions.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mmclarity.rsa import compute_rdm
+        >>> from mmclarity.rsa.inference import searchlight_scores
+        >>> responses = np.random.default_rng(0).normal(size=(6, 3))
+        >>> layer = compute_rdm(responses)
+        >>> scores = searchlight_scores([layer], responses, [np.array([0, 1, 2]), np.array([0])])
+        >>> scores.round(2)  # the second sphere has one voxel, too few
+        array([[ 1., nan]])
     """
     stack, data = as_condensed(models, 'models'), as_array(responses, 'responses')
     if metric not in METRICS or metric in REPEATED:
