@@ -27,7 +27,7 @@ __all__ = [
 # which is correlated along the lines only, would be of a kind that the network has never met.
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))
 # Strength, in deviations of the filtered noise, of a doubtful particle of one pixel's radius, and
-# its growth with the radius. Fitted to eleven of the pairs 001-035; how right it is: the benchmarks.
+# its growth with the radius. Fitted to eleven of the pairs 001-035; see the benchmarks.
 FAINT, FAINT_POWER = 0.23, 1.55
 NEAR = 12.0  # pixels over which the deviation of the noise is taken, at least
 Restore = Callable[[np.ndarray], np.ndarray]
