@@ -212,3 +212,11 @@ def test_show_needs_a_hook():
     )
     with pytest.raises(UsageError, match='default_hooks.visualization'):
         set_up_show(Config(dict(default_hooks=dict())), True, None, 1)
+
+
+def test_backends_by_name_where_the_config_has_no_variable(tmp_path):
+    (tmp_path / 'a.py').write_text(
+        "visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])"
+    )
+    cfg = load_config(str(tmp_path / 'a.py'), {'vis_backends': 'TensorboardVisBackend'})
+    assert cfg.visualizer.vis_backends == [dict(type='TensorboardVisBackend')]

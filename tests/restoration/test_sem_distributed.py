@@ -28,7 +28,7 @@ def test_pix2pix_of_two_processes_equals_one_with_the_doubled_batch(tmp_path):
 def test_two_processes(tmp_path, name):
     made = run(
         tmp_path,
-        'dataset_converters/make_sem_phantom.py',
+        'dataset_generators/make_sem_phantom.py',
         'data',
         '--train',
         4,

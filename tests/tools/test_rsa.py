@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.spatial.distance import squareform
 
 from mmclarity.cli import rsa
+from mmclarity.rsa import NeuralArea, StimulusSet, analyse
 from mmclarity.rsa.report import tables as report
 from tests import running
 from tests.real_data import DATA, needs
@@ -248,3 +249,25 @@ def test_options_of_recordings_reach_the_reader(data):
     assert rsa.main(command(data, '--neural', f'IT={data}/order.npz:IT', *options)) == 0
     result = report.load_npz(data / 'out' / 'rsa.npz')
     np.testing.assert_allclose(result.area_rdms['IT'][0], squareform(square))
+
+
+def test_showcase_shows_photographs_upright(data, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying: to be turned clockwise
+    for path in sorted((data / 'images').iterdir()):
+        stored = np.zeros((40, 80, 3), np.uint8)
+        stored[:, :40] = (255, 0, 0)  # left as stored: above as shown
+        Image.fromarray(stored).save(path, exif=exif)
+    shown = []
+    monkeypatch.setattr(rsa, 'model_bars', lambda *args: None)
+    monkeypatch.setattr(rsa, 'picture_map', lambda rdm, pictures, *args: shown.append(pictures))
+    monkeypatch.setattr(rsa, 'showcase', lambda *args, pictures: shown.append(pictures))
+    stimuli = StimulusSet.from_folder(data / 'images')
+    count = COUNT * (COUNT - 1) // 2
+    numbers = np.random.default_rng(0).random(count)
+    result = analyse(dict(a=numbers), [NeuralArea('V4', numbers[None], None, 'x')])
+    rsa.draw_showcase(result, data, 'png', stimuli, None)
+    assert len(shown) == 2
+    for picture in (*shown[0], *shown[1]):
+        assert picture.shape == (80, 40, 3)
+        assert (picture[:35] == (255, 0, 0)).all() and not picture[45:].any()

@@ -89,6 +89,8 @@ def _list_by_dict(said: str) -> str:
 def _check_option_names(cfg: Config, options: dict) -> None:
     known = {*cfg, *inspect.signature(Runner.__init__).parameters}
     for option, value in options.items():
+        if option == 'vis_backends':
+            continue  # taken for visualizer.vis_backends
         name = option.partition('.')[0]
         if name not in known:
             near = close_to(name, known) or next(_deeper(cfg._cfg_dict, name), None)

@@ -65,7 +65,7 @@ class Network:
     def forward(self, model: nn.Module | None = None) -> Callable[[Tensor], Any]:
         """What shows normalised RGB images (b, 3, H, W) to ``model``, or to this one."""
         part = (self.model if model is None else model).get_submodule(self.module)
-        return (lambda images: part(images.flip(1))) if self.bgr else part
+        return fitting_forward(part, self.bgr)
 
 
 def load(name: str, checkpoint: str | None = None, module: str | None = None) -> Network:
@@ -205,7 +205,7 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
 
         model = untrained_copy(model)
     if module is None:
-        module = next((name for name in MODULES if hasattr(model, name)), '')
+        module = shown_part(model)
     else:
         _check_module(model, module, path)
     mean, std, bgr = preprocessing(getattr(model, 'data_preprocessor', None))
@@ -241,6 +241,33 @@ def preprocessing(
         channels = channels * 3 if len(channels) == 1 else channels
         values.append(tuple(channels[::-1] if bgr else channels))
     return values[0], values[1], bgr
+
+
+def shown_part(model: nn.Module, names: Sequence[str] = MODULES) -> str:
+    """Name of the part of an OpenMMLab model that is called with plain images; '' is all of it.
+
+    mmagic's translation networks (Pix2Pix) hold their generators in a dict by what they make: one
+    alone is taken.
+    """
+    for name in names:
+        if hasattr(model, name):
+            return name
+    several = getattr(model, 'generators', None)
+    if isinstance(several, nn.ModuleDict) and len(several) == 1:
+        return f'generators.{next(iter(several))}'
+    return ''
+
+
+def fitting_forward(part: nn.Module, bgr: bool = False) -> Callable[[Tensor], Any]:
+    """``part`` as it is called with images (b, 3, H, W), red first.
+
+    A network whose first convolution takes one channel gets their mean, one that wants blue first
+    gets them in that order.
+    """
+    first = next((m for m in part.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and first.in_channels == 1:
+        return lambda images: part(images.mean(1, keepdim=True))
+    return (lambda images: part(images.flip(1))) if bgr else part
 
 
 def default_layers(model: nn.Module, prefix: str = '') -> list[str]:

@@ -18,7 +18,7 @@ from mmclarity.utils.tables import NOT_AVAILABLE, number, write_csv
 from ..analysis import RSAResult, RSASettings, analyse, network_rdms
 from ..data.neural import NeuralArea, align, load_neural
 from ..data.stimuli import StimulusSet
-from ..models.networks import MODULES, preprocessing
+from ..models.networks import MODULES, fitting_forward, preprocessing, shown_part
 from ..models.recorder import resolve_layers
 from ..models.untrained import untrained_copy
 from ..report import figures as plots
@@ -123,7 +123,7 @@ class RSAHook(Hook):
         self._names = resolve_layers(model, self.shown.names)
         part = self.shown.module
         if part is None:
-            part = next((name for name in (*MODULES, 'network') if hasattr(model, name)), '')
+            part = shown_part(model, (*MODULES, 'network'))
         elif part not in dict(model.named_modules()):
             children = ', '.join(name for name, _ in model.named_children())
             raise ValueError(f'RSAHook: the model has no module {part!r}; its parts are {children}')
@@ -187,7 +187,7 @@ class RSAHook(Hook):
 
     def _rdms(self, model: Any) -> dict:
         part = model.get_submodule(self._part)
-        forward = (lambda images: part(images.flip(1))) if self._bgr else part
+        forward = fitting_forward(part, self._bgr)
         return network_rdms(
             model,
             self.shown.names,
