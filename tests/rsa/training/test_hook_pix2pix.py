@@ -15,7 +15,6 @@ from tests.running import REPO, run
 CONFIG = """
 _base_ = '{base}'
 model = dict(generator=dict(base_channels=4, num_down=5), discriminator=dict(base_channels=4))
-data_root = '{data}/'
 train_dataloader = dict(batch_size=1)
 train_cfg = dict(max_iters=4, val_interval=4)
 custom_imports = dict(
@@ -75,13 +74,13 @@ def test_pix2pix_of_two_processes(tmp_path):
     write_data(tmp_path)
     text = CONFIG.format(
         base=REPO / 'configs' / 'pix2pix_phantom.py',
-        data=tmp_path / 'data',
         stimuli=tmp_path / 'stimuli',
         area=f'{tmp_path}/area.npz:V1',
     )
     (tmp_path / 'grey.py').write_text(text)
     port = str(29600 + os.getpid() % 300)
-    trained = run(tmp_path, 'dist_train.sh', 'grey.py', 2, '--work-dir', 'work', PORT=port)
+    options = ('--work-dir', 'work', '--cfg-options', 'data_root=data/')
+    trained = run(tmp_path, 'dist_train.sh', 'grey.py', 2, *options, PORT=port)
     assert trained.returncode == 0, trained.stderr[-3000:]
     assert (tmp_path / 'work' / 'iter_4.pth').is_file()
     rdms = [
