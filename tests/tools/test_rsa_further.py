@@ -119,3 +119,12 @@ def test_a_movie_of_a_training(tmp_path, capsys):
     assert 'epoch_N.npz' in capsys.readouterr().err
     assert rsa.main(['--movie', str(tmp_path), '--movie-area', 'V9', '--out', str(tmp_path)]) == 2
     assert 'IT' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['gone.nii', 'junk.nii', 'nets.py'])
+def test_searchlights_that_are_no_images(pictures, capsys, name):
+    pytest.importorskip('nibabel', reason='nibabel is not installed (requirements-dev.txt)')
+    (pictures / 'junk.nii').write_bytes(b'n' * 400)
+    assert run(pictures, '--searchlight', pictures / name) == 2
+    told = capsys.readouterr().err
+    assert name in told and 'Traceback' not in told

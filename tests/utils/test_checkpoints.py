@@ -156,3 +156,22 @@ def test_an_address_without_a_network_is_one_line(monkeypatch):
         fetch('https://example.org/a.pth')
     assert str(caught.value).startswith('https://example.org/a.pth cannot be fetched: Name or')
     assert '\n' not in str(caught.value)
+
+
+class Other:
+    """Not a tensor."""
+
+
+def test_nobody_is_told_to_switch_the_check_off(tmp_path):
+    torch.save(dict(a=Other()), tmp_path / 'a.pth')
+    (tmp_path / 'b.pth').write_text('{"no": "checkpoint"}')
+    for name, words in (('a.pth', 'Other'), ('b.pth', 'damaged or no checkpoint')):
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint_file(tmp_path / name)
+        assert words in str(caught.value) and name in str(caught.value)
+        assert 'weights_only' not in str(caught.value) and 'Please' not in str(caught.value)
+
+
+def test_an_address_is_not_looked_for_among_files():
+    with pytest.raises(CheckpointError, match=r'https://a\.b/c\.pth is an address'):
+        load_checkpoint_file('https://a.b/c.pth')

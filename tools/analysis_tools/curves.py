@@ -65,6 +65,8 @@ def read_run(place: str | Path) -> Points:
     if not files:
         raise UsageError(f'{place}: no log in it (TIMESTAMP/vis_data/scalars.json)')
     lines = [entry for file in files for entry in _entries(file)]
+    if not lines:
+        raise UsageError(f'{place}: nothing is logged there; a log has one JSON object a line')
     ends: dict[int, int] = {}
     for entry in lines:
         if 'epoch' in entry and 'iter' in entry:
@@ -87,7 +89,11 @@ def read_run(place: str | Path) -> Points:
 
 def _entries(file: Path) -> list[dict]:
     entries = []
-    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), start=1):
+    try:
+        lines = file.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f'{file}: no log: it is not text') from error
+    for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:

@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from mmclarity.errors import UsageError
+from mmclarity.utils.devices import check_device
 
 from . import serve, workers
 from .main import DONE, MISTAKE, finish, message, mistakes
@@ -219,8 +220,8 @@ def _adapted(args: argparse.Namespace) -> Path:
 
 def _restorer(cls: type, args: argparse.Namespace) -> Any:
     """The restorer that the command line describes."""
-    # torch raises an AssertionError for a device that it was not built for
-    with mistakes(ValueError, TypeError, RuntimeError, AssertionError):
+    check_device(args.device)
+    with mistakes(ValueError, TypeError, RuntimeError):
         return cls(
             args.config,
             args.checkpoint,

@@ -35,6 +35,7 @@ from mmclarity.rsa.report import figures as plots
 from mmclarity.rsa.report import tables as report
 from mmclarity.rsa.report.models import model_bars, picture_map, showcase
 from mmclarity.utils.allocator import keep_freed_memory
+from mmclarity.utils.devices import check_device
 
 from .main import mistakes, run
 from .rsa_further import further_areas, write_further, write_movie
@@ -68,7 +69,7 @@ def show(
         stimuli,
         args.metric,
         batch_size=args.batch_size,
-        device=args.device or networks.default_device(),
+        device=check_device(args.device or networks.default_device()),
         forward=network.forward(model),
         pool=None if args.pool == 'none' else args.pool,
         memory=memory,

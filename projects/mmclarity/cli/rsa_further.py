@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mmclarity.errors import DataError, UsageError
+from mmclarity.errors import DataError, UsageError, said
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.inference.dual import dual_bootstrap
@@ -175,8 +177,7 @@ def _betas(args: argparse.Namespace, count: int) -> tuple[np.ndarray, np.ndarray
         raise ModuleNotFoundError(
             '--searchlight needs nibabel; install it with `pip install nibabel`'
         ) from error
-    betas = nibabel.load(args.searchlight)
-    data = np.asarray(betas.dataobj, np.float64)
+    data, affine = _volumes(nibabel, args.searchlight)
     if data.ndim != 4 or data.shape[3] != count:
         raise DataError(
             f'{args.searchlight} has shape {data.shape}; it must hold one volume a stimulus, '
@@ -185,13 +186,24 @@ def _betas(args: argparse.Namespace, count: int) -> tuple[np.ndarray, np.ndarray
     if args.mask is None:
         mask = np.isfinite(data).all(3) & (data != 0).any(3)
     else:
-        mask = np.nan_to_num(np.asarray(nibabel.load(args.mask).dataobj)) != 0
+        mask = np.nan_to_num(_volumes(nibabel, args.mask)[0]) != 0
         if mask.shape != data.shape[:3]:
             raise DataError(f'--mask {args.mask} has the grid {mask.shape}, not {data.shape[:3]}')
     mask &= np.isfinite(data).all(3)
     if not mask.any():
         raise DataError(f'{args.searchlight}: no voxel is left')
-    return data, mask, betas.affine
+    return data, mask, affine
+
+
+def _volumes(nibabel: Any, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values and affine of an image."""
+    if not Path(path).is_file():
+        raise DataError(f'{path}: there is no such image')
+    try:
+        image = nibabel.load(path)
+        return np.asarray(image.dataobj, np.float64), image.affine
+    except Exception as error:  # MemoryError, zlib.error and many more where a header is damaged
+        raise DataError(f'{path} cannot be read as NIfTI: {said(error)}') from error
 
 
 def _file_name(name: str) -> str:

@@ -63,6 +63,10 @@ def load_checkpoint_file(path: str | Path) -> dict:
     """
     file = Path(path).expanduser()
     if not file.is_file():
+        if not is_local(str(path)):
+            raise MissingCheckpointError(
+                f'checkpoint {path} is an address; fetch it and give the path of the file'
+            )
         what = 'is a folder' if file.is_dir() else 'not found'
         raise MissingCheckpointError(f'checkpoint {what}: {path} (absolute: {file.absolute()})')
     if file.suffix == '.safetensors':
@@ -74,7 +78,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
         raise CheckpointError(
             f'checkpoint {path} ({file.stat().st_size} bytes) cannot be read: it is damaged or no '
             'checkpoint, or it holds python objects beside tensors. '
-            f'torch says: {_first_line(error)}'
+            f'torch says: {_reason(error)}'
         ) from error
     except Exception as error:  # a file of other bytes makes the reader fail in any way
         raise CheckpointError(
@@ -149,6 +153,13 @@ def fetch(address: str) -> dict:
             f'{address} cannot be fetched: {_first_line(error)}. Without a network, fetch the '
             'file elsewhere and give its path'
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch found, without its advice to switch the check off."""
+    _, found, reason = str(error).partition('WeightsUnpickler error:')
+    lines = reason.strip().splitlines() if found else [_first_line(error)]
+    return lines[0].partition('. Please use')[0] if lines else 'not what it writes'
 
 
 def _first_line(error: Exception) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 import mmclarity.detection
 from mmclarity.cli.detect import main
 from mmclarity.detection.datasets.scalabel import CLASSES, load_frames
+from mmclarity.detection.inference.detector import Detector
 from mmclarity.detection.inference.outputs import drawn
 from mmclarity.detection.inference.sources import pictures, read_image
 from mmclarity.engine.config import load_config
@@ -321,3 +322,24 @@ def test_nothing_is_said_while_it_is_built(capfd):
     mmclarity.detection.Detector(device='cpu')
     said = capfd.readouterr()
     assert 'registry' not in said.out + said.err
+
+
+def test_the_shipped_weights_by_their_word(scene):
+    pytest.importorskip('mmdet')
+    ours = Detector('context_frcnn_bdd100k_fine.py', 'shipped')
+    assert ours.classes == Detector().classes
+    first, second = ours([scene])[0], Detector()([scene])[0]
+    np.testing.assert_allclose(first.boxes, second.boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('config', 'device', 'why'),
+    [
+        ('ssim_unet_phantom.py', None, 'no config of a detector'),
+        ('lambda_frcnn_murky.py', None, 'shipped weights belong to other models'),
+        ('lambda_frcnn_murky.py', 'gpu', "device 'gpu' cannot be used"),
+    ],
+)
+def test_detectors_that_cannot_be_built(config, device, why):
+    with pytest.raises(UsageError, match=why):
+        Detector(config, 'shipped', device)

@@ -15,9 +15,13 @@ from mmengine.logging import MMLogger
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints
+from mmclarity.utils.devices import check_device
 
 from ..shipped import load_shipped, shipped_config
 from .detections import Detections, check_image
+
+#: Given instead of a checkpoint: the weights of the package.
+SHIPPED = 'shipped'
 
 
 class Detector:
@@ -63,6 +67,8 @@ class Detector:
             )
         if config is not None and plain:
             raise UsageError('plain chooses among the shipped detectors; give no config with it')
+        if device is not None:
+            check_device(device)
         with _quiet():
             if config is None:
                 self.inferencer = _shipped('plain' if plain else 'context', device)
@@ -122,15 +128,27 @@ def _quiet() -> Iterator[None]:
 
 def _own(config: str, checkpoint: str, device: str | None) -> DetInferencer:
     cfg = load_config(config)
-    weights = checkpoints.load_checkpoint_file(checkpoint)
+    if cfg.get('default_scope', 'mmdet') != 'mmdet' or 'model' not in cfg:
+        raise UsageError(f'{config} is no config of a detector (its default_scope is not mmdet)')
+    shipped = checkpoint == SHIPPED
+    weights = {} if shipped else checkpoints.load_checkpoint_file(checkpoint)
     backbone = cfg.model.get('backbone') or {}
     # All weights come from the checkpoint: others need not be at hand.
     backbone.pop('init_cfg', None)
     if 'pretrained' in backbone:
         backbone['pretrained'] = False
-    inferencer = DetInferencer(cfg, checkpoint, device, show_progress=False)
-    checkpoints.check_fits(weights, inferencer.model, checkpoint)
+    inferencer = DetInferencer(cfg, None if shipped else checkpoint, device, show_progress=False)
+    if shipped:
+        _load_shipped(inferencer)
+    else:
+        checkpoints.check_fits(weights, inferencer.model, checkpoint)
     return inferencer
+
+
+def _load_shipped(inferencer: DetInferencer) -> None:
+    load_shipped(inferencer.model)
+    inferencer.model.dataset_meta = dict(shipped_config()['metainfo'])
+    inferencer.visualizer.dataset_meta = inferencer.model.dataset_meta
 
 
 def _shipped(name: str, device: str | None) -> DetInferencer:

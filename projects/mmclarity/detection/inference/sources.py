@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmclarity.errors import DataError, UsageError, said
 from mmclarity.utils.files import listing
@@ -78,6 +78,8 @@ def read_image(path: str | Path) -> np.ndarray:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(f'{path}: too large: {said(error)}') from error
+    except UnidentifiedImageError as error:
+        raise DataError(f'{path}: cannot be read: no image, or of an unknown kind') from error
     except (OSError, SyntaxError, ValueError, cv2.error) as error:
         raise DataError(f'{path}: cannot be read: {str(error).splitlines()[0]}') from error
     if pixels is None:
