@@ -67,7 +67,7 @@ def check_keys(place: str, value: dict, kind: Any) -> None:
         takes_more |= deep or any(
             one.kind is one.VAR_KEYWORD for one in inspect.signature(found).parameters.values()
         )
-        cutoff = _CLOSER if deep else _CLOSE
+        cutoff = _CLOSE if place == 'model' else _CLOSER
     if kind is registry.PARAM_SCHEDULERS:
         known.add('convert_to_iter_based')
         # Of its two bases one passes on to the other, whose names are known.
