@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmclarity.cli.main import mistakes, run
+from mmclarity.cli.main import check_folder, mistakes, run
 from mmclarity.errors import DataError, LayerError, OutputError, UsageError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -95,3 +95,14 @@ def test_a_closed_pipe_is_no_error():
         env=dict(os.environ, CODE=code, PYTHONPATH=str(REPO / 'projects')),
     )
     assert done.stdout == '0\n' and done.stderr == ''
+
+
+def test_a_folder_that_cannot_take_results_is_told_before_the_work(tmp_path, monkeypatch):
+    check_folder(tmp_path / 'new' / 'below')
+    assert not list(tmp_path.iterdir())  # looked at, not made
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(OutputError, match='file is a file'):
+        check_folder(tmp_path / 'file' / 'below')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    with pytest.raises(OutputError, match='may not be written to'):
+        check_folder(tmp_path / 'new')

@@ -52,11 +52,22 @@ def export(args: argparse.Namespace) -> None:
         warnings.simplefilter('ignore')
         from mmclarity.engine.config import load_config
 
+        _check_opset(args.opset)
         scope = load_config(args.config).get('default_scope')
         part = _detector if scope == 'mmdet' else _restorer
         agreement = part(args)
     size = args.output.stat().st_size / 1e6
     print(f'written: {args.output} ({size:.1f} MB), {agreement}')
+
+
+def _check_opset(opset: int) -> None:
+    import onnx
+
+    from mmclarity.errors import UsageError
+
+    newest = onnx.defs.onnx_opset_version()
+    if not 18 <= opset <= newest:
+        raise UsageError(f'--opset {opset}: give 18 to {newest} (what the installed onnx knows)')
 
 
 def _restorer(args: argparse.Namespace) -> str:
@@ -70,7 +81,7 @@ def _restorer(args: argparse.Namespace) -> str:
         export_onnx(model, args.output, args.opset, args.overwrite)
     try:
         worst = check_onnx(model, args.output, tolerance=args.tolerance)
-    except RuntimeError as error:
+    except (RuntimeError, UsageError) as error:
         args.output.unlink()
         raise UsageError(f'{error}; the file was removed') from error
     return f'differs from torch by at most {worst:.1e} of the range'
@@ -89,7 +100,7 @@ def _detector(args: argparse.Namespace) -> str:
     export_detector(model, args.output, args.opset, args.overwrite)
     try:
         found = check_detector(model, args.output, args.tolerance)
-    except RuntimeError as error:
+    except (RuntimeError, UsageError) as error:
         args.output.unlink()
         raise UsageError(f'{error}; the file was removed') from error
     return (

@@ -19,8 +19,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import OutputError, UsageError
 
 DONE, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141
 
@@ -100,3 +101,18 @@ def mistakes(*kinds: type[Exception], of: str = '') -> Iterator[None]:
     except kinds as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(f'{of}{": " if of else ""}{text}') from error
+
+
+def check_folder(folder: Path) -> None:
+    """Say before the work that results could not be written after it.
+
+    Raises:
+        OutputError: If ``folder`` is a file, or it can neither be made nor written to.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise OutputError(f'{folder}: {there} is a file; give a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f'{folder}: {there} may not be written to; give another folder')

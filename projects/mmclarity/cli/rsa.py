@@ -37,7 +37,7 @@ from mmclarity.rsa.report.models import model_bars, picture_map, showcase
 from mmclarity.utils.allocator import keep_freed_memory
 from mmclarity.utils.devices import check_device
 
-from .main import mistakes, run
+from .main import check_folder, mistakes, run
 from .rsa_further import further_areas, write_further, write_movie
 from .rsa_options import check_options, rsa_parser
 
@@ -174,6 +174,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         seed=args.seed,
         level=args.level,
     )
+    check_folder(args.out)
     network = networks.load(args.model, args.checkpoint, args.module)
     stimuli = read_stimuli(args, network)
     ids = list(stimuli.ids)

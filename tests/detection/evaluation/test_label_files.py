@@ -50,6 +50,29 @@ def test_coco_labels_and_all_forms_of_results(tmp_path, data):
             assert one['category_id'] == two['category_id'] and one['score'] == two['score']
 
 
+def test_coco_file_of_detections(tmp_path, data):
+    """As detect.py writes it: images and categories numbered in its own way, found by name."""
+    labels, dts = data
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    expected = read_results(save(tmp_path / 'list.json', dts), labelled)
+    own = {
+        'images': [{**i, 'id': i['id'] + 70} for i in reversed(labels['images'])],
+        'categories': [{**c, 'id': c['id'] + 30} for c in labels['categories']],
+        'annotations': [
+            {**d, 'image_id': d['image_id'] + 70, 'category_id': d['category_id'] + 30} for d in dts
+        ],
+    }
+    found = read_results(save(tmp_path / 'found.json', own), labelled)
+    assert sort(found) == sort(expected) and len(found) == len(dts) > 0
+    del own['annotations'][0]['score']
+    with pytest.raises(LabelFileError, match='this is ground truth'):
+        read_results(save(tmp_path / 'truth.json', own), labelled)
+    own['annotations'] = own['annotations'][1:]
+    own['images'][0]['file_name'] = 'folder/elsewhere.jpg'
+    with pytest.raises(LabelFileError, match='other images'):
+        read_results(save(tmp_path / 'others.json', own), labelled)
+
+
 def test_scalabel_labels_count_images_as_the_data_set_does(tmp_path):
     frames = [
         dict(

@@ -300,3 +300,10 @@ def test_the_tool_tells_the_parts_apart(lambda_model, tmp_path, capsys):
     assert main([CONFIG, 'shipped', str(tmp_path / 'x.onnx')]) == 2
     said = capsys.readouterr().err
     assert 'context_frcnn_bdd100k_fine.py, frcnn_bdd100k_fine.py' in said
+
+
+def test_a_version_of_onnx_that_cannot_be_written(tmp_path, capsys):
+    out = tmp_path / 'x.onnx'
+    assert main([str(CONFIG), 'none.pth', str(out), '--opset', '3']) == 2
+    assert '--opset 3: give 18 to' in capsys.readouterr().err
+    assert not out.exists()

@@ -277,7 +277,8 @@ def read_results(path: str | Path, labelled: Labelled) -> list[dict]:
     the file from 1, and BDD100K's category numbers, as ``tools/test.py`` writes them).
 
     Args:
-        path: COCO result list or Scalabel frames.
+        path: COCO result list, COCO file whose annotations have scores (of ``detect.py``), or
+            Scalabel frames.
         labelled: The images.
 
     Returns:
@@ -291,6 +292,10 @@ def read_results(path: str | Path, labelled: Labelled) -> list[dict]:
     content = read_json(path)
     if isinstance(content, dict) and 'frames' in content:
         content = content['frames']
+    numbering = None
+    if _is_coco(content) and _has_scores(content['annotations']):
+        numbering = _matched(path, path.name, read_coco(path), labelled)
+        content = content['annotations']
     if not isinstance(content, list):
         raise LabelFileError(
             f'{path}: expected a COCO result list (the *.bbox.json of a test with outfile_prefix) '
@@ -298,7 +303,7 @@ def read_results(path: str | Path, labelled: Labelled) -> list[dict]:
         )
     if content and isinstance(content[0], dict) and 'name' in content[0]:
         return _scalabel_results(path, content, labelled)
-    images, categories = _numbering(path, labelled)
+    images, categories = numbering or _numbering(path, labelled)
     names = {number: labelled.categories[category] for number, category in categories.items()}
     found = []
     for index, item in enumerate(content):
@@ -318,24 +323,39 @@ def _is_coco(content: Any) -> bool:
     return isinstance(content, dict) and 'annotations' in content
 
 
+def _has_scores(annotations: Any) -> bool:
+    """Whether these are detections: objects of ground truth have no scores."""
+    return (
+        isinstance(annotations, list)
+        and bool(annotations)
+        and all(isinstance(item, dict) and 'score' in item for item in annotations)
+    )
+
+
 def _numbering(path: Path, labelled: Labelled) -> tuple[dict[Any, int], dict[Any, int]]:
     """Places of images and ids of categories, by the numbers a COCO result list uses."""
     own = labelled.ids, {number: number for number in labelled.categories}
     beside = path.with_name(path.name.removesuffix('.bbox.json') + '.gt.json')
     if not path.name.endswith('.bbox.json') or not beside.is_file():
         return own
-    coco = read_coco(beside)
+    return _matched(path, beside.name, read_coco(beside), labelled) or own
+
+
+def _matched(
+    path: Path, told_by: str, coco: dict, labelled: Labelled
+) -> tuple[dict[Any, int], dict[Any, int]] | None:
+    """The same from the images and categories that ``coco`` names; None if they have no names."""
     places = {name: place for place, name in enumerate(labelled.names)}
     names = _short([item['file_name'] for item in coco['images']])
     if set(names) != set(places) and set(names).isdisjoint(places) and len(set(names)) < len(names):
-        return own  # one of the two has no unique names
+        return None  # one of the two has no unique names
     strange = [name for name in names if name not in places]
     absent = set(places) - set(names)
     if strange or absent:
         first = strange[0] if strange else sorted(absent)[0]
         raise LabelFileError(
             f'{path}: the detector was run on other images than {labelled.source} labels '
-            f'({beside.name}: {len(strange)} of {len(names)} are not labelled, {len(absent)} '
+            f'({told_by}: {len(strange)} of {len(names)} are not labelled, {len(absent)} '
             f'labelled ones are missing, e.g. {first!r}); give the labels of the images it was '
             'run on'
         )
