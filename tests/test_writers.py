@@ -29,6 +29,7 @@ ALLOWED = {
     ('projects/mmclarity/detection/trunk_cache/files.py', '__enter__'): 'in a folder being made',
     ('projects/mmclarity/cli/adapt.py', 'adapt_files'): 'a method of ours, with parts of its own',
     ('projects/mmclarity/restoration/app/server.py', '_receive'): "in a job's own folder",
+    ('projects/mmclarity/rsa/report/movie.py', 'epochs_movie'): 'in a folder of its own',
     ('tools/analysis_tools/repeat.py', 'train'): 'a log, appended to while it is read',
     ('benchmarks/timing.py', 'start'): 'a switch of the kernel',
     ('benchmarks/restore.py', 'build'): 'in a temporary folder',

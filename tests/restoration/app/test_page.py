@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import re
 import signal
@@ -45,8 +46,9 @@ def noisy(path: Path, dtype: str = 'uint8', seed: int = 0) -> Path:
 
 
 @pytest.fixture(scope='module')
-def port() -> Iterator[int]:
+def port(tmp_path_factory) -> Iterator[int]:
     """A running page."""
+    log = logging.FileHandler(tmp_path_factory.mktemp('log') / 'of_something_else.log')
     workshop = Workshop(WatchedRestorer(), LIMIT)
     addresses, thread = [], None
     import uvicorn
@@ -67,6 +69,8 @@ def port() -> Iterator[int]:
         thread.start()
         while len(addresses) < 2 or not addresses[1].started:
             time.sleep(0.02)
+        assert log.stream is not None  # the page closes no log but its own
+        log.close()
         yield int(addresses[0].rstrip('/').rpartition(':')[2])
         addresses[1].should_exit = True
         thread.join(30)

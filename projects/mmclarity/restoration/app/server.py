@@ -255,7 +255,10 @@ def serve(
         ) from error
     shown = f'[{host}]' if ':' in host else host
     ready(f'http://{shown}:{listener.getsockname()[1]}/')
-    config = uvicorn.Config(app, log_level='warning', server_header=False, timeout_keep_alive=30)
+    # Its own logging configuration closes the log files of everything else in the process.
+    config = uvicorn.Config(
+        app, log_config=None, log_level='warning', server_header=False, timeout_keep_alive=30
+    )
     try:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
