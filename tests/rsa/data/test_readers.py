@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 from scipy.spatial.distance import pdist, squareform
 
-from mmclarity.errors import DataError
+from mmclarity.errors import DataError, MissingKeyError
 from mmclarity.rsa import load_neural
 from mmclarity.rsa.data.toolbox import save_hdf5, to_rsatoolbox
 
@@ -309,3 +309,16 @@ def test_without_nibabel_the_command_is_named(tmp_path, monkeypatch):
     (tmp_path / 'x.nii').write_bytes(b'')
     with pytest.raises(ModuleNotFoundError, match='pip install nibabel'):
         load_neural('V4', tmp_path / 'x.nii')
+
+
+def test_an_array_of_objects_is_named_as_such(tmp_path):
+    path = tmp_path / 'it.npz'
+    objects = np.array([{'a': 1}, None], dtype=object)
+    np.savez(path, IT=objects, plain=np.eye(3))
+    with pytest.raises(DataError, match=r'it\.npz:IT cannot be read: .*Save plain numbers'):
+        load_neural('IT', f'{path}:IT')
+    with pytest.raises(MissingKeyError, match="no key 'V4'"):
+        load_neural('V4', f'{path}:V4')
+    np.savez(path, IT=objects)
+    with pytest.raises(DataError, match='IT cannot be read'):
+        load_neural('IT', str(path))

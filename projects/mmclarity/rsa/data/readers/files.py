@@ -69,6 +69,8 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
             raise MissingKeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
         return Found(_opened(path, lambda p: np.load(p, allow_pickle=False))), None
     content = _opened(path, _apart if suffix in APART else READERS.get(suffix, _npz))
+    if suffix == '.npz' and (key not in content if key else not content):
+        _tell_unreadable(path, key)
     return _chosen(content, path, key)
 
 
@@ -112,6 +114,21 @@ def _npz(path: Path) -> dict[str, Found]:
             except ValueError:  # pickled objects are not read
                 continue
         return found
+
+
+def _tell_unreadable(path: Path, key: str | None) -> None:
+    """Say of an array that is there why it was not read."""
+    with np.load(path, allow_pickle=False) as file:
+        for name in [key] if key else file.files:
+            if name not in file.files:
+                continue
+            try:
+                file[name]
+            except ValueError as error:
+                raise DataError(
+                    f'{path}:{name} cannot be read: {said(error)}. Save plain numbers; Python '
+                    'objects may run any code when they are read'
+                ) from error
 
 
 def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Found, str]:
