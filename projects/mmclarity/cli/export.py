@@ -9,9 +9,6 @@ from pathlib import Path
 
 from .main import mistakes, run
 
-#: Given instead of a checkpoint, as to tools/test.py.
-SHIPPED = 'shipped'
-
 
 def export_parser() -> argparse.ArgumentParser:
     """Command line of tools/export_onnx.py."""
@@ -91,6 +88,7 @@ def _detector(args: argparse.Namespace) -> str:
     from mmclarity.detection.export import check_detector, export_detector
     from mmclarity.detection.inference.detector import Detector
     from mmclarity.errors import UsageError
+    from mmclarity.utils.checkpoints import SHIPPED
 
     if args.checkpoint == SHIPPED:
         detector = Detector(device='cpu', plain=_shipped_name(args.config) == 'plain')

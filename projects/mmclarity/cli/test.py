@@ -16,9 +16,6 @@ from .options import test_parser
 from .prepare import build_runner, enable_amp, prepare, set_hook
 from .show import set_up_dump, set_up_show, set_up_tta
 
-#: Given instead of a checkpoint: the weights of the package (a file of this name is ./shipped).
-SHIPPED = 'shipped'
-
 
 def _read(checkpoint: str) -> dict:
     local = ckpt.is_local(checkpoint)
@@ -38,7 +35,7 @@ def test_model(args: argparse.Namespace) -> None:
         raise UsageError(f'config {args.config} has no test_dataloader')
     resolve_data_roots(cfg, ('test_dataloader',))
     check_config(cfg, training=False)
-    shipped = args.checkpoint == SHIPPED
+    shipped = args.checkpoint == ckpt.SHIPPED
     cfg.load_from, cfg.resume = None if shipped else args.checkpoint, False
     loaded = None if shipped else _read(args.checkpoint)
     if args.amp:

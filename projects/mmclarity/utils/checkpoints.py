@@ -12,6 +12,8 @@ from mmclarity.errors import CheckpointError
 
 from .models import unwrap
 
+#: Given instead of a checkpoint: the weights of the package (a file of this name is ./shipped).
+SHIPPED = 'shipped'
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 _SHOWN = 8
 

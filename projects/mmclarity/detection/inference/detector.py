@@ -20,9 +20,6 @@ from mmclarity.utils.devices import check_device
 from ..shipped import load_shipped, shipped_config
 from .detections import Detections, check_image
 
-#: Given instead of a checkpoint: the weights of the package.
-SHIPPED = 'shipped'
-
 
 class Detector:
     """A trained detector on mmdet's ``DetInferencer``: the one that ships, or one's own.
@@ -130,7 +127,7 @@ def _own(config: str, checkpoint: str, device: str | None) -> DetInferencer:
     cfg = load_config(config)
     if cfg.get('default_scope', 'mmdet') != 'mmdet' or 'model' not in cfg:
         raise UsageError(f'{config} is no config of a detector (its default_scope is not mmdet)')
-    shipped = checkpoint == SHIPPED
+    shipped = checkpoint == checkpoints.SHIPPED
     weights = {} if shipped else checkpoints.load_checkpoint_file(checkpoint)
     backbone = cfg.model.get('backbone') or {}
     # All weights come from the checkpoint: others need not be at hand.
@@ -146,8 +143,8 @@ def _own(config: str, checkpoint: str, device: str | None) -> DetInferencer:
 
 
 def _load_shipped(inferencer: DetInferencer) -> None:
-    load_shipped(inferencer.model)
-    inferencer.model.dataset_meta = dict(shipped_config()['metainfo'])
+    name = load_shipped(inferencer.model)
+    inferencer.model.dataset_meta = dict(shipped_config(name)['metainfo'])
     inferencer.visualizer.dataset_meta = inferencer.model.dataset_meta
 
 
@@ -163,7 +160,5 @@ def _shipped(name: str, device: str | None) -> DetInferencer:
         )
     )
     inferencer = DetInferencer(cfg, None, device, show_progress=False)
-    load_shipped(inferencer.model)
-    inferencer.model.dataset_meta = dict(told['metainfo'])
-    inferencer.visualizer.dataset_meta = inferencer.model.dataset_meta
+    _load_shipped(inferencer)
     return inferencer
