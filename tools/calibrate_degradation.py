@@ -15,8 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmclarity.cli.main import finish, mistakes
-from mmclarity.errors import UsageError
+from mmclarity.cli.main import check_free, finish, mistakes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,8 +47,7 @@ def calibrate(args: argparse.Namespace) -> None:
     from mmclarity.restoration.degradation import calibration
 
     config, figure = args.out / 'degradation.py', args.out / 'degradation.png'
-    if config.exists() and not args.overwrite:
-        raise UsageError(f'{config} exists; remove it or pass --overwrite')
+    check_free(config, overwrite=args.overwrite)
     with mistakes(ValueError):
         found = calibration.calibrate(
             args.low, args.high, args.seed, args.data_range, include=args.include

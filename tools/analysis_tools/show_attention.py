@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmclarity.cli.main import DONE, MISTAKE, finish
+from mmclarity.cli.main import DONE, MISTAKE, check_free, finish
 from mmclarity.errors import UsageError
 
 
@@ -49,8 +49,7 @@ def show(args: argparse.Namespace) -> int:
     Raises:
         UsageError: For whatever the caller can mend.
     """
-    if args.out.exists() and not args.overwrite:
-        raise UsageError(f'{args.out} exists; give --overwrite or another --out')
+    check_free(args.out, overwrite=args.overwrite)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # what other libraries say about themselves
         from tqdm import tqdm

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mmclarity.errors import DataError, UsageError
 
-from .main import finish, mistakes
+from .main import check_free, finish, mistakes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -128,8 +128,7 @@ def adapt_files(
 
     if out.suffix != '.safetensors':
         raise UsageError(f'{out}: weights are written as .safetensors; give --out such a name')
-    if out.exists() and not overwrite:
-        raise UsageError(f'{out}: exists already; choose another --out, or --overwrite')
+    check_free(out, overwrite=overwrite)
     settings = AdaptSettings(steps=steps, seed=seed)
     fields = _fields(inputs, scans, reading, say)
     resume = out.with_name(f'.{out.stem}.resume')

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import DONE, MISTAKE, run
+from .main import DONE, MISTAKE, check_folder, check_free, run
 
 MOST_LOOKS = 100  # images in one page of attention; it holds them all
 
@@ -70,12 +71,17 @@ def detect(args: argparse.Namespace) -> int:
 
     if args.batch_size < 1 or not 0 <= args.threshold <= 1:
         raise UsageError('--batch-size must be 1 or more, and --threshold from 0 to 1')
+    if args.max_images is not None and args.max_images < 1:
+        raise UsageError(f'--max-images {args.max_images}: give 1 or more')
+    check_folder(Path(args.out))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # what other libraries say about themselves
-        from mmclarity.detection.inference.outputs import Results
+        from mmclarity.detection.inference.outputs import FILES, Results
         from mmclarity.detection.inference.sources import pictures
         from mmclarity.detection.inference.video import check_can_write
 
+        names = [*FILES, 'attention.html'] if args.attention else FILES
+        check_free(*(Path(args.out, name) for name in names), overwrite=args.overwrite)
         source, count = pictures(args.input)
         if args.max_images is not None:
             source = itertools.islice(source, args.max_images)
@@ -88,7 +94,11 @@ def detect(args: argparse.Namespace) -> int:
         looks = _Looks(detector, args) if args.attention else None
         results = Results(args.out, detector.classes, args.overwrite, args.frames)
         try:
-            failed = _work(detector, results, source, count, args, looks)
+            try:
+                failed = _work(detector, results, source, count, args, looks)
+            except Exception:
+                _keep(results)
+                raise
             written = results.write()
         finally:
             results.drop()
@@ -133,8 +143,6 @@ class _Looks:
 
         check_explains(detector.inferencer.model)
         self.path, self.overwrite = Path(args.out, 'attention.html'), args.overwrite
-        if self.path.exists() and not self.overwrite:
-            raise UsageError(f'{self.path} exists; give --overwrite or another --out')
         self.detector = detector
         self.page = Page(f'Attention: {Path(args.input).name}', detector.classes)
 
@@ -149,6 +157,18 @@ class _Looks:
             return []
         self.page.write(self.path, self.overwrite)
         return [self.path]
+
+
+def _keep(results) -> None:
+    """Write what was found before an error, which is told after it."""
+    if not results.images:
+        return
+    with contextlib.suppress(OSError):  # the disk may be what the error is about
+        results.write()
+        print(
+            f'detect.py: the first {len(results.images)} images are written to {results.folder}',
+            file=sys.stderr,
+        )
 
 
 def _work(

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import mistakes, run
+from .main import check_free, mistakes, run
 
 
 def export_parser() -> argparse.ArgumentParser:
@@ -40,10 +40,7 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         UsageError: For whatever the caller can mend.
     """
-    from mmclarity.errors import UsageError
-
-    if args.output.exists() and not args.overwrite:
-        raise UsageError(f'{args.output} exists; give --overwrite or another name')
+    check_free(args.output, overwrite=args.overwrite)
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')

@@ -116,3 +116,18 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f'{folder}: {there} is a file; give a folder')
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f'{folder}: {there} may not be written to; give another folder')
+
+
+def check_free(*paths: Path, overwrite: bool) -> None:
+    """Say before the work that its result would replace a file.
+
+    Args:
+        paths: of what is to be written.
+        overwrite: whether ``--overwrite`` was given: then all is well.
+
+    Raises:
+        UsageError: If one of them exists.
+    """
+    there = [path for path in paths if path.exists()]
+    if there and not overwrite:
+        raise UsageError(f'{there[0]} exists; give --overwrite or another name')

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -343,3 +344,87 @@ def test_the_shipped_weights_by_their_word(scene):
 def test_detectors_that_cannot_be_built(config, device, why):
     with pytest.raises(UsageError, match=why):
         Detector(config, 'shipped', device)
+
+
+@pytest.mark.parametrize('suffix', ['jp2', 'avif', 'heic'])
+def test_kinds_that_telephones_write(suffix, tmp_path, scene):
+    path = tmp_path / f'a.{suffix}'
+    if suffix == 'heic':
+        pytest.importorskip(
+            'pillow_heif', reason='writing HEIC takes pillow-heif'
+        ).register_heif_opener()
+    elif f'.{suffix}' not in Image.registered_extensions():
+        pytest.skip(f'this Pillow does not write {suffix}')
+    Image.fromarray(scene[..., ::-1]).save(path, quality=95)
+    source, count = pictures(str(tmp_path))
+    (found,) = source
+    assert count == 1 and np.abs(found.pixels.astype(int) - scene).mean() < 8
+
+
+def test_heic_says_what_it_takes(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    (tmp_path / 'a.HEIC').write_bytes(b'something')
+    with pytest.raises(DataError, match='a.HEIC: .*pip install pillow-heif'):
+        read_image(tmp_path / 'a.HEIC')
+
+
+def test_an_image_too_narrow_is_named_and_the_others_go_on(checkpoint, scene, tmp_path, capsys):
+    here = tmp_path / 'in'
+    here.mkdir()
+    cv2.imwrite(str(here / 'a_line.png'), np.zeros((2, 3000, 3), np.uint8))
+    cv2.imwrite(str(here / 'b_strip.png'), np.zeros((5, 1000, 3), np.uint8))
+    cv2.imwrite(str(here / 'c.png'), scene)
+    cv2.imwrite(str(here / 'd_dot.png'), scene[:1, :1])
+    given = ['--config', CONFIG, '--checkpoint', checkpoint, '--device', 'cpu', '--no-draw']
+    assert main([str(here), '--out', str(tmp_path / 'out'), *given]) == 2
+    said = capsys.readouterr()
+    assert 'a_line.png: 3000 x 2 pixels: one side is more than 200 times' in said.err
+    assert '3 images, ' in said.out and ', 1 images could not be read' in said.out
+
+
+def test_what_was_found_before_a_fault_is_kept(checkpoint, scene, tmp_path, monkeypatch, capsys):
+    for name in 'abcd':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), scene)
+    call = Detector.__call__
+
+    def breaks(self, images):
+        if len(images) < 3:
+            raise MemoryError
+        return call(self, images)
+
+    monkeypatch.setattr(Detector, '__call__', breaks)
+    given = ['--config', CONFIG, '--checkpoint', checkpoint, '--device', 'cpu', '--no-draw']
+    out = tmp_path / 'out'
+    assert main([str(tmp_path), '--out', str(out), *given, '--batch-size', '3']) == 2
+    said = capsys.readouterr()
+    assert 'the first 3 images are written' in said.err and 'not enough memory' in said.err
+    coco = json.loads((out / 'detections.coco.json').read_text())
+    assert [image['file_name'] for image in coco['images']] == ['a.png', 'b.png', 'c.png']
+
+
+def test_a_number_of_images_that_is_none(tmp_path, capsys):
+    for number in ('0', '-3'):
+        assert main(['a.jpg', '--out', str(tmp_path / 'out'), '--max-images', number]) == 2
+        assert f'--max-images {number}: give 1 or more' in capsys.readouterr().err
+
+
+def test_libraries_say_nothing_of_broken_files_and_missing_cameras(tmp_path, capfd):
+    """What cannot be read is said once, in a message of ours: OpenCV's layers write their own."""
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    Image.new('L', (64, 48), 90).save(tmp_path / 'a.png', icc_profile=profile)
+    assert read_image(tmp_path / 'a.png').shape == (48, 64, 3)
+    (tmp_path / 'cut.mp4').write_bytes(b'\0\0\0\x20ftypisom' + bytes(200))
+    with pytest.raises(DataError, match='cannot be read as a video'):
+        pictures(str(tmp_path / 'cut.mp4'))
+    with pytest.raises(UsageError, match='97: no such camera'):
+        list(pictures('97')[0])
+    said = capfd.readouterr()
+    assert said.out + said.err == ''
+
+
+def test_an_output_folder_that_is_a_file_is_told_first(tmp_path, capsys):
+    Image.new('L', (64, 48)).save(tmp_path / 'a.png')
+    assert main([str(tmp_path / 'a.png'), '--out', str(tmp_path / 'a.png')]) == 2
+    assert 'a.png is a file; give a folder' in capsys.readouterr().err

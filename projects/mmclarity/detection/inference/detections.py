@@ -8,6 +8,9 @@ import numpy as np
 
 from mmclarity.errors import DataError
 
+#: Longer side over shorter one: resized to a detector's size, more would leave no pixel.
+MOST_RATIO = 200
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -43,10 +46,16 @@ class Detections:
 
 
 def check_image(image: np.ndarray) -> None:
-    """Refuse what is no (H, W, 3) of 8 bit.
+    """Refuse what is no (H, W, 3) of 8 bit, or so narrow that nothing of it would be left.
 
     Raises:
         DataError: Saying what it is.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f'an image must be (H, W, 3) of 8 bit, got {image.shape} of {image.dtype}')
+    height, width = image.shape[:2]
+    if max(height, width) > MOST_RATIO * min(height, width):
+        raise DataError(
+            f'{width} x {height} pixels: one side is more than {MOST_RATIO} times the other; '
+            'cut the image into parts'
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,21 @@ from mmclarity.errors import DataError, UsageError, said
 from mmclarity.utils.files import listing
 from mmclarity.utils.images import decode
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm')
+from .detections import check_image
+
+#: Formats that Pillow, but not every OpenCV reads rightly.
+BY_PILLOW = ('AVIF', 'GIF', 'HEIF')
+#: Of PNG, kinds of pixels that both read alike; OpenCV tells of odd profiles on the terminal.
+PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')
+HEIF = ('.heic', '.heif')
+IMAGES = (
+    '.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm',
+    '.jp2', '.avif', *HEIF,
+)  # fmt: skip
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+
+# Broken videos are told by us; FFmpeg reads this once, when OpenCV first uses it. -8 is silence.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """An image of any kind as (H, W, 3), 8 bit, blue, green, red, as a viewer shows it.
 
     Grey becomes three equal channels, transparency is dropped, CMYK becomes colours, and of 16 bit
-    the upper eight are taken.
+    the upper eight are taken. HEIC, as telephones write it, takes the package pillow-heif.
 
     Raises:
         DataError: Naming a file that cannot be read, and why.
@@ -68,9 +82,12 @@ def read_image(path: str | Path) -> np.ndarray:
         content = Path(path).read_bytes()
         if not content:
             raise DataError(f'{path}: empty file')
+        if Path(path).suffix.lower() in HEIF:
+            _know_heif(path)
         with Image.open(io.BytesIO(content)) as image:
             image.load()  # finds what is cut off: OpenCV makes do with the rest
-            if image.mode == 'CMYK' or image.format == 'GIF':
+            simple = image.format == 'PNG' and image.mode in PNG_MODES
+            if simple or image.mode == 'CMYK' or image.format in BY_PILLOW:
                 rgb = ImageOps.exif_transpose(image).convert('RGB')
                 return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
         pixels = decode(content)
@@ -85,6 +102,22 @@ def read_image(path: str | Path) -> np.ndarray:
     if pixels is None:
         raise DataError(f'{path}: cannot be read: a kind of image that OpenCV does not know')
     return pixels
+
+
+def _know_heif(path: str | Path) -> None:
+    """Teach Pillow HEIC.
+
+    Raises:
+        DataError: Saying what to install.
+    """
+    try:
+        import pillow_heif
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f'{path}: HEIC takes a further package: pip install pillow-heif; or have the '
+            'telephone write JPEG'
+        ) from error
+    pillow_heif.register_heif_opener()
 
 
 def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
@@ -132,9 +165,16 @@ def _images(files: list[Path]) -> Iterator[Picture]:
     names = _names(files)
     for file, name in zip(files, names):
         try:
-            yield Picture(name, read_image(file))
+            pixels = read_image(file)
         except DataError as error:
             yield Picture(name, error=str(error))
+            continue
+        try:
+            check_image(pixels)
+        except DataError as error:
+            yield Picture(name, error=f'{file}: {error}')
+        else:
+            yield Picture(name, pixels)
 
 
 def _names(files: list[Path]) -> list[str]:
@@ -146,7 +186,7 @@ def _names(files: list[Path]) -> list[str]:
 
 
 def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
-    capture = cv2.VideoCapture(str(path))
+    capture = _capture(str(path))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     opened = capture.isOpened()
     capture.release()
@@ -155,8 +195,18 @@ def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
     return _frames(str(path), path.stem), count if count > 0 else None
 
 
+def _capture(source: str | int) -> cv2.VideoCapture:
+    """Open a video or a camera; that it fails is said by us, once, and not by OpenCV's layers."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(0)
+    try:
+        return cv2.VideoCapture(source)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 def _frames(source: str | int, name: str) -> Iterator[Picture]:
-    capture = cv2.VideoCapture(source)
+    capture = _capture(source)
     try:
         if not capture.isOpened():
             raise UsageError(f'{source}: no such camera, or it is in use')
