@@ -97,3 +97,29 @@ def test_mistakes_are_named(tools, capsys, arguments, words):
     assert adapt(arguments) == 2
     said = capsys.readouterr().err
     assert words in said and 'Traceback' not in said
+
+
+def test_what_is_no_noisy_original_is_not_trained_on(tools, capsys):
+    adapt, restore = tools
+    tifffile.imwrite('NOISY/0_restored.tif', noisy(5))  # of 0.tif, by its name
+    tifffile.imwrite('NOISY/0_uncertainty.tif', noisy(6).astype(np.float32))
+    y, x = np.indices((96, 96))
+    tifffile.imwrite('NOISY/mask.tif', np.where(np.hypot(y - 40, x - 40) < 20, 255, 0).astype('u1'))
+    Path('NOISY/broken.tif').write_bytes(b'II*')
+    Path('NOISY/film.gif').write_bytes(b'GIF89a')
+    Path('NOISY/notes.txt').write_text('of the microscope')
+    assert adapt(['NOISY', '--steps', '1']) == 0
+    said = capsys.readouterr().err
+    assert 'left out: NOISY/mask.tif: has no noise' in said
+    assert 'left out: NOISY/broken.tif' in said
+    assert '1 file of a kind that is not read, left out: film.gif' in said and 'notes' not in said
+    card = Path('NOISY_adapted.md').read_text()
+    images = [line for line in card.splitlines() if line.startswith('- ')]
+    assert images == ['- 0.tif', '- 1.tif']
+    # named by hand, a file is believed; and a folder of masks is an error
+    Path('MASKS').mkdir()
+    Path('NOISY/mask.tif').rename('MASKS/mask.tif')
+    assert adapt(['MASKS', '--steps', '1']) == 2
+    assert 'nothing is left to train on' in capsys.readouterr().err
+    assert restore(['NOISY', 'OUT']) == 2  # of the broken one
+    assert 'left out: film.gif' in capsys.readouterr().err

@@ -20,10 +20,16 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmclarity.errors import DataError, UsageError
 
 from .main import check_free, finish, mistakes
+
+if TYPE_CHECKING:
+    from mmclarity.restoration.general.blind_spot import NoisyField
+
+LEAST_SIDE = 64  # pixels
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -150,27 +156,53 @@ def adapt_files(
 
 def _fields(
     inputs: Sequence[Path], scans: bool, reading: dict, say: Callable[[str], object]
-) -> list:
+) -> list[NoisyField]:
     from mmclarity.restoration.general.adaptation import join_scans
-    from mmclarity.restoration.general.blind_spot import noisy_field
-    from mmclarity.restoration.io import open_stack
-    from mmclarity.restoration.io.micrograph import READABLE, list_images
+    from mmclarity.restoration.inference.files import originals, passed_over
 
-    groups = [list_images(path, READABLE) if path.is_dir() else [path] for path in inputs]
-    if scans and len(inputs) > 1 and not any(path.is_dir() for path in inputs):
+    groups = [originals(path) if path.is_dir() else [path] for path in inputs]
+    for folder in (path for path in inputs if path.is_dir()):
+        if left := passed_over(folder):
+            say(left)
+    named = {path for path in inputs if not path.is_dir()}
+    if scans and len(inputs) > 1 and len(named) == len(inputs):
         groups = [list(inputs)]
     fields = []
     for group in groups:
         found = []
         for path in group:
-            with open_stack(path, **reading) as pages:
-                found += [noisy_field(page) for page in pages]
-        for one in found:
-            if min(one.levels.shape) < 64:
-                raise DataError(f'{one.name}: is smaller than 64 x 64 pixels; leave it out')
-            say(f'{one.name}: {one.like.describe()[0]}')
-        fields += [join_scans(found)] if scans else found
+            try:
+                found += _noisy(path, path in named, reading, say)
+            except ValueError as error:
+                if path in named:
+                    raise
+                say(f'left out: {error}')
+        if found:
+            fields += [join_scans(found)] if scans else found
+    if not fields:
+        raise DataError(f'{inputs[0]}: nothing is left to train on; see the lines above')
     return fields
+
+
+def _noisy(
+    path: Path, named: bool, reading: dict, say: Callable[[str], object]
+) -> list[NoisyField]:
+    """The pages of a file that can teach; a mask or a clean picture in a folder can not."""
+    from mmclarity.restoration.general.appraisal import LEAST_SIGMA
+    from mmclarity.restoration.general.blind_spot import noisy_field
+    from mmclarity.restoration.io import open_stack
+
+    found = []
+    with open_stack(path, **reading) as pages:
+        for one in map(noisy_field, pages):
+            if min(one.levels.shape) < LEAST_SIDE:
+                raise DataError(f'{one.name}: is smaller than 64 x 64 pixels; leave it out')
+            if one.like.sigma < LEAST_SIGMA and not named:
+                say(f'left out: {one.name}: has no noise: a mask, a drawing, or restored already')
+                continue
+            say(f'{one.name}: {one.like.describe()[0]}')
+            found.append(one)
+    return found
 
 
 def _say(text: str) -> None:

@@ -161,7 +161,7 @@ def restore(args: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')
-        from mmclarity.restoration.inference.files import default_output
+        from mmclarity.restoration.inference.files import default_output, passed_over
         from mmclarity.restoration.inference.restorer import Restorer
         from mmclarity.utils.allocator import keep_freed_memory
     keep_freed_memory()  # else every tile pays for clearing the same pages anew
@@ -170,6 +170,8 @@ def restore(args: argparse.Namespace) -> int:
     if args.output is None:
         with mistakes(ValueError, OSError):
             args.output = default_output(args.input, args.combine is not None)
+    if args.input.is_dir() and (left := passed_over(args.input, args.recursive)):
+        print(left, file=sys.stderr)
     reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     if args.adapt:
         args.checkpoint = [_adapted(args)]

@@ -620,3 +620,29 @@ def test_pixel_size_of_other_makers(tmp_path, options, vendor, size):
     image = read_sem(tmp_path / 'in.tif')
     assert image.vendor == vendor
     assert image.pixel_size == (size if size is None else pytest.approx(size))
+
+
+@pytest.mark.parametrize('lossless', [True, False])
+def test_webp_is_read_and_restored_as_tiff(tmp_path, lossless):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)
+    Image.fromarray(pixels).convert('RGB').save(tmp_path / 'a.webp', lossless=lossless)
+    read = read_sem(tmp_path / 'a.webp')
+    assert read.pixels.shape == (48, 64) and read.lossy is not lossless
+    assert (read.pixels == pixels).all() == lossless
+    write_sem(tmp_path / 'b.tif', read.unit, read)
+    assert (tifffile.imread(tmp_path / 'b.tif') == read.pixels).all()
+    with pytest.raises(SEMImageError, match=r'written as TIFF.*again'):
+        write_sem(tmp_path / 'b.webp', read.unit, read)
+
+
+def test_webp_that_is_no_plain_picture(tmp_path):
+    frames = [Image.new('RGB', (40, 40), (grey,) * 3) for grey in (10, 90)]
+    frames[0].save(tmp_path / 'film.webp', save_all=True, append_images=frames[1:])
+    with pytest.raises(SEMImageError, match='an animation'):
+        read_sem(tmp_path / 'film.webp')
+    Image.new('RGBA', (40, 40), (50, 50, 50, 120)).save(tmp_path / 'glass.webp', lossless=True)
+    with pytest.raises(SEMImageError, match='transparent'):
+        read_sem(tmp_path / 'glass.webp')
+    (tmp_path / 'broken.webp').write_bytes(b'RIFF\0\0\0\0WEBPVP8 ')
+    with pytest.raises(SEMImageError, match='JPEG or WebP'):
+        read_sem(tmp_path / 'broken.webp')

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from mmclarity.utils.files import replacing, write_bytes
+from mmclarity.utils.files import listing, replacing, write_bytes
 
 from ..io.files import copy_suffix, open_pictures, resolution_tags
 from ..io.micrograph import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+# What lies beside images and is none: texts of microscopes, tables, weights.
+_BESIDE = ('.txt', '.hdr', '.xml', '.json', '.csv', '.md', '.log', '.safetensors', '.resume')
 _OURS = ('_restored', '_combined', '_uncertainty', '_doubtful')  # ends of the names we give
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     'combine_files',
     'default_output',
     'originals',
+    'passed_over',
     'restore_file',
     'restore_folder',
 ]
@@ -109,6 +112,23 @@ def originals(folder: str | Path, recursive: bool = False) -> list[Path]:
         )
 
     return [path for path in images if not ours(path)]
+
+
+def passed_over(folder: str | Path, recursive: bool = False) -> str:
+    """One line about the files of a folder whose kind is not read; '' if there are none.
+
+    Texts, tables and weights, as they lie beside images, are no loss.
+    """
+    left = [
+        path
+        for path in listing(folder, recursive=recursive)
+        if path.suffix.lower() not in (*READABLE, *_BESIDE)
+    ]
+    if not left:
+        return ''
+    names = ', '.join(path.name for path in left[:3]) + (', ...' if len(left) > 3 else '')
+    word = 'file of a kind that is' if len(left) == 1 else 'files of kinds that are'
+    return f'{folder}: {len(left)} {word} not read, left out: {names}; save images as TIFF or PNG'
 
 
 def restore_file(

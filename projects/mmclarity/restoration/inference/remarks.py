@@ -30,7 +30,7 @@ def of_file(image: SEMImage) -> Iterator[str]:
         )
     if image.lossy:
         yield (
-            f'{image.label}: was stored as JPEG, which has changed grey values; the '
+            f'{image.label}: was stored as JPEG or WebP, which has changed grey values; the '
             'restoration is stored without loss. Take the original where there is one'
         )
 

@@ -39,6 +39,7 @@ _SUFFIXES = {'TIFF': ('.tif', '.tiff'), 'PNG': ('.png',), 'BMP': ('.bmp',)}
 _PATCHED = {'PNG': png, 'BMP': bmp}
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _JPEG_MAGIC = b'\xff\xd8'
+_WEBP_MAGIC = (b'RIFF', b'WEBP')
 
 
 class OpenPictures(Protocol):
@@ -94,21 +95,23 @@ class _WithSidecar:
 
 
 def _format(path: Path) -> str:
-    """'TIFF', 'PNG', 'BMP', 'JPEG' or 'foreign', by the first bytes."""
+    """'TIFF', 'PNG', 'BMP', 'JPEG', 'WEBP' or 'foreign', by the first bytes."""
     if path.is_dir():
         raise SEMImageError(f'{path}: is a folder; an image file is needed')
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such file')
     with path.open('rb') as file:
-        magic = file.read(8)
+        magic = file.read(12)
     if magic[:4] in _TIFF_MAGIC:
         return 'TIFF'
-    if magic == png.MAGIC:
+    if magic[:8] == png.MAGIC:
         return 'PNG'
     if magic[:2] == b'BM':
         return 'BMP'
     if magic[:2] == _JPEG_MAGIC:
         return 'JPEG'
+    if (magic[:4], magic[8:]) == _WEBP_MAGIC:
+        return 'WEBP'
     if foreign.is_foreign(path):
         return 'foreign'
     what = 'an empty file' if not magic else 'not a TIFF, PNG or BMP file, or a damaged one'
@@ -130,7 +133,7 @@ def open_pictures(path: Path) -> Iterator[OpenPictures]:
     elif kind == 'foreign':
         pictures = foreign.ForeignPictures(path)
     else:
-        pictures = _One({'PNG': png, 'BMP': bmp, 'JPEG': jpeg}[kind].load, path)
+        pictures = _One({'PNG': png, 'BMP': bmp, 'JPEG': jpeg, 'WEBP': jpeg}[kind].load, path)
     try:
         yield _WithSidecar(pictures, path)
     finally:
@@ -170,7 +173,7 @@ def check_rewritable(source: Path, suffix: str) -> None:
             f'"{suffix}": other formats would lose its tags'
         )
     if form not in _SUFFIXES and suffix.lower() not in _SUFFIXES['TIFF']:
-        reason = 'would change grey values again' if form == 'JPEG' else 'cannot be written'
+        reason = 'would change grey values again' if form in jpeg.FORMATS else 'cannot be written'
         raise SEMImageError(
             f'{source}: its restoration is written as TIFF; "{suffix}" {reason}. Use .tif'
         )

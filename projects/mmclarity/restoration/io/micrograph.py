@@ -25,7 +25,7 @@ from .levels import check_values, ends
 from .writing import check_writable, write_map, write_sem
 
 SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')  # of images that nothing has changed
-READABLE = (*SUFFIXES, '.jpg', '.jpeg', *FOREIGN)
+READABLE = (*SUFFIXES, '.jpg', '.jpeg', '.webp', *FOREIGN)
 _MOST_COLOURED = 0.25  # share of a picture: what has more is a coloured picture
 
 

@@ -25,7 +25,7 @@ class Stored:
 
     Attributes:
         path: the file.
-        format: 'TIFF', 'PNG', 'BMP', 'JPEG', or the name of a format of RosettaSciIO.
+        format: 'TIFF', 'PNG', 'BMP', 'JPEG', 'WEBP', or the name of a format of RosettaSciIO.
         samples: (H, W, S) as stored; S = 1 or 3, one more with transparency. With ``palette``
             they are indices.
         colours: how many of the S are colours, 1 or 3.
