@@ -1,11 +1,13 @@
 """Train the general restorer that ships with the package.
 
     python tools/train_general_restorer.py --data ../shared/data --minutes 40
+    python tools/train_general_restorer.py --data DATA --device cuda --workers 5 --batch 64
 
 Clean images (sem_pairs/high without those that judge, sem_superalloy) and simulated ones are made
 worse as they are drawn. The learning rate follows the clock: it has fallen to zero when the minutes
 are over, whatever the machine. Interrupted, the same command goes on where the last checkpoint was
-written. The weights (an average over the last steps) go to --out as half-precision safetensors.
+written; --start takes weights that are trained further, with a clock of its own. The weights (an
+average over the last steps) go to --work-dir as half-precision safetensors.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmclarity.utils.files import replacing
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 DECAY = 0.999  # of the average of weights
-JUDGES = {f'{number:03d}' for number in range(31, 51)}  # 031-035 to choose by, 036-050 to judge by
-ALLOY_JUDGES = 5  # the last ones by name
-KINDS = ('spheres', 'alloy', 'phantom', 'structure')
-SHARES = (0.42, 0.18, 0.15, 0.25)
+WARM = 300  # steps until the learning rate is reached
+REPORTED = 100  # steps between two lines of the log
+SAVED = 120  # seconds between two checkpoints
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,113 +39,160 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--data', type=Path, required=True, help='folder of the two data sets')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/general'))
+    parser.add_argument('--start', type=Path, help='last.pth of a training to go on from')
     parser.add_argument('--minutes', type=float, default=40.0)
+    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument('--workers', type=int, default=0, help='processes that draw examples')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--size', type=int, default=128, help='of patches')
     parser.add_argument('--lr', type=float, default=4e-4)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--structures', type=int, default=240)
     parser.add_argument('--phantoms', type=int, default=48)
+    parser.add_argument(
+        '--renewed', type=float, default=0.0, help='chance that a simulated image is made anew'
+    )
     return parser.parse_args(argv)
 
 
-def clean_images(data: Path, phantoms: int, structures: int) -> dict[str, list]:
-    """Clean images by kind, each (H, W) float32 at full contrast."""
-    from mmclarity.restoration.general.content import KINDS as SHAPES
-    from mmclarity.restoration.general.content import make_structure
-    from mmclarity.restoration.general.patches import stretched
-    from mmclarity.restoration.io import list_images, read_sem
-    from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+class Training:
+    """The network, the average of its weights, the optimiser and the clock."""
 
-    spheres = [p for p in list_images(data / 'sem_pairs/high') if p.stem not in JUDGES]
-    alloy = list_images(data / 'sem_superalloy')[:-ALLOY_JUDGES]
-    radii = [3.0, 4.5, 8.0, 16.0]
-    return dict(
-        spheres=[stretched(read_sem(path).unit) for path in spheres],
-        alloy=[stretched(read_sem(path).unit) for path in alloy],
-        phantom=[
-            stretched(make_phantom(PhantomSettings(384, median_radius=radii[i % 4]), i).image)
-            for i in range(phantoms)
-        ],
-        structure=[
-            stretched(make_structure(sorted(SHAPES)[i % len(SHAPES)], 384, i))
-            for i in range(structures)
-        ],
-    )
+    def __init__(self, device: torch.device, lr: float) -> None:
+        import torch
+
+        from mmclarity.restoration.general import GeneralUNet
+
+        self.device, self.lr, self.step, self.spent = device, lr, 0, 0.0
+        self.net = GeneralUNet().to(device, memory_format=torch.channels_last)
+        self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(self.net.parameters(), lr, weight_decay=1e-4)
+
+    def resume(self, path: Path) -> None:
+        """Goes on as if it had never been interrupted."""
+        import torch
+
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.net.load_state_dict(saved['net'])
+        self.optimiser.load_state_dict(saved['optimiser'])
+        self.step, self.spent = saved['step'], saved['spent']
+        for name, value in saved['average'].items():
+            self.average[name].copy_(value)
+
+    def start(self, path: Path) -> None:
+        """Takes the averaged weights and the count of steps; rate and moments start anew."""
+        import torch
+
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.net.load_state_dict(saved['average'])
+        self.step = saved['step']
+        for name, value in saved['average'].items():
+            self.average[name].copy_(value)
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint that :meth:`resume` and :meth:`start` take."""
+        import torch
+
+        state = dict(net=self.net.state_dict(), optimiser=self.optimiser.state_dict())
+        state |= dict(average=self.average, step=self.step, spent=self.spent)
+        with replacing(path) as part:
+            torch.save(state, part)
+
+    def train(self, noisy: Tensor, clean: Tensor, noise: Tensor, rate: float) -> Tensor:
+        """One step at a share of the learning rate; the loss, not yet waited for."""
+        import torch
+
+        from mmclarity.restoration.losses.ssim import mean_ssim
+
+        for group in self.optimiser.param_groups:
+            group['lr'] = self.lr * rate
+        noisy, clean, noise = (
+            value.to(self.device, non_blocking=True) for value in (noisy, clean, noise)
+        )
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = self.net(noisy, noise)
+        similar = mean_ssim(out, clean, data_range=1.0, border='reflect').mean()
+        loss = 1 - similar + (out - clean).abs().mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        for weight in self.net.parameters():
+            # of a step that overflowed nothing is learnt; asking whether it did would wait for it
+            weight.grad.nan_to_num_(0.0, 0.0, 0.0)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(DECAY, self.step / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.values()), list(self.net.state_dict().values()), 1 - decay
+            )
+        return loss.detach()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains; returns the exit status."""
     args = parse_args(argv)
-    import numpy as np
+    begun = time.monotonic()  # the minutes include all preparation
     import torch
 
-    from mmclarity.restoration.general import GeneralUNet
-    from mmclarity.restoration.general.patches import draw_example
-    from mmclarity.restoration.losses.ssim import mean_ssim
+    from mmclarity.restoration.general.examples import ExampleBatches, example_loader
 
     torch.manual_seed(args.seed)
-    images = clean_images(args.data, args.phantoms, args.structures)
-    net = GeneralUNet().to(memory_format=torch.channels_last)
-    average = {name: value.clone() for name, value in net.state_dict().items()}
-    optimiser = torch.optim.AdamW(net.parameters(), args.lr, weight_decay=1e-4)
-    step, spent = 0, 0.0
+    torch.backends.cudnn.benchmark = True
+    training = Training(torch.device(args.device), args.lr)
     args.work_dir.mkdir(parents=True, exist_ok=True)
     last = args.work_dir / 'last.pth'
     if last.exists():
-        saved = torch.load(last, weights_only=True)
-        net.load_state_dict(saved['net'])
-        optimiser.load_state_dict(saved['optimiser'])
-        average, step, spent = saved['average'], saved['step'], saved['spent']
-    rng = np.random.default_rng([args.seed, step])
-    budget, begun, told, losses = 60 * args.minutes, time.monotonic() - spent, time.monotonic(), []
-    while (spent := time.monotonic() - begun) < budget:
-        warm = min(1.0, (step + 1) / 300)
-        for group in optimiser.param_groups:
-            group['lr'] = args.lr * warm * 0.5 * (1 + math.cos(math.pi * spent / budget))
-        kinds = rng.choice(KINDS, args.batch, p=SHARES)
-        batch = [
-            draw_example(images[kind][rng.integers(len(images[kind]))], args.size, rng)
-            for kind in kinds
-        ]
-        noisy, clean, noise = (
-            torch.from_numpy(np.stack([getattr(example, name) for example in batch]))
-            for name in ('noisy', 'clean', 'noise')
-        )
-        with torch.autocast('cpu', torch.bfloat16):
-            out = net(noisy[:, None], noise)
-        clean = clean[:, None]
-        similar = mean_ssim(out, clean, data_range=1.0, border='reflect').mean()
-        loss = 1 - similar + (out - clean).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        decay = min(DECAY, step / (step + 10))
-        for name, value in net.state_dict().items():
-            average[name].lerp_(value, 1 - decay)
-        losses.append(loss.item())
-        if step % 100 == 0 or time.monotonic() - told > 120:
-            told = time.monotonic()
+        training.resume(last)
+    elif args.start:
+        training.start(args.start)
+    batches = ExampleBatches(
+        args.data,
+        args.batch,
+        args.size,
+        args.seed + training.step,
+        args.phantoms,
+        args.structures,
+        args.renewed,
+    )
+    first, budget = training.step, 60 * args.minutes
+    begun, saved = begun - training.spent, time.monotonic()
+    losses: list[Tensor] = []
+    for batch in example_loader(batches, args.workers, training.device):
+        training.spent = time.monotonic() - begun
+        if training.spent >= budget:
+            break
+        warm = min(1.0, (training.step - first + 1) / WARM)
+        rate = warm * 0.5 * (1 + math.cos(math.pi * training.spent / budget))
+        losses.append(training.train(*batch, rate))
+        if len(losses) == REPORTED:
+            loss = float(torch.stack(losses).mean())
+            losses.clear()
             print(
-                f'step {step}  {spent / 60:.1f} min  loss {np.mean(losses[-100:]):.4f}', flush=True
+                f'step {training.step}  {training.spent / 60:.1f} min  loss {loss:.4f}', flush=True
             )
-            state = dict(net=net.state_dict(), optimiser=optimiser.state_dict())
-            with replacing(last) as part:
-                torch.save(state | dict(average=average, step=step, spent=spent), part)
-    _save(average, args.work_dir / 'general.safetensors', step)
+        if time.monotonic() - saved > SAVED:
+            saved = time.monotonic()
+            training.save(last)
+    took = max(time.monotonic() - begun, 1e-9)
+    print(f'{training.step - first} steps, {(training.step - first) / took:.1f} a second in all')
+    training.save(last)
+    _save(training, args.work_dir / 'general.safetensors')
     return 0
 
 
-def _save(average: dict, path: Path, step: int) -> None:
+def _save(training: Training, path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    weights = {name: value.to(torch.float16).contiguous() for name, value in average.items()}
+    weights = {
+        name: value.to('cpu', torch.float16).contiguous()
+        for name, value in training.average.items()
+    }
+    metadata = dict(network='GeneralUNet', steps=str(training.step))
     with replacing(path) as part:
-        save_file(weights, part, metadata=dict(network='GeneralUNet', steps=str(step)))
-    print(f'written: {path}')
+        save_file(weights, part, metadata=metadata)
+    print(f'written: {path} ({training.step} steps)')
 
 
 if __name__ == '__main__':

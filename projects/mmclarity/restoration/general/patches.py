@@ -28,6 +28,8 @@ class Ranges:
         faint: the same for a tenth of the examples: images that are clean already.
         drowned: the same for another tenth.
         steps: grey levels that the image is stored in, for a tenth; 256 for a third.
+        impulses: share of the pixels that are black or white, for one example of 25; one of 20 has
+            noise with heavy tails.
         correlation: of the noise with the next pixel of the line, where it has any.
         blur: standard deviation of the beam in pixels, beyond the clean image's.
         line_blur: the same along the line alone.
@@ -39,6 +41,7 @@ class Ranges:
     faint: tuple[float, float] = (0.0005, 0.008)
     drowned: tuple[float, float] = (0.35, 0.7)
     steps: tuple[float, float] = (12, 200)
+    impulses: tuple[float, float] = (0.001, 0.05)
     correlation: tuple[float, float] = (0.05, 0.75)
     blur: tuple[float, float] = (0.0, 0.7)
     line_blur: tuple[float, float] = (0.0, 0.7)
@@ -81,8 +84,13 @@ def draw_example(
     slope, intercept = share * sigma**2 / 0.5, (1 - share) * sigma**2
     correlation = 0.0 if rng.uniform() < 0.4 else rng.uniform(*ranges.correlation)
     noisy = _noisy(blurred, slope, intercept, correlation, rng)
-    if rng.uniform() < 0.15:  # lines of uneven brightness
+    kind = rng.uniform()
+    if kind < 0.15:  # lines of uneven brightness
         noisy += rng.uniform(0.05, 0.4) * sigma * rng.standard_normal((size, 1), np.float32)
+    elif kind < 0.2:
+        noisy = blurred + (noisy - blurred) * _tails(noisy.shape, rng)
+    elif kind < 0.24:
+        noisy = _impulses(noisy, rng, ranges)
     noisy, intercept = _stored(noisy, intercept, rng, ranges)
     # A user's noise is measured, not known; fine texture may pass for noise.
     told = np.array([slope, intercept]) * np.exp(0.15 * rng.standard_normal())
@@ -91,6 +99,23 @@ def draw_example(
         told[1] += rng.uniform(0, MISTAKEN) ** 2
     told = np.append(told, np.clip(correlation + 0.05 * rng.standard_normal(), 0, 0.95))
     return Example(noisy.astype(np.float32), clean, told.astype(np.float32))
+
+
+def _tails(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Factors of mean square 1 that make Gaussian noise t-distributed."""
+    freedom = rng.uniform(3, 8)
+    return np.sqrt((freedom - 2) / rng.chisquare(freedom, shape))
+
+
+def _impulses(noisy: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
+    """Single pixels black or white: of a dead counter, a discharge, or a transmission's errors.
+
+    The network is not told of them: the measured noise is that of the other pixels.
+    """
+    share = float(np.exp(rng.uniform(*np.log(ranges.impulses))))
+    white = rng.choice([0.0, 0.5, 0.5, 1.0])  # of them
+    value = np.where(rng.random(noisy.shape) < white, rng.uniform(0.9, 1.3), rng.uniform(-0.3, 0.1))
+    return np.where(rng.random(noisy.shape) < share, value, noisy)
 
 
 def _blurred(
