@@ -65,6 +65,28 @@ def test_writes_both_reports(files):
         assert markdown.count(f'| {part}') >= 2
 
 
+def test_it_begins_with_what_costs_most_and_marks_small_parts(files):
+    out = files / 'r'
+    assert not call(files / 'val.bbox.json', '--ann', files / 'gt.json', '--out', out)
+    text = (files / 'r.md').read_text()
+    labels = json.loads((files / 'gt.json').read_text())
+    head = re.search(r'It loses most .*? to (.*)\.\n', text)[1]
+    told = [float(value) for value in re.findall(r'\((\d+\.\d)\)', head)]
+    row = re.search(r'\| points of AP50 \|(.*)\|', text)[1].split('|')[:6]
+    assert told == sorted(map(float, row), reverse=True)[:3]
+    for category in labels['categories']:
+        number = sum(
+            item['category_id'] == category['id'] and not item['iscrowd']
+            for item in labels['annotations']
+        )
+        if number:
+            name = category['name'].replace('|', '\\|')
+            mark = ' *' if number < 20 else ''
+            assert f'| class/{name}{mark} | {number:,} |' in text
+    # the picture of the costs comes before the tables, the worst images after theirs
+    assert text.index('costs.png') < text.index('### In all')
+
+
 def test_without_images_and_errors(files, capsys):
     given = files / 'val.bbox.json', '--ann', files / 'gt.json', '--out', files / 'r'
     assert not call(*given, '--classes', 'car')

@@ -85,13 +85,8 @@ def _detector(args: argparse.Namespace) -> str:
     from mmclarity.detection.export import check_detector, export_detector
     from mmclarity.detection.inference.detector import Detector
     from mmclarity.errors import UsageError
-    from mmclarity.utils.checkpoints import SHIPPED
 
-    if args.checkpoint == SHIPPED:
-        detector = Detector(device='cpu', plain=_shipped_name(args.config) == 'plain')
-    else:
-        detector = Detector(args.config, args.checkpoint, 'cpu')
-    model = detector.inferencer.model
+    model = Detector(args.config, args.checkpoint, 'cpu').inferencer.model
     export_detector(model, args.output, args.opset, args.overwrite)
     try:
         found = check_detector(model, args.output, args.tolerance)
@@ -102,21 +97,6 @@ def _detector(args: argparse.Namespace) -> str:
         f'{found.detections} detections in images of three sizes differ from torch by at most '
         f'{found.score:.1e} in score and {found.box:.1e} pixels'
     )
-
-
-def _shipped_name(config: str) -> str:
-    """Which of the shipped detectors a config describes."""
-    from mmclarity.detection.shipped import DETECTORS, shipped_config
-    from mmclarity.errors import UsageError
-
-    configs = {Path(shipped_config(name)['config']).name: name for name in DETECTORS}
-    name = configs.get(Path(config).name)
-    if name is None:
-        raise UsageError(
-            f'no weights ship for {config}; they do for {", ".join(sorted(configs))}: give a '
-            'checkpoint'
-        )
-    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,6 +45,7 @@ def test_model(args: argparse.Namespace) -> None:
     if args.tta:
         set_up_tta(cfg)
     set_hook(cfg, 'ClassListHook')
+    set_hook(cfg, 'BareWeightsHook')
     set_hook(cfg, 'EvaluationCheckHook')
     runner = build_runner(cfg)
     model = unwrap(runner.model)

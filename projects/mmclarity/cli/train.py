@@ -87,6 +87,7 @@ def train(args: argparse.Namespace) -> None:
     set_hook(cfg, 'RandomStateHook')
     set_hook(cfg, 'EvaluationCheckHook')
     set_hook(cfg, 'ClassListHook')
+    set_hook(cfg, 'BareWeightsHook')
     save_whole(cfg)
     # One process of a training holds the folder for all of them.
     first = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0

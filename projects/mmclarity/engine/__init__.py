@@ -4,7 +4,7 @@ Autocast on the CPU, exact resume, checkpoints that are never half-written, seve
 without a GPU, and the two command lines (:mod:`mmclarity.cli.main`).
 """
 
-from .hooks.checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from .hooks.checkpoint import AtomicCheckpointHook, AtomicLocalBackend, BareWeightsHook
 from .hooks.class_lists import ClassListHook
 from .hooks.evaluation import EvaluationCheckHook
 from .hooks.freeze import TrainOnlyHook
@@ -18,6 +18,7 @@ __all__ = [
     'AtomicLocalBackend',
     'AutocastOptimWrapper',
     'AveragedGradients',
+    'BareWeightsHook',
     'ClassListHook',
     'EvaluationCheckHook',
     'MixedPrecisionHook',

@@ -299,7 +299,7 @@ def test_the_tool_tells_the_parts_apart(lambda_model, tmp_path, capsys):
     # no weights ship for this config, they do for others
     assert main([CONFIG, 'shipped', str(tmp_path / 'x.onnx')]) == 2
     said = capsys.readouterr().err
-    assert 'context_frcnn_bdd100k_fine.py, frcnn_bdd100k_fine.py' in said
+    assert 'belong to other models than this one: context_frcnn_bdd100k_fine.py (context)' in said
 
 
 def test_a_version_of_onnx_that_cannot_be_written(tmp_path, capsys):

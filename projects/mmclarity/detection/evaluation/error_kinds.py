@@ -142,6 +142,12 @@ class ErrorKinds:
         counts = {kind: int((found & (self.kind == kind)).sum()) for kind in KINDS[:-1]}
         return counts | {'missed': int((missed & self.missed).sum())}
 
+    def number(
+        self, images: Sequence[int] | None = None, category: int | None = None, size: str = ''
+    ) -> int:
+        """How many objects a part has; see :meth:`counts`."""
+        return int(self._of(images, category, size)[1].sum())
+
     def costs(
         self, images: Sequence[int] | None = None, category: int | None = None, size: str = ''
     ) -> dict[str, float]:

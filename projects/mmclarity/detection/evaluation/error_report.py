@@ -21,8 +21,12 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0
 table{border-collapse:collapse;margin:1em 0;font-size:13px;display:block;overflow-x:auto}
 th,td{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
+h3{font-size:1em;margin:1.6em 0 0}
 img{max-width:100%}figure{margin:1em 0}figcaption{color:#666;font-size:13px}
 """
+
+#: Parts with fewer objects are marked: their numbers say little.
+FEW = 20
 
 
 @dataclass
@@ -32,14 +36,16 @@ class Section:
     Attributes:
         title: Its heading.
         text: Sentences below it.
-        tables: Header and rows of each table.
+        tables: Title (may be empty), and header and rows of each table.
         images: File name, caption and content of each picture.
+        tables_first: Whether the tables come before the pictures.
     """
 
     title: str
     text: list[str] = field(default_factory=list)
-    tables: list[list[list[str]]] = field(default_factory=list)
+    tables: list[tuple[str, list[list[str]]]] = field(default_factory=list)
     images: list[tuple[str, str, bytes]] = field(default_factory=list)
+    tables_first: bool = False
 
 
 def build(
@@ -75,7 +81,11 @@ def build(
     notes = [*labelled.notes, *([f'{sentence}.'] if sentence else [])]
     head = Section(
         f'Where {name} fails',
-        [f'{images:,} images, {len(found.gts):,} objects, {len(found.dts):,} detections.', *notes],
+        [
+            f'{images:,} images, {len(found.gts):,} objects, {len(found.dts):,} detections.',
+            *_in_short(found),
+            *notes,
+        ],
     )
     sections = [
         head,
@@ -85,6 +95,31 @@ def build(
         _curves(found, classes),
     ]
     return sections + _pictures(found, labelled, classes, min_score, image_folder, worst)
+
+
+#: What is done to put a kind of mistake right, for the sentence at the top.
+_REMEDIES = {
+    'name': 'objects that are found and called by a wrong name',
+    'box': 'boxes that fit their objects badly',
+    'both': 'wrong names in boxes that fit badly',
+    'duplicate': 'objects found twice',
+    'background': 'background taken for objects',
+    'missed': 'objects that are not found at all',
+}
+
+
+def _in_short(found: ErrorKinds) -> list[str]:
+    """The three kinds that cost most, in words."""
+    costs = found.costs()
+    dear = sorted(KINDS, key=lambda kind: -costs[kind])[:3]
+    dear = [kind for kind in dear if costs[kind] > 0]
+    if not dear:
+        return []
+    told = '; '.join(f'{_REMEDIES[kind]} ({_points(costs[kind])})' for kind in dear)
+    return [
+        f'AP50 is {_points(costs["AP50"])}. It loses most (points of AP50, if these alone were put '
+        f'right) to {told}.'
+    ]
 
 
 def _kinds(
@@ -101,11 +136,16 @@ def _kinds(
     parts += [(f'class/{label}', dict(category=number)) for number, label in classes.items()]
     parts += [(f'objects/{size}', dict(size=size)) for size in SIZES]
     parts += [(group, dict(images=images)) for group, images in groups.items()]
-    table, numbers = [['part', 'AP50', *KINDS]], [['part', *KINDS]]
+    table, numbers = [['part', 'objects', 'AP50', *KINDS]], [['part', *KINDS]]
+    few = False
     for label, part in parts:
         cost, count = found.costs(**part), found.counts(**part)
         base = '' if 'size' in part else _points(cost['AP50'])
-        table.append([label, base, *(_points(cost[kind]) for kind in KINDS)])
+        objects = found.number(**part)
+        mark = ' *' if objects < FEW else ''
+        few = few or bool(mark)
+        costs_of = (_points(cost[kind]) for kind in KINDS)
+        table.append([label + mark, f'{objects:,}', base, *costs_of])
         numbers.append([label, *(str(count[kind]) for kind in KINDS)])
     return Section(
         'Kinds of mistakes',
@@ -114,10 +154,12 @@ def _kinds(
             '(0.1 to 0.5); both; a duplicate; background taken for an object; an object missed. '
             'The cost of a kind is what AP50 would gain if its mistakes were put right; the costs '
             'of several kinds do not add up.',
-            'Costs by part, in points of the AP50 of these images or this class (for sizes: of all '
-            'objects, if only the mistakes of this size were put right); then the counts.',
+            'By part, costs are points of the AP50 of these images or this class (for sizes: of '
+            'all objects, if only the mistakes of this size were put right). Counts are of all '
+            'detections, those of low scores too, which cost little.',
+            *([f'* Fewer than {FEW} objects: chance has most of it.'] if few else []),
         ],
-        [overall, table, numbers],
+        [('In all', overall), ('What they cost, by part', table), ('How many, by part', numbers)],
         [('costs.png', 'What each kind costs', png(figures.cost_figure(costs)))],
     )
 
@@ -153,7 +195,7 @@ def _ceilings(
             f'({100 * near / max(total, 1):.0f} %) have a right neighbour: another object of the '
             f'true class, rightly named with {SURE:g} or more, within {CLOSE:g} sides.',
         ],
-        [sizes, gains],
+        [('By size and class', sizes), ('By condition', gains)],
     )
 
 
@@ -168,11 +210,11 @@ def _confusion(found: ErrorKinds, classes: Mapping[int, str], min_score: float) 
             f'Detections with a score of {min_score:g} or more, IoU 0.5. "No object" holds what '
             'lies on nothing, and further detections of an object.'
         ],
-        [rows],
+        [('Counts', rows)],
         [
             (
                 'confusion.png',
-                'Per cent of the objects of a class',
+                'Per cent of the objects of a class; in the last row, counts',
                 png(figures.confusion_figure(table, names)),
             )
         ],
@@ -216,7 +258,8 @@ def _pictures(
             'Wrong detections weigh as much as their score, objects missed weigh 1. Colours tell '
             'the kind of mistake; words are what the detector said, or what it missed.'
         ],
-        [rows],
+        [('', rows)],
+        tables_first=True,
     )
     unread = []
     for rank, (place, _, text) in enumerate(chosen if folder is not None else ()):
@@ -240,10 +283,16 @@ def as_markdown(sections: Sequence[Section], folder: str) -> str:
         lines += ['#' * (1 if not level else 2) + f' {section.title}', '']
         for text in section.text:
             lines += [text, '']
-        for header, *rows in section.tables:
-            lines += [markdown_table(header, rows), '']
-        for name, caption, _ in section.images:
-            lines += [f'![{caption}]({folder}/{name})', '']
+        tables: list[str] = []
+        for title, (header, *rows) in section.tables:
+            tables += [f'### {title}', ''] if title else []
+            tables += [markdown_table(header, rows), '']
+        pictures = [
+            line
+            for name, caption, _ in section.images
+            for line in (f'![{caption}]({folder}/{name})', '')
+        ]
+        lines += tables + pictures if section.tables_first else pictures + tables
     return '\n'.join(lines)
 
 
@@ -258,18 +307,26 @@ def as_html(sections: Sequence[Section]) -> str:
         tag = 'h2' if level else 'h1'
         parts.append(f'<{tag}>{html.escape(section.title)}</{tag}>')
         parts += [f'<p>{html.escape(text)}</p>' for text in section.text]
-        for header, *rows in section.tables:
-            cells = [_cells('th', header), *(_cells('td', row) for row in rows)]
-            parts.append(f'<table>{"".join(f"<tr>{row}</tr>" for row in cells)}</table>')
-        for name, caption, content in section.images:
-            kind = 'png' if name.endswith('.png') else 'jpeg'
-            data = base64.b64encode(content).decode()
-            caption = html.escape(caption)
-            parts.append(
-                f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
-                f'<figcaption>{caption}</figcaption></figure>'
-            )
+        tables = [_table(*table) for table in section.tables]
+        pictures = [_figure(*image) for image in section.images]
+        parts += tables + pictures if section.tables_first else pictures + tables
     return '\n'.join([*parts, '</html>\n'])
+
+
+def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
+    cells = [_cells('td' if place else 'th', row) for place, row in enumerate(rows)]
+    head = f'<h3>{html.escape(title)}</h3>' if title else ''
+    return f'{head}<table>{"".join(f"<tr>{row}</tr>" for row in cells)}</table>'
+
+
+def _figure(name: str, caption: str, content: bytes) -> str:
+    kind = 'png' if name.endswith('.png') else 'jpeg'
+    data = base64.b64encode(content).decode()
+    caption = html.escape(caption)
+    return (
+        f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
+        f'<figcaption>{caption}</figcaption></figure>'
+    )
 
 
 def _cells(tag: str, row: Sequence[str]) -> str:

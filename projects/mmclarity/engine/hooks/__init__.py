@@ -1,6 +1,6 @@
 """Hooks that any training may use, registered at mmengine's root."""
 
-from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend, BareWeightsHook
 from .class_lists import ClassListHook
 from .evaluation import EvaluationCheckHook
 from .freeze import TrainOnlyHook
@@ -10,6 +10,7 @@ from .random_state import RandomStateHook
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
+    'BareWeightsHook',
     'ClassListHook',
     'EvaluationCheckHook',
     'MixedPrecisionHook',

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -48,6 +48,23 @@ def write_whole_files() -> None:
     Predictions (``DumpResults``), results of metrics and painted images among it.
     """
     register_backend('local', WholeLocalBackend, force=True, prefixes='')
+
+
+@HOOKS.register_module()
+class BareWeightsHook(Hook):
+    """Lets training and testing start from a bare state dict: mmengine's EMAHook takes none.
+
+    ``torch.save(model.state_dict())`` writes one, and so do many who publish weights.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put bare weights where a checkpoint has them, in place."""
+        if 'state_dict' not in checkpoint:
+            weights = dict(checkpoint)
+            checkpoint.clear()
+            checkpoint['state_dict'] = weights
 
 
 class _RemovingLater:
