@@ -52,6 +52,23 @@ def complexity_of(cfg: Config, shape: tuple[int, int]) -> Counts:
     return counts
 
 
+def complexity_of_network(network: nn.Module, *inputs: Tensor) -> tuple[int, int]:
+    """Parameters and multiply-adds of a network on one example.
+
+    Args:
+        network: In evaluation mode.
+        inputs: What its ``forward`` takes.
+
+    Examples:
+        >>> complexity_of_network(nn.Linear(3, 2), torch.zeros(1, 3))
+        (8, 6)
+    """
+    analyzer = FlopAnalyzer(network, inputs=inputs)
+    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analyzer.tracer_warnings('none')
+    return _parameters(network), int(analyzer.total())
+
+
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
