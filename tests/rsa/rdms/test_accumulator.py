@@ -9,7 +9,7 @@ import torch
 
 from mmclarity.rsa import RDMAccumulator, compute_rdm
 from mmclarity.rsa.rdms import accumulator, compute
-from mmclarity.rsa.rdms.accumulator import CHUNK_UNITS, SINGLE_UNITS, TILE
+from mmclarity.rsa.rdms.accumulator import CHUNK_UNITS, LONG, SAMPLE, SHORT, TILE
 from mmclarity.rsa.rdms.memory import LARGE, Slabs, available_memory
 
 
@@ -22,7 +22,7 @@ def rdm(responses, metric, **kwargs):
 
 @pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
 @pytest.mark.parametrize('max_bytes', [1 << 30, 1])
-@pytest.mark.parametrize('units', [5, SINGLE_UNITS + 1, 3 * CHUNK_UNITS])
+@pytest.mark.parametrize('units', [5, SHORT + 1, LONG + 1, 3 * CHUNK_UNITS])
 @pytest.mark.parametrize('mean', [0.0, 100.0])
 def test_single_precision_is_within_1e_6(metric, units, max_bytes, mean, tmp_path):
     rng = np.random.default_rng(1)
@@ -31,6 +31,31 @@ def test_single_precision_is_within_1e_6(metric, units, max_bytes, mean, tmp_pat
     exact = compute_rdm(responses.astype(np.float64), metric)
     got = rdm(responses, metric, exact=False, max_bytes=max_bytes, spill_dir=str(tmp_path))
     assert np.abs(got - exact).max() < 1e-6 * (exact.max() if metric == 'euclidean' else 1)
+
+
+@pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
+@pytest.mark.parametrize('threshold', [0.0, 2.0])
+def test_rectified_layers_are_within_half_of_that(metric, threshold):
+    """Most units are zero, a few are thousands of times the others."""
+    rng = np.random.default_rng(2)
+    scales = rng.lognormal(0, 2, 30_000)
+    responses = np.maximum(rng.normal(size=(40, 30_000)) - threshold, 0) * scales
+    responses = responses.astype(np.float32)
+    exact = compute_rdm(responses.astype(np.float64), metric)
+    got = rdm(responses, metric, exact=False)
+    assert np.abs(got - exact).max() < 5e-7 * (exact.max() if metric == 'euclidean' else 1)
+
+
+def test_a_sample_of_units_that_misleads_is_found_out():
+    """The sampled units spread about zero; nearly all others sit at 100."""
+    rng = np.random.default_rng(3)
+    responses = 100 + rng.normal(size=(20, 4 * SAMPLE)).astype(np.float32)
+    responses[:, ::4] = 10 * rng.normal(size=(20, SAMPLE))
+    rows = accumulator._Rows([torch.from_numpy(responses)])
+    assert accumulator._plain_gram(rows, 'correlation') is None
+    np.testing.assert_allclose(
+        rdm(responses, 'correlation', exact=False), compute_rdm(responses), atol=1e-6, rtol=0
+    )
 
 
 def test_more_stimuli_than_a_tile():

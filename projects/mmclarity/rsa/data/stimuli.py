@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mmclarity.errors import DataError, said
+from mmclarity.utils.cpus import available_cpus
 from mmclarity.utils.files import listing
 
 from .ids import natural_order
 
+# Bytes of resized pictures that are kept for the next network.
+KEPT = 256 << 20
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -72,6 +76,7 @@ class StimulusSet:
                 f' {len(set(self.ids))} of them different, and {len(paths)} files'
             )
         self.size, self.background = size, background
+        self._pixels: dict[int, np.ndarray] = {}
         self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
 
@@ -137,6 +142,7 @@ class StimulusSet:
         chosen = copy.copy(self)
         chosen.ids = [str(i) for i in ids]
         chosen.paths = [paths[i] for i in chosen.ids]
+        chosen._pixels = {}
         return chosen
 
     def image(self, index: int) -> Tensor:
@@ -145,11 +151,18 @@ class StimulusSet:
         Raises:
             ValueError: If the file cannot be read as an image.
         """
-        picture = self.picture(index)
-        if self.size is not None:
-            picture = _centre(picture, self.size)
-        pixels = torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)
+        pixels = torch.from_numpy(self._shown(index).astype(np.float32) / 255).permute(2, 0, 1)
         return (pixels - self._mean) / self._std
+
+    def _shown(self, index: int) -> np.ndarray:
+        """(H, W, 3), uint8, resized; the first ones are kept, so that they are decoded once."""
+        pixels = self._pixels.get(index)
+        if pixels is None:
+            picture = self.picture(index)
+            pixels = np.asarray(picture if self.size is None else _centre(picture, self.size))
+            if pixels.nbytes * (len(self._pixels) + 1) <= KEPT:
+                self._pixels[index] = pixels
+        return pixels
 
     def picture(self, index: int) -> Image.Image:
         """One stimulus as it is shown: upright, 8-bit colours, in its own size.
@@ -190,19 +203,19 @@ class StimulusSet:
         if batch_size < 1:
             raise DataError(f'batch_size must be 1 or more, got {batch_size}')
         first = None
-        for start in range(0, len(self), batch_size):
-            images = []
-            for i in range(start, min(start + batch_size, len(self))):
-                image = self.image(i)
-                first = first or (i, image.shape)
-                if image.shape != first[1]:
-                    height, width = image.shape[1:]
-                    raise DataError(
-                        f'{self.paths[i]} is {width} x {height} pixels, {self.paths[first[0]]} '
-                        f'{first[1][2]} x {first[1][1]}; give size= to bring all to one'
-                    )
-                images.append(image)
-            yield self.ids[start : start + batch_size], torch.stack(images)
+        with ThreadPoolExecutor(available_cpus()) as pool:
+            for start in range(0, len(self), batch_size):
+                places = range(start, min(start + batch_size, len(self)))
+                images = list(pool.map(self.image, places))
+                first = images[0] if first is None else first
+                for i, image in zip(places, images):
+                    if image.shape != first.shape:
+                        height, width = image.shape[1:]
+                        raise DataError(
+                            f'{self.paths[i]} is {width} x {height} pixels, {self.paths[0]} '
+                            f'{first.shape[2]} x {first.shape[1]}; give size= to bring all to one'
+                        )
+                yield self.ids[start : start + batch_size], torch.stack(images)
 
 
 def _centre(picture: Image.Image, size: int) -> Image.Image:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -132,7 +133,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def eager() -> Iterator[None]:
     """Compiled models run as they were written: compiled code does not stop at hooks."""
-    stance = getattr(torch.compiler, 'set_stance', None)
+    # Whoever compiled a model has loaded the compiler, which takes seconds.
+    stance = getattr(torch.compiler, 'set_stance', None) if 'torch._dynamo' in sys.modules else None
     with stance('force_eager') if stance else nullcontext():
         yield
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import IO, Any
@@ -25,10 +25,15 @@ from .compute import (
 )
 from .memory import Slabs
 
-# Units that are centred at a time, and of these how many are summed before the sum goes on in
-# float64. Most units of a rectified layer are near zero: a longer sum in float32 loses them beside
-# the few large ones (2e-6 at 256 units of SqueezeNet's features.9, 2e-7 at 64).
-CHUNK_UNITS, SINGLE_UNITS = 4096, 64
+# Units that are copied at a time, and of these how many are summed in float32 before the sum goes
+# on in float64. Centred rectified layers repeat one value, minus their mean, whose products round
+# the same way each time: sums of those are short (7e-7 at 256 units of SqueezeNet's features.9,
+# 1e-7 at 64). As they are their zeros stay zeros, and long sums are better still (4e-8 at 1024).
+CHUNK_UNITS, SHORT, LONG = 4096, 64, 1024
+# Mean over standard deviation, squared, up to which rows need no centring: half a digit is lost.
+SPREAD = 2.0
+# Units that are looked at to foresee that.
+SAMPLE = 2048
 # Stimuli of one tile of products, which stays in the processor's cache.
 TILE = 1024
 # Entries of such a chunk at most: 16 MB a thread, however many stimuli there are.
@@ -187,37 +192,60 @@ def _row_means(matrix: _Rows | np.ndarray) -> np.ndarray:
 def single_gram(matrix: _Rows | np.ndarray, metric: str) -> np.ndarray | None:
     """Inner products (n, n) in float32 over a few units at a time, summed in float64.
 
-    Rows are centred by their float32 mean (correlation), whose own rounding is taken out of the
-    sum at the end: sum (x - m)(y - k) = sum (x - a)(y - b) - units (m - a)(k - b).
+    Rows that spread widely about their mean are multiplied as they are, and their means are taken
+    out of the sum at the end; others are centred first.
 
     Returns:
         float64; None where float32 does not do: values that are not finite or whose squares are
         not, and responses that are constant but for rounding.
     """
+    if metric != 'euclidean':
+        step = max(1, matrix.shape[1] // SAMPLE)
+        seen = matrix[:, ::step].astype(np.float64)
+        with np.errstate(over='ignore', invalid='ignore'):
+            spread = (seen.mean(1) ** 2 <= SPREAD * seen.var(1)).all()
+        gram = _plain_gram(matrix, metric) if spread else None
+        if gram is not None:
+            return gram
+    return _centred_gram(matrix, metric)
+
+
+def _plain_gram(matrix: _Rows | np.ndarray, metric: str) -> np.ndarray | None:
+    """:func:`single_gram` without centring; None also where the sample of units was misleading."""
+    units = matrix.shape[1]
+    gram, sums = _summed(matrix, LONG, lambda part: (part, part.sum(1)))
+    with np.errstate(over='ignore', invalid='ignore'):
+        lost = sums**2 / units
+        squares = np.diag(gram) - lost
+        if not (np.isfinite(gram).all() and (squares > TINY * units).all()):
+            return None
+        if (lost > SPREAD * squares).any():
+            return None
+    if metric == 'correlation':
+        for row, own in zip(gram, sums):  # at once it would take another square
+            row -= own * (sums / units)
+    return gram
+
+
+def _centred_gram(matrix: _Rows | np.ndarray, metric: str) -> np.ndarray | None:
+    """:func:`single_gram` of rows that are centred by their float32 mean (correlation).
+
+    Its own rounding is taken out of the sum at the end:
+    sum (x - m)(y - k) = sum (x - a)(y - b) - units (m - a)(k - b).
+    """
     count, units = matrix.shape
     means = _row_means(matrix) if metric == 'correlation' else np.zeros((count, 1), np.float32)
-    tiles = [slice(start, start + TILE) for start in range(0, count, TILE)]
-    pairs = [(rows, columns) for i, rows in enumerate(tiles) for columns in tiles[: i + 1]]
-    step = SINGLE_UNITS * max(1, min(CHUNK_UNITS, CHUNK_ENTRIES // count) // SINGLE_UNITS)
-    chunks = [slice(start, start + step) for start in range(0, units, step)]
-    workers = available_cpus()
-    if 8 * count**2 * workers <= OWN_SUMS:  # each thread has some units, and sums of its own
-        shares = [(chunks[k::workers], pairs, np.zeros((count, count))) for k in range(workers)]
-    else:  # each has some tiles of the one sum
-        gram = np.zeros((count, count))
-        shares = [(chunks, pairs[k::workers], gram) for k in range(workers)]
-    with one_blas_thread() if workers > 1 else nullcontext(), ThreadPoolExecutor(workers) as pool:
-        rests = list(pool.map(lambda share: _add_chunks(matrix, metric, means, *share), shares))
-    gram, rest = shares[0][2], rests[0]
-    for (_, _, more), left in zip(shares[1:], rests[1:]):
-        if more is not gram:
-            gram += more
-            rest = rest + left
-    for rows, columns in pairs:
-        if rows != columns:
-            gram[columns, rows] = gram[rows, columns].T
+
+    def centred(part: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        if metric == 'correlation':
+            part = part - means
+            return part, part.sum(1)
+        # Distances do not change, but digits lost to |a|^2 + |b|^2 - 2 a b do.
+        return (part - part.mean(0) if metric == 'euclidean' else part), 0.0
+
+    gram, rest = _summed(matrix, SHORT, centred)
     with np.errstate(over='ignore', invalid='ignore'):
-        for row, left in zip(gram, rest):  # at once it would take another square
+        for row, left in zip(gram, rest):
             row -= left * (rest / units)
     squares = np.diag(gram)
     floor = units * np.maximum((ROUNDING * np.abs(means[:, 0].astype(np.float64))) ** 2, TINY)
@@ -226,10 +254,42 @@ def single_gram(matrix: _Rows | np.ndarray, metric: str) -> np.ndarray | None:
     return gram
 
 
+# A chunk (n, u) to what is multiplied and what is summed (n,).
+Centre = Callable[[np.ndarray], 'tuple[np.ndarray, np.ndarray | float]']
+
+
+def _summed(
+    matrix: _Rows | np.ndarray, length: int, centre: Centre
+) -> tuple[np.ndarray, np.ndarray]:
+    """Products (n, n) of all chunks, ``length`` units at a time, and sums (n,); on all cores."""
+    count, units = matrix.shape
+    tiles = [slice(start, start + TILE) for start in range(0, count, TILE)]
+    pairs = [(rows, columns) for i, rows in enumerate(tiles) for columns in tiles[: i + 1]]
+    step = SHORT * max(1, min(CHUNK_UNITS, CHUNK_ENTRIES // count) // SHORT)
+    chunks = [slice(start, start + step) for start in range(0, units, step)]
+    workers = available_cpus()
+    if 8 * count**2 * workers <= OWN_SUMS:  # each thread has some units, and sums of its own
+        shares = [(chunks[k::workers], pairs, np.zeros((count, count))) for k in range(workers)]
+    else:  # each has some tiles of the one sum
+        gram = np.zeros((count, count))
+        shares = [(chunks, pairs[k::workers], gram) for k in range(workers)]
+    with one_blas_thread() if workers > 1 else nullcontext(), ThreadPoolExecutor(workers) as pool:
+        rests = list(pool.map(lambda share: _add_chunks(matrix, length, centre, *share), shares))
+    gram, rest = shares[0][2], rests[0]
+    for (_, _, more), left in zip(shares[1:], rests[1:]):
+        if more is not gram:
+            gram += more
+            rest = rest + left
+    for rows, columns in pairs:
+        if rows != columns:
+            gram[columns, rows] = gram[rows, columns].T
+    return gram, rest
+
+
 def _add_chunks(
     matrix: _Rows | np.ndarray,
-    metric: str,
-    means: np.ndarray,
+    length: int,
+    centre: Centre,
     chunks: Sequence[slice],
     pairs: Sequence[tuple[slice, slice]],
     gram: np.ndarray,
@@ -238,21 +298,16 @@ def _add_chunks(
     rest = np.zeros(len(matrix))
     with np.errstate(over='ignore', invalid='ignore'):
         for columns in chunks:
-            part = matrix[:, columns]
-            if metric == 'correlation':
-                part = part - means
-                rest += part.sum(1)
-            elif metric == 'euclidean':
-                # Distances do not change, but digits lost to |a|^2 + |b|^2 - 2 a b do.
-                part = part - part.mean(0)
+            part, left = centre(matrix[:, columns])
+            rest += left
             for first, second in pairs:
-                _add_products(gram[first, second], part[first], part[second])
+                _add_products(gram[first, second], part[first], part[second], length)
     return rest
 
 
-def _add_products(total: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+def _add_products(total: np.ndarray, first: np.ndarray, second: np.ndarray, length: int) -> None:
     """``total += first @ second.T``; numpy computes half where both are the same memory."""
     products = np.empty(total.shape, np.float32)
-    for start in range(0, first.shape[1], SINGLE_UNITS):
-        columns = slice(start, start + SINGLE_UNITS)
+    for start in range(0, first.shape[1], length):
+        columns = slice(start, start + length)
         total += np.matmul(first[:, columns], second[:, columns].T, out=products)
