@@ -142,7 +142,7 @@ if __name__ == '__main__':
         package_data={
             'mmclarity': ['py.typed'],
             'mmclarity.detection.shipped': ['detectors.safetensors', 'detectors.md'],
-            'mmclarity.restoration.general': ['general.safetensors', 'general.md'],
+            'mmclarity.restoration.general': ['general.safetensors', 'general.md', 'doubts.json'],
             'mmclarity.restoration.app': ['static/*'],
             'mmclarity.restoration.napari_plugin': ['napari.yaml'],
             'mmclarity.detection.viewer': ['page.html', 'page.js'],

@@ -8,6 +8,8 @@ worse as they are drawn. The learning rate follows the clock: it has fallen to z
 are over, whatever the machine. Interrupted, the same command goes on where the last checkpoint was
 written; --start takes weights that are trained further, with a clock of its own. The weights (an
 average over the last steps) go to --work-dir as half-precision safetensors.
+
+The marks of doubt are fitted to the network: afterwards, tools/fit_doubts.py --ship.
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@
 The pairs are those of the config's test_dataloader. A name given several times is one row, mean and
 standard deviation over its seeds. Rows of classical filters: --classical (BM3D where the package
 bm3d is installed); each with the setting that is best on the first two pairs, which favours them.
-The general network: --general 'NAME=WEIGHTS', or 'NAME=' for the weights of the package; the
-particles that --uncertainty marks as doubtful are judged as well. What another program restored:
---export-low, then --restored 'NAME=FOLDER' (see benchmarks/careamics_n2v.py). --results joins the
-rows of earlier runs to the table.
+The general network: --general 'NAME=WEIGHTS', or 'NAME=' for the weights of the package. What
+another program restored: --export-low, then --restored 'NAME=FOLDER' (see
+benchmarks/careamics_n2v.py). --results joins the rows of earlier runs to the table.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from mmclarity.cli.main import finish
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.files import replacing, write_text
+from mmclarity.utils.tables import replace_part
 
 if TYPE_CHECKING:
     from mmclarity.restoration.evaluation.report import RestorationReport
@@ -158,45 +158,11 @@ def export(pairs: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> None:
 
 
 def judge_general(report: RestorationReport, name: str, weights: str, picture: int) -> None:
-    """One row of the general network, and how right its doubts are."""
+    """One row of the general network; how right its doubts are: tools/fit_doubts.py."""
     from mmclarity.restoration import Restorer
-    from mmclarity.restoration.evaluation.doubt import judge_doubt
-    from mmclarity.restoration.inference.uncertainty import faint_particles
 
     restorer = Restorer(checkpoint=weights or None)
-    doubts = []
-
-    def restore(low: np.ndarray) -> np.ndarray:
-        reference = next(high for noisy, high, *_ in report.pairs if noisy is low)
-        restored = restorer(low, data_range=1.0)
-        doubts.append(
-            judge_doubt(restored, reference, lambda found: faint_particles(low, restored, found))
-        )
-        return restored
-
-    found = report.add(name, restore, picture)
-    marked, wrong, both = np.sum(doubts, 0)
-    found.update(
-        doubt_marked=marked / len(doubts),
-        doubt_wrong=wrong / len(doubts),
-        doubt_precision=both / max(marked, 1),
-        doubt_recall=both / max(wrong, 1),
-    )
-
-
-def write_page(page: Path, table: str) -> None:
-    """Puts the table between the two marks of a page.
-
-    Args:
-        page: Markdown with the lines ``<!-- table: begin -->`` and ``<!-- table: end -->``.
-        table: Markdown.
-    """
-    text = page.read_text(encoding='utf-8')
-    begin, end = '<!-- table: begin -->\n', '<!-- table: end -->'
-    if begin not in text or end not in text:
-        raise UsageError(f'{page}: has no lines {begin.strip()} and {end}; add them')
-    head, rest = text.split(begin, 1)
-    write_text(page, f'{head}{begin}\n{table}\n\n{end}{rest.split(end, 1)[1]}')
+    report.add(name, lambda low: restorer(low, data_range=1.0), picture)
 
 
 def judge(args: argparse.Namespace) -> None:
@@ -243,7 +209,7 @@ def judge(args: argparse.Namespace) -> None:
     seeds = {entry.name: entry.seeds for entry in report.entries.values()}
     write_text(args.out / 'results.json', json.dumps(seeds, indent=1))
     if args.page:
-        write_page(args.page, report.markdown(ALL_COLUMNS))
+        replace_part(args.page, 'table', report.markdown(ALL_COLUMNS))
     if not report.shown:
         print(f'written to {args.out}')
         return

@@ -16,11 +16,13 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from mmclarity.errors import UsageError
+
 from .files import write_text
 
 NOT_AVAILABLE = 'N/A'
 
-__all__ = ['NOT_AVAILABLE', 'csv_text', 'markdown_table', 'number', 'write_csv']
+__all__ = ['NOT_AVAILABLE', 'csv_text', 'markdown_table', 'number', 'replace_part', 'write_csv']
 
 
 def number(value: Any, form: str = '.6g', undefined: str = '') -> str:
@@ -85,3 +87,22 @@ def _field(value: Any) -> Any:
 
 def _cell(text: str) -> str:
     return str(text).replace('|', '\\|').replace('\n', ' ')
+
+
+def replace_part(page: Path, name: str, text: str) -> None:
+    """Puts a text between two marks of a page.
+
+    Args:
+        page: Markdown with the lines ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+        name: of the marks.
+        text: Markdown.
+
+    Raises:
+        UsageError: the page has no such lines.
+    """
+    whole = page.read_text(encoding='utf-8')
+    begin, end = f'<!-- {name}: begin -->\n', f'<!-- {name}: end -->'
+    if begin not in whole or end not in whole:
+        raise UsageError(f'{page}: has no lines {begin.strip()} and {end}; add them')
+    head, rest = whole.split(begin, 1)
+    write_text(page, f'{head}{begin}\n{text}\n\n{end}{rest.split(end, 1)[1]}')

@@ -22,7 +22,8 @@ import tifffile
 
 from mmclarity.cli import restore as tool
 from mmclarity.restoration.app.jobs import RefusedUpload, WatchedRestorer, Workshop, safe_name
-from mmclarity.restoration.app.previews import particles_of, save_previews, shown_range
+from mmclarity.restoration.app.previews import save_previews
+from mmclarity.restoration.inference.uncertainty import shown_range
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.browser import Browser, needs_chromium
 
@@ -273,14 +274,6 @@ def test_previews_are_scaled_sensibly(tmp_path):
     shown = cv2.imread(str(tmp_path / '0_after.png'), cv2.IMREAD_UNCHANGED)
     assert shown.min() < 3 and shown.max() > 252 and 120 < shown.mean() < 135
     assert shown_range(np.zeros((5, 5), np.float32)) == (0.0, 1.0)
-
-
-def test_particles_of_little_contrast_are_found(tmp_path):
-    image = make_phantom(PhantomSettings(160, median_radius=9), 0).image.astype(np.float32)
-    calm = np.full_like(image, 1e-6)
-    wide = particles_of(image, image, calm)
-    narrow = particles_of(0.01 + 0.03 * image, 0.01 + 0.03 * image, 0.03 * calm)
-    assert 0.5 * len(wide) < len(narrow) < 2 * len(wide) and len(wide) > 5
 
 
 @needs_chromium

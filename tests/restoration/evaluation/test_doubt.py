@@ -37,6 +37,7 @@ def test_report_takes_restored_folders_and_writes_the_page(tmp_path, monkeypatch
     import pytest
 
     from mmclarity.errors import UsageError
+    from mmclarity.utils.tables import replace_part
 
     tools = Path(__file__).resolve().parents[3] / 'tools/analysis_tools'
     monkeypatch.setattr(sys, 'path', [str(tools), *sys.path])
@@ -52,8 +53,8 @@ def test_report_takes_restored_folders_and_writes_the_page(tmp_path, monkeypatch
         tool.Folder(tmp_path / 'low')(np.zeros((8, 9)))
     page = tmp_path / 'page.md'
     page.write_text('a\n<!-- table: begin -->\nold\n<!-- table: end -->\nb\n')
-    tool.write_page(page, '| new |')
+    replace_part(page, 'table', '| new |')
     assert page.read_text() == ('a\n<!-- table: begin -->\n\n| new |\n\n<!-- table: end -->\nb\n')
     page.write_text('nothing')
     with pytest.raises(UsageError, match='add them'):
-        tool.write_page(page, '')
+        replace_part(page, 'table', '')

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from mmclarity.restoration.inference import files
+from mmclarity.restoration.inference.doubts import Doubts
 from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.io.micrograph import SEMImage, SEMImageError, read_sem
 
@@ -34,10 +35,12 @@ class Negative(Restorer):
             progress(2, 2)
         return 1 - image.unit
 
-    def with_uncertainty(self, image, data_range=None, noise=0.0, progress=None):
+    def with_doubts(self, image, data_range=None, progress=None) -> Doubts:
         """Doubt everywhere."""
         result = self(image, progress=progress)
-        return result, result, np.full(result.shape, 0.25, np.float32)
+        spread = np.full(result.shape, 0.25, np.float32)
+        one, sure = np.array([[20.0, 20.0, 5.0, 0.1]]), np.ones(1, bool)
+        return Doubts(result, result, spread, one, np.ones(1), sure)
 
 
 def scans(*shape: int) -> np.ndarray:

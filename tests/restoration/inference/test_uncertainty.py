@@ -10,8 +10,9 @@ from mmclarity.restoration.inference.uncertainty import (
     doubtful_particles,
     draw_particles,
     faint_particles,
-    find_doubtful,
     mean_and_spread,
+    shown_range,
+    well_shown,
 )
 
 
@@ -135,7 +136,16 @@ def test_a_particle_as_faint_as_the_noise_is_doubted():
     assert faint_particles(restored, restored, particles).tolist() == [False, False]
     assert faint_particles(restored + 40 * noise, restored, particles).tolist() == [True, True]
     assert faint_particles(restored, restored, np.zeros((0, 4))).shape == (0,)
-    found, doubtful = find_doubtful(restored, restored, 0 * restored, noisy=restored + 40 * noise)
-    assert len(found) and doubtful.all()
     with pytest.raises(ValueError, match='alike'):
         faint_particles(restored[1:], restored, particles)
+
+
+def test_a_picture_of_little_contrast_is_shown_stretched():
+    image = discs((60, 60), (30, 30, 9, 0.5)).astype(np.float32)
+    assert well_shown(image) is image
+    narrow = 0.4 + 0.03 * image
+    shown = well_shown(narrow)
+    assert shown_range(narrow) == pytest.approx((0.406, 0.421), abs=1e-3)
+    assert shown.min() == pytest.approx(0, abs=0.02) and shown.max() == pytest.approx(1, abs=0.02)
+    even = np.full((9, 9), 0.3)
+    assert (well_shown(even) == even).all()

@@ -25,10 +25,11 @@ from mmclarity.errors import UsageError, said
 from mmclarity.utils.files import readable_size
 
 from ..general.appraisal import appraise
+from ..inference.doubts import Doubts, circles
 from ..inference.restorer import Restorer
 from ..io.files import copy_suffix
 from ..io.micrograph import READABLE, SEMImage
-from .previews import particles_of, save_previews
+from .previews import save_previews
 
 __all__ = ['Cancelled', 'Job', 'RefusedUpload', 'WatchedRestorer', 'Workshop', 'safe_name']
 
@@ -54,7 +55,7 @@ class Cancelled(Exception):
 class WatchedRestorer(Restorer):
     """A restorer that shows every picture to ``watch`` before it is written.
 
-    ``watch`` gets the image, its restoration, and mean and deviation (None without uncertainty).
+    ``watch`` gets the image, its restoration, and the doubts of it (None without).
     """
 
     watch: Callable[..., None] | None = None
@@ -63,15 +64,15 @@ class WatchedRestorer(Restorer):
         """See :meth:`.Restorer.__call__`."""
         restored = super().__call__(image, data_range, progress)
         if self.watch is not None:
-            self.watch(image, restored, None, None)
+            self.watch(image, restored, None)
         return restored
 
-    def with_uncertainty(self, image, data_range=None, noise=0.0, progress=None):  # type: ignore[no-untyped-def]
-        """See :meth:`.Restorer.with_uncertainty`."""
-        restored, mean, std = super().with_uncertainty(image, data_range, noise, progress)
+    def with_doubts(self, image, data_range=None, progress=None):  # type: ignore[no-untyped-def]
+        """See :meth:`.Restorer.with_doubts`."""
+        found = super().with_doubts(image, data_range, progress)
         if self.watch is not None:
-            self.watch(image, restored, mean, std)
-        return restored, mean, std
+            self.watch(image, found.restored, found)
+        return found
 
 
 @dataclass
@@ -277,8 +278,7 @@ def _watch(
     job: Job,
     image: SEMImage,
     restored: np.ndarray,
-    mean: np.ndarray | None,
-    std: np.ndarray | None,
+    found: Doubts | None,
 ) -> None:
     """Makes the previews of one picture."""
     page = len(job.pages)
@@ -289,7 +289,7 @@ def _watch(
     if page >= MOST_PAGES:
         return
     width, height, scale = save_previews(job.folder, page, image.unit, restored)
-    particles = [] if mean is None else particles_of(restored, mean, std, scale)  # type: ignore[arg-type]
+    particles = [] if found is None else circles(found.particles, found.doubtful, scale)
     job.pages.append(
         dict(
             width=width,

@@ -33,6 +33,7 @@ from . import uncertainty as spread
 from .combine import combine
 
 if TYPE_CHECKING:
+    from .doubts import Doubts
     from .restorer import Restorer
 
 Progress = Callable[[int, int], None]
@@ -153,11 +154,7 @@ def restore_file(
         check_writable(dst, first)
         with ExitStack() as outputs:
             put = outputs.enter_context(rewriting_stack(dst, src, overwrite))
-            add = (
-                outputs.enter_context(_doubts(restorer, targets, overwrite))
-                if uncertainty
-                else None
-            )
+            add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
             for i, number in enumerate(numbers):
                 image = first if i == 0 else stack[number]
                 put(_restored(restorer, image, add, _part(progress, i, len(numbers))), image)
@@ -191,7 +188,7 @@ def combine_files(
     together = combine(_pictures(paths, reading), restorer.tell).image
     image = replace(together, page=0, pages=1)
     with ExitStack() as outputs:
-        add = outputs.enter_context(_doubts(restorer, targets, overwrite)) if uncertainty else None
+        add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
         restored = _restored(restorer, image, add, progress)
         write_sem(dst, restored, like, overwrite)
     _copy_sidecar(first, targets, overwrite)
@@ -286,34 +283,30 @@ def _check_free(targets: _Targets, overwrite: bool) -> None:
 def _restored(
     restorer: Restorer,
     image: SEMImage,
-    add: Callable[[np.ndarray, np.ndarray, np.ndarray, SEMImage], None] | None,
+    add: Callable[[Doubts, SEMImage], None] | None,
     progress: Progress | None,
 ) -> np.ndarray:
     if add is None:
         return restorer(image, progress=progress)
-    restored, mean, std = restorer.with_uncertainty(image, progress=progress)
-    add(restored, mean, std, image)
-    return restored
+    found = restorer.with_doubts(image, progress=progress)
+    add(found, image)
+    return found.restored
 
 
 @contextmanager
-def _doubts(
-    restorer: Restorer, targets: _Targets, overwrite: bool
-) -> Iterator[Callable[[np.ndarray, np.ndarray, np.ndarray, SEMImage], None]]:
+def _doubts(targets: _Targets, overwrite: bool) -> Iterator[Callable[[Doubts, SEMImage], None]]:
     """Writes the maps of doubt and the marked pictures, page by page."""
     assert targets.map is not None and targets.doubtful is not None
-    alone = len(restorer.models) == 1
     with ExitStack() as outputs:
         maps = outputs.enter_context(_pages(targets.map, overwrite))
         paged = targets.doubtful.suffix == '.tif'
         marked = outputs.enter_context(_pages(targets.doubtful, overwrite)) if paged else None
 
-        def add(restored: np.ndarray, mean: np.ndarray, std: np.ndarray, image: SEMImage) -> None:
+        def add(found: Doubts, image: SEMImage) -> None:
             tags = resolution_tags(image.pixel_size)
-            maps(std.astype(np.float32, copy=False), **tags)
-            noisy = image.unit if alone else None
-            found = spread.find_doubtful(restored, mean, std, noisy=noisy)
-            picture = spread.draw_particles(restored, *found)
+            maps(found.std.astype(np.float32, copy=False), **tags)
+            shown = spread.well_shown(found.restored)
+            picture = spread.draw_particles(shown, found.particles, found.doubtful)
             if marked is None:
                 _write_png(targets.doubtful, picture)
             else:

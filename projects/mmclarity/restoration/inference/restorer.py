@@ -24,6 +24,7 @@ from ..models.restorers import generator_of, network_stride
 from . import files
 from . import uncertainty as spread
 from .building import build_restorer, default_overlap
+from .doubts import BOLDER, Doubts, find_doubts
 from .files import FolderReport
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
 from .remarks import beside_training, of_file
@@ -195,6 +196,43 @@ class Restorer:
             deviation; (H, W) float32 in [0, 1].
         """
         job = self._prepare(image, data_range)
+        return self._several(job, noise, progress)
+
+    def with_doubts(
+        self,
+        image: np.ndarray | SEMImage,
+        data_range: float | None = None,
+        progress: Progress | None = None,
+    ) -> Doubts:
+        """Restores one picture several times and judges each of its particles.
+
+        Of the general network, the chance that a particle is wrong is estimated (see
+        :mod:`.doubts`), which takes one restoration more than :meth:`with_uncertainty`; of an
+        ensemble, particles are doubted that only some members see; of another single network,
+        those that are faint against the noise.
+        """
+        job = self._prepare(image, data_range)
+        alone = len(self.models) == 1
+        count = len(spread.FLIPS) if alone else len(self.models)
+        judged = self.general and alone
+        whole = count + judged
+
+        def first(done: int, total: int) -> None:
+            if progress is not None:
+                progress(done, total * whole // count)
+
+        restored, mean, std = self._several(job, 0.0, first)
+        bolder = None
+        if judged:
+            last = _part(progress, count, whole)
+            bolder = self._run(self.models[0], job.pixels, job, last, BOLDER * self.strength)
+        like = job.like or appraise(job.pixels, job.scale, job.black * job.scale)
+        noisy = np.asarray(job.pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
+        return find_doubts(noisy, restored, mean, std, like, bolder, alone)
+
+    def _several(
+        self, job: _Job, noise: float, progress: Progress | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(self.models) if len(self.models) > 1 else len(spread.FLIPS)
         asked = iter(range(count))
 
@@ -214,7 +252,12 @@ class Restorer:
         return plain, mean, std
 
     def _run(
-        self, model: nn.Module, pixels: np.ndarray, job: _Job, progress: Progress | None
+        self,
+        model: nn.Module,
+        pixels: np.ndarray,
+        job: _Job,
+        progress: Progress | None,
+        strength: float | None = None,
     ) -> np.ndarray:
         def function(batch: Tensor) -> Tensor:
             with (
@@ -223,7 +266,7 @@ class Restorer:
             ):
                 levels = batch.to(self.device) - job.black
                 if job.like is not None:
-                    return restore_general(model, levels, job.like, self.strength)
+                    return restore_general(model, levels, job.like, strength or self.strength)
                 return restore_batch(model, levels)
 
         if self._measure and max(pixels.shape) > self.tiling['tile']:

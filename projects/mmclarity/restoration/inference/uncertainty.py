@@ -19,8 +19,9 @@ __all__ = [
     'doubtful_particles',
     'draw_particles',
     'faint_particles',
-    'find_doubtful',
     'mean_and_spread',
+    'shown_range',
+    'well_shown',
 ]
 
 # Axes to flip. Quarter turns are left out: they would put the scan lines upright, and the noise,
@@ -30,6 +31,8 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))
 # its growth with the radius. Fitted to eleven of the pairs 001-035; see the benchmarks.
 FAINT, FAINT_POWER = 0.23, 1.55
 NEAR = 12.0  # pixels over which the deviation of the noise is taken, at least
+# Of the restored grey levels, shown as black and white; and a range that is wide enough as it is.
+DARKEST, BRIGHTEST, WIDE = 0.001, 0.999, 0.35
 Restore = Callable[[np.ndarray], np.ndarray]
 
 
@@ -150,36 +153,6 @@ def _doubtful(
     return contrast < factor * float(np.sqrt(np.mean(np.square(spread[disc], dtype=np.float64))))
 
 
-def find_doubtful(
-    restored: np.ndarray,
-    mean: np.ndarray,
-    std: np.ndarray,
-    factor: float = 2.0,
-    noisy: np.ndarray | None = None,
-    **detection: object,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Detects the particles of a restored image and tells the doubtful ones.
-
-    Args:
-        restored: (H, W) in [0, 1], where particles are looked for.
-        mean: as :func:`doubtful_particles`.
-        std: as :func:`doubtful_particles`.
-        factor: as :func:`doubtful_particles`.
-        noisy: (H, W), what was restored. Then :func:`faint_particles` judges, which is right more
-            often than the spread of one network's restorations.
-        **detection: options of :func:`.evaluation.particles.detect_particles`.
-
-    Returns:
-        particles (K, 4) and doubtful (K,) bool.
-    """
-    from ..evaluation.particles import detect_particles
-
-    particles = np.asarray(detect_particles(restored, **detection), np.float64).reshape(-1, 4)
-    if noisy is not None:
-        return particles, faint_particles(noisy, restored, particles)
-    return particles, doubtful_particles(mean, std, particles, factor)
-
-
 def faint_particles(
     noisy: np.ndarray,
     restored: np.ndarray,
@@ -221,6 +194,22 @@ def faint_particles(
         noise = np.sqrt(gaussian_filter(response**2, max(NEAR, 2 * radius)))
         doubtful[mine] = particles[mine, 3] < limit * radius**power * noise[rows, columns]
     return doubtful
+
+
+def shown_range(restored: np.ndarray) -> tuple[float, float]:
+    """The levels shown as black and white: those of nearly all pixels of a restored picture.
+
+    A 16 bit image of which a narrow range is used would be black on the screen.
+    """
+    step = max(1, min(restored.shape) // 2048)
+    low, high = np.quantile(restored[::step, ::step], (DARKEST, BRIGHTEST))
+    return (float(low), float(high)) if high - low > 1e-6 else (0.0, 1.0)
+
+
+def well_shown(restored: np.ndarray) -> np.ndarray:
+    """A picture of little contrast, stretched; another as it is."""
+    low, high = shown_range(restored)
+    return restored if high - low >= WIDE else (restored - low) / (high - low)
 
 
 def draw_particles(restored: np.ndarray, particles: np.ndarray, doubtful: np.ndarray) -> np.ndarray:

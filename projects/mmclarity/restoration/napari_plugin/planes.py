@@ -12,7 +12,6 @@ import numpy as np
 from mmclarity.errors import UsageError
 
 from ..inference.restorer import Restorer
-from ..inference.uncertainty import find_doubtful
 from ..io.micrograph import from_array
 
 __all__ = ['Cancelled', 'Restored', 'restore_planes', 'restored_layers', 'sample']
@@ -54,7 +53,7 @@ def restore_planes(
     Args:
         restorer: the general network, or one of the user's own.
         data: (..., H, W), NumPy's or lazy (dask, zarr): one plane is read at a time.
-        doubts: look for doubtful particles, which takes four times as long.
+        doubts: look for doubtful particles, which takes five times as long.
         progress: called with the share that is done, 0 to 1.
         stopped: asked after each tile.
 
@@ -104,9 +103,8 @@ def _restore(
     image = from_array(plane.astype(dtype, copy=False), 'measured')
     particles = np.empty((0, 4))
     if doubts:
-        levels, mean, std = restorer.with_uncertainty(image, progress=tell)
-        found, doubtful = find_doubtful(levels, mean, std)
-        particles = found[doubtful]
+        found = restorer.with_doubts(image, progress=tell)
+        levels, particles = found.restored, found.particles[found.doubtful]
     else:
         levels = restorer(image, progress=tell)
     values = image.black + levels.astype(np.float64) * (image.data_range - image.black)
