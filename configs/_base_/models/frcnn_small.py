@@ -29,7 +29,8 @@ model = dict(
         rpn=dict(assigner=dict(type='QuickMaxIoUAssigner'), sampler=dict(num=256)),
         rpn_proposal=dict(nms_pre=500, max_per_img=500),
         rcnn=dict(
-            assigner=dict(type='QuickMaxIoUAssigner'), sampler=dict(num=128, pos_fraction=0.25)
+            assigner=dict(type='QuickMaxIoUAssigner'),
+            sampler=dict(type='QuickRandomSampler', num=128, pos_fraction=0.25),
         ),
     ),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)),

@@ -11,7 +11,7 @@ from .roi_heads import (
     region_attention_bbox_head,
     region_attention_roi_head,
 )
-from .task_modules import quick_max_iou_assigner
+from .task_modules import quick_max_iou_assigner, quick_random_sampler
 from .trunk_cache import dataset, detector, hook
 from .viewer import hook as viewer_hook
 
@@ -28,6 +28,7 @@ __all__ = [
     'lambda_layer',
     'more_roi_heads',
     'quick_max_iou_assigner',
+    'quick_random_sampler',
     'quick_rpn_head',
     'recordings',
     'region_attention_bbox_head',

@@ -4,11 +4,12 @@ import pytest
 import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
+from mmdet.models.task_modules.samplers import RandomSampler
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmclarity.detection.dense_heads import QuickRPNHead
-from mmclarity.detection.task_modules import QuickMaxIoUAssigner
+from mmclarity.detection.task_modules import QuickMaxIoUAssigner, QuickRandomSampler
 
 
 def random_boxes(count, seed, whole=False):
@@ -51,6 +52,27 @@ def test_no_boxes_at_all():
     assert len(QuickMaxIoUAssigner(0.5, 0.5).assign(empty, gt).gt_inds) == 0
 
 
+def quick_head(test_cfg):
+    torch.manual_seed(0)
+    return QuickRPNHead(
+        in_channels=8,
+        feat_channels=8,
+        anchor_generator=dict(
+            type='AnchorGenerator', scales=[2.5], ratios=[0.5, 1, 2], strides=[4, 8]
+        ),
+        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        train_cfg=ConfigDict(
+            assigner=dict(
+                type='QuickMaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3
+            ),
+            sampler=dict(type='RandomSampler', num=64, pos_fraction=0.5, add_gt_as_proposals=False),
+            allowed_border=-1,
+            pos_weight=-1,
+        ),
+        test_cfg=test_cfg,
+    )
+
+
 def by_score(proposals):
     """Rows of score and box, equal scores in the order of their boxes."""
     rows = torch.cat([proposals.scores[:, None], proposals.bboxes], 1)
@@ -85,3 +107,105 @@ def test_proposals_are_mmdets(pre, most, least):
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(by_score(a), by_score(b))
         assert torch.equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize('pre,most,least', [(50, 100, 0), (1000, 20, 4)])
+def test_a_batch_suppressed_in_one_go_is_image_by_image(pre, most, least):
+    cfg = ConfigDict(
+        nms_pre=pre, max_per_img=most, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=least
+    )
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(64, 96), (50, 80), (64, 40)]
+    head = quick_head(cfg)
+    sizes = [(16, 24), (8, 12)]
+    scores = [torch.randn(3, 3, *size, generator=generator) for size in sizes]
+    deltas = [torch.randn(3, 12, *size, generator=generator) * 0.5 for size in sizes]
+    metas = [dict(img_shape=shape) for shape in shapes]
+    expected = head.predict_by_feat(scores, deltas, batch_img_metas=metas, cfg=cfg)
+    found = head._predict_batch(scores, deltas, shapes, cfg)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(by_score(one), by_score(other), atol=1e-3, rtol=1e-5)
+
+
+def test_targets_found_on_the_cpu_are_mmdets():
+    head = quick_head(ConfigDict())
+    metas = [
+        dict(img_shape=(64, 96), pad_shape=(64, 96)),
+        dict(img_shape=(50, 80), pad_shape=(50, 80)),
+    ]
+    anchors, flags = head.get_anchors([(16, 24), (8, 12)], metas, 'cuda')
+    assert anchors[0][0].device.type == 'cpu'
+    objects = [
+        InstanceData(bboxes=random_boxes(n, n), labels=torch.zeros(n, dtype=torch.long))
+        for n in (4, 0)
+    ]
+    torch.manual_seed(0)
+    expected = head.get_targets(anchors, flags, objects, metas)
+    torch.manual_seed(0)
+    chosen = [
+        head._choose(torch.cat(a), torch.cat(f), o, None)
+        for a, f, o in zip(anchors, flags, objects, strict=True)
+    ]
+    found = head._dense_targets(chosen, [len(a) for a in anchors[0]], torch.device('cpu'))
+    for one, other in zip(found, expected[:4], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert sum(one.avg_factor for one in chosen) == expected[4]
+    assert expected[0][0].eq(0).any()
+
+
+@pytest.mark.parametrize('objects', [0, 3])
+@pytest.mark.parametrize('bound', [-1, 2])
+def test_the_choice_is_mmdets_from_the_same_seed(objects, bound):
+    options = dict(num=32, pos_fraction=0.25, neg_pos_ub=bound)
+    priors = InstanceData(priors=random_boxes(400, 5))
+    gt = InstanceData(bboxes=random_boxes(objects, 6), labels=torch.arange(objects))
+    assigner = QuickMaxIoUAssigner(0.3, 0.3)
+    torch.manual_seed(1)
+    expected = RandomSampler(**options).sample(assigner.assign(priors, gt), priors, gt)
+    torch.manual_seed(1)
+    found = QuickRandomSampler(**options)._sample(
+        assigner.assign(priors, gt), priors.priors, gt.bboxes, gt.labels
+    )
+    assert len(expected.neg_inds) or bound == 2
+    for name in ('pos_inds', 'neg_inds', 'pos_priors', 'neg_priors', 'pos_assigned_gt_inds'):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    assert torch.equal(found.pos_gt_labels, expected.pos_gt_labels)
+    assert torch.equal(found.pos_is_gt, expected.pos_is_gt)
+    assert found.avg_factor == expected.avg_factor
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_on_a_gpu_all_is_as_on_the_cpu():
+    cfg = ConfigDict(
+        nms_pre=50, max_per_img=40, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0
+    )
+    head = quick_head(cfg)
+    sizes = [(16, 24), (8, 12)]
+    scores = [torch.randn(2, 3, *size) for size in sizes]
+    deltas = [torch.randn(2, 12, *size) * 0.5 for size in sizes]
+    metas = [dict(img_shape=(64, 96), pad_shape=(64, 96))] * 2
+    objects = [
+        InstanceData(bboxes=random_boxes(4, i), labels=torch.zeros(4, dtype=torch.long))
+        for i in range(2)
+    ]
+    there = [[t.cuda() for t in maps] for maps in (scores, deltas)]
+    expected = head.predict_by_feat(scores, deltas, batch_img_metas=metas, cfg=cfg)
+    found = head.predict_by_feat(*there, batch_img_metas=metas, cfg=cfg)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(by_score(one.cpu()), by_score(other), atol=1e-3, rtol=1e-4)
+    torch.manual_seed(0)
+    expected = head.loss_by_feat(scores, deltas, objects, metas)
+    torch.manual_seed(0)
+    found = head.loss_by_feat(*there, [one.cuda() for one in objects], metas)
+    for name in expected:
+        for one, other in zip(found[name], expected[name], strict=True):
+            torch.testing.assert_close(one.cpu(), other, atol=1e-4, rtol=1e-4)
+    priors = InstanceData(priors=random_boxes(400, 5))
+    assigner, sampler = QuickMaxIoUAssigner(0.3, 0.3), QuickRandomSampler(32, 0.25)
+    torch.manual_seed(0)
+    one = sampler.sample(assigner.assign(priors, objects[0]), priors, objects[0])
+    torch.manual_seed(0)
+    priors, gt = priors.cuda(), objects[0].cuda()
+    other = sampler.sample(assigner.assign(priors, gt), priors, gt)
+    assert torch.equal(one.priors, other.priors.cpu())
+    assert torch.equal(one.pos_gt_labels, other.pos_gt_labels.cpu())

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmcv.ops import nms
 from mmdet.models.dense_heads import RPNHead
+from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
+from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+from mmclarity.errors import UsageError
 
 
 @MODELS.register_module()
@@ -19,6 +25,9 @@ class QuickRPNHead(RPNHead):
     are the same, but for boxes whose IoU is the threshold up to rounding, and for the order of
     equal scores.
     Nothing but plain suppression (``nms=dict(type='nms', ...)``) is known here; else it is mmdet's.
+
+    On CUDA the processor must not wait for the card at every object and every level: there all
+    images and levels are suppressed in one go, and the targets of the losses are found on the CPU.
 
     Args:
         args, kwargs: See mmdet's ``RPNHead``.
@@ -33,6 +42,205 @@ class QuickRPNHead(RPNHead):
         'QuickRPNHead'
     """
 
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: list[Tensor] | None = None,
+        batch_img_metas: list[dict] | None = None,
+        cfg: dict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceList:
+        """See mmdet; maps (N, A, H, W) and (N, 4 A, H, W) of levels to each image's proposals."""
+        settings = self.test_cfg if cfg is None else cfg
+        if not cls_scores[0].is_cuda or not self._knows(settings, rescale, with_nms):
+            return super().predict_by_feat(
+                cls_scores, bbox_preds, score_factors, batch_img_metas, cfg, rescale, with_nms
+            )
+        shapes = [meta['img_shape'] for meta in batch_img_metas or ()]
+        return self._predict_batch(cls_scores, bbox_preds, shapes, settings)
+
+    def _knows(self, cfg: dict, rescale: bool, with_nms: bool) -> bool:
+        return (
+            cfg.nms.get('type', 'nms') == 'nms'
+            and not cfg.nms.get('class_agnostic', False)
+            and set(cfg.nms) <= {'type', 'iou_threshold', 'class_agnostic'}
+            and not rescale
+            and with_nms
+            and self.use_sigmoid_cls
+        )
+
+    @torch.no_grad()
+    def _predict_batch(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        shapes: Sequence[tuple[int, int]],
+        cfg: dict,
+    ) -> InstanceList:
+        """Proposals of all images, suppressed in one go: each image's level stands for itself.
+
+        Args:
+            cls_scores: Maps (N, A, H, W) of the levels.
+            bbox_preds: Maps (N, 4 A, H, W).
+            shapes: Height and width of each of the N images, in pixels.
+            cfg: As mmdet's ``test_cfg.rpn``.
+        """
+        sizes = [level.shape[-2:] for level in cls_scores]
+        device, number = cls_scores[0].device, len(shapes)
+        priors = self.prior_generator.grid_priors(sizes, dtype=torch.float32, device=device)
+        levels = [
+            self._level_of_batch(*maps, cfg)
+            for maps in zip(cls_scores, bbox_preds, priors, strict=True)
+        ]
+        boxes, scores = (torch.cat(parts, 1) for parts in zip(*levels, strict=True))
+        level = torch.cat(
+            [torch.full((part[1].shape[1],), i, device=device) for i, part in enumerate(levels)]
+        )
+        limits = torch.tensor([(w, h, w, h) for h, w in shapes], dtype=boxes.dtype)
+        boxes = boxes.clamp(min=0).minimum(limits.to(device)[:, None])
+        image = torch.arange(number, device=device)[:, None].expand(scores.shape)
+        group = (image * len(levels) + level).flatten()
+        # Far enough from one another that boxes of two groups do not meet.
+        shift = group * (limits.max() + 1).to(device)
+        boxes, scores, image = boxes.flatten(0, 1), scores.flatten(), image.flatten()
+        if cfg.get('min_bbox_size', -1) >= 0:
+            large = ((boxes[:, 2:] - boxes[:, :2]) > cfg.min_bbox_size).all(1)
+            scores = scores.where(large, scores.new_tensor(-1.0))
+        kept = nms(boxes + shift[:, None], scores, cfg.nms['iou_threshold'])[1]
+        kept = kept[scores[kept] >= 0]
+        kept = kept[image[kept].argsort(stable=True)]
+        counts = image[kept].bincount(minlength=number).tolist()
+        chosen = [part[: cfg.max_per_img] for part in kept.split(counts)]
+        return [
+            InstanceData(bboxes=boxes[one], scores=scores[one], labels=torch.zeros_like(one))
+            for one in chosen
+        ]
+
+    def _level_of_batch(
+        self, cls_score: Tensor, bbox_pred: Tensor, priors: Tensor, cfg: dict
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes (N, n, 4), not yet cut off at the image's edges, and scores (N, n) of one level."""
+        number = len(cls_score)
+        logits = cls_score.permute(0, 2, 3, 1).flatten(1).float()
+        deltas = bbox_pred.permute(0, 2, 3, 1).reshape(number, -1, 4).float()
+        priors = priors.expand(number, -1, -1)
+        if 0 < cfg.get('nms_pre', -1) < logits.shape[1]:
+            logits, chosen = logits.topk(cfg.nms_pre)
+            corners = chosen[..., None].expand(-1, -1, 4)
+            deltas, priors = deltas.gather(1, corners), priors.gather(1, corners)
+        boxes = self.bbox_coder.decode(priors.reshape(-1, 4), deltas.reshape(-1, 4))
+        return boxes.reshape(number, -1, 4), logits.sigmoid()
+
+    def get_anchors(
+        self, featmap_sizes: list[tuple], batch_img_metas: list[dict], device: torch.device
+    ) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+        """See mmdet; on the CPU, where the targets are found."""
+        device = torch.device(device)
+        if device.type == 'cuda' and not self.reg_decoded_bbox:
+            device = torch.device('cpu')
+        return super().get_anchors(featmap_sizes, batch_img_metas, device)
+
+    def get_targets(
+        self,
+        anchor_list: list[list[Tensor]],
+        valid_flag_list: list[list[Tensor]],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: InstanceList | None = None,
+        **kwargs,
+    ) -> tuple:
+        """See mmdet; found on the device of the anchors, given on that of the objects."""
+        device = batch_gt_instances[0].bboxes.device
+        if anchor_list[0][0].device == device:
+            return super().get_targets(
+                anchor_list,
+                valid_flag_list,
+                batch_gt_instances,
+                batch_img_metas,
+                batch_gt_instances_ignore,
+                **kwargs,
+            )
+        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        chosen = [
+            self._choose(
+                torch.cat(anchors), torch.cat(flags), objects.cpu(), ignore and ignore.cpu()
+            )
+            for anchors, flags, objects, ignore in zip(
+                anchor_list, valid_flag_list, batch_gt_instances, ignored, strict=True
+            )
+        ]
+        self._raw_positive_infos.update(sampling_results=chosen)
+        sizes = [len(level) for level in anchor_list[0]]
+        return *self._dense_targets(chosen, sizes, device), sum(one.avg_factor for one in chosen)
+
+    def _choose(
+        self,
+        anchors: Tensor,
+        valid: Tensor,
+        objects: InstanceData,
+        ignored: InstanceData | None,
+    ) -> SamplingResult:
+        """The anchors of one image that count in the losses; numbers among all of its anchors."""
+        shape = self.train_cfg['allowed_border']
+        if shape >= 0:
+            raise UsageError(
+                'QuickRPNHead on CUDA keeps anchors beyond the image: set '
+                f'train_cfg.rpn.allowed_border=-1, got {shape}; or take type=RPNHead'
+            )
+        everything = bool(valid.all())
+        priors = InstanceData(priors=anchors if everything else anchors[valid])
+        whose = self.assigner.assign(priors, objects, ignored)
+        chosen = self.sampler.sample(whose, priors, objects)
+        if not everything:
+            inside = valid.nonzero()[:, 0]
+            chosen.pos_inds, chosen.neg_inds = inside[chosen.pos_inds], inside[chosen.neg_inds]
+        return chosen
+
+    def _dense_targets(
+        self, chosen: Sequence[SamplingResult], sizes: Sequence[int], device: torch.device
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Labels, their weights, box offsets and their weights by level, for mmdet's losses.
+
+        Only what was chosen is sent to the card, where the rest is zero.
+
+        Args:
+            chosen: Of each of the N images.
+            sizes: Number of anchors of each level, n.
+            device: Of the result.
+
+        Returns:
+            Lists over the levels: (N, n) int64, (N, n), (N, n, 4) and (N, n, 4).
+        """
+        total, number = sum(sizes), len(chosen)
+        positive = torch.cat([one.pos_inds + i * total for i, one in enumerate(chosen)])
+        negative = torch.cat([one.neg_inds + i * total for i, one in enumerate(chosen)])
+        offsets = torch.cat(
+            [
+                self.bbox_coder.encode(one.pos_priors, one.pos_gt_bboxes)
+                if len(one.pos_inds)
+                else one.pos_priors.new_zeros(0, 4)
+                for one in chosen
+            ]
+        )
+        names = torch.cat([one.pos_gt_labels for one in chosen])
+        positive, negative, offsets, names = (
+            part.to(device, non_blocking=True) for part in (positive, negative, offsets, names)
+        )
+        labels = torch.full((number * total,), self.num_classes, device=device)
+        label_weights = torch.zeros(number * total, device=device)
+        targets, weights = torch.zeros(2, number * total, 4, device=device)
+        weight = self.train_cfg['pos_weight']
+        labels[positive] = names.to(labels.dtype)
+        label_weights[positive] = weight if weight > 0 else 1.0
+        label_weights[negative] = 1.0
+        targets[positive], weights[positive] = offsets.to(targets.dtype), 1.0
+        return tuple(
+            list(part.view(number, total, *part.shape[1:]).split(list(sizes), 1))
+            for part in (labels, label_weights, targets, weights)
+        )
+
     def _predict_by_feat_single(
         self,
         cls_score_list: list[Tensor],
@@ -46,12 +254,7 @@ class QuickRPNHead(RPNHead):
     ) -> InstanceData:
         """See mmdet; maps (A, H, W) and (4 A, H, W) of an image's levels to its proposals."""
         cfg = self.test_cfg if cfg is None else cfg
-        known = (
-            cfg.nms.get('type', 'nms') == 'nms'
-            and not cfg.nms.get('class_agnostic', False)
-            and set(cfg.nms) <= {'type', 'iou_threshold', 'class_agnostic'}
-        )
-        if not known or rescale or not with_nms or not self.use_sigmoid_cls:
+        if not self._knows(cfg, rescale, with_nms):
             return super()._predict_by_feat_single(
                 cls_score_list,
                 bbox_pred_list,
