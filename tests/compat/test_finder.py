@@ -50,6 +50,13 @@ def test_the_start_up_file_imports_nothing_and_waits():
     assert session(code, '-S') == "{'_mmclarity_startup'}"
 
 
+def test_importing_mmdet_says_nothing():
+    """imagecorruptions, which mmdet imports if it is there, asks setuptools with a warning."""
+    done = running.session('import _mmclarity_startup, mmdet.apis', '-W', 'default::UserWarning')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'pkg_resources' not in done.stderr + done.stdout
+
+
 def test_mmdet_in_a_plain_session():
     code = PLAIN + textwrap.dedent("""
         from mmdet.apis import DetInferencer, init_detector

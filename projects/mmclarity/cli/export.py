@@ -30,6 +30,9 @@ def export_parser() -> argparse.ArgumentParser:
         help='largest difference from torch, of the range of a restored image or of the score of '
         'a detection (default %(default)s)',
     )
+    parser.add_argument(
+        '--boxes-only', action='store_true', help='of a detector with masks, without these'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     return parser
 
@@ -87,7 +90,7 @@ def _detector(args: argparse.Namespace) -> str:
     from mmclarity.errors import UsageError
 
     model = Detector(args.config, args.checkpoint, 'cpu').inferencer.model
-    export_detector(model, args.output, args.opset, args.overwrite)
+    export_detector(model, args.output, args.opset, args.overwrite, args.boxes_only)
     try:
         found = check_detector(model, args.output, args.tolerance)
     except (RuntimeError, UsageError) as error:

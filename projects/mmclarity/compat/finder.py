@@ -29,6 +29,7 @@ __all__ = ['EXT_NAME', 'install', 'installed', 'when_imported']
 EXT_NAME = 'mmcv._ext'
 # Module that comes up -> function of shims.py: before, or after, its body is run.
 BEFORE = {
+    'imagecorruptions': 'expect_pkg_resources',
     'mmengine': 'add_find_loader',
     'mmcv': 'add_find_loader',
     'mmagic': 'add_numpy_names',

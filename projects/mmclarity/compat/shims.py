@@ -12,6 +12,7 @@ import pickle
 import pkgutil
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     'add_find_loader',
     'add_numpy_names',
     'allow_checkpoint_types',
+    'expect_pkg_resources',
     'get_installed_path',
     'is_installed',
     'replace_package_queries',
@@ -111,6 +113,16 @@ def get_installed_path(package: str) -> str:
     if found is None:
         raise importlib.metadata.PackageNotFoundError(package)
     raise ValueError(f'cannot infer the module of the installed package {package}')
+
+
+def expect_pkg_resources() -> None:
+    """No warning that imagecorruptions, which mmdet imports, still asks setuptools for its files.
+
+    Nobody who imports mmdet can do anything about it; without pkg_resources mmdet goes without.
+    """
+    warnings.filterwarnings(
+        'ignore', 'pkg_resources is deprecated', UserWarning, r'imagecorruptions\b'
+    )
 
 
 def replace_package_queries() -> None:

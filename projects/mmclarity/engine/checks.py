@@ -38,7 +38,8 @@ _LOADER_KEYS = (
     'persistent_workers',
     'type',
 )
-_LOOP_KEYS = ('type', 'by_epoch')
+# The last one is put there by mmengine where a base is named with its scope, as mmdet::...
+_LOOP_KEYS = ('type', 'by_epoch', '_scope_')
 _SHAPES: dict[str, tuple[type, ...]] = {
     'model': (dict,),
     'default_hooks': (dict,),

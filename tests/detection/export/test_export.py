@@ -185,6 +185,17 @@ def test_what_cannot_be_exported_is_named(lambda_model, tmp_path):
     assert not (tmp_path / 'x.onnx').exists()
 
 
+def test_masks_are_refused_unless_they_are_given_up(tmp_path, monkeypatch):
+    model = build()
+    monkeypatch.setattr(type(model.roi_head), 'with_mask', True)
+    with pytest.raises(UsageError, match='FasterRCNN has masks, which are not exported.*--boxes-'):
+        export_detector(model, tmp_path / 'x.onnx')
+    assert not (tmp_path / 'x.onnx').exists()
+    monkeypatch.setattr('mmclarity.detection.export.detector._graph', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # it goes on to the export
+        export_detector(model, tmp_path / 'x.onnx', boxes_only=True)
+
+
 def test_a_file_that_differs_is_refused(exported, tmp_path):
     other = build(config=CONFIG)
     torch.nn.init.normal_(other.roi_head.bbox_head.fc_cls.weight, std=0.2)
@@ -231,6 +242,13 @@ def by_class(model):
     model.roi_head.bbox_head.reg_class_agnostic = False
 
 
+def cascade_of_sources(model):
+    """Each stage with sources of its own number."""
+    cascade(model)
+    for head, count in zip(model.roi_head.bbox_head, (16, 5)):
+        head['attention'] = dict(type='RegionSourceTargetAttention', num_sources=count)
+
+
 def two_looks(model):
     cascade(model)
     first, second = model.roi_head.bbox_head
@@ -268,6 +286,7 @@ def cascade(model):
         attention(type='RegionSourceTargetAttention', num_sources=16),
         attention(type='RegionLambda', position=True),
         cascade,
+        cascade_of_sources,
         two_looks,
     ],
     ids=[
@@ -278,6 +297,7 @@ def cascade(model):
         'source-target',
         'position',
         'cascade',
+        'cascade of sources',
         'two looks',
     ],
 )

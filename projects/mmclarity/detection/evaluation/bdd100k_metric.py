@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import MissingKeyError, UsageError
 from mmclarity.utils.json_files import write_json
 
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
@@ -137,7 +137,7 @@ class BDD100KMetric(BaseMetric):
             needed = () if self.format_only else ('instances', *self.by)
             lacking = [key for key in needed if key not in sample]
             if lacking:
-                raise KeyError(
+                raise MissingKeyError(
                     f'BDD100KMetric: the data samples lack {lacking}; add them to meta_keys of '
                     "PackDetInputs in the test pipeline, or leave them out of the metric's `by`"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ _PASSIVE = (
 
 
 def export_detector(
-    model: nn.Module, path: str | Path, opset: int = 18, overwrite: bool = False
+    model: nn.Module,
+    path: str | Path,
+    opset: int = 18,
+    overwrite: bool = False,
+    boxes_only: bool = False,
 ) -> None:
     """Write a detector: image in, boxes, scores and labels out.
 
@@ -52,15 +57,16 @@ def export_detector(
         path: The new file.
         opset: Of ONNX, 18 or newer.
         overwrite: Replace an existing file.
+        boxes_only: Of a detector with masks leave these out.
 
     Raises:
-        UsageError: If the detector has a part that the export does not know.
+        UsageError: If the detector has a part that the export does not know, masks among them.
         ModuleNotFoundError: Naming the packages that are missing.
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(f'export needs further packages: pip install {" ".join(missing)}')
-    _check(model)
+    _check(model, boxes_only)
     metadata = dict(
         classes=list(model.dataset_meta['classes']),
         resize=_resize(model.cfg),
@@ -71,7 +77,7 @@ def export_detector(
     write_bytes(path, content.SerializeToString(), overwrite=overwrite)
 
 
-def _check(model: nn.Module) -> None:
+def _check(model: nn.Module, boxes_only: bool) -> None:
     """Refuse, by name, what would be exported wrongly."""
     kind = type(model).__name__
     if model.training:
@@ -82,6 +88,11 @@ def _check(model: nn.Module) -> None:
             'Mask R-CNN without its masks, Cascade R-CNN)'
         )
     roi, rpn = model.roi_head, model.rpn_head
+    if roi.with_mask and not boxes_only:
+        raise UsageError(
+            f'{kind} has masks, which are not exported: boxes, scores and labels are. Ask for '
+            'these alone by --boxes-only (in Python boxes_only=True)'
+        )
     heads = _stages(roi)[0]
     anchors = rpn.prior_generator
     problems = {
@@ -93,8 +104,6 @@ def _check(model: nn.Module) -> None:
         'scores that are no softmax': any(head.custom_cls_channels for head in heads),
         'a cascade with boxes by class': len(heads) > 1
         and not all(head.reg_class_agnostic for head in heads),
-        'source-target attention in a cascade': len(heads) > 1
-        and any(getattr(head, 'num_sources', 0) for head in heads),
     }
     for what, is_there in problems.items():
         if is_there:
@@ -146,17 +155,20 @@ def _graph(model: nn.Module, opset: int) -> Graph:
     free = {2: divisor * Dim('rows', min=2), 3: divisor * Dim('columns', min=2)}
     if divisor == 1:
         free = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    example = [torch.zeros(1, 3, *(-(-size // divisor) * divisor for size in _EXAMPLE))]
+    size = (-(-length // divisor) * divisor for length in _EXAMPLE)
+    example = dict(image=torch.zeros(1, 3, *size))
     trunk = Trunk(model, num_maps)
-    values = g.inline(exported(trunk, example, [free], opset), 'trunk_', x)
+    values = g.inline(exported(trunk, example, dict(image=free), opset), 'trunk_', x)
     levels = (len(values) - num_maps) // 2
     logits, deltas, maps = values[:levels], values[levels : 2 * levels], values[2 * levels :]
     boxes, _ = stages.proposals(g, logits, deltas, model.rpn_head, limits, count)
 
-    said = []
+    said, first = [], boxes
     for stage, (head, extractor) in enumerate(zip(heads, extractors, strict=True)):
-        features = stages.pooled(g, maps[: extractor.num_inputs], boxes, extractor)
-        verdict, moves = _judged(g, head, extractor, features, boxes, f'head{stage}_', opset)
+        regions = _Regions(boxes, maps[: extractor.num_inputs], extractor)
+        # In a cascade the sources stay where the RPN saw them.
+        apart = first if len(heads) > 1 else None
+        verdict, moves = _judged(g, head, regions, apart, f'head{stage}_', opset)
         said.append(verdict)
         if stage < len(heads) - 1:
             boxes = stages.decoded(g, boxes, moves, head.bbox_coder, limits)
@@ -170,37 +182,51 @@ def _graph(model: nn.Module, opset: int) -> Graph:
     return g
 
 
+@dataclass(frozen=True)
+class _Regions:
+    """What a stage judges: boxes (N, 4), and what pools their features from which maps."""
+
+    boxes: str
+    maps: list[str]
+    extractor: nn.Module
+
+    def pooled(self, g: Graph, boxes: str) -> str:
+        return stages.pooled(g, self.maps, boxes, self.extractor)
+
+    def example(self, count: int) -> list[torch.Tensor]:
+        """Features and boxes for the exporter."""
+        corner = torch.rand(count, 2) * 40
+        size = self.extractor.roi_layers[0].output_size
+        features = torch.rand(count, self.extractor.out_channels, *size)
+        return [features, torch.cat([corner, corner + 20], 1)]
+
+
 def _judged(
-    g: Graph,
-    head: nn.Module,
-    extractor: nn.Module,
-    features: str,
-    boxes: str,
-    name: str,
-    opset: int,
+    g: Graph, head: nn.Module, regions: _Regions, apart: str | None, name: str, opset: int
 ) -> list[str]:
-    """Logits and deltas by a box head, which is told its regions if it looks at them."""
-    size = extractor.roi_layers[0].output_size
-    corner = torch.rand(_REGIONS, 2) * 40
-    examples = [
-        torch.rand(_REGIONS, extractor.out_channels, *size),
-        torch.cat([corner, corner + 20], 1),
-    ]
-    regions = Dim('regions', min=2)
-    free: list[dict[int, Any]] = [{0: regions}, {0: regions}]
-    values = [features, boxes]
+    """Logits and deltas by a box head, which is told its regions if it looks at them.
+
+    Sources are the RPN's most certain boxes: the first ones, as they come in that order. They are
+    regions themselves, or pooled for themselves from the boxes ``apart``.
+    """
+    count, few = Dim('regions', min=2), Dim('sources', min=2)
     judge = Judge(head)
+    given = {
+        'features': (regions.pooled(g, regions.boxes), regions.example(_REGIONS)[0], {0: count}),
+        'boxes': (regions.boxes, regions.example(_REGIONS)[1], {0: count}),
+    }
     if not judge.looks:
-        examples, free, values = examples[:1], free[:1], values[:1]
+        given.pop('boxes')
+    elif head.num_sources and apart is None:
+        most = g.add('Min', g.whole(head.num_sources), g.size(regions.boxes, 0))
+        given['sources'] = (g.numbers_to(most), torch.arange(_SOURCES), {0: few})
     elif head.num_sources:
-        # The RPN's boxes come in the order of falling objectness: the first ones are the sources.
-        most = g.add('Min', g.whole(head.num_sources), g.size(boxes, 0))
-        values.append(g.numbers_to(most))
-        examples.append(torch.arange(_SOURCES))
-        free.append({0: Dim('sources', min=2)})
+        most = g.add('Min', g.whole(head.num_sources), g.size(apart, 0))
+        chosen = g.add('Gather', apart, g.numbers_to(most))
+        features, boxes = regions.example(_SOURCES)
+        given['source_features'] = (regions.pooled(g, chosen), features, {0: few})
+        given['source_boxes'] = (chosen, boxes, {0: few})
+    values, examples, free = ({key: v[i] for key, v in given.items()} for i in range(3))
     model = exported(judge, examples, free, opset)
     # The exporter leaves out what a head does not use, such as boxes without a geometry.
-    used = {value.name for value in model.graph.input}
-    names = ('features', 'boxes', 'sources')
-    kept = [value for value, given in zip(values, names) if given in used]
-    return g.inline(model, name, *kept)
+    return g.inline(model, name, *(values[one.name] for one in model.graph.input))

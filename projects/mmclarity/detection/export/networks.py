@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -50,27 +50,43 @@ class Judge(nn.Module):
         self.looks = isinstance(head, RegionAttentionBBoxHead)
 
     def forward(
-        self, features: Tensor, boxes: Tensor | None = None, sources: Tensor | None = None
+        self,
+        features: Tensor,
+        boxes: Tensor | None = None,
+        sources: Tensor | None = None,
+        source_features: Tensor | None = None,
+        source_boxes: Tensor | None = None,
     ) -> tuple:
-        """Features (N, C, h, w), boxes (N, 4), places (S,) of the sources among them."""
+        """Features (N, C, h, w) and boxes (N, 4) of the regions to be judged.
+
+        Sources of context are told by their places (S,) among the regions, or, in a cascade, whose
+        regions have been moved, by features (S, C, h, w) and boxes (S, 4) of their own.
+        """
         if not self.looks:
             return self.head(features)
-        rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
-        return self.head(features, RegionContext(rois, 1, source_index=sources))
+        if source_boxes is None:
+            return self.head(features, RegionContext(_rois(boxes), 1, source_index=sources))
+        context = RegionContext(_rois(boxes), 1, source_rois=_rois(source_boxes))
+        return self.head(torch.cat([features, source_features]), context)
+
+
+def _rois(boxes: Tensor) -> Tensor:
+    """Boxes (N, 4) of the one image as mmdet's (N, 5)."""
+    return torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
 
 
 def exported(
     module: nn.Module,
-    arguments: Sequence[Tensor],
-    free: Sequence[dict[int, Any]],
+    arguments: Mapping[str, Tensor],
+    free: Mapping[str, dict[int, Any]],
     opset: int,
 ) -> onnx.ModelProto:
     """A module in evaluation mode as an ONNX model.
 
     Args:
         module: Without branches on the sizes that are free.
-        arguments: Examples.
-        free: Of each argument the axes whose lengths are free.
+        arguments: Examples, by the names of its parameters.
+        free: Of each the axes whose lengths are free.
         opset: Of ONNX.
     """
     # What the exporter reports about its progress is of no use to whoever exports.
@@ -87,10 +103,11 @@ def exported(
             warnings.simplefilter('ignore')
             program = torch.onnx.export(
                 module.eval(),
-                tuple(arguments),
+                (),
+                kwargs=dict(arguments),
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=tuple(free),
+                dynamic_shapes=dict(free),
                 verbose=False,
             )
     finally:

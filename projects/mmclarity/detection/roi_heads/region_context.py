@@ -58,7 +58,8 @@ class RegionContext:
             if valid is not None:
                 valid = torch.cat([valid, valid.new_ones(len(source_rois))])
             self.regions = RegionBatch(self.all_rois, num_images, valid)
-            self._index = slice(len(rois), None)
+            # len() would make a number of it, which an exporter has to leave open
+            self._index = slice(rois.size(0), None)
             self._sources = RegionBatch(source_rois, num_images)
 
     def sources_of(self, x: Tensor) -> tuple[Tensor | None, RegionBatch | None]:
