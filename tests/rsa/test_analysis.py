@@ -1,6 +1,7 @@
 """The analysis as a whole, against scipy and numpy."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -346,3 +347,15 @@ class TestRandomTwin:
         twin = untrained_copy(Scaled())
         assert not torch.equal(twin.token, torch.arange(64.0).view(1, 8, 8))
         assert twin.token.flatten().sort().values.tolist() == list(range(64))
+
+
+def test_layers_that_answer_every_stimulus_alike_are_named():
+    rng = np.random.default_rng(0)
+    rdms = dict(embeddings=np.zeros(15), late=rng.random(15))
+    area = NeuralArea('IT', rng.random((1, 15)), None, 'here')
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        result = analyse(rdms, [area], untrained_rdms=rdms)
+    texts = [str(one.message) for one in said]
+    assert len(texts) == 1 and texts[0].startswith('embeddings, embeddings (untrained): the answer')
+    assert np.isnan(result.scores[0, 0]) and np.isfinite(result.scores[1, 0])

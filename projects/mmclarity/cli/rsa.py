@@ -63,15 +63,16 @@ def show(
 ) -> dict[str, np.ndarray]:
     """RDMs (P,) by layer of a network, or of ``untrained`` in its place."""
     model = network.model if untrained is None else untrained
+    pool = None if args.pool == 'none' else args.pool
     return analysis.network_rdms(
         model,
-        layers or network.layers,
+        layers or network.layers_for(pool),
         stimuli,
         args.metric,
         batch_size=args.batch_size,
         device=check_device(args.device or networks.default_device()),
         forward=network.forward(model),
-        pool=None if args.pool == 'none' else args.pool,
+        pool=pool,
         memory=memory,
     )
 

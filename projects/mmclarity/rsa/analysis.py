@@ -137,10 +137,21 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
     """Scores, ceilings, intervals and p of all models, the layers first, put into a result."""
     settings, layers = result.settings, len(result.layers)
     scores, intervals, p = [], [], []
+    alike = _constant_layers(result.layers, models.condensed)
+    if alike:
+        warnings.warn(
+            f'{", ".join(alike)}: the answer is the same to every stimulus, so that there is no '
+            'score (N/A)',
+            stacklevel=3,
+        )
     for name, stack in stacks.items():
         subjects = RDMs(present_subjects(stack.condensed, f'area {name!r}'), groups=stack.groups)
         # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
-        scores.append(compare_rdms(models, subjects, settings.method).mean(axis=1))
+        with warnings.catch_warnings():
+            if alike:  # said already, by name
+                warnings.filterwarnings('ignore', 'RDM\\(s\\) .* of a are constant')
+                warnings.filterwarnings('ignore', 'all RDMs of a or all of b are constant')
+            scores.append(compare_rdms(models, subjects, settings.method).mean(axis=1))
         result.ceilings[name] = noise_ceiling(subjects, settings.method, settings.pooling)
         if settings.bootstraps:
             limits, comparison = _intervals(name, models, subjects, layers, settings)
@@ -164,6 +175,16 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
     result.p, result.untrained_p = _split(p, layers)
     if result.p is not None:
         result.q = fdr(result.p)
+
+
+def _constant_layers(layers: Sequence[str], rdms: np.ndarray) -> list[str]:
+    """Names of those, trained and then untrained, all of whose dissimilarities are equal."""
+    names = [*layers, *(f'{layer} (untrained)' for layer in layers)]
+    return [
+        name
+        for name, row in zip(names, rdms)
+        if (known := row[np.isfinite(row)]).size and (known == known[0]).all()
+    ]
 
 
 def _stack(rdms: Mapping[str, Any] | RDMs, name: str, groups: Sequence[Any] | None = None) -> RDMs:

@@ -1,4 +1,4 @@
-"""Networks of timm, Hugging Face, torch.hub and Python files; all made here, nothing is loaded."""
+"""Networks of timm, torch.hub and Python files; all made here, nothing is loaded."""
 
 import pytest
 import torch
@@ -97,44 +97,6 @@ def test_timm():
     assert recorder.record_images(images)['blocks.3'].shape == (2, 192)
     with pytest.raises(LayerError, match="timm has no model 'resnet81'"):
         networks.load('timm:resnet81', 'none')
-
-
-class TestHuggingFace:
-    transformers = pytest.importorskip('transformers', reason='transformers is not installed')
-    SMALL = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
-
-    def test_vit_from_a_folder(self, tmp_path):
-        config = self.transformers.ViTConfig(image_size=32, patch_size=8, **self.SMALL)
-        model = self.transformers.ViTModel(config)
-        model.save_pretrained(tmp_path)  # safetensors
-        self.transformers.ViTImageProcessor(image_mean=[0.1, 0.2, 0.3]).save_pretrained(tmp_path)
-        found = networks.load(f'hf:{tmp_path}')
-        assert found.mean == (0.1, 0.2, 0.3)
-        images = torch.randn(2, 3, 32, 32)
-        got = FeatureRecorder(found.model, ['encoder.layer.1'], pool='mean').record(
-            found.forward(), [images]
-        )
-        with torch.no_grad():
-            states = model.eval()(images, output_hidden_states=True).hidden_states
-        torch.testing.assert_close(next(got)['encoder.layer.1'], states[2].mean(1))
-
-    def test_clip_is_shown_images_only(self, tmp_path):
-        config = self.transformers.CLIPConfig(
-            text_config=dict(vocab_size=20, **self.SMALL),
-            vision_config=dict(image_size=32, patch_size=8, **self.SMALL),
-        )
-        config.save_pretrained(tmp_path)
-        found = networks.load(f'hf:{tmp_path}', 'none')
-        assert found.module == 'vision_model'
-        layer = 'vision_model.encoder.layers.1'
-        recorder = FeatureRecorder(found.model, [layer], pool='cls')
-        got = next(recorder.record(found.forward(), [torch.randn(2, 3, 32, 32)]))
-        assert got[layer].shape == (2, 16)
-
-    def test_without_weights_the_cache_is_named(self, tmp_path, monkeypatch):
-        monkeypatch.setenv('HF_HUB_OFFLINE', '1')
-        with pytest.raises(LayerError, match='cannot be downloaded.*HF_HOME.*--checkpoint FILE'):
-            networks.load(f'hf:{tmp_path}/nothing')
 
 
 def test_torchvision_names_the_file_and_the_cache(monkeypatch, tmp_path):

@@ -62,6 +62,12 @@ class Network:
     module: str = ''
     bgr: bool = False
 
+    def layers_for(self, pool: str | None) -> list[str]:
+        """Its stages; for the class token without those where it has not met the image yet."""
+        if pool != 'cls':
+            return list(self.layers)
+        return [layer for layer in self.layers if 'embed' not in layer.rpartition('.')[2].lower()]
+
     def forward(self, model: nn.Module | None = None) -> Callable[[Tensor], Any]:
         """What shows normalised RGB images (b, 3, H, W) to ``model``, or to this one."""
         part = (self.model if model is None else model).get_submodule(self.module)
@@ -273,7 +279,8 @@ def fitting_forward(part: nn.Module, bgr: bool = False) -> Callable[[Tensor], An
 def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
     """The stages of a network: its children, and what lists of them (``Sequential``) hold.
 
-    Single operations count if they have weights and are no normalisation.
+    Single operations count if they have weights and are no normalisation. Of a child that is
+    little more than one list, such as the encoder of a transformer, its stages count.
     """
     found: list[str] = []
     start = f'{prefix}.' if prefix else ''
@@ -284,6 +291,8 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
                 for inner, module in child.named_children()
                 if _is_stage(module)
             ]
+        elif _holds_a_list(child):
+            found += default_layers(child, f'{start}{name}')
         elif _is_stage(child):
             found.append(f'{start}{name}')
     if not found:
@@ -295,6 +304,12 @@ def _is_list(module: nn.Module) -> bool:
     if isinstance(module, ScriptView):
         return module.script_name in ('Sequential', 'ModuleList')
     return isinstance(module, nn.Sequential | nn.ModuleList)
+
+
+def _holds_a_list(module: nn.Module) -> bool:
+    """Whether all stages of a module are those of one list in it."""
+    stages = [child for child in module.children() if _is_stage(child)]
+    return len(stages) == 1 and _is_list(stages[0]) and len(list(stages[0].children())) > 1
 
 
 def _is_stage(module: nn.Module) -> bool:

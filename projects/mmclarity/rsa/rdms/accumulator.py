@@ -94,6 +94,7 @@ class RDMAccumulator:
             raise ValueError(f'{metric} needs all repetitions at once; use compute_rdm')
         self.metric, self.spill_dir, self.device = metric, spill_dir, device or 'cpu'
         self.exact, self.memory = exact, memory or Slabs(max_bytes)
+        self._shared = memory is not None
         self._blocks: list[Tensor] = []
         self._file: IO[bytes] | None = None
         self._count, self._units = 0, None
@@ -121,6 +122,8 @@ class RDMAccumulator:
             for waiting in self._blocks:
                 self._file.write(waiting.numpy().data)
             self._drop()
+            if not self._shared:
+                self.memory.clear()
         self._file.write(rows.to('cpu', torch.float32).contiguous().numpy().data)
 
     def result(self, names: Sequence[str] | None = None) -> np.ndarray:

@@ -65,6 +65,10 @@ class Slabs:
         self.used -= 4 * piece.numel()
         self._free.setdefault(piece.numel(), []).append(piece.view(-1))
 
+    def clear(self) -> None:
+        """Give what is not in use back to the system."""
+        self._free = {}
+
 
 def _allocated(count: int) -> Tensor:
     if 4 * count < LARGE:
