@@ -4,6 +4,8 @@ Each config is written as a user would, on an ``mmdet::`` base, and then made th
 is the combination, not the accuracy.
 """
 
+import sys
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -12,6 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
+from mmclarity.compat import MissingOperatorError
 from mmclarity.detection.roi_heads import RegionAttentionBBoxHead
 from mmclarity.engine.checks import check_config
 from mmclarity.errors import UsageError
@@ -112,6 +115,8 @@ FRCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 SINGLE = {
     'Mask R-CNN': ('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', True),
     'Libra R-CNN': ('mmdet::libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py', False),
+    'GRoIE, every level pooled': ('mmdet::groie/mask-rcnn_r50_fpn_groie_1x_coco.py', True),
+    'PAFPN': ('mmdet::pafpn/faster-rcnn_r50_pafpn_1x_coco.py', False),
     'Mask R-CNN, group norm': ('mmdet::gn/mask-rcnn_r50_fpn_gn-all_2x_coco.py', True),
 }
 
@@ -145,6 +150,24 @@ def test_cascade_rcnn_and_cascade_mask_rcnn(tmp_path):
     check(model_of(cascade('mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'), tmp_path))
     base = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
     check(model_of(cascade(base), tmp_path), masks=True)
+
+
+def test_carafe_needs_a_compiled_mmcv_and_says_so(tmp_path):
+    """Its upsampling is an operator of its own; everything else of it is built."""
+    model = model_of(recipe('mmdet::carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py'), tmp_path)
+    if getattr(sys.modules['mmcv._ext'], '__file__', None):  # compiled
+        check(model)
+        return
+    with pytest.raises(MissingOperatorError, match='"carafe_forward" needs a compiled mmcv'):
+        check(model)
+
+
+def test_convnext_of_mmpretrain(tmp_path):
+    pytest.importorskip('mmpretrain', reason="mmdet's own ConvNeXt configs take it")
+    base = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
+    more = "backbone=dict(arch='atto'), neck=dict(in_channels=[40, 80, 160, 320])"
+    text = recipe(base, more=more).replace("detection']", "detection', 'mmpretrain.models']")
+    check(model_of(text, tmp_path), masks=True)
 
 
 def test_swin(tmp_path):
@@ -263,6 +286,12 @@ def test_a_box_head_alone_put_on_another_is_refused_by_name(name, tmp_path):
     match = 'DoubleConvFCBBoxHead' if 'double' in name else 'SABLHead'
     with pytest.raises(UsageError, match=f'it is one of {match}.*Shared2FCBBoxHead'):
         MODELS.build(model)
+
+
+def test_the_stages_of_sabl_are_refused_by_name(tmp_path):
+    text = cascade('mmdet::sabl/sabl-cascade-rcnn_r50_fpn_1x_coco.py')
+    with pytest.raises(UsageError, match='it is one of SABLHead.*Shared2FCBBoxHead'):
+        model_of(text, tmp_path)
 
 
 def test_attention_asked_of_a_kind_of_head_that_cannot_have_it():
