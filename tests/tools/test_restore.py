@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.restoration.inference.test_restorer import UNET, micrograph, save
-from tests.running import run
+from tests.running import run, run_workers
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -212,3 +212,23 @@ def test_ranks_of_torchrun_share_a_folder(main, folder, tmp_path, monkeypatch, c
     monkeypatch.setenv('RANK', '2')
     assert main(['images', 'out2']) == 2
     assert 'do not go together' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_write_what_one_does(tmp_path):
+    (tmp_path / 'images/deep').mkdir(parents=True)
+    for i, name in enumerate(('a', 'b', 'deep/c', 'deep/d', 'e')):
+        pixels = micrograph((70 + 8 * i, 90))
+        tifffile.imwrite(tmp_path / f'images/{name}.tif', pixels)
+    (tmp_path / 'images/broken.tif').write_bytes(b'II*')
+    tool, options = REPO / 'tools/restore.py', ('--recursive', '--quiet')
+    both = run_workers(tmp_path, tool, 2, 'images', 'two', *options)
+    assert both.stderr.count('failed: images/broken.tif') == 1  # by the process whose it was
+    assert both.returncode != 0
+    one = run(tmp_path, 'restore.py', 'images', 'one', *options, '--workers', 1)
+    assert one.returncode == 2, one.stderr
+    names = {p.relative_to(tmp_path / 'one') for p in (tmp_path / 'one').rglob('*.tif')}
+    assert len(names) == 5
+    assert names == {p.relative_to(tmp_path / 'two') for p in (tmp_path / 'two').rglob('*.tif')}
+    for name in names:
+        assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()

@@ -179,3 +179,36 @@ def test_cancel_colour_and_doubt(viewer):
     widget.start.click()
     wait(lambda: widget.worker is None)
     assert 'failed' in widget.said.text() and 'NaN' in widget.said.text()
+
+
+@needs_napari
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get('DISPLAY'), reason='no display: xvfb-run -a pytest')
+def test_on_a_canvas(tmp_path):
+    """The whole window: what a user sees before and after, drawn by OpenGL."""
+    import napari
+    from napari.settings import get_settings
+
+    get_settings().application.ipy_interactive = False
+    viewer = napari.Viewer(show=True)
+    try:
+        viewer.window.resize(1100, 700)
+        viewer.open_sample('mmclarity', 'noisy')
+        _, widget = viewer.window.add_plugin_dock_widget('mmclarity')
+        before = viewer.screenshot(canvas_only=True, flash=False).astype(float)
+        widget.doubts.setChecked(True)
+        widget.start.click()
+        wait(lambda: widget.worker is None)
+        wait(lambda: len(viewer.layers) == 3)
+        viewer.layers[-1].visible = False
+        after = viewer.screenshot(canvas_only=True, flash=False).astype(float)
+        viewer.layers[-1].visible = True
+        marked = viewer.screenshot(canvas_only=True, flash=False).astype(float)
+        whole = viewer.screenshot(str(tmp_path / 'napari.png'), canvas_only=False, flash=False)
+    finally:
+        viewer.close()
+    grain = [np.abs(np.diff(image[..., 0], axis=1)).mean() for image in (before, after)]
+    assert grain[0] > 2 * grain[1] > 0  # the noise is gone, and something is drawn
+    reddish = (marked[..., 0] - marked[..., 1] > 100).sum()
+    assert reddish > 20 and (after[..., 0] - after[..., 1] > 100).sum() == 0
+    assert whole.shape[:2] == (700, 1100)
