@@ -5,21 +5,15 @@
 #     python tools/model_converters/plain_to_stages.py PLAIN.pth STAGES.pth
 #     python tools/train.py configs/cached_context_frcnn_bdd100k_fine.py --cfg-options \
 #         load_from=STAGES.pth data_root=CACHE/
-_base_ = './context_frcnn_bdd100k_fine.py'
-data_root = 'work_dirs/cache/'
+_base_ = ['./context_frcnn_bdd100k_fine.py', './_base_/trunk_cache.py']
+cache = _base_.trunk_cache
+data_root = cache.root
 max_epochs = 1
-model = dict(type='FrozenTrunkRCNN', data_preprocessor=dict(type='FrozenTrunkPreprocessor'))
+model = cache.model
 train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='ClassBalancedDataset',
-        oversample_thr={{_base_.oversample_thr}},
-        dataset=dict(type='TrunkCacheDataset', data_root=data_root, cache='train'),
-    )
+    dataset=dict(cache.train, _delete_=True, oversample_thr=_base_.oversample_thr)
 )
-val_dataloader = dict(
-    dataset=dict(_delete_=True, type='TrunkCacheDataset', data_root=data_root, cache='val')
-)
+val_dataloader = dict(dataset=dict(cache.val, _delete_=True))
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = _base_.param_scheduler
@@ -27,7 +21,5 @@ param_scheduler[-1].update(T_max=max_epochs)
 custom_hooks = [
     *_base_.custom_hooks[:-1],
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
-    dict(type='TrainOnlyHook', parts=['roi_head.bbox_head']),
-    dict(type='TrunkCacheHook'),
+    *cache.hooks,
 ]
-find_unused_parameters = True  # in several processes: what is frozen has no gradient

@@ -6,32 +6,17 @@
 #
 # As it is: the plain head trained on, to compare with. A head among the proposals:
 # model.roi_head.bbox_head.attention.type=RegionLambda and its options.
-_base_ = ['./frcnn_bdd100k_fine.py', './_base_/heads.py']
-data_root = 'work_dirs/cache/'  # the validation frames: test_dataloader.dataset.data_root
+_base_ = ['./frcnn_bdd100k_fine.py', './_base_/heads.py', './_base_/trunk_cache.py']
+cache = _base_.trunk_cache
+data_root = cache.root  # the validation frames: test_dataloader.dataset.data_root
 max_epochs = 3
-model = dict(
-    type='FrozenTrunkRCNN',
-    data_preprocessor=dict(type='FrozenTrunkPreprocessor'),
-    roi_head=_base_.heads.no_attention,
-)
+model = dict(cache.model, roi_head=_base_.heads.no_attention)
 train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='ClassBalancedDataset',
-        oversample_thr={{_base_.oversample_thr}},
-        dataset=dict(type='TrunkCacheDataset', data_root=data_root, cache='train'),
-    )
+    dataset=dict(cache.train, _delete_=True, oversample_thr=_base_.oversample_thr)
 )
-val_dataloader = dict(
-    dataset=dict(_delete_=True, type='TrunkCacheDataset', data_root=data_root, cache='val')
-)
+val_dataloader = dict(dataset=dict(cache.val, _delete_=True))
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].update(T_max=max_epochs)
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='TrainOnlyHook', parts=['roi_head.bbox_head']),
-    dict(type='TrunkCacheHook'),
-]
-find_unused_parameters = True  # in several processes: what is frozen has no gradient
+custom_hooks = [*_base_.custom_hooks, *cache.hooks]

@@ -9,8 +9,10 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
+from mmclarity.detection.shipped.weights import FILE
 from mmclarity.engine.config import load_config
-from mmclarity.errors import UsageError
+from mmclarity.errors import CheckpointError, UsageError
+from mmclarity.utils.zoo import digest
 from tests.running import run
 from tools.analysis_tools import robustness
 
@@ -100,3 +102,12 @@ def test_runs_on_the_embedded_scenes_and_goes_on(tmp_path):
         file.write(b'x')
     other = run(tmp_path, *given)
     assert other.returncode == 2 and 'results of other detectors' in other.stderr
+
+
+def test_the_shipped_detectors_by_their_word(tmp_path):
+    args = arguments('frcnn_bdd100k_fine.py', 'shipped', '--limit', '2')
+    found = robustness.settings(args)['detectors']['frcnn_bdd100k_fine']
+    assert found == ['frcnn_bdd100k_fine.py', digest(FILE)[:16]]
+    with pytest.raises(CheckpointError, match='belong to other models than this one'):
+        options = dict(data_root=f'{tmp_path}/')
+        robustness.build_runner('frcnn_murky.py', 'shipped', options, str(tmp_path))

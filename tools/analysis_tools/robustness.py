@@ -11,7 +11,6 @@ off goes on from there.
 
 import argparse
 import copy
-import hashlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,8 +23,11 @@ from mmengine.runner import Runner
 from mmclarity.cli.main import finish
 from mmclarity.cli.prepare import set_hook
 from mmclarity.detection.datasets.corruptions import CORRUPTIONS, SEVERITIES
+from mmclarity.detection.shipped import load_shipped
+from mmclarity.detection.shipped.weights import FILE
 from mmclarity.engine.config import datasets, load_config, resolve_data_roots
 from mmclarity.errors import UsageError
+from mmclarity.utils.checkpoints import SHIPPED
 from mmclarity.utils.figures import (
     COLOURS,
     MARKERS,
@@ -38,6 +40,7 @@ from mmclarity.utils.figures import (
 from mmclarity.utils.files import write_text
 from mmclarity.utils.json_files import read_json, write_json
 from mmclarity.utils.tables import markdown_table, write_csv
+from mmclarity.utils.zoo import digest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +55,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('detectors', nargs='+', metavar='CONFIG CHECKPOINT', help='pairs of these')
+    add(
+        'detectors',
+        nargs='+',
+        metavar='CONFIG CHECKPOINT',
+        help='pairs of these; the word shipped stands for the weights of the package',
+    )
     add('--names', nargs='+', metavar='NAME', help='of the detectors (default: of the configs)')
     add('--corruptions', nargs='+', default=list(CORRUPTIONS), choices=CORRUPTIONS, metavar='NAME')
     add('--severities', nargs='+', type=int, default=list(SEVERITIES), choices=SEVERITIES)
@@ -93,9 +101,15 @@ def build_runner(config: str, checkpoint: str, options: dict | None, folder: str
     if not cfg.get('test_dataloader'):
         raise UsageError(f'config {config} has no test_dataloader')
     resolve_data_roots(cfg, ('test_dataloader',))
-    cfg.load_from, cfg.resume, cfg.work_dir, cfg.launcher = checkpoint, False, folder, 'none'
+    shipped = checkpoint == SHIPPED
+    cfg.load_from = None if shipped else checkpoint
+    cfg.resume, cfg.work_dir, cfg.launcher = False, folder, 'none'
     set_hook(cfg, 'ClassListHook')
-    return Runner.from_cfg(cfg)
+    set_hook(cfg, 'BareWeightsHook')
+    runner = Runner.from_cfg(cfg)
+    if shipped:
+        load_shipped(runner.model)
+    return runner
 
 
 def corrupted(cfg: Config, corruption: str, severity: int, limit: int | None) -> dict[str, Any]:
@@ -145,10 +159,13 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     """
     hashes = {}
     for name, (config, checkpoint) in zip(args.names, args.pairs):
-        if not Path(checkpoint).is_file():
-            raise UsageError(f'{checkpoint}: no such checkpoint; give the path of a *.pth file')
-        digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-        hashes[name] = [Path(config).name, digest[:16]]
+        file = Path(checkpoint) if checkpoint != SHIPPED else FILE
+        if not file.is_file():
+            raise UsageError(
+                f'{checkpoint}: no such checkpoint; give the path of a *.pth file, or the word '
+                'shipped'
+            )
+        hashes[name] = [Path(config).name, digest(file)[:16]]
     options = {str(key): str(value) for key, value in (args.cfg_options or {}).items()}
     return {
         'detectors': hashes,

@@ -16,19 +16,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mmclarity.utils.road_classes import ROAD_CLASSES
+
 WIDTH, HEIGHT = 320, 192
-CLASSES = (
-    'pedestrian',
-    'rider',
-    'car',
-    'truck',
-    'bus',
-    'train',
-    'motorcycle',
-    'bicycle',
-    'traffic light',
-    'traffic sign',
-)
+CLASSES = ROAD_CLASSES
 # What degrades a scene, with the weather and time of day it is recorded under.
 CONDITIONS = {
     'fog': ('foggy', 'daytime'),

@@ -8,18 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-CLASSES = (
-    'pedestrian',
-    'rider',
-    'car',
-    'truck',
-    'bus',
-    'train',
-    'motorcycle',
-    'bicycle',
-    'traffic light',
-    'traffic sign',
-)
+from mmclarity.utils.road_classes import ROAD_CLASSES
+
+CLASSES = ROAD_CLASSES
 PALETTE = [
     (220, 20, 60),
     (255, 0, 0),
