@@ -9,12 +9,13 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
-from mmclarity.detection.shipped.weights import FILE
+from mmclarity.detection.shipped.weights import FILE, shipped_weights
 from mmclarity.engine.config import load_config
 from mmclarity.errors import CheckpointError, UsageError
 from mmclarity.utils.zoo import digest
 from tests.running import run
 from tools.analysis_tools import robustness
+from tools.dataset_generators import make_murky
 
 
 def arguments(*given):
@@ -108,6 +109,10 @@ def test_the_shipped_detectors_by_their_word(tmp_path):
     args = arguments('frcnn_bdd100k_fine.py', 'shipped', '--limit', '2')
     found = robustness.settings(args)['detectors']['frcnn_bdd100k_fine']
     assert found == ['frcnn_bdd100k_fine.py', digest(FILE)[:16]]
+    assert make_murky.main([str(tmp_path / 'data'), '--train', '1', '--val', '1']) == 0
+    options = dict(data_root=f'{tmp_path}/data/')
     with pytest.raises(CheckpointError, match='belong to other models than this one'):
-        options = dict(data_root=f'{tmp_path}/')
         robustness.build_runner('frcnn_murky.py', 'shipped', options, str(tmp_path))
+    runner = robustness.build_runner('frcnn_bdd100k_fine.py', 'shipped', options, str(tmp_path))
+    weights, wanted = runner.model.state_dict(), shipped_weights('plain')
+    assert all(torch.equal(weights[name], value) for name, value in wanted.items())
