@@ -11,16 +11,20 @@ default    what Restorer does by itself
 whole      the image at once, in the precision of `tiles`
 
 `seconds` is processor time (user and system), median and range of the rounds: on a machine that
-others use too, the clock says how busy they are. `dB` and `most` compare with the whole image at
-once in float32: peak signal-to-noise ratio and largest difference, for a range of one.
+others use too, the clock says how busy they are; --clock takes it all the same, for a quiet one
+with several threads. --page puts the table between the marks `NETWORK tiles` of a page. `dB` and
+`most` compare with the whole image at once in float32: peak signal-to-noise ratio and largest
+difference, for a range of one.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import resource
 import statistics
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +34,7 @@ import torch
 
 from mmclarity.restoration import Restorer
 from mmclarity.utils.allocator import keep_freed_memory
+from mmclarity.utils.tables import markdown_table, replace_part
 from timing import machine_line, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,11 +50,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--networks', nargs='+', default=['general', 'unet'])
+    parser.add_argument('--clock', action='store_true', help='elapsed time')
+    parser.add_argument('--page', type=Path, help='Markdown page to write into')
     return parser.parse_args()
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Processor time of one run."""
+def seconds(run: Callable[[], object], clock: bool = False) -> float:
+    """Processor time of one run, or time elapsed."""
+    if clock:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
     before = resource.getrusage(resource.RUSAGE_SELF)
     run()
     after = resource.getrusage(resource.RUSAGE_SELF)
@@ -121,7 +132,8 @@ def main() -> None:
                     restorers[name](image)
                 for _ in range(args.rounds):
                     for name in names:
-                        times[name].append(seconds(lambda r=restorers[name]: r(image)))
+                        run = functools.partial(restorers[name], image)
+                        times[name].append(seconds(run, args.clock))
             exact = restorers['whole, float32'](image).astype(np.float64)
             for name, restorer in restorers.items():
                 differ = restorer(image) - exact
@@ -138,8 +150,18 @@ def main() -> None:
                         f'{np.abs(differ).max():.4f}',
                     ]
                 )
-    print(machine_line(torch.device('cpu')), f'{args.side} x {args.side}, {args.rounds} rounds')
-    print(table(['', 'precision', 'overlap', 'seconds', 'MP/s', 'dB', 'most'], rows))
+    kind = 'elapsed' if args.clock else 'of the processor'
+    about = (
+        f'{machine_line(torch.device("cpu"))}; {args.side} x {args.side}, {args.rounds} rounds, '
+    )
+    about += f'{args.threads} thread(s), seconds {kind}'
+    head = ['', 'precision', 'overlap', 'seconds', 'MP/s', 'dB', 'most']
+    print(about)
+    print(table(head, rows))
+    for network in args.networks if args.page else ():
+        mine = [[str(cell) for cell in row] for row in rows if row[0].startswith(f'{network}: ')]
+        text = markdown_table(head, mine)
+        replace_part(args.page, f'{network} tiles', f'{about}:\n\n{text}')
 
 
 if __name__ == '__main__':
