@@ -295,3 +295,46 @@ def test_real_file_with_uncertainty(tmp_path, config, checkpoint):
         target.unlink()
         Restorer(config, checkpoint).restore_file(source, target, uncertainty=True)
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(device='gpu'), 'this machine has cpu'),
+        (dict(device=None), 'device must be'),
+        (dict(tile=0), 'tile must be a whole number of at least 1, got 0'),
+        (dict(tile=100.5), 'tile must be'),
+        (dict(tile='a'), 'tile must be'),
+        (dict(overlap=-1), 'overlap must be a whole number of at least 0'),
+        (dict(batch_size='x'), 'batch_size must be'),
+        (dict(strength='x'), 'strength must lie'),
+        (dict(strength=float('nan')), 'strength must lie'),
+        (dict(dtype='half'), 'dtype must be'),
+        (dict(tell='print'), 'tell is called'),
+        (dict(checkpoint='gone.safetensors'), 'gone.safetensors: no such file; check the name'),
+    ],
+)
+def test_wrong_options_are_named(options, words):
+    with pytest.raises((ValueError, UsageError), match=words):
+        Restorer(**options)
+
+
+def test_wrong_calls_are_named(tmp_path):
+    restorer, pixels = Restorer(), micrograph((40, 40))
+    tifffile.imwrite(tmp_path / 'a.tif', pixels)
+    for call, error, words in (
+        (lambda: restorer('a.tif'), ValueError, 'give it to restore_file'),
+        (lambda: restorer(pixels.astype(np.int64)), ValueError, 'astype'),
+        (lambda: restorer(pixels > 90), ValueError, 'astype'),
+        (lambda: restorer.with_uncertainty(pixels, noise=-1), ValueError, 'got -1'),
+        (lambda: restorer.combine_files(str(tmp_path / 'a.tif'), 'o.tif'), ValueError, 'one scan'),
+        (lambda: restorer.restore_folder(tmp_path, 'o', share=(3, 2)), ValueError, 'share is'),
+        (
+            lambda: restorer.restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif', colour=1),
+            TypeError,
+            'unknown option.* colour; there are data_range',
+        ),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ['a.tif']

@@ -18,6 +18,9 @@ FILES = [
 # Mistakes that only a program can make: they are in the docstrings.
 OF_PROGRAMS = (
     'crop must be',
+    'is the name of a file; read it',
+    'share is (number',
+    'unknown option(s)',
     'annotations must be',
     'choose one with page=',
     'has no page',

@@ -35,7 +35,8 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
 
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f'{path}: no such file; install the package again')
+        remedy = 'install the package again' if path == WEIGHTS else 'check the name'
+        raise CheckpointError(f'{path}: no such file; {remedy}')
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -44,7 +45,10 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
     try:
         net.load_state_dict({name: value.float() for name, value in state.items()})
     except RuntimeError as error:
-        raise CheckpointError(f'{path}: are weights of another network: {error}') from error
+        raise CheckpointError(
+            f'{path}: are weights of another network than the general restorer; those of '
+            'mmclarity-adapt fit, others need their config'
+        ) from error
     return net.to(device, memory_format=torch.channels_last).eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -12,11 +13,50 @@ from torch import nn
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import load_weights
+from mmclarity.utils.devices import check_device
 
 from ..general.network import GeneralUNet
 from ..models.restorers import generator_of
 
-__all__ = ['build_restorer', 'default_overlap']
+__all__ = ['DTYPES', 'build_restorer', 'check_options', 'default_overlap']
+
+DTYPES = ('float32', 'bfloat16', 'float16')
+
+
+def check_options(
+    device: object,
+    strength: object,
+    dtype: object,
+    tell: object,
+    **whole: object,
+) -> None:
+    """Refuses options of a restorer that are of a wrong type or out of range.
+
+    Args:
+        device: of torch.
+        strength: factor on the noise.
+        dtype: one of :data:`DTYPES`, or None.
+        tell: can be called, or None.
+        **whole: whole numbers of at least 1 (an overlap: 0), or None.
+
+    Raises:
+        ValueError: naming the option and what it may be.
+        UsageError: the device is not there.
+    """
+    if dtype not in (None, *DTYPES):
+        names = ', '.join(map(repr, DTYPES))
+        raise ValueError(f'dtype must be None, {names}, not {dtype!r}')
+    if not isinstance(strength, Real) or not 0.1 <= strength <= 10:
+        raise ValueError(f'strength must lie within 0.1 and 10, not {strength!r}')
+    if tell is not None and not callable(tell):
+        raise ValueError(f'tell is called with lines of text, such as print; got {tell!r}')
+    for name, value in whole.items():
+        least = 0 if name == 'overlap' else 1
+        if value is not None and not (isinstance(value, Integral) and value >= least):
+            raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
+    if not isinstance(device, str | torch.device):
+        raise ValueError(f"device must be a name of torch such as 'cpu', got {device!r}")
+    check_device(str(device))
 
 
 def build_restorer(

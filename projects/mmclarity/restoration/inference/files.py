@@ -40,6 +40,7 @@ Progress = Callable[[int, int], None]
 
 # What lies beside images and is none: texts of microscopes, tables, weights.
 _BESIDE = ('.txt', '.hdr', '.xml', '.json', '.csv', '.md', '.log', '.safetensors', '.resume')
+_READING = ('data_range', 'crop', 'channel', 'allow_black', 'page', 'annotations')
 _OURS = ('_restored', '_combined', '_uncertainty', '_doubtful')  # ends of the names we give
 
 __all__ = [
@@ -172,6 +173,7 @@ def combine_files(
     **reading: Any,
 ) -> list[Path]:
     """Restores several scans of one field as one; see :meth:`.Restorer.combine_files`."""
+    scans = [scans] if isinstance(scans, str | Path) else scans
     dst, paths = Path(dst), _different(map(Path, scans))
     if any(dst.exists() and path.exists() and dst.samefile(path) for path in paths):
         raise SEMImageError(f'{dst}: is one of the scans; choose another name')
@@ -207,6 +209,8 @@ def restore_folder(
     **reading: Any,
 ) -> FolderReport:
     """Restores every image of a folder; see :meth:`.Restorer.restore_folder`."""
+    if not 0 <= share[0] < share[1]:
+        raise ValueError(f'share is (number, how many), such as (0, 2) and (1, 2); got {share}')
     src, dst = Path(src), Path(dst)
     images = originals(src, recursive)
     if dst.exists() and dst.samefile(src):
@@ -251,6 +255,8 @@ def restore_folder(
 
 def _as_restorer_reads(restorer: Restorer, reading: dict[str, Any]) -> dict[str, Any]:
     """Options of reading: coloured annotations stay as they are, levels are measured."""
+    if unknown := sorted(set(reading) - set(_READING)):
+        raise TypeError(f'unknown option(s) {", ".join(unknown)}; there are {", ".join(_READING)}')
     given = {'annotations': 'keep', **reading}
     if restorer.general and given.get('data_range') is None:
         given['data_range'] = 'measured'

@@ -23,7 +23,7 @@ from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
 from . import files
 from . import uncertainty as spread
-from .building import build_restorer, default_overlap
+from .building import build_restorer, check_options, default_overlap
 from .doubts import BOLDER, Doubts, find_doubts
 from .files import FolderReport
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
@@ -77,8 +77,9 @@ class Restorer:
         tell: called with lines of plain words about every image: its noise, its grey levels.
 
     Raises:
-        UsageError, TypeError: see :func:`build_restorer`.
-        ValueError: unknown ``dtype``, no checkpoint, or sizes that do not go together.
+        UsageError, TypeError: see :func:`build_restorer`; or the device is not there.
+        ValueError: see :func:`.building.check_options`; no checkpoint, or sizes that do not go
+            together.
     """
 
     def __init__(
@@ -93,12 +94,8 @@ class Restorer:
         strength: float = 1.0,
         tell: Callable[[str], object] | None = None,
     ) -> None:
-        if dtype not in (None, 'float32', 'bfloat16', 'float16'):
-            raise ValueError(
-                f"dtype must be None, 'float32', 'bfloat16' or 'float16', not {dtype!r}"
-            )
-        if not 0.1 <= strength <= 10:
-            raise ValueError(f'strength must lie within 0.1 and 10, not {strength!r}')
+        whole = dict(tile=tile, overlap=overlap, batch_size=batch_size)
+        check_options(device, strength, dtype, tell, **whole)
         adapted = _general_weights(checkpoint) if config is None else []
         self.general = config is None and (checkpoint is None or bool(adapted))
         self.strength, self.tell = strength, tell
@@ -111,8 +108,6 @@ class Restorer:
         network = self.models[0] if self.general else generator_of(self.models[0])
         if batch_size is None:
             batch_size = 1 if device == 'cpu' else 4
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         tile = tile or default_tile(device, batch_size)
         # of a network of one's own it is measured at the first image that needs tiles
         self._measure = overlap is None and not self.general
@@ -195,6 +190,8 @@ class Restorer:
             What :meth:`__call__` returns, the mean of the restorations, and their standard
             deviation; (H, W) float32 in [0, 1].
         """
+        if not noise >= 0:
+            raise ValueError(f'noise must be a number >= 0, got {noise}')
         job = self._prepare(image, data_range)
         return self._several(job, noise, progress)
 

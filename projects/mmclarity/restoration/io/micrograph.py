@@ -289,13 +289,20 @@ def from_array(
         >>> micrograph.data_range, micrograph.content
         (255.0, (slice(0, 48, None), slice(0, 64, None)))
     """
+    if isinstance(pixels, str | Path):
+        raise SEMImageError(
+            f'{pixels}: is the name of a file; read it with read_sem, or give it to restore_file'
+        )
     pixels = np.asarray(pixels)
     if pixels.ndim != 2 or not pixels.size:
         raise SEMImageError(f'an image is (H, W) with at least one pixel, not {pixels.shape}')
     if pixels.dtype.kind == 'f':
         pixels = pixels.astype(np.float32, copy=False)
     elif pixels.dtype.name not in ('uint8', 'uint16', 'int16'):
-        raise SEMImageError(f'pixels are uint8, uint16, int16 or float, not {pixels.dtype}')
+        raise SEMImageError(
+            f'pixels are uint8, uint16, int16 or float, not {pixels.dtype}; '
+            'image.astype(np.float32) makes them so'
+        )
     black, white, measured = ends('the image', pixels, data_range)
     check_values('the image', pixels, black, white, allow_black=True)
     whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
