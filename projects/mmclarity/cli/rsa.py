@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmclarity.errors import LayerError, said
 from mmclarity.rsa import analysis
 from mmclarity.rsa.data import neural
 from mmclarity.rsa.data.stimuli import StimulusSet
@@ -61,20 +62,28 @@ def show(
     untrained: nn.Module | None = None,
     memory: Slabs | None = None,
 ) -> dict[str, np.ndarray]:
-    """RDMs (P,) by layer of a network, or of ``untrained`` in its place."""
+    """RDMs (P,) by layer of a network, or of ``untrained`` in its place.
+
+    Raises:
+        LayerError: If the network cannot be run on the images, or a layer has no one answer.
+    """
     model = network.model if untrained is None else untrained
     pool = None if args.pool == 'none' else args.pool
-    return analysis.network_rdms(
-        model,
-        layers or network.layers_for(pool),
-        stimuli,
-        args.metric,
-        batch_size=args.batch_size,
-        device=check_device(args.device or networks.default_device()),
-        forward=network.forward(model),
-        pool=pool,
-        memory=memory,
-    )
+    try:
+        return analysis.network_rdms(
+            model,
+            layers or network.layers_for(pool),
+            stimuli,
+            args.metric,
+            batch_size=args.batch_size,
+            device=check_device(args.device or networks.default_device()),
+            forward=network.forward(model),
+            pool=pool,
+            memory=memory,
+        )
+    except (RuntimeError, AssertionError) as error:  # the network's own
+        side = f'{args.size} x {args.size} pixels (--size)' if args.size else 'their own size'
+        raise LayerError(f'{network.name}, shown images of {side}: {said(error)}') from error
 
 
 def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:

@@ -129,13 +129,16 @@ def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint into a model that every weight must fit.
 
-    Batch norm's counter of steps, which old checkpoints lack, may be missing.
+    Batch norm's counter of steps, which old checkpoints lack, may be missing. Names of compiled
+    models are read without what ``torch.compile`` put into them.
 
     Raises:
         CheckpointError: see :func:`load_checkpoint_file` and :func:`check_fits`.
     """
     model = unwrap(model)
-    checkpoint = load_checkpoint_file(path)
+    weights = weights_of(load_checkpoint_file(path))
+    checkpoint = {name.replace('_orig_mod.', ''): value for name, value in weights.items()}
+    checkpoint = weights_of(checkpoint)  # compiled first and wrapped then, or the other way round
     check_fits(checkpoint, model, str(path))
     model.load_state_dict(weights_of(checkpoint), strict=False)
 

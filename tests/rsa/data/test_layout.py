@@ -72,6 +72,22 @@ def test_spike_counts_with_repeats():
         load_neural('V1', counts, kind='repeats')
 
 
+def test_three_axes_are_told_apart_or_asked_for():
+    values = np.random.default_rng(0).normal(size=(6, 9, 4))
+    with pytest.raises(DataError, match=r'kind="repeats" \(--neural-kind\), or how many.*count='):
+        load_neural('V1', values)
+    repeats = load_neural('V1', values, kind='repeats').rdms
+    assert repeats.shape == (1, 15)
+    np.testing.assert_array_equal(load_neural('V1', values, count=6).rdms, repeats)
+    assert load_neural('V1', values, count=9).rdms.shape == (6, 36)  # subjects first
+    with pytest.raises(DataError, match=r'kind="responses" or kind="repeats" \(--neural-kind\)$'):
+        load_neural('V1', np.concatenate([values, values], 0)[:9], count=9)
+    # Shown less often than others: nothing but repeats ends in gaps.
+    values[2, :, 3:] = np.nan
+    padded = load_neural('V1', values).rdms
+    np.testing.assert_array_equal(padded, load_neural('V1', values, kind='repeats').rdms)
+
+
 def test_repeats_of_crossnobis_are_kept_apart():
     rsatoolbox = pytest.importorskip('rsatoolbox', reason='rsatoolbox is not installed')
     trials = RNG.normal(size=(6, 4, 5))

@@ -119,3 +119,24 @@ def test_errors_of_the_script_are_its_own(model):
     script = torch.jit.script(model)
     with pytest.raises(RuntimeError):
         ScriptView(script)(torch.randn(1, 2, 8, 8))
+
+
+@pytest.mark.filterwarnings('ignore:.torch.jit')
+@pytest.mark.parametrize('make', [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(1, 2))])
+def test_frozen_scripts_are_refused_by_name(make, tmp_path):
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU()).eval()
+    frozen = torch.jit.freeze(make(model))
+    with pytest.raises(LayerError, match='without parts, as torch.jit.freeze.*before it is'):
+        FeatureRecorder(frozen, ['0'])
+    frozen.save(str(tmp_path / 'net.pt'))
+    with pytest.raises(LayerError, match='without parts'):
+        networks.load(str(tmp_path / 'net.pt'))
+
+
+def test_weights_of_compiled_models(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
+    path, file = tmp_path / 'weights.pth', tmp_path / 'net.py'
+    file.write_text('from torch import nn\ndef net(): return nn.Sequential(nn.Conv2d(3, 2, 1))\n')
+    torch.save({f'module._orig_mod.{k}': v for k, v in model.state_dict().items()}, path)
+    found = networks.load(f'{file}:net', str(path))
+    torch.testing.assert_close(found.model[0].weight, model[0].weight)

@@ -30,7 +30,8 @@ class Layout:
             (n, units) or (subjects, n, units). 'repeats': (n, units, repeats) of one subject, such
             as spike counts, NaN where there was none. 'time': (n, units, time), averaged over time.
             'auto': RDMs if they are square, symmetric and zero on the diagonal, refused if they
-            are nearly so, else responses; a vector is a condensed RDM.
+            are nearly so, else responses; a vector is a condensed RDM. Of responses with three
+            axes the number of stimuli says which is which, and if it is not known the kind must be.
         order: Of condensed RDMs: 'rows', the rows of the upper triangle one after another, as
             ``squareform`` and ``pdist`` of scipy and of MATLAB have it; 'columns', its columns,
             as MATLAB's ``RDM(triu(true(n), 1))`` and numpy's ``tril_indices`` give.
@@ -210,17 +211,27 @@ def _averaged(values: np.ndarray, source: str, metric: str) -> np.ndarray:
 
 
 def _third_axis(values: np.ndarray, source: str, count: int | None) -> str:
-    """'responses' (subjects first) or 'repeats' of a cube, by where the stimuli are."""
-    if count is None or count == values.shape[1] != values.shape[0]:
-        return 'responses'
-    if count == values.shape[0] != values.shape[1]:
+    """'responses' (subjects first) or 'repeats' of a cube, by where the stimuli are.
+
+    Where their number is not known, gaps at the end of the last axis are of stimuli that were
+    shown less often.
+    """
+    if count == values.shape[0] != values.shape[1] or (count is None and _padded(values)):
         return 'repeats'
-    if count == values.shape[0]:
-        raise DataError(
-            f'{source} has shape {values.shape} for {count} stimuli: (subjects, stimuli, units) or '
-            '(stimuli, units, repeats)? Say kind="responses" or kind="repeats" (--neural-kind)'
-        )
-    return 'responses'
+    if count is not None and count != values.shape[0]:
+        return 'responses'
+    known = '' if count is None else f' for {count} stimuli'
+    more = ', or how many stimuli there are (count=, ids=)' if count is None else ''
+    raise DataError(
+        f'{source} has shape {values.shape}{known}: (subjects, stimuli, units) or (stimuli, units, '
+        f'repeats)? Say kind="responses" or kind="repeats" (--neural-kind){more}'
+    )
+
+
+def _padded(values: np.ndarray) -> bool:
+    """Whether there are NaN, and behind each along the last axis nothing else."""
+    gaps = np.isnan(values)
+    return bool(gaps.any() and not gaps[..., 0].any() and (gaps[..., 1:] >= gaps[..., :-1]).all())
 
 
 def _stimuli_last(subjects: np.ndarray, layout: Layout, count: int | None) -> bool:

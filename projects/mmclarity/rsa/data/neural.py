@@ -73,7 +73,7 @@ def load_neural(
         order: Of a vector's pairs. Defaults to None: that of rows.
         similarity: Whether numbers are similarities.
         stimuli: Which axis of responses the stimuli lie on.
-        count: How many stimuli there are.
+        count: How many stimuli there are. Three axes of responses need it, ids, or the kind.
 
     Raises:
         FileNotFoundError: If the file is missing.
@@ -87,7 +87,7 @@ def load_neural(
         >>> responses = np.random.default_rng(0).normal(size=(3, 5, 20))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.savez(f'{folder}/it.npz', IT=responses)
-        ...     area = load_neural('IT', f'{folder}/it.npz:IT')
+        ...     area = load_neural('IT', f'{folder}/it.npz:IT', count=5)  # stimuli
         >>> area.rdms.shape
         (3, 10)
     """

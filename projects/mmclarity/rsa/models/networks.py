@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmclarity.errors import LayerError
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.efficientnet_lite import MEAN, STD, WEIGHTS, build_efficientnet_lite
 
-from .script import NORMS, ScriptView, opened
+from .script import NORMS, ScriptView, opened, refuse_frozen
 from .sources import (
     RANDOM,
     cache_hint,
@@ -138,7 +139,11 @@ def _of_script(path: str) -> Network:
     if not Path(path).is_file():
         raise FileNotFoundError(f'--model {path}: there is no such file')
     try:
-        model = opened(torch.jit.load(path, map_location='cpu'))
+        with warnings.catch_warnings():
+            # Deprecated for those who write scripts; there is no other way to read them.
+            warnings.simplefilter('ignore', FutureWarning)
+            warnings.simplefilter('ignore', DeprecationWarning)
+            model = opened(torch.jit.load(path, map_location='cpu'))
     except RuntimeError as error:
         raise LayerError(
             f'--model {path}: it is not TorchScript (torch.jit.save). Weights are given by '
@@ -282,6 +287,7 @@ def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
     Single operations count if they have weights and are no normalisation. Of a child that is
     little more than one list, such as the encoder of a transformer, its stages count.
     """
+    refuse_frozen(model)
     found: list[str] = []
     start = f'{prefix}.' if prefix else ''
     for name, child in model.named_children():

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mmclarity.errors import LayerError, MissingLayerError
 from mmclarity.utils.models import unwrap
 
-from .script import ScriptView
+from .script import ScriptView, refuse_frozen
 
 POOLS = (None, 'mean', 'cls')
 
@@ -55,7 +55,7 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
 
     Raises:
         KeyError: If one names nothing, with the nearest names there are.
-        ValueError: If there is none, or an expression cannot be read.
+        ValueError: If there is none, an expression cannot be read, or a script has no parts.
         TypeError: If ``layers`` is a string, not a sequence of them.
     """
     if isinstance(layers, str):
@@ -67,6 +67,7 @@ def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
             'layers is empty: name at least one, e.g. those of '
             '[name for name, _ in model.named_modules()]'
         )
+    refuse_frozen(model)
     names = list(named_layers(model))
     chosen: dict[str, set[str]] = {}
     for layer in layers:

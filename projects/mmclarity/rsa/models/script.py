@@ -32,6 +32,20 @@ def opened(model: nn.Module) -> nn.Module:
     return model
 
 
+def refuse_frozen(model: nn.Module) -> None:
+    """Raise a LayerError for the view of a script that has no parts.
+
+    Raises:
+        LayerError: If it was frozen.
+    """
+    if isinstance(model, ScriptView) and not any(True for _ in model.children()):
+        raise LayerError(
+            f'{model.script_name} is TorchScript without parts, as torch.jit.freeze and '
+            'optimize_for_inference leave it: there are no layers to record. Save it before it is '
+            'frozen, or give the Python model that it was made from (file.py:function)'
+        )
+
+
 class ScriptView(nn.Module):
     """A module of TorchScript with its submodules as modules of Python, sharing all weights.
 

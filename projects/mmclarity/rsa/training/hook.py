@@ -182,6 +182,7 @@ class RSAHook(Hook):
                 f"{name}='recordings.npz:key' or {name}=dict(file=...)"
             )
         options.setdefault('metric', self.settings.metric)
+        options.setdefault('count', len(self.stimuli))
         assume_order = options.pop('assume_order', False)
         return align(load_neural(name, file, **options), self.stimuli.ids, assume_order)
 
