@@ -12,7 +12,9 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,23 +99,70 @@ print('used')
 """
 
 
-def test_works_where_it_is_unpacked(wheel, tmp_path):
-    """Installed, it needs nothing of the clone: start-up file, networks and stubs are inside."""
-    target = tmp_path / 'site'
+#: A clone, this or another, may be installed as editable: its finder, path and start-up file go.
+WITHOUT_CLONES = """
+import os, sys
+ours = ('editable', 'FirstUse')
+sys.meta_path[:] = [f for f in sys.meta_path if not any(one in repr(f) for one in ours)]
+sys.path[:] = [p for p in sys.path if not os.path.isdir(os.path.join(p, 'mmclarity'))]
+sys.modules.pop('_mmclarity_startup', None)
+"""
+
+
+def session(program: str, wheel: Path, folder: Path, *arguments: str) -> str:
+    """Output of a session of an environment that has the wheel and nothing of the clone."""
+    target = folder / 'site'
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
-    # The clone may be installed as editable in this environment: its finder and path go.
-    program = (
-        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)];"
-        f'sys.path[:] = [p for p in sys.path if p != {str(ROOT / "projects")!r}]\n' + USE
-    )
+    program = WITHOUT_CLONES + program
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', program, str(target)],
-        cwd=tmp_path,
+        [sys.executable, '-W', 'ignore', '-c', program, str(target), *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
-        env={'PATH': '/usr/bin:/bin', 'HOME': str(tmp_path), 'OMP_NUM_THREADS': '1'},
+        env={'PATH': '/usr/bin:/bin', 'HOME': str(folder), 'OMP_NUM_THREADS': '1'},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip().endswith('used')
+    return done.stdout.strip()
+
+
+def test_works_where_it_is_unpacked(wheel, tmp_path):
+    """Installed, it needs nothing of the clone: start-up file, networks and stubs are inside."""
+    assert session(USE, wheel, tmp_path).endswith('used')
+
+
+MMDETS_OWN = """
+import site, sys
+site.addsitedir(sys.argv[1])
+assert 'mmclarity' not in sys.modules
+from mmdet.apis import DetInferencer, inference_detector, init_detector
+config, weights, picture = sys.argv[2:]
+model = init_detector(config, weights, device='cpu')
+assert sys.modules['mmclarity'].__file__.startswith(sys.argv[1])
+found = inference_detector(model, picture).pred_instances
+inferencer = DetInferencer(model=config, weights=weights, device='cpu', show_progress=False)
+scores = inferencer(picture)['predictions'][0]['scores']
+assert len(scores) == len(found)
+assert max(abs(a - b) for a, b in zip(scores, found.scores.tolist())) < 1e-5
+print(type(model.roi_head).__name__, len(scores), *model.dataset_meta['classes'][:2])
+"""
+
+
+def test_mmdets_interfaces_on_a_saved_config_and_the_shipped_weights(wheel, tmp_path):
+    """Without a word of mmclarity: its start-up file makes mmdet ready, its heads are found."""
+    torch = pytest.importorskip('torch')
+    pytest.importorskip('mmdet')
+    from mmclarity.detection.shipped import shipped_config, shipped_weights
+    from mmclarity.engine.config import load_config
+
+    config, weights, picture = (tmp_path / name for name in ('saved.py', 'w.pth', 'a.png'))
+    load_config('context_frcnn_bdd100k_fine.py').dump(config)
+    meta = dict(dataset_meta=shipped_config()['metainfo'])
+    torch.save(dict(state_dict=shipped_weights(), meta=meta), weights)
+    noise = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    Image.fromarray(noise).resize((640, 360)).save(picture)
+    said = session(MMDETS_OWN, wheel, tmp_path, str(config), str(weights), str(picture))
+    kind, count, *classes = said.splitlines()[-1].split()
+    assert kind == 'CascadeRegionAttentionRoIHead' and classes == ['pedestrian', 'rider']
+    assert 0 <= int(count) <= 100

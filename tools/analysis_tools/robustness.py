@@ -196,15 +196,16 @@ def run(args: argparse.Namespace) -> Results:
         results = old['results']
     for name, (config, checkpoint) in zip(args.names, args.pairs):
         runner = None
-        for corruption, severity in conditions(args):
-            key = f'{corruption} {severity}'
-            if key in results[name]:
-                continue
-            with tempfile.TemporaryDirectory() as folder:
+        # One folder as long as the runner lives: it writes its settings at each test.
+        with tempfile.TemporaryDirectory() as folder:
+            for corruption, severity in conditions(args):
+                key = f'{corruption} {severity}'
+                if key in results[name]:
+                    continue
                 runner = runner or build_runner(config, checkpoint, args.cfg_options, folder)
                 data = corrupted(runner.cfg, corruption, severity, args.limit)
                 results[name][key] = evaluate(runner, data, args.metric)
-            write_json(out, {'settings': wanted, 'results': results})
+                write_json(out, {'settings': wanted, 'results': results})
     return results
 
 
