@@ -232,3 +232,12 @@ def test_two_processes_of_torchrun_write_what_one_does(tmp_path):
     assert names == {p.relative_to(tmp_path / 'two') for p in (tmp_path / 'two').rglob('*.tif')}
     for name in names:
         assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()
+
+
+def test_a_file_where_a_folder_should_be(main, folder, tmp_path, capsys):
+    for arguments in (['images/a.tif', 'images/b.tif/o.tif'], ['images', 'images/b.tif']):
+        before = (folder / 'b.tif').read_bytes()
+        assert main([*arguments, '--workers', '1', '--quiet']) == 2
+        said = capsys.readouterr().err
+        assert 'b.tif: is a file; give a folder to write into' in said and 'Traceback' not in said
+        assert (folder / 'b.tif').read_bytes() == before

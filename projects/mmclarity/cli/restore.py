@@ -267,13 +267,14 @@ def _file(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int
 def _write(
     work: Callable[[Path], list[Path]], source: Path, args: argparse.Namespace, bars: _Bars
 ) -> int:
+    from mmclarity.restoration.inference.files import make_folder
     from mmclarity.restoration.io.files import copy_suffix
 
     try:
         target = args.output
         if target.is_dir():
             target = target / source.with_suffix(copy_suffix(source)).name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         written = work(target)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         bars.say(f'failed: {message(error) or type(error).__name__}')
@@ -284,7 +285,7 @@ def _write(
 
 
 def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
-    with mistakes(ValueError):
+    with mistakes(ValueError, OSError):
         report = restorer.restore_folder(
             args.input,
             args.output,

@@ -236,3 +236,12 @@ def test_a_real_image_against_itself_and_blurred():
     blurred = sharpness(gaussian_filter(image, 1), image, edges)
     assert blurred['edges'] > 50
     assert blurred['edge_width'] > 1.15 * blurred['edge_width_reference']
+
+
+def test_the_figure_counts_what_it_circles():
+    from mmclarity.restoration.evaluation.report import _within
+
+    particles = np.array([[10.0, 10, 3, 0.1], [40, 12, 3, 0.1], [10, 80, 3, 0.1], [63.5, 63, 3, 1]])
+    window = (slice(0, 64), slice(0, 64))
+    assert _within(particles, window).tolist() == particles[[0, 1, 3]].tolist()
+    assert _within(particles[:0], window).shape == (0, 4)

@@ -141,6 +141,10 @@ class RestorationReport:
         axes = figure.subplots(len(names), 4, squeeze=False)
         for row, name in zip(axes, names):
             restored, count = self.shown[name]
+            # what is circled is what is counted: particles outside of the window are neither
+            false, missed = (
+                _within(count[f'{kind}_particles'], window) for kind in ('fabricated', 'missed')
+            )
             for axis, image, title in zip(
                 row,
                 (low, restored, reference, restored),
@@ -148,8 +152,7 @@ class RestorationReport:
                     'low',
                     name,
                     'reference',
-                    f'{count["fabricated"]} false, '
-                    f'{count["missed"]} missed (strength {count["threshold"]:g})',
+                    f'{len(false)} false, {len(missed)} missed (strength {count["threshold"]:g})',
                 ),
             ):
                 axis.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
@@ -160,9 +163,17 @@ class RestorationReport:
                     ylim=(window[0].stop - 0.5, window[0].start - 0.5),
                 )
                 panel_title(axis, title)
-            _circle(row[3], count['fabricated_particles'], COLOURS[1])
-            _circle(row[3], count['missed_particles'], COLOURS[5])
+            _circle(row[3], false, COLOURS[1])
+            _circle(row[3], missed, COLOURS[5])
         save(figure, path)
+
+
+def _within(particles: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+    """Those whose centres lie in a window."""
+    inside = np.ones(len(particles), bool)
+    for axis, part in enumerate(window):
+        inside &= (particles[:, axis] >= part.start) & (particles[:, axis] < part.stop)
+    return particles[inside]
 
 
 def _circle(axis: Any, particles: np.ndarray, colour: str) -> None:

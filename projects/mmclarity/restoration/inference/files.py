@@ -47,6 +47,7 @@ __all__ = [
     'FolderReport',
     'combine_files',
     'default_output',
+    'make_folder',
     'originals',
     'passed_over',
     'restore_file',
@@ -95,6 +96,18 @@ def default_output(path: Path, combined: bool = False) -> Path:
             inner = inner if len(pictures) == 1 else ''
     word = 'combined' if combined else 'restored'
     return path.with_name(f'{stem}_{word}{inner}{copy_suffix(path)}')
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        NotADirectoryError: a file is in the way.
+    """
+    for part in (folder, *folder.parents):
+        if part.exists() and not part.is_dir():
+            raise NotADirectoryError(f'{part}: is a file; give a folder to write into')
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def originals(folder: str | Path, recursive: bool = False) -> list[Path]:
@@ -222,7 +235,7 @@ def restore_folder(
             f'{src}: files that differ in their ending only would share one '
             'uncertainty map; rename them'
         )
-    dst.mkdir(parents=True, exist_ok=True)
+    make_folder(dst)
     report = FolderReport()
     taken: dict[Path, Path] = {}
     for number, path in enumerate(images):
@@ -241,7 +254,7 @@ def restore_folder(
                 )
             if not mine:
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             report.done += restorer.restore_file(
                 path, target, overwrite, uncertainty, tell, **reading
             )
