@@ -39,6 +39,7 @@ def test_table_and_figure():
     assert rows[1] == ['a', 'fog', '45.0', '40.0', '35.0', '30.0', '25.0', '35.0', '70 %']
     panels = robustness.figure(results, args).axes
     assert [axes.get_title('left') for axes in panels if axes.get_visible()] == args.corruptions
+    assert panels[0].get_xlabel() == 'severity'
     np.testing.assert_allclose(panels[0].lines[1].get_ydata(), [40, 35, 30, 25, 20, 15])
 
 
@@ -68,6 +69,26 @@ def test_missing_checkpoint_and_pipelines_without_images(tmp_path, capsys):
     cfg.test_dataloader.dataset.pipeline.pop(0)
     with pytest.raises(UsageError, match='no LoadImageFromFile'):
         robustness.corrupted(cfg, 'fog', 2, None)
+
+
+@pytest.mark.slow
+def test_two_detectors_one_after_the_other(tmp_path, capsys):
+    """What the first leaves behind in mmengine does not reach for a folder that has gone."""
+    assert make_murky.main([str(tmp_path / 'data'), '--train', '1', '--val', '2']) == 0
+    given = []
+    for name in ('frcnn_murky', 'lambda_frcnn_murky'):
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(load_config(f'{name}.py').model)
+        torch.save(model.state_dict(), tmp_path / f'{name}.pth')
+        given += [f'{name}.py', str(tmp_path / f'{name}.pth')]
+    given += ['--corruptions', 'JPEG', '--severities', '5', '--out', str(tmp_path / 'r')]
+    assert robustness.main([*given, '--cfg-options', f'data_root={tmp_path}/data/']) == 0
+    found = json.loads((tmp_path / 'r.json').read_text())['results']
+    assert {name: list(values) for name, values in found.items()} == {
+        'frcnn_murky': ['clean 0', 'JPEG 5'],
+        'lambda_frcnn_murky': ['clean 0', 'JPEG 5'],
+    }
+    assert 'written: ' in capsys.readouterr().out and (tmp_path / 'r.png').stat().st_size > 5000
 
 
 @pytest.mark.slow

@@ -104,6 +104,8 @@ def build_runner(config: str, checkpoint: str, options: dict | None, folder: str
     shipped = checkpoint == SHIPPED
     cfg.load_from = None if shipped else checkpoint
     cfg.resume, cfg.work_dir, cfg.launcher = False, folder, 'none'
+    # Nothing is drawn; mmengine keeps a visualizer, and it would write where the first run was.
+    cfg.visualizer = None
     set_hook(cfg, 'ClassListHook')
     set_hook(cfg, 'BareWeightsHook')
     runner = Runner.from_cfg(cfg)
@@ -194,10 +196,9 @@ def run(args: argparse.Namespace) -> Results:
                 'another --out'
             )
         results = old['results']
-    for name, (config, checkpoint) in zip(args.names, args.pairs):
-        runner = None
-        # One folder as long as the runner lives: it writes its settings at each test.
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (config, checkpoint) in zip(args.names, args.pairs):
+            runner = None
             for corruption, severity in conditions(args):
                 key = f'{corruption} {severity}'
                 if key in results[name]:
@@ -248,6 +249,8 @@ def figure(results: Results, args: argparse.Namespace) -> 'Figure':
         panel_title(axes, corruption)
         clean(axes)
         axes.set_xticks(severities, ['clean', *map(str, severities[1:])])
+        axes.set_xlabel('severity', fontsize=8)
+        axes.label_outer()
         axes.set_ylim(bottom=0)
     for axes in panels[count:]:
         axes.set_visible(False)
