@@ -123,3 +123,24 @@ def test_natural_order():
     assert natural_order(names) == ['3', '20', 'b', 'Im1', 'im1', 'im2', 'im10']
     with pytest.warns(UserWarning, match="'im2' at place 0.*alphabetical order has 'im10'"):
         natural_order(['im10', 'im2'], what='stimuli')
+
+
+@pytest.mark.parametrize('repeats', [False, True])
+def test_stimuli_that_were_not_shown_are_nan(repeats):
+    responses = np.random.default_rng(0).normal(size=(7, 9))
+    expected = squareform(pdist(responses[:, 1:], 'correlation'))
+    expected[3], expected[:, 3] = np.nan, np.nan
+    responses[3], responses[:, 0] = np.nan, np.nan
+    values = np.stack([responses, responses], 2) if repeats else responses
+    with pytest.warns(UserWarning, match='1 of 7 stimuli and 1 of 9 units have no response at all'):
+        got = load_neural('V4', values, kind='repeats' if repeats else 'responses').rdms[0]
+    np.testing.assert_allclose(got, expected[np.triu_indices(7, 1)], atol=1e-12)
+    values[5, 4] = np.nan
+    with pytest.raises(DataError, match='leave the'):
+        load_neural('V4', values, kind='repeats' if repeats else 'responses')
+
+
+def test_rows_of_so_many_pairs_are_rdms():
+    rows = np.random.default_rng(0).random((3, 15))
+    rows[1] = np.nan  # a subject without recordings
+    np.testing.assert_array_equal(load_neural('V4', rows, ids=list('abcdef')).rdms, rows)

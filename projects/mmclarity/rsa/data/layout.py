@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import squareform
 
 from mmclarity.errors import DataError
 
@@ -117,6 +118,8 @@ def _array(
             kind = 'rdm'
         elif square:
             kind = _told_apart(values, source)
+        elif _is_stack(values, layout.count if ids is None else ids):
+            kind = 'rdm'
     if kind == 'rdm':
         return _condensed(values, source, layout)
     return _of_responses(values, source, layout, kind, metric, ids)
@@ -183,9 +186,45 @@ def _of_responses(
         if _stimuli_last(subjects, layout, count):
             subjects = np.swapaxes(subjects, 1, 2)
     try:
-        return np.stack([compute_rdm(one, metric) for one in subjects])
+        return np.stack([_known_rdm(one, source, metric) for one in subjects])
     except ValueError as error:
         raise DataError(f'{source}: {error}') from error
+
+
+def _known_rdm(responses: np.ndarray, source: str, metric: str) -> np.ndarray:
+    """(P,), NaN in the pairs of stimuli that were not shown, all of whose responses are NaN.
+
+    Units that are NaN throughout are left out.
+    """
+    if metric in REPEATED or not np.isnan(responses).any():
+        return compute_rdm(responses, metric)
+    gaps = np.isnan(responses)
+    shown, live = ~gaps.all(1), ~gaps.all(0)
+    if shown.sum() < 3 or (shown.all() and live.all()):
+        return compute_rdm(responses, metric)  # which says what is wrong
+    warnings.warn(
+        f'{source}: {int((~shown).sum())} of {len(shown)} stimuli and {int((~live).sum())} of '
+        f'{len(live)} units have no response at all; pairs of these stimuli are NaN, these units '
+        'are left out',
+        stacklevel=6,
+    )
+    count = len(responses)
+    square = np.full((count, count), np.nan)
+    known = compute_rdm(
+        responses[shown][:, live], metric, names=[str(i) for i in np.flatnonzero(shown)]
+    )
+    square[np.ix_(shown, shown)] = squareform(known)
+    return square[np.triu_indices(count, 1)]
+
+
+def _is_stack(values: np.ndarray, count: int | None) -> bool:
+    """Whether rows can only be condensed RDMs of so many stimuli."""
+    return (
+        values.ndim == 2
+        and count is not None
+        and count not in values.shape
+        and 2 * values.shape[1] == count * (count - 1)
+    )
 
 
 def _averaged(values: np.ndarray, source: str, metric: str) -> np.ndarray:
@@ -201,8 +240,10 @@ def _averaged(values: np.ndarray, source: str, metric: str) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # a mean of nothing is refused below
         mean = np.nanmean(values, axis=2)
-    if np.isnan(mean).any():
-        stimulus, unit = np.argwhere(np.isnan(mean))[0]
+    gaps = np.isnan(mean)
+    gaps &= ~(gaps.all(1, keepdims=True) | gaps.all(0))
+    if gaps.any():
+        stimulus, unit = np.argwhere(gaps)[0]
         raise DataError(
             f'{source}: unit {unit} has no response at all to stimulus {stimulus}; leave the unit '
             'or the stimulus out'
