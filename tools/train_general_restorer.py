@@ -160,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     first, budget = training.step, 60 * args.minutes
     begun, saved = begun - training.spent, time.monotonic()
     losses: list[Tensor] = []
-    for batch in example_loader(batches, args.workers, training.device):
+    # kept by its name, so that the workers end after the weights are on the disk
+    drawn = iter(example_loader(batches, args.workers, training.device))
+    for batch in drawn:
         training.spent = time.monotonic() - begun
         if training.spent >= budget:
             break
