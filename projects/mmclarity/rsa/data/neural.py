@@ -214,7 +214,7 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
             raise DataError(
                 f'{area.source}: area {area.name!r} does not say which stimulus is '
                 'which; store their ids under the key "ids", or, if they are in the '
-                'order of the images, say so with assume_order'
+                'order of the images, say so with assume_order (--assume-order)'
             )
         return replace(area, ids=wanted)
     place = {stimulus: i for i, stimulus in enumerate(area.ids)}
