@@ -1,27 +1,29 @@
-# Faster R-CNN with a stride of 4, for one small machine: 640x360, chosen on held-out recordings of
-# the training frames, never on the validation frames.
+# Faster R-CNN with a stride of 4, for small machines: 960x540. To enlarge frames of 640x360 so
+# is worth more than any other choice here. Chosen on held-out recordings of the training frames,
+# never on the validation frames.
 _base_ = [
     './_base_/models/frcnn_fine.py',
     './_base_/datasets/bdd100k.py',
     './_base_/schedules/small_12e.py',
     './_base_/default_runtime.py',
 ]
-max_epochs = 9
+max_epochs = 12
+size = (960, 540)
 # Frames with a class that is in less than 8 % of them are seen twice an epoch or more often.
 oversample_thr = 0.08
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomResize', scale=(640, 360), ratio_range=(0.8, 1.4), keep_ratio=True),
-    # Width and height: upright parts of the frame, at 0.6 times the work a step.
-    dict(type='RandomCrop', crop_size=(384, 640), allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
+    dict(type='RandomResize', scale=size, ratio_range=(0.75, 1.4), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(960, 544), allow_negative_crop=True),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(3, 3), keep_empty=False),
+    dict(type='YOLOXHSVRandomAug'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(640, 360), keep_ratio=True),
+    dict(type='Resize', scale=size, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     {{_base_.pack_test}},
 ]

@@ -4,7 +4,7 @@ _base_ = './frcnn_bdd100k_fine.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomResize', scale=(640, 360), ratio_range=(0.9, 1.15), keep_ratio=True),
+    dict(type='RandomResize', scale={{_base_.size}}, ratio_range=(0.9, 1.15), keep_ratio=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
