@@ -1,9 +1,12 @@
 """The pictures of attention, drawn by a whole training as a user starts it."""
 
+from collections import OrderedDict
+
 import cv2
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.registry import DefaultScope
 
 from mmclarity.cli.train import main
@@ -39,6 +42,8 @@ def start(tmp_path):
 
 def test_a_training_draws_what_its_validation_looked_at(start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # mmengine keeps the first visualizer of a process, with the folder of its run.
+    monkeypatch.setattr(DetLocalVisualizer, '_instance_dict', OrderedDict())
     data = ['murky', '--train', '4', '--val', '6', '--jobs', '1']
     assert make_murky.main(data) == 0
     (tmp_path / 'mine.py').write_text(TEXT)
