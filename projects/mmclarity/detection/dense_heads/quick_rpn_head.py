@@ -163,12 +163,11 @@ class QuickRPNHead(RPNHead):
                 **kwargs,
             )
         ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        anchors = torch.cat(anchor_list[0])  # get_anchors gives all images of a batch the same
         chosen = [
-            self._choose(
-                torch.cat(anchors), torch.cat(flags), objects.cpu(), ignore and ignore.cpu()
-            )
-            for anchors, flags, objects, ignore in zip(
-                anchor_list, valid_flag_list, batch_gt_instances, ignored, strict=True
+            self._choose(anchors, torch.cat(flags), objects.cpu(), ignore and ignore.cpu())
+            for flags, objects, ignore in zip(
+                valid_flag_list, batch_gt_instances, ignored, strict=True
             )
         ]
         self._raw_positive_infos.update(sampling_results=chosen)
@@ -183,11 +182,11 @@ class QuickRPNHead(RPNHead):
         ignored: InstanceData | None,
     ) -> SamplingResult:
         """The anchors of one image that count in the losses; numbers among all of its anchors."""
-        shape = self.train_cfg['allowed_border']
-        if shape >= 0:
+        border = self.train_cfg['allowed_border']
+        if border >= 0:
             raise UsageError(
                 'QuickRPNHead on CUDA keeps anchors beyond the image: set '
-                f'train_cfg.rpn.allowed_border=-1, got {shape}; or take type=RPNHead'
+                f'train_cfg.rpn.allowed_border=-1, got {border}; or take type=RPNHead'
             )
         everything = bool(valid.all())
         priors = InstanceData(priors=anchors if everything else anchors[valid])

@@ -13,8 +13,6 @@ from mmclarity.utils.jit import compiled
 
 # bbox_overlaps of mmdet divides by no less.
 LEAST_UNION = np.float32(1e-6)
-
-
 # So many boxes at a time lie in the processor's nearest cache.
 BLOCK = 2048
 
@@ -147,9 +145,6 @@ class QuickMaxIoUAssigner(MaxIoUAssigner):
         tensor([1, 0])
     """
 
-    # The last anchors and what was made of them.
-    _last: tuple[Tensor, np.ndarray] | None = None
-
     def assign(
         self,
         pred_instances: InstanceData,
@@ -179,22 +174,16 @@ class QuickMaxIoUAssigner(MaxIoUAssigner):
         if not quick:
             return super().assign(pred_instances, gt_instances, gt_instances_ignore, **kwargs)
         labels = gt_instances.labels
-        found = self._assign(priors.cpu(), objects.detach().cpu(), labels.cpu())
+        found = self._assign(priors.detach().cpu(), objects.detach().cpu(), labels.cpu())
         if priors.device.type != 'cpu':
             found.gt_inds = found.gt_inds.to(priors.device, non_blocking=True)
             found.max_overlaps = found.max_overlaps.to(priors.device, non_blocking=True)
             found.labels = found.labels.to(priors.device, non_blocking=True)
         return found
 
-    def _sides(self, priors: Tensor) -> np.ndarray:
-        """The boxes (n, 4) as (4, n); those of one batch's images are often the same anchors."""
-        if self._last is None or self._last[0] is not priors:
-            self._last = priors, priors.detach().t().contiguous().numpy()
-        return self._last[1]
-
     def _assign(self, priors: Tensor, objects: Tensor, labels: Tensor) -> AssignResult:
         assigned, best = np.empty(len(priors), np.int64), np.empty(len(priors), np.float32)
-        sides, objects = self._sides(priors), objects.contiguous().numpy()
+        sides, objects = priors.t().contiguous().numpy(), objects.contiguous().numpy()
         limits = float(self.pos_iou_thr), float(self.neg_iou_thr)
         tops = _assign(assigned, best, objects, sides, *limits, LEAST_UNION)
         counting = tops[tops >= self.min_pos_iou] if self.match_low_quality else tops[:0]
