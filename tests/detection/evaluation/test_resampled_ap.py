@@ -8,6 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmclarity.detection.evaluation._resampled_loop import LANES
 from mmclarity.detection.evaluation.coco_eval import BoxEval
 from mmclarity.detection.evaluation.resampled_ap import NUMBERS, ResampledAP, draw_weights
 from tests.detection.evaluation.synthetic_detections import CLASSES, detections, objects
@@ -132,12 +133,32 @@ def test_ignored_instances_as_the_metric_ignores_them():
     np.testing.assert_allclose(found, list(expected.values()), rtol=0, atol=1e-9)
 
 
-def test_threads_do_not_change_anything():
-    gts, dts = scene(5)
-    curve = ResampledAP(BoxEval(gts, dts, 8, list(CLASSES)))
-    weights = draw_weights(8, 31, 0)
-    np.testing.assert_array_equal(curve.evaluate(weights, 1), curve.evaluate(weights, 3))
+@pytest.mark.parametrize('digits', [None, 1])
+def test_threads_and_neighbours_do_not_change_anything(digits):
+    """Resamples are walked many at a time: each comes out as on its own, the last ones too."""
+    gts, dts = scene(5, images=12, digits=digits)
+    curve = ResampledAP(BoxEval(gts, dts, 12, list(CLASSES)))
+    weights = np.concatenate([draw_weights(12, 2 * LANES, 0), 40 * draw_weights(12, 3, 1)])
+    found = curve.evaluate(weights, 1)
+    np.testing.assert_array_equal(found, curve.evaluate(weights, 3))
+    for place in (0, 1, LANES - 1, LANES, 2 * LANES + 2):
+        alone = curve.evaluate(weights[place : place + 1])[0]
+        np.testing.assert_array_equal(found[place], alone)
+    np.testing.assert_allclose(found[-1, 0], pycocotools(gts, dts, weights[-1]), rtol=0, atol=1e-9)
     assert curve.evaluate(weights[:0]).shape == (0, 4, len(NUMBERS))
+
+
+def test_recalls_that_are_met_exactly():
+    """100 objects: every recall threshold is met by a number of right ones, but for rounding."""
+    gts = [dict(image_id=i, category_id=1, bbox=[0.0, 0, 50, 50], iscrowd=0) for i in range(100)]
+    for found in (35, 41, 47, 57, 69, 70, 82, 83, 94, 95, 100):  # 0.35 is above 35 / 100
+        dts = [
+            dict(gt, score=1 - i / 200, bbox=[0.0 if i < found else 200, 0, 50, 50])
+            for i, gt in enumerate(gts)
+        ]
+        weights = np.ones(100, int)
+        value = ResampledAP(BoxEval(gts, dts, 100, [1])).identity()[0, 0]
+        assert value == pytest.approx(pycocotools(gts, dts, weights)[0], abs=1e-12)
 
 
 def test_nothing_found_nothing_to_find_and_nothing_drawn():

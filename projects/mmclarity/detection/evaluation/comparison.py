@@ -28,7 +28,8 @@ from .resampled_ap import NUMBERS, ResampledAP, draw_weights
 
 #: Names of the numbers in tables.
 TITLES = dict(zip(NUMBERS, ('AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large')))
-_CHUNK = 250  # draws at a time: 1 MB of weights for 1,000 images
+_CHUNK = 250  # draws of one random stream
+_STREAMS = 8  # evaluated at a time: 16 MB of weights for 1,000 images
 
 
 @dataclass
@@ -145,9 +146,11 @@ def compare(
     exact = np.stack([curve.identity() for curve in curves])
     exact = exact.reshape(*shape, *exact.shape[1:])
     drawn = _draw(curves, shape, len(labelled.names), draws, seed)
+    places = _order(curves[0].rows, groups)
+    counted = [_counts(labelled, name, categories, groups) for _, name in places]
     rows = [
-        _row(labelled, name, place, number, categories, groups, exact, drawn, confidence)
-        for place, name in _order(curves[0].rows, groups)
+        _row(name, place, number, categories, counts, exact, drawn, confidence)
+        for (place, name), counts in zip(places, counted)
         for number in range(len(NUMBERS))
     ]
     notes = list(labelled.notes)
@@ -180,9 +183,14 @@ def _draw(
 ) -> np.ndarray:
     """(detectors, draws, rows, numbers): means over the seeds, the same draws for all."""
     parts = []
-    chunks = -(-draws // _CHUNK)
-    for chunk, source in enumerate(np.random.SeedSequence(seed).spawn(chunks)):
-        weights = draw_weights(images, min(_CHUNK, draws - chunk * _CHUNK), source)
+    streams = np.random.SeedSequence(seed).spawn(-(-draws // _CHUNK))
+    for first in range(0, len(streams), _STREAMS):
+        weights = np.concatenate(
+            [
+                draw_weights(images, min(_CHUNK, draws - place * _CHUNK), streams[place])
+                for place in range(first, min(first + _STREAMS, len(streams)))
+            ]
+        )
         values = np.stack([curve.evaluate(weights) for curve in curves])
         parts.append(values.reshape(*shape, *values.shape[1:]).mean(axis=1))
     return np.concatenate(parts, axis=1)
@@ -195,26 +203,33 @@ def _order(rows: Sequence, groups: Mapping[str, Sequence[int]]) -> list[tuple[in
     return [places[0], *places[first:], *places[1:first]]
 
 
-def _row(
+def _counts(
     labelled: Labelled,
+    name: object,
+    categories: Mapping[int, str],
+    groups: Mapping[str, Sequence[int]],
+) -> tuple[int, int]:
+    """Images and objects to find of a row."""
+    images = set(groups[name]) if name in groups else set(range(len(labelled.names)))
+    wanted = {name[1]} if isinstance(name, tuple) else set(categories)
+    objects = sum(
+        gt['category_id'] in wanted and not gt['iscrowd'] and gt['image_id'] in images
+        for gt in labelled.gts
+    )
+    return len(images), objects
+
+
+def _row(
     name: object,
     place: int,
     number: int,
     categories: Mapping[int, str],
-    groups: Mapping[str, Sequence[int]],
+    counts: tuple[int, int],
     exact: np.ndarray,
     drawn: np.ndarray,
     confidence: float,
 ) -> Row:
     category = name[1] if isinstance(name, tuple) else None
-    images = set(groups[name]) if name in groups else set(range(len(labelled.names)))
-    objects = sum(
-        not gt['iscrowd']
-        and gt['image_id'] in images
-        and gt['category_id'] in categories
-        and category in (None, gt['category_id'])
-        for gt in labelled.gts
-    )
     seed_values = exact[:, :, place, number]
     values, draws = seed_values.mean(axis=1), drawn[:, :, place, number]
     valid = ~np.isnan(draws).any(axis=0)
@@ -222,8 +237,8 @@ def _row(
     return Row(
         part=f'class/{categories[category]}' if category is not None else str(name),
         number=NUMBERS[number],
-        images=len(images),
-        objects=objects,
+        images=counts[0],
+        objects=counts[1],
         values=[interval(v, d[valid], confidence) for v, d in zip(values, draws)],
         differences=[
             interval(v - values[0], d[valid], confidence) for v, d in zip(values[1:], changes)

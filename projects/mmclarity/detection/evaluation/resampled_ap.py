@@ -18,33 +18,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmclarity.utils.cpus import available_cpus
-from mmclarity.utils.jit import compiled
 
+from ._resampled_loop import AREAS, FIRST, IOUS, LANES, LAST, RECALLS, RIGHT, evaluate
 from .coco_eval import SUMMARY, BoxEval
 
 #: The numbers of each row, as :data:`SUMMARY` has them.
 NUMBERS = tuple(SUMMARY)
-#: COCO's area ranges in the order of ``BoxEval``; its IoU thresholds; its recall thresholds.
-_AREAS, _IOUS, _RECALLS = 4, 10, 101
 
 
 @dataclass
 class _Lists:
     """Flat arrays with offsets: what the compiled loop reads.
 
-    A *cell* is a group of images, a category and an area range, numbered in this order.
+    A *cell* is a group of images, a category and an area range, numbered in this order. An *event*
+    is a detection at a threshold at which it is right, or counts otherwise than in the base.
+    Events of a threshold that are right, with nothing wrong between them, are a *streak*: precision
+    is highest at its last, and the recalls within it all see that.
 
     Attributes:
         base_image: Images of the detections that are wrong unless matched, by falling score.
         base_start: (cells + 1, ): where a cell's begin.
-        event_image: Images of the detections that are right, or ignored when matched.
-        event_upto: How many of the cell's base detections stand up to and with this one.
-        event_right: 1 where the detection is right.
-        event_extra: 1 or -1 where it counts though it is not in the base, or the reverse.
-        event_run: At the first event of a run of equal scores in one image, the number of events
-            in it; 0 elsewhere.
-        event_run_base: (events, 2): base detections before and up to the end of that run.
-        event_start: (cells * thresholds + 1, ): where a cell's begin, threshold by threshold.
+        image: Images of the events, by falling score, a detection's by threshold.
+        upto: How many of the cell's base detections stand up to and with this one.
+        iou: The threshold, by place.
+        kind: Sum of :data:`RIGHT`, and :data:`LAST` and :data:`FIRST` of a streak.
+        extra: 1 or -1 where it counts though it is not in the base, or the reverse.
+        run: At the last event of a run of equal scores in one image, the number of events in it; 0
+            elsewhere.
+        run_base: (events, 2): base detections before and up to the end of that run.
+        event_start: (cells + 1, ): where a cell's begin.
         gt_image: Images with ground truth to find.
         gt_count: How many each has.
         gt_start: (cells + 1, ): where a cell's begin.
@@ -52,12 +54,13 @@ class _Lists:
 
     base_image: np.ndarray
     base_start: np.ndarray
-    event_image: np.ndarray
-    event_upto: np.ndarray
-    event_right: np.ndarray
-    event_extra: np.ndarray
-    event_run: np.ndarray
-    event_run_base: np.ndarray
+    image: np.ndarray
+    upto: np.ndarray
+    iou: np.ndarray
+    kind: np.ndarray
+    extra: np.ndarray
+    run: np.ndarray
+    run_base: np.ndarray
     event_start: np.ndarray
     gt_image: np.ndarray
     gt_count: np.ndarray
@@ -99,10 +102,11 @@ class ResampledAP:
         matches = evaluation.match() if matches is None else matches
         blocks = [
             _sorted_block(matches[place * self.num_images : (place + 1) * self.num_images])
-            for place in range(self.num_categories * _AREAS)
+            for place in range(self.num_categories * AREAS)
         ]
         self._lists = _flatten(blocks, member)
-        self._recalls = np.asarray(params.recThrs, dtype=np.float64)
+        if not np.array_equal(params.recThrs, RECALLS) or len(params.iouThrs) != IOUS:
+            raise ValueError('only the thresholds of COCO can be resampled')
 
     def evaluate(self, weights: np.ndarray, threads: int | None = None) -> np.ndarray:
         """Evaluates several resamples.
@@ -125,21 +129,24 @@ class ResampledAP:
             )
         if weights.dtype.kind not in 'iub' or (weights.size and weights.min() < 0):
             raise ValueError('weights must be whole numbers from 0: how often each image counts')
-        weights = np.ascontiguousarray(weights, dtype=np.int32)
-        out = np.full((len(weights), len(self.rows), len(NUMBERS)), np.nan)
-        threads = max(1, min(threads or available_cpus(), len(weights)))
-        parts = np.array_split(np.arange(len(weights)), threads)
+        batches = -(-len(weights) // LANES)
+        lanes = np.zeros((batches * LANES, self.num_images), dtype=np.int32)
+        lanes[: len(weights)] = weights
+        lanes = lanes.reshape(batches, LANES, self.num_images).transpose(0, 2, 1).copy()
+        out = np.empty((batches, LANES, len(self.rows), len(NUMBERS)))
+        threads = max(1, min(threads or available_cpus(), batches))
+        parts = np.array_split(np.arange(batches), threads)
         sizes = (self.num_groups, self.num_categories)
 
         def work(part: np.ndarray) -> None:
-            _evaluate(weights, part, *sizes, self._recalls, *self._lists.arguments(), out)
+            evaluate(lanes, part, *sizes, *self._lists.arguments(), out)
 
         if threads == 1:
             work(parts[0])
         else:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(work, parts))
-        return out
+        return out.reshape(-1, len(self.rows), len(NUMBERS))[: len(weights)]
 
     def identity(self) -> np.ndarray:
         """(rows, numbers): every image once, which is what pycocotools says."""
@@ -192,7 +199,7 @@ def _sorted_block(results: Sequence[dict | None]) -> _Block:
     for place, item in found:
         gts[place] = int((np.asarray(item['gtIgnore']) == 0).sum())
     if not found:
-        empty = np.zeros((_IOUS, 0), dtype=bool)
+        empty = np.zeros((IOUS, 0), dtype=bool)
         return _Block(np.zeros(0, np.int32), np.zeros(0, np.int32), empty, empty, gts)
     counts = [len(item['dtScores']) for _, item in found]
     image = np.repeat([place for place, _ in found], counts).astype(np.int32)
@@ -214,10 +221,7 @@ def _flatten(blocks: Sequence[_Block], member: np.ndarray) -> _Lists:
             chosen = images[block.image] if len(block.image) else np.zeros(0, dtype=bool)
             in_base = block.wrong.any(axis=0) & chosen
             base.append(block.image[in_base])
-            upto = np.cumsum(in_base)
-            for right, wrong in zip(block.right, block.wrong):
-                extra = (right | wrong).astype(np.int8) - in_base
-                events.append(_events(block, right, extra, upto, chosen))
+            events.append(_events(block, chosen, in_base))
             places = np.flatnonzero((block.gts > 0) & images)
             gts.append((places.astype(np.int32), block.gts[places]))
 
@@ -236,159 +240,46 @@ def _flatten(blocks: Sequence[_Block], member: np.ndarray) -> _Lists:
     )
 
 
-def _events(
-    block: _Block, right: np.ndarray, extra: np.ndarray, upto: np.ndarray, chosen: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """One threshold's events of one cell: columns of :class:`_Lists`, in their order."""
-    places = np.flatnonzero((right | (extra != 0)) & chosen)
+def _events(block: _Block, chosen: np.ndarray, in_base: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Events of one cell: columns of :class:`_Lists`, in their order."""
+    right = block.right & chosen
+    extra = (right | (block.wrong & chosen)).astype(np.int8) - in_base
+    upto = np.cumsum(in_base, dtype=np.int32)
+    _, run_of, lengths = np.unique(block.run, return_inverse=True, return_counts=True)
+    several = (lengths[run_of] > 1) if len(run_of) else np.zeros(0, dtype=bool)
+    kind = _streaks(right, upto, extra, several)
+    places, ious = np.nonzero((right | (extra != 0)).T)
     run, run_base = np.zeros(len(places), np.int32), np.zeros((len(places), 2), np.int32)
-    if len(places):
-        # runs by number; those of one detection need no walk
-        first = np.searchsorted(block.run, block.run[places], side='left')
-        end = np.searchsorted(block.run, block.run[places], side='right')
-        _, starts, counts = np.unique(block.run[places], return_index=True, return_counts=True)
-        several = end[starts] - first[starts] > 1
-        run[starts[several]] = counts[several]
-        run_base[:, 0] = np.where(first > 0, upto[first - 1], 0)
+    if several.any():  # a run of one needs no walk
+        ends = np.cumsum(lengths)
+        end, begin = ends[run_of[places]], (ends - lengths)[run_of[places]]
+        _, last, counts = np.unique(run_of[places][::-1], return_index=True, return_counts=True)
+        last = len(places) - 1 - last
+        run[last] = np.where(several[places[last]], counts, 0)
+        run_base[:, 0] = np.where(begin > 0, upto[begin - 1], 0)
         run_base[:, 1] = upto[end - 1]
     return (
         block.image[places],
-        upto[places].astype(np.int32),
-        right[places].astype(np.int8),
-        extra[places].astype(np.int8),
+        upto[places],
+        ious.astype(np.int8),
+        kind[ious, places],
+        extra[ious, places],
         run,
         run_base,
     )
 
 
-@compiled
-def _needed(recalls, total, needed):  # pragma: no cover
-    """The least number of right ones of ``total`` that reaches each recall, by division."""
-    for place in range(len(recalls)):
-        count = int(recalls[place] * total)
-        needed[place] = count if count / total >= recalls[place] else count + 1
-
-
-@compiled
-def _precision(
-    weights, low, high, image, upto, right, extra, run, run_base, wrong, needed, best
-):  # pragma: no cover
-    """Mean over the recall thresholds of one curve's highest precision from there on.
-
-    ``best`` keeps the highest precision between two neighbouring recall thresholds.
-    """
-    best[:] = 0.0
-    rights, extras, reached = 0, 0, -1
-    last = len(needed) - 1
-    event = low
-    while event < high:
-        weight = weights[image[event]]
-        members = run[event]
-        if members == 0 or weight < 2:
-            rights += weight * right[event]
-            extras += weight * extra[event]
-            if right[event]:
-                while reached < last and rights >= needed[reached + 1]:
-                    reached += 1
-                value = rights / (wrong[upto[event]] + extras + 1e-300)
-                if reached >= 0:
-                    best[reached] = max(best[reached], value)
-            event += 1
-            continue
-        before, length = run_base[event, 0], run_base[event, 1] - run_base[event, 0]
-        for copy in range(weight):
-            for item in range(event, event + members):
-                rights += right[item]
-                extras += extra[item]
-                if right[item]:
-                    while reached < last and rights >= needed[reached + 1]:
-                        reached += 1
-                    total = wrong[before] + copy * length + upto[item] - before + extras
-                    best[reached] = max(best[reached], rights / total)
-        event += members
-    highest, total = 0.0, 0.0
-    for place in range(last, -1, -1):
-        highest = max(highest, best[place])
-        total += highest
-    return total / len(needed)
-
-
-@compiled
-def _evaluate(
-    weights,
-    chosen,
-    num_groups,
-    num_categories,
-    recalls,
-    base_image,
-    base_start,
-    event_image,
-    event_upto,
-    event_right,
-    event_extra,
-    event_run,
-    event_run_base,
-    event_start,
-    gt_image,
-    gt_count,
-    gt_start,
-    out,
-):  # pragma: no cover
-    """Fills ``out`` for the resamples ``chosen``; see :meth:`ResampledAP.evaluate`."""
-    longest = 0
-    for cell in range(len(base_start) - 1):
-        longest = max(longest, base_start[cell + 1] - base_start[cell])
-    wrong = np.zeros(longest + 1, dtype=np.int32)
-    needed = np.zeros(len(recalls), dtype=np.int32)
-    best = np.zeros(len(recalls))
-    values = np.zeros((num_categories, 6))  # AP, AP50, AP75, small, medium, large
-    for draw in chosen:
-        weight = weights[draw]
-        for group in range(num_groups):
-            for category in range(num_categories):
-                values[category] = np.nan
-                for area in range(4):
-                    cell = (group * num_categories + category) * 4 + area
-                    total = 0
-                    for item in range(gt_start[cell], gt_start[cell + 1]):
-                        total += weight[gt_image[item]] * gt_count[item]
-                    if total == 0:
-                        continue
-                    _needed(recalls, total, needed)
-                    begin = base_start[cell]
-                    count = 0  # no reading back of what was just written: it is slow
-                    for item in range(base_start[cell + 1] - begin):
-                        count += weight[base_image[begin + item]]
-                        wrong[item + 1] = count
-                    mean = 0.0
-                    for iou in range(10):
-                        place = cell * 10 + iou
-                        value = _precision(
-                            weight,
-                            event_start[place],
-                            event_start[place + 1],
-                            event_image,
-                            event_upto,
-                            event_right,
-                            event_extra,
-                            event_run,
-                            event_run_base,
-                            wrong,
-                            needed,
-                            best,
-                        )
-                        mean += value / 10
-                        if area == 0 and iou == 0:
-                            values[category, 1] = value
-                        elif area == 0 and iou == 5:
-                            values[category, 2] = value
-                    values[category, 0 if area == 0 else 2 + area] = mean
-                if group == 0:
-                    out[draw, num_groups + category] = values[category]
-            for number in range(6):
-                count, sum_ = 0, 0.0
-                for category in range(num_categories):
-                    if not np.isnan(values[category, number]):
-                        count += 1
-                        sum_ += values[category, number]
-                out[draw, group, number] = sum_ / count if count else np.nan
+def _streaks(
+    right: np.ndarray, upto: np.ndarray, extra: np.ndarray, several: np.ndarray
+) -> np.ndarray:
+    """(thresholds, detections): the kind of each; what is walked copy by copy is in no streak."""
+    kind = np.where(right, RIGHT, 0).astype(np.int8)
+    before = upto + np.cumsum(extra, axis=1) - np.cumsum(right, axis=1)  # wrong ones
+    for row, found, wrong in zip(kind, right, before):
+        places = np.flatnonzero(found)
+        if len(places):
+            new = np.ones(len(places) + 1, dtype=bool)
+            alone = several[places]
+            new[1:-1] = (np.diff(wrong[places]) != 0) | alone[1:] | alone[:-1]
+            row[places] += FIRST * new[:-1] + LAST * new[1:]
+    return kind
