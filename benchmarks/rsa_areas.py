@@ -1,12 +1,14 @@
-"""Early layers V1, middle layers V4, late layers IT? Two networks beside recordings of three areas.
+"""Early layers V1, middle layers V4, late layers IT? Three networks beside recordings of the areas.
 
     python benchmarks/rsa_areas.py record --data DATA --out OUT     (minutes: RDMs of all layers)
     python benchmarks/rsa_areas.py compare --data DATA --out OUT    (minutes: scores, intervals)
-    python benchmarks/rsa_areas.py report --out OUT                 (figure and tables from OUT)
+    python benchmarks/rsa_areas.py report --out OUT                 (figure and tables)
 
 DATA holds rsa_v1, rsa_v4, rsa_92 and weights. ``record`` writes one file a network and set of
-images and leaves those that are there; ``compare`` writes areas.json, from which alone the figure
-and the tables of docs/benchmarks/rsa_v1_v4_it.md are made.
+images, ``compare`` one of scores beside each; both leave those that are there. ``compare`` then
+puts everything into areas.json, from which alone the figure and the tables of
+docs/benchmarks/rsa_v1_v4_it.md are made: ``report --results FILE --page PAGE`` makes them anew from
+the file that the documentation keeps. Of AlexNet there are RDMs of the 92 pictures, no weights.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rsa_areas_report as reports
 
 from mmclarity.rsa import (
     RDMs,
@@ -34,14 +37,25 @@ from mmclarity.rsa.inference.profiles import POSITIONS, Profile, order, profile
 from mmclarity.rsa.inference.reliability import split_half
 from mmclarity.rsa.models import networks
 from mmclarity.rsa.rdms.memory import Slabs
-from mmclarity.utils.figures import clean, new_figure, save
 from mmclarity.utils.files import replacing, write_text
-from mmclarity.utils.tables import markdown_table, number
 
 NETWORKS = {
     'squeezenet1_0': 'weights/squeezenet1_0_imagenet.pth',
     'efficientnet_lite0': None,
 }
+# Layers of the published RDMs of AlexNet, and the same ones of torchvision's.
+ALEXNET = {
+    'conv1': 'features.0',
+    'conv2': 'features.3',
+    'conv3': 'features.6',
+    'conv4': 'features.8',
+    'conv5': 'features.10',
+    'fc6': 'classifier.1',
+    'fc7': 'classifier.4',
+    'fc8': 'classifier.6',
+}
+# Random networks beside each trained one.
+UNTRAINED = {'squeezenet1_0': 1, 'efficientnet_lite0': 1, 'alexnet': 10}
 V4_SESSIONS = ('190923', '201025', '210325', '210621')
 V1_MONKEYS = {'ay2': ('u003',), 'ay3': ('u001', 'u002'), 'ay5': ('u005',)}
 IMAGES = {
@@ -53,26 +67,64 @@ SEED = 0
 
 
 def record(data: Path, out: Path) -> None:
-    """RDMs of all stages of both networks, trained and untrained, on all images."""
+    """RDMs of all stages of the networks, trained and untrained, on all images."""
     memory = Slabs()
     for name, weights in NETWORKS.items():
         network = networks.load(name, None if weights is None else str(data / weights))
-        models = {'trained': network.model, 'untrained': untrained_copy(network.model, SEED)}
         for key, folder in IMAGES.items():
             path = out / f'{name}_{key}.npz'
             if path.is_file():
                 continue
-            stimuli = StimulusSet.from_folder(
-                data / folder, size=224, mean=network.mean, std=network.std
-            )
-            found = {
-                kind: network_rdms(model, network.layers, stimuli, memory=memory)
-                for kind, model in models.items()
-            }
-            arrays = {kind: np.stack(list(rdms.values())) for kind, rdms in found.items()}
-            with replacing(path, parents=True) as part, part.open('wb') as file:
-                np.savez(file, layers=list(found['trained']), ids=stimuli.ids, **arrays)
-            print(f'{path}: {len(stimuli)} images, {len(found["trained"])} layers', flush=True)
+            stimuli = _pictures(data / folder, network)
+            trained = network_rdms(network.model, network.layers, stimuli, memory=memory)
+            untrained = _random_rdms(name, network.model, list(trained), stimuli, memory=memory)
+            _keep(path, trained, untrained, stimuli.ids)
+    record_alexnet(data, out)
+
+
+def record_alexnet(data: Path, out: Path) -> None:
+    """AlexNet's published RDMs of the 92 pictures, and Euclidean ones of random AlexNets.
+
+    The published ones are squared, which makes no difference to ranks.
+    """
+    path = out / 'alexnet_92.npz'
+    if path.is_file():
+        return
+    with np.load(data / 'rsa_92' / 'alexnet_rdms.npz') as file:
+        trained = {name: file[name] for name in ALEXNET}
+    network = networks.load('alexnet', 'none')
+    stimuli = _pictures(data / IMAGES['92'], network)
+    found = _random_rdms(
+        'alexnet', network.model, list(ALEXNET.values()), stimuli, metric='euclidean'
+    )
+    _keep(path, trained, found, stimuli.ids)
+
+
+def _pictures(folder: Path, network: networks.Network) -> StimulusSet:
+    return StimulusSet.from_folder(folder, size=224, mean=network.mean, std=network.std)
+
+
+def _random_rdms(
+    name: str, model: Any, layers: list[str], stimuli: StimulusSet, **options: Any
+) -> np.ndarray:
+    """(S, L, P) of copies with random weights, one a seed."""
+    copies = (untrained_copy(model, SEED + seed) for seed in range(UNTRAINED[name]))
+    found = (network_rdms(copy, layers, stimuli, **options) for copy in copies)
+    return np.stack([np.stack([rdms[layer] for layer in layers]) for rdms in found])
+
+
+def _keep(
+    path: Path, trained: dict[str, np.ndarray], untrained: np.ndarray, ids: list[str]
+) -> None:
+    with replacing(path, parents=True) as part, part.open('wb') as file:
+        np.savez(
+            file,
+            layers=list(trained),
+            ids=ids,
+            trained=np.stack(list(trained.values())),
+            untrained=untrained,
+        )
+    print(f'{path}: {len(ids)} images, {len(trained)} layers, {len(untrained)} random', flush=True)
 
 
 def areas_of(data: Path, key: str, ids: list[str]) -> dict[str, Any]:
@@ -116,176 +168,140 @@ def compare(data: Path, out: Path, samples: int) -> None:
         key = next(k for k in IMAGES if path.stem.endswith(f'_{k}'))
         with np.load(path) as file:
             layers, ids = [str(x) for x in file['layers']], [str(x) for x in file['ids']]
-            models = np.concatenate([file['trained'], file['untrained']])
+            models = np.concatenate([file['trained'], *file['untrained']])
         found = {}
         for area, (rdms, trials, groups) in areas_of(data, key, ids).items():
             drawn = bootstrap(
                 RDMs(models, groups=groups), rdms, num_samples=samples, seed=SEED, ceiling=False
             )
-            found[area] = dict(
-                scores=drawn.observed.tolist(),
-                interval=drawn.interval().tolist(),
-                error=drawn.standard_error.tolist(),
-                profiles=drawn.samples[:, : len(layers)].tolist(),
-                samples=samples,
-            )
+            found[area] = _scores(drawn.observed, drawn.samples, len(layers))
             if len(rdms) > 1:
                 ceiling = noise_ceiling(rdms)
                 found[area]['ceiling'] = [ceiling.lower, ceiling.upper]
             for name, values in trials.items():
                 half = split_half(values, 20, groups=groups)
                 found[area].setdefault('reliability', {})[name] = [half.full, half.ceiling]
-        write_text(target, json.dumps(dict(layers=layers, areas=found), indent=1))
+        write_text(target, json.dumps(dict(layers=layers, areas=found)))
         print(target, flush=True)
     collect(out)
 
 
+def _scores(observed: np.ndarray, samples: np.ndarray, layers: int) -> dict[str, Any]:
+    """Trained network and mean of the random ones, with their draws.
+
+    Where there are several random networks they are drawn as well: which ones were made is part of
+    the doubt about their mean.
+    """
+    untrained = observed[layers:].reshape(-1, layers)
+    others = samples[:, layers:].reshape(len(samples), -1, layers)
+    seeds = np.random.default_rng(SEED).integers(0, others.shape[1], others.shape[:2])
+    others = np.take_along_axis(others, seeds[:, :, None], 1).mean(1)
+    return dict(
+        scores=observed[:layers].tolist(),
+        untrained=untrained.mean(0).tolist(),
+        untrained_range=[untrained.min(0).tolist(), untrained.max(0).tolist()],
+        random_networks=len(untrained),
+        draws=samples[:, :layers].tolist(),
+        untrained_draws=others.tolist(),
+    )
+
+
 def collect(out: Path) -> None:
-    """One file of all: V4's sessions combined by a meta-analysis of their correlations."""
+    """areas.json: everything that figure and tables show, V4's sessions combined."""
     table: dict[str, Any] = {}
-    for name in NETWORKS:
-        sessions, entry = [], {}
+    for name in (*NETWORKS, 'alexnet'):
+        sessions, found, layers = [], {}, []
         for key in IMAGES:
             path = out / f'{name}_{key}.json'
             if not path.is_file():
                 continue
             content = json.loads(path.read_text(encoding='utf-8'))
-            entry['layers'] = content['layers']
+            layers = content['layers']
             if key.startswith('v4_'):
-                sessions.append((key, content['areas']['V4']))
+                sessions.append((key.removeprefix('v4_'), content['areas']['V4']))
             else:
-                entry.update(content['areas'])
+                found.update(content['areas'])
         if sessions:
-            entry['V4'] = _combined(sessions)
-        table[name] = entry
-    write_text(out / 'areas.json', json.dumps(table, indent=1))
+            found['V4'] = _combined(sessions)
+        if found:
+            areas = {area: found[area] for area in reports.AREAS if area in found}
+            table[name] = _summary(layers, areas)
+    write_text(out / 'areas.json', json.dumps(_rounded(table), indent=1) + '\n')
 
 
 def _combined(sessions: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    scores = np.array([session['scores'] for _, session in sessions])
-    # Of Fisher's z, whose slope is 1 / (1 - r^2).
-    errors = np.array([session['error'] for _, session in sessions]) / (1 - scores**2)
-    both = combine(scores, errors)
-    reliable = {k: v for _, session in sessions for k, v in session.get('reliability', {}).items()}
-    return dict(
-        scores=np.ravel(both.mean).tolist(),
-        interval=np.reshape(both.interval, (-1, 2)).tolist(),
-        profiles=_drawn_sessions([session['profiles'] for _, session in sessions]).tolist(),
-        sessions={key: session['scores'] for key, session in sessions},
-        between=both.i2.tolist(),
-        reliability=reliable,
-        samples=len(sessions[0][1]['profiles']),
-    )
+    """One answer of sessions with other pictures: a meta-analysis of their correlations.
 
-
-def _drawn_sessions(profiles: list[Any]) -> np.ndarray:
-    """(B, L), mean over sessions of Fisher's z; sessions are drawn as well as their stimuli.
-
-    With four sessions of three monkeys, which of them were recorded is part of the doubt.
+    For differences and positions the mean of Fisher's z is taken in draws, and sessions are drawn
+    as well as their stimuli: with four sessions of three monkeys, which of them were recorded is
+    part of the doubt.
     """
-    z = np.arctanh(np.array(profiles))
-    rng = np.random.default_rng(SEED)
-    drawn = rng.integers(0, len(z), (len(z), z.shape[1]))
-    return np.tanh(z[drawn, np.arange(z.shape[1])].mean(0))
+    found: dict[str, Any] = {}
+    for part, draws in (('scores', 'draws'), ('untrained', 'untrained_draws')):
+        scores = np.array([session[part] for _, session in sessions])
+        samples = np.array([session[draws] for _, session in sessions])  # (K, B, L)
+        # Of Fisher's z, whose slope is 1 / (1 - r^2).
+        both = combine(scores, np.nanstd(samples, axis=1, ddof=1) / (1 - scores**2))
+        found[part] = np.ravel(both.mean).tolist()
+        found[f'{part}_interval'] = np.reshape(both.interval, (-1, 2)).tolist()
+        if part == 'scores':
+            found['i2'] = both.i2.tolist()
+        # The same sessions for both networks: the difference is a paired one.
+        chosen = np.random.default_rng(SEED).integers(0, len(samples), samples.shape[:2])
+        z = np.arctanh(samples)[chosen, np.arange(samples.shape[1])]
+        found[draws] = np.tanh(z.mean(0)).tolist()
+    found['sessions'] = {key: session['scores'] for key, session in sessions}
+    found['random_networks'] = sessions[0][1]['random_networks']
+    halves = [session.get('reliability', {}) for _, session in sessions]
+    found['reliability'] = {name: half for one in halves for name, half in one.items()}
+    return found
 
 
-def report(out: Path) -> None:
-    """Figure and Markdown tables from areas.json."""
-    table = json.loads((out / 'areas.json').read_text(encoding='utf-8'))
-    known = ('V1', 'V4', 'human IT', 'macaque IT')
-    lines = []
-    figure = new_figure(11, 6.4)
-    axes = figure.subplots(len(table), len(known), sharey='row', squeeze=False)
-    for row, (network, entry) in zip(axes, table.items()):
-        layers, areas = entry['layers'], [area for area in known if area in entry]
-        for axis, area in zip(row, known):
-            if area in entry:
-                _curve(axis, entry[area], len(layers))
-            if network == next(iter(table)):
-                axis.set_title(area)
-            axis.set_xticks(range(len(layers)), layers, rotation=90, fontsize=6)
-            clean(axis)
-        row[0].set_ylabel(f'{network}\nSpearman with the area')
-        lines += [f'### {network}', '', _table(entry, layers, areas), '', _order(entry, areas), '']
-    row[0].legend(loc='best', fontsize=7)
-    save(figure, out / 'rsa_v1_v4_it.png')
-    write_text(out / 'tables.md', '\n'.join(lines))
-    print('\n'.join(lines))
-
-
-def _curve(axis: Any, found: dict[str, Any], count: int) -> None:
-    scores, limits = np.array(found['scores']), np.array(found['interval'])
-    for kind, part, colour in (
-        ('trained', slice(0, count), 'C0'),
-        ('untrained', slice(count, None), 'grey'),
-    ):
-        places = np.arange(count)
-        axis.plot(places, scores[part], 'o-', color=colour, label=kind, markersize=3)
-        axis.fill_between(places, *limits[part].T, color=colour, alpha=0.2, linewidth=0)
-    if 'ceiling' in found:
-        axis.axhspan(*found['ceiling'], color='0.85', zorder=0)
-    elif found.get('reliability'):
-        ceiling = np.mean([ceiling for _, ceiling in found['reliability'].values()])
-        axis.axhline(ceiling, color='0.6', linestyle=':')
-
-
-def _table(entry: dict[str, Any], layers: list[str], areas: list[str]) -> str:
-    rows = []
-    for i, layer in enumerate(layers):
-        cells = []
-        for area in areas:
-            scores, limits = entry[area]['scores'], entry[area]['interval'][i]
-            interval = f'[{number(limits[0], ".2f")}, {number(limits[1], ".2f")}]'
-            trained, untrained = scores[i], scores[i + len(layers)]
-            cells.append(f'{number(trained, ".3f")} {interval}, {number(untrained, ".3f")}')
-        rows.append([layer, *cells])
-    return markdown_table(['layer', *areas], rows)
-
-
-def _profiles(entry: dict[str, Any], areas: list[str], kind: str) -> dict[str, Profile]:
-    layers = entry['layers']
-    return {
-        area: profile(
-            area,
-            layers,
-            np.array(entry[area]['scores'][: len(layers)]),
-            np.array(entry[area]['profiles'], float),
-            kind=kind,
-        )
-        for area in areas
+def _summary(layers: list[str], areas: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of one network: no draws, but what follows from them."""
+    profiles = {
+        area: {kind: _profile(area, layers, found, kind) for kind in POSITIONS}
+        for area, found in areas.items()
     }
-
-
-def _order(entry: dict[str, Any], areas: list[str]) -> str:
-    """Where along the network (0 first, 1 last layer) each area is matched best, and in order."""
-    found = {kind: _profiles(entry, areas, kind) for kind in POSITIONS}
-    rows = []
-    for area in areas:
-        cells = [_with_interval(found[kind][area]) for kind in POSITIONS]
-        rows.append([area, found['peak'][area].layer, *cells])
-    tests = []
+    shown = {}
+    for area, found in areas.items():
+        draws, others = np.array(found.pop('draws')), np.array(found.pop('untrained_draws'))
+        found.setdefault('scores_interval', _limits(draws))
+        found.setdefault('untrained_interval', _limits(others))
+        gain = np.subtract(found['scores'], found['untrained'])
+        shown[area] = found | dict(
+            gain=gain.tolist(),
+            gain_interval=_limits(draws - others),
+            best=profiles[area]['peak'].layer,
+            positions={kind: [one.position, *one.interval] for kind, one in profiles[area].items()},
+        )
+    orders = {}
     for first, second in combinations(areas, 2):
         if 'IT' in first:  # human and macaque IT: nobody says which comes first
             continue
-        cells = []
-        for kind in POSITIONS:
-            both = order(found[kind][first], found[kind][second])
-            cells.append(f'{both.difference:.2f} {_limits(both.interval)}, p {both.p:.3f}')
-        tests.append([f'{first} before {second}', *cells])
-    return '\n\n'.join(
-        [
-            markdown_table(['area', 'best layer', *POSITIONS], rows),
-            markdown_table(['order', *POSITIONS], tests),
-        ]
-    )
+        both = {kind: order(profiles[first][kind], profiles[second][kind]) for kind in POSITIONS}
+        orders[f'{first} before {second}'] = {
+            kind: [one.difference, *one.interval, one.p] for kind, one in both.items()
+        }
+    return dict(layers=layers, areas=shown, orders=orders)
 
 
-def _with_interval(one: Profile) -> str:
-    return f'{one.position:.2f} {_limits(one.interval)}'
+def _profile(area: str, layers: list[str], found: dict[str, Any], kind: str) -> Profile:
+    scores, draws = np.array(found['scores']), np.array(found['draws'], float)
+    return profile(area, layers, scores, draws, kind=kind)
 
 
-def _limits(interval: tuple[float, float]) -> str:
-    return f'[{interval[0]:.2f}, {interval[1]:.2f}]'
+def _limits(draws: np.ndarray) -> list[list[float]]:
+    return np.nanquantile(draws, [0.025, 0.975], axis=0).T.tolist()
+
+
+def _rounded(item: Any) -> Any:
+    """All numbers to six decimals: what is kept with the documentation is small."""
+    if isinstance(item, dict):
+        return {key: _rounded(value) for key, value in item.items()}
+    if isinstance(item, list):
+        return [_rounded(value) for value in item]
+    return round(item, 6) if isinstance(item, float) else item
 
 
 def main() -> None:
@@ -296,10 +312,12 @@ def main() -> None:
     parser.add_argument('step', choices=['record', 'compare', 'report'])
     parser.add_argument('--data', type=Path, help='folder of rsa_v1, rsa_v4, rsa_92, weights')
     parser.add_argument('--out', type=Path, required=True, help='for all results')
-    parser.add_argument('--bootstraps', type=int, default=500)
+    parser.add_argument('--bootstraps', type=int, default=1000)
+    parser.add_argument('--results', type=Path, help='of report (default: OUT/areas.json)')
+    parser.add_argument('--page', type=Path, help='Markdown page: its tables are replaced')
     args = parser.parse_args()
     if args.step == 'report':
-        report(args.out)
+        reports.report(args.results or args.out / 'areas.json', args.out, args.page)
     elif args.data is None:
         parser.error(f'{args.step} needs --data')
     elif args.step == 'record':
