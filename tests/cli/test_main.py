@@ -5,8 +5,10 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmclarity.cli.main import check_folder, mistakes, run
@@ -106,3 +108,25 @@ def test_a_folder_that_cannot_take_results_is_told_before_the_work(tmp_path, mon
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     with pytest.raises(OutputError, match='may not be written to'):
         check_folder(tmp_path / 'new')
+
+
+def test_warnings_are_one_plain_line(capsys):
+    """Those of mmclarity; others, and warnings afterwards, as Python has them."""
+    from mmclarity.rsa import load_neural
+
+    def command(args):
+        with warnings.catch_warnings():
+            warnings.simplefilter('always')
+            warnings.showwarning = _show
+            load_neural('IT', np.ones((4, 4)) * 0.5 + np.eye(4) * 0.5)  # similarities
+            warnings.warn('of another', stacklevel=1)
+
+    def _show(message, category, filename, lineno, file=None, line=None):
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
+
+    usual = warnings.formatwarning
+    assert run(command, argparse.ArgumentParser(prog='mmclarity-x'), []) == 0
+    said = capsys.readouterr().err
+    assert said.startswith('mmclarity-x: warning: the array has ones on its diagonal')
+    assert 'UserWarning: of another' in said and said.count('UserWarning') == 1
+    assert warnings.formatwarning is usual

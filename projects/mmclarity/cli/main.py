@@ -17,6 +17,7 @@ import argparse
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,8 @@ def finish(
 ) -> int:
     """:func:`run` for arguments that are parsed already; ``prog`` begins the message."""
     try:
-        return command(args) or DONE
+        with _said_plainly(prog):
+            return command(args) or DONE
     except BrokenPipeError:  # of `tool | head`; nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
@@ -64,6 +66,29 @@ def finish(
             traceback.print_exc()
         print(f'{prog}: error: {text}', file=sys.stderr)
         return MISTAKE
+
+
+@contextmanager
+def _said_plainly(prog: str) -> Iterator[None]:
+    """What mmclarity warns of as ``prog: warning: ...``, without its line of code."""
+    usual, home = warnings.formatwarning, str(Path(__file__).parents[1])
+
+    def plain(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if category is UserWarning and filename.startswith(home):
+            return f'{prog}: warning: {message}\n'
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def program(script: str, command: str) -> str:

@@ -25,6 +25,7 @@ from torch import nn
 from mmclarity.errors import LayerError, said
 from mmclarity.rsa import analysis
 from mmclarity.rsa.data import neural
+from mmclarity.rsa.data.labels import StimulusTable
 from mmclarity.rsa.data.stimuli import StimulusSet
 from mmclarity.rsa.inference.profiles import layer_profiles
 from mmclarity.rsa.inference.reliability import Reliability, split_half
@@ -86,13 +87,16 @@ def show(
         raise LayerError(f'{network.name}, shown images of {side}: {said(error)}') from error
 
 
-def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.NeuralArea]:
+def read_areas(args: argparse.Namespace, stimuli: StimulusSet) -> list[neural.NeuralArea]:
     """The areas of --neural as they are in the files.
 
     Raises:
         ValueError: If a specification has no name, or as load_neural says.
     """
-    areas = []
+    areas, table = [], None
+    if args.stimulus_table is not None:
+        files = {path.name: name for name, path in zip(stimuli.ids, stimuli.paths)}
+        table = StimulusTable(args.stimulus_table, files)
     for item in args.neural:
         name, equals, spec = item.partition('=')
         if not (name and equals and spec):
@@ -106,7 +110,8 @@ def read_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.Neur
                 order=args.condensed_order,
                 similarity=args.similarity,
                 stimuli=args.stimuli_axis,
-                count=len(ids),
+                count=len(stimuli),
+                table=table,
             )
         )
     return areas
@@ -191,7 +196,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     # Everything that may be wrong with the files is found before the network starts to work.
     categories = read_labels(args.categories, len(ids))
     groups = read_labels(args.groups, len(ids), '--groups')
-    areas = read_areas(args, ids)
+    areas = read_areas(args, stimuli)
     if args.common:
         stimuli, places = keep_common(stimuli, areas)
         ids = list(stimuli.ids)

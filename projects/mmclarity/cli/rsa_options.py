@@ -247,6 +247,12 @@ def _recording_options(parser: argparse.ArgumentParser) -> None:
         help='recordings of an area; may be repeated',
     )
     group.add_argument(
+        '--stimulus-table',
+        metavar='FILE[:COLUMN]',
+        help='which picture a label of BIDS, or a volume or row without a name, is of: events.tsv '
+        'or any table with a header (default column: stim_file)',
+    )
+    group.add_argument(
         '--trials',
         nargs='+',
         action='extend',

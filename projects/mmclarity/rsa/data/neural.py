@@ -14,6 +14,7 @@ import numpy as np
 from mmclarity.errors import DataError
 
 from ..rdms.rdms import num_stimuli
+from .labels import StimulusTable, average_repeats, match_labels
 from .layout import KINDS, Layout, to_rdms
 from .readers import Found, read, split_spec
 from .readers.tables import frame
@@ -30,6 +31,7 @@ class NeuralArea:
         rdms: (S, P), condensed, float64.
         ids: Of the stimuli, in the order of the RDMs. None: not known.
         source: File and key, for messages.
+        labels: The ids are labels of BIDS: pictures are matched by their letters and digits.
 
     Examples:
         >>> import numpy as np
@@ -44,6 +46,7 @@ class NeuralArea:
     rdms: np.ndarray
     ids: list[str] | None
     source: str
+    labels: bool = False
 
 
 def load_neural(
@@ -57,6 +60,7 @@ def load_neural(
     similarity: bool | None = None,
     stimuli: str = 'auto',
     count: int | None = None,
+    table: StimulusTable | None = None,
 ) -> NeuralArea:
     """Read an area from a file, or from an array, a pandas frame or rsatoolbox's objects.
 
@@ -64,8 +68,8 @@ def load_neural(
         name: What the area is called.
         spec: ``file`` or ``file:key`` of an .npz, .npy, .mat (also of version 7.3, struct arrays
             of the RSA toolbox, cell arrays), .h5 (also rsatoolbox's), .csv, .tsv, .nii or .nii.gz,
-            or a folder of these (the key is a mask then). Or an array, a ``DataFrame``, or RDMs or
-            a Dataset of rsatoolbox.
+            or a folder of these, or a pattern of names (the key is a mask then). Or an array, a
+            ``DataFrame``, or RDMs or a Dataset of rsatoolbox.
         metric: Dissimilarity of raw responses, see :func:`compute_rdm`.
         ids: Of the stimuli. Defaults to what the file holds under ``ids``, ``stimulus_ids`` or
             ``names``, as names of rows or as rsatoolbox's descriptors, if anything.
@@ -74,6 +78,8 @@ def load_neural(
         similarity: Whether numbers are similarities.
         stimuli: Which axis of responses the stimuli lie on.
         count: How many stimuli there are. Three axes of responses need it, ids, or the kind.
+        table: Which picture a label of BIDS, or a volume or row in order, is of. Rows of one
+            picture are averaged.
 
     Raises:
         FileNotFoundError: If the file is missing.
@@ -95,6 +101,8 @@ def load_neural(
     found, source = _found(spec)
     if kind == 'auto' and found.kind != 'auto':
         layout = replace(layout, kind=found.kind)
+    if table is not None and ids is None:
+        found = _named(found, table, source, layout.kind)
     known = found.ids if ids is None else [str(i) for i in ids]
     try:
         rdms = to_rdms(found.values, source, layout, metric, None if known is None else len(known))
@@ -106,7 +114,43 @@ def load_neural(
     total = num_stimuli(rdms.shape[1])
     if known is not None:
         _check_ids(known, total, found.values, source, kind)
-    return NeuralArea(name, rdms, known, source)
+    return NeuralArea(name, rdms, known, source, found.labels and ids is None)
+
+
+def _named(found: Found, table: StimulusTable, source: str, kind: str) -> Found:
+    """With the ids that a table of stimuli gives; responses of one picture averaged."""
+    parts = found.values if isinstance(found.values, list) else [found.values]
+    if found.ids is None:
+        ids = table.in_order(_count(np.asarray(parts[0]), kind), source)
+    else:
+        ids = table.renamed(found.ids, source)
+    if len(set(ids)) == len(ids):
+        return replace(found, ids=ids, labels=False)
+    values = np.asarray(found.values) if not isinstance(found.values, list) else None
+    if kind != 'responses' or (values is not None and values.ndim not in (2, 3)):
+        twice = next(i for i, times in Counter(ids).items() if times > 1)
+        raise DataError(
+            f'{source}: {table.path} has the picture {twice!r} several times, and only responses '
+            '(stimuli, units) can be averaged; say so (--neural-kind responses)'
+        )
+    several = isinstance(found.values, list) or (values is not None and values.ndim == 3)
+    subjects = list(found.values) if several else [found.values]
+    means = [average_repeats(np.asarray(one, np.float64), ids) for one in subjects]
+    unique = means[0][1]
+    warnings.warn(
+        f'{source}: {len(ids)} responses to {len(unique)} pictures ({table.path}); those of one '
+        'are averaged',
+        stacklevel=3,
+    )
+    averaged = [one for one, _ in means]
+    return replace(found, values=averaged if several else averaged[0], ids=unique, labels=False)
+
+
+def _count(values: np.ndarray, kind: str) -> int:
+    """Stimuli of what has no ids: RDMs or responses, of one subject or, first, several."""
+    if values.ndim == 1 or (kind == 'rdm' and values.shape[-1] != values.shape[-2]):
+        return num_stimuli(values.shape[-1])
+    return values.shape[0 if values.ndim == 2 or kind in ('repeats', 'time') else -2]
 
 
 def _found(spec: Any) -> tuple[Found, str]:
@@ -151,12 +195,24 @@ def _check_ids(known: list[str], total: int, values: Any, source: str, kind: str
         raise DataError(f'{source}: the id {twice!r} comes twice')
 
 
+def by_picture(area: NeuralArea, stimulus_ids: Sequence[str]) -> NeuralArea:
+    """Labels of BIDS as the ids of the pictures they stand for; other areas as they are.
+
+    Raises:
+        DataError: If a label fits several pictures, or several labels fit one.
+    """
+    if not area.labels or area.ids is None:
+        return area
+    return replace(area, ids=match_labels(area.ids, stimulus_ids, area.source), labels=False)
+
+
 def common_ids(stimulus_ids: Sequence[str], areas: Sequence[NeuralArea]) -> list[str]:
     """The stimuli that all areas have, in the order of the images.
 
     Areas without ids count as having all. Raises a DataError if fewer than 3 are left.
     """
     shared = [str(i) for i in stimulus_ids]
+    areas = [by_picture(area, stimulus_ids) for area in areas]
     for area in areas:
         if area.ids is not None:
             own = set(area.ids)
@@ -217,10 +273,11 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
                 'order of the images, say so with assume_order (--assume-order)'
             )
         return replace(area, ids=wanted)
-    place = {stimulus: i for i, stimulus in enumerate(area.ids)}
+    area = by_picture(area, wanted)
+    place = {stimulus: i for i, stimulus in enumerate(area.ids or ())}
     missing = [i for i in wanted if i not in place]
     if missing:
-        extra = [i for i in area.ids if i not in set(wanted)]
+        extra = [i for i in area.ids or () if i not in set(wanted)]
         raise DataError(
             f'{area.source}: area {area.name!r} lacks {len(missing)} of {len(wanted)} stimuli '
             f'({", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}); it has '

@@ -15,7 +15,7 @@ from .found import ID_KEYS, Found, strings
 from .hdf5 import read_hdf5
 from .matlab import read_matlab
 from .nifti import ENDINGS as NIFTI
-from .nifti import read_nifti
+from .nifti import is_pattern, read_nifti
 from .tables import read_table
 
 READERS: dict[str, Callable[[Path], dict[str, Found]]] = {
@@ -51,10 +51,10 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
         KeyError: If there is no such key, or several arrays and none is named.
         DataError: If it cannot be read, with the remedy.
     """
-    if not path.exists():
+    if not path.exists() and not is_pattern(path):
         raise FileNotFoundError(f'{path}: there is no such file of recordings')
     name = path.name.lower()
-    if path.is_dir() or name.endswith(NIFTI):
+    if path.is_dir() or name.endswith(NIFTI) or is_pattern(path):
         return read_nifti(path, key), key
     suffix = path.suffix.lower()
     if suffix in PICKLED:

@@ -25,11 +25,13 @@ class Found:
         values: An array; a list of arrays, one a subject; or a list of lists, sessions of subjects.
         kind: 'rdm' or 'responses' where the format says so, else 'auto'.
         ids: Of the stimuli, where the format says so.
+        labels: The ids are labels of BIDS, which hold letters and digits only.
     """
 
     values: Any
     kind: str = 'auto'
     ids: list[str] | None = None
+    labels: bool = False
 
     @property
     def is_text(self) -> bool:
