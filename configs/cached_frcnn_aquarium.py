@@ -1,16 +1,7 @@
-# The box heads of frcnn_aquarium, from a cache of frcnn_aquarium's trained trunk; see
-# cached_frcnn_bdd100k_fine.py.
-_base_ = ['./frcnn_aquarium.py', './_base_/heads.py', './_base_/trunk_cache.py']
-cache = _base_.trunk_cache
-data_root = cache.root  # the validation frames: test_dataloader.dataset.data_root
-max_epochs = 3
-model = dict(cache.model, roi_head=_base_.heads.no_attention)
-train_dataloader = dict(
-    dataset=dict(cache.train, _delete_=True, oversample_thr=_base_.oversample_thr)
-)
-val_dataloader = dict(dataset=dict(cache.val, _delete_=True))
-train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
-param_scheduler = _base_.param_scheduler
-param_scheduler[-1].update(T_max=max_epochs)
-custom_hooks = [*_base_.custom_hooks, *cache.hooks]
+# The box heads of frcnn_aquarium, from a cache of its trained trunk: what cached_frcnn_bdd100k_fine
+# is, with the classes and the test images of this data set.
+_base_ = ['./cached_frcnn_bdd100k_fine.py', './_base_/datasets/aquarium.py']
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=(640, 640))
+model = dict(roi_head=dict(bbox_head=dict(num_classes=_base_.aquarium.num_classes)))
+test_dataloader = dict(dataset=dict(_base_.aquarium.val, _delete_=True, pipeline=test_pipeline))

@@ -18,7 +18,8 @@ heads = dict(
         bbox_head=dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda')),
     ),
     # Two looks at every proposal: on its own, and again where the first has moved it, together with
-    # the others and with what they take themselves for. Each stage says what it has otherwise.
+    # the others and with what they take themselves for. Each stage says what it has otherwise. The
+    # second gets better boxes: it is asked for smaller moves, and (second_look) for closer ones.
     two_looks=dict(
         type='CascadeRegionAttentionRoIHead',
         num_stages=2,
@@ -29,7 +30,13 @@ heads = dict(
                 type='BeliefBBoxHead',
                 num_shared_fcs=2,
                 attention=dict(type='RegionSelfAttention', num_heads=4),
+                bbox_coder=dict(
+                    type='DeltaXYWHBBoxCoder',
+                    target_means=[0.0, 0.0, 0.0, 0.0],
+                    target_stds=[0.05, 0.05, 0.1, 0.1],
+                ),
             ),
         ],
     ),
+    second_look=dict(pos_iou_thr=0.6, neg_iou_thr=0.6, min_pos_iou=0.6),  # of train_cfg's assigner
 )

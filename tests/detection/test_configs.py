@@ -9,11 +9,18 @@ import pytest
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import DATASETS, METRICS, MODELS
+from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
-from mmclarity.detection.roi_heads import RegionAttentionBBoxHead, RegionAttentionRoIHead
+from mmclarity.detection.roi_heads import (
+    BeliefBBoxHead,
+    CascadeRegionAttentionRoIHead,
+    RegionAttentionBBoxHead,
+    RegionAttentionRoIHead,
+)
+from mmclarity.engine.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
@@ -28,6 +35,14 @@ EXPERIMENTS = {
 DETECTION = [
     f'{name}_{data}' for name in EXPERIMENTS for data in ('bdd100k', 'bdd100k_small', 'murky')
 ]
+TWO_LOOKS = {
+    'context_frcnn_bdd100k': 10,
+    'context_frcnn_bdd100k_fine': 10,
+    'context_frcnn_murky': 10,
+    'context_frcnn_aquarium': 7,
+    'cached_context_frcnn_bdd100k_fine': 10,
+    'cached_context_frcnn_aquarium': 7,
+}
 
 
 @functools.cache
@@ -91,7 +106,66 @@ def test_builds_the_model_it_is_named_after(name):
         assert attention.temperature == expected[1]
 
 
-@pytest.mark.parametrize('name', DETECTION)
+@pytest.mark.parametrize(('name', 'classes'), TWO_LOOKS.items())
+def test_two_looks(name, classes):
+    """The second look is asked for smaller moves of boxes that are closer already."""
+    model = load(name).model
+    model.backbone.init_cfg = None
+    if 'pretrained' in model.backbone:
+        model.backbone.pretrained = False
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
+        roi_head = MODELS.build(model).roi_head
+    assert type(roi_head) is CascadeRegionAttentionRoIHead and roi_head.num_stages == 2
+    first, second = roi_head.bbox_head
+    assert (type(first), type(second)) == (RegionAttentionBBoxHead, BeliefBBoxHead)
+    assert first.num_classes == second.num_classes == classes
+    assert first.reg_class_agnostic and second.reg_class_agnostic
+    assert (first.bbox_coder.stds, second.bbox_coder.stds) == (
+        [0.1, 0.1, 0.2, 0.2],
+        [0.05, 0.05, 0.1, 0.1],
+    )
+    assert [part.pos_iou_thr for part in roi_head.bbox_assigner] == [0.5, 0.6]
+    assert not first.attention and second.attention['fc2'].num_heads == 4
+
+
+@pytest.mark.parametrize('data', ['bdd100k', 'murky'])
+def test_a_step_of_two_looks_on_tiny_images(data):
+    """Losses of both looks, and gradients for every weight that is to learn."""
+    model = load(f'context_frcnn_{data}').model
+    model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(model)
+        inputs = demo_mm_inputs(2, [[3, 64, 96], [3, 64, 96]], num_classes=10, num_items=[2, 3])
+        model.train()
+        losses = model(**model.data_preprocessor(inputs, training=True), mode='loss')
+        total, _ = model.parse_losses(losses)
+        total.backward()
+    assert {'s0.loss_cls', 's0.loss_bbox', 's1.loss_cls', 's1.loss_bbox'} <= set(losses)
+    assert torch.isfinite(total)
+    for name, weight in model.roi_head.named_parameters():
+        assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
+
+
+@pytest.mark.parametrize('head', ['frcnn', 'context_frcnn'])
+def test_a_cache_is_trained_on_alike_whatever_its_images_are(head):
+    """But for the number of classes, and the images that a test sees, these are one config."""
+    road, water = load(f'cached_{head}_bdd100k_fine'), load(f'cached_{head}_aquarium')
+    whole = load(f'{head}_aquarium')
+    elsewhere = load_config(f'{head}_aquarium.py', dict(data_root='sea/'))
+    for loader in (elsewhere.train_dataloader.dataset, elsewhere.test_dataloader):
+        assert loader.dataset.data_root == 'sea/'
+    assert water.test_dataloader == whole.test_dataloader
+    for cfg in (road, water):
+        heads = cfg.model.roi_head.bbox_head
+        for look in heads if isinstance(heads, list) else [heads]:
+            assert look.pop('num_classes') == (10 if cfg is road else 7)
+        for part in ('test_dataloader', 'test_pipeline', 'aquarium', 'looks'):
+            cfg.pop(part, None)
+    assert road.to_dict() == water.to_dict()
+
+
+@pytest.mark.parametrize('name', [*DETECTION, *TWO_LOOKS])
 def test_data_and_metrics_are_registered(name):
     cfg = load(name)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
