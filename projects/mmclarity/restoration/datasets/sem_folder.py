@@ -181,13 +181,14 @@ class SEMFolderDataset(BaseDataset):
                 f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or register it by hand and '
                 'pass register_pairs=False'
             )
-        part = valid_region(img.shape, found.shift, found.drift, self.margin)
-        gt = np.clip(move(gt, found.shift, found.drift), 0, 255)
+        part = valid_region(img.shape, found.shift, found.drift, self.margin, found.stretch)
+        gt = np.clip(move(gt, found.shift, found.drift, stretch=found.stretch), 0, 255)
         return dict(
             img=np.ascontiguousarray(img[part])[..., None],
             gt=np.ascontiguousarray(gt[part])[..., None],
             shift=found.shift,
             drift=found.drift,
+            stretch=found.stretch,
             confidence=found.confidence,
         )
 

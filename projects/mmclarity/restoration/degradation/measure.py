@@ -185,8 +185,8 @@ def measure_pair(low: np.ndarray, high: np.ndarray) -> PairSample:
         ValueError: If shapes differ or the two do not register; see :func:`register`.
     """
     found = register(low, high)
-    part = valid_region(low.shape, found.shift, found.drift, 4)
-    moved = np.asarray(move(high, found.shift, found.drift), np.float64)[part]
+    part = valid_region(low.shape, found.shift, found.drift, 4, found.stretch)
+    moved = move(high, found.shift, found.drift, stretch=found.stretch)[part].astype(np.float64)
     low = np.asarray(low, np.float64)[part]
     a, b = (gaussian_filter(image, 2)[8:-8, 8:-8].ravel() for image in (moved, low))
     gain, offset = np.polyfit(a, b, 1)

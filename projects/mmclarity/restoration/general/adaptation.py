@@ -185,8 +185,9 @@ def join_scans(fields: Sequence[NoisyField]) -> NoisyField:
         levels = (other.levels - other.like.offset) / other.like.gain
         levels = levels * first.like.gain + first.like.offset
         scan = np.full(levels.shape, np.nan, np.float32)
-        seen = valid_region(levels.shape, found.shift, found.drift)
-        scan[seen] = move(levels, found.shift, found.drift)[seen]
+        where = dict(shift=found.shift, drift=found.drift, stretch=found.stretch)
+        seen = valid_region(levels.shape, **where)
+        scan[seen] = move(levels, **where)[seen]
         moved.append(scan)
     return replace(first, scans=tuple(moved))
 

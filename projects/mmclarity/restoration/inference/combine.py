@@ -62,8 +62,9 @@ def combine(scans: Iterable[SEMImage], tell: Callable[[str], object] | None = No
             count = np.ones(total.shape, np.float32)
             continue
         found = _registered(first, reference, scan)
-        moved = move(_levelled(scan.unit, reference, found), found.shift, found.drift, order=0)
-        part = valid_region(moved.shape, found.shift, found.drift)
+        where = dict(shift=found.shift, drift=found.drift, stretch=found.stretch)
+        moved = move(_levelled(scan.unit, reference, found), order=0, **where)
+        part = valid_region(moved.shape, **where)
         total[part] += moved[part]
         count[part] += 1
         shifts.append(found)

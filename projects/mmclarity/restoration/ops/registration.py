@@ -26,6 +26,8 @@ class Registration:
         drift: By how much more its last row must be moved than its first:
             the sample moved, against the beam, while the frames were written.
         confidence: Pearson correlation of the two where they overlap, both smoothed.
+        stretch: By how much more its last column must be moved than its first: the beam's
+            deflection does not follow a quick line and a slow one by the same width.
 
     Examples:
         >>> from mmclarity.restoration.ops import Registration
@@ -36,6 +38,7 @@ class Registration:
     shift: tuple[float, float]
     drift: tuple[float, float]
     confidence: float
+    stretch: tuple[float, float] = (0.0, 0.0)
 
 
 def register(
@@ -46,13 +49,14 @@ def register(
     upsample: int = 20,
     strips: int = 7,
 ) -> Registration:
-    """Translation and drift of one image against another, to a fraction of a pixel.
+    """Translation, drift and stretch of one image against another, to a fraction of a pixel.
 
     Phase correlation. Both images are smoothed, so that noise of the worse one has no say, and
     tapered; the cross-power spectrum (Kuglin and Hines 1975) is whitened half-way only, since
     whitened noise would drown the peak; the peak is refined by a matrix-multiplication Fourier
     transform (Guizar-Sicairos et al., Opt. Lett. 2008). Then strips of rows are registered by
-    themselves, and a line through their shifts gives the drift, where strips agree with it.
+    themselves, and a line through their shifts gives the drift, where strips agree with it; strips
+    of columns give the stretch.
 
     Args:
         fixed: (H, W).
@@ -60,10 +64,11 @@ def register(
         max_shift: Largest shift looked for, in pixels. Defaults to 32.
         smooth: Standard deviation of the smoothing, in pixels. Defaults to 2.
         upsample: Inverse of the precision. Defaults to 20.
-        strips: Strips of rows, half overlapping; 0 leaves drift out. Defaults to 7.
+        strips: Strips of rows and of columns, half overlapping; 0 leaves drift and stretch out.
+            Defaults to 7.
 
     Returns:
-        Shift and drift. Judge ``confidence``: a result always comes back.
+        Shift, drift and stretch. Judge ``confidence``: a result always comes back.
 
     Raises:
         ValueError: If shapes differ, or an image is constant or smaller than 16 x 16 pixels.
@@ -85,19 +90,23 @@ def register(
     pair = [gaussian_filter(np.asarray(image, np.float64), smooth) for image in (fixed, moving)]
     if min(np.ptp(image) for image in pair) == 0:
         raise ValueError('a constant image cannot be registered')
-    shift, drift = _translation(*pair, (0, 0), max_shift, upsample), (0.0, 0.0)
-    height = 2 * fixed.shape[0] // (strips + 1) if strips else 0
+    shift = _translation(*pair, (0, 0), max_shift, upsample)
+    slopes = [(0.0, 0.0), (0.0, 0.0)]  # drift and stretch
     for _ in range(REFINEMENTS):
-        # The taper lies still and draws every estimate towards zero by some percent: of what is
-        # left after moving, that is nothing.
-        moved = move(pair[1], shift, drift, order=3).astype(np.float64)
-        if height >= LEAST_STRIP:
-            more, slope = _drift(pair[0], moved, height, strips, upsample)
-        else:
-            more, slope = _translation(pair[0], moved, (0, 0), 4, upsample), (0.0, 0.0)
-        shift = (shift[0] + more[0], shift[1] + more[1])
-        drift = (drift[0] + slope[0], drift[1] + slope[1])
-    return Registration(shift, drift, _overlap_correlation(*pair, shift, drift))
+        for axis, length in enumerate(fixed.shape):
+            # The taper lies still and draws every estimate towards zero by some percent: of what
+            # is left after moving, that is nothing.
+            moved = move(pair[1], shift, slopes[0], order=3, stretch=slopes[1]).astype(np.float64)
+            thick = 2 * length // (strips + 1) if strips else 0
+            if thick >= LEAST_STRIP:
+                more, slope = _slope(pair[0], moved, axis, thick, strips, upsample)
+            else:
+                more, slope = _translation(pair[0], moved, (0, 0), 4, upsample), (0.0, 0.0)
+            shift = (shift[0] + more[0], shift[1] + more[1])
+            slopes[axis] = (slopes[axis][0] + slope[0], slopes[axis][1] + slope[1])
+    drift, stretch = slopes
+    confidence = _overlap_correlation(*pair, shift, drift, stretch)
+    return Registration(shift, drift, confidence, stretch)
 
 
 def _translation(
@@ -111,18 +120,21 @@ def _translation(
     return _refine(cross, fixed.shape, peak, upsample)
 
 
-def _drift(
-    fixed: np.ndarray, moving: np.ndarray, height: int, strips: int, upsample: int
+def _slope(
+    fixed: np.ndarray, moving: np.ndarray, axis: int, thick: int, strips: int, upsample: int
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Shift at the middle row and drift, from strips; robust against strips without structure."""
-    total = fixed.shape[0]
+    """Shift in the middle and how much more at the end of an axis than at its start, from strips.
+
+    Robust against strips without structure.
+    """
+    total = fixed.shape[axis]
     times, shifts, trust = [], [], []
-    for first in np.linspace(0, total - height, strips).round().astype(int):
-        part = slice(first, first + height)
+    for first in np.linspace(0, total - thick, strips).round().astype(int):
+        part = (slice(None),) * axis + (slice(first, first + thick),)
         if min(np.ptp(image[part]) for image in (fixed, moving)) == 0:
             continue
         found = _translation(fixed[part], moving[part], (0, 0), 4, upsample)
-        times.append((first + height / 2) / total - 0.5)
+        times.append((first + thick / 2) / total - 0.5)
         shifts.append(found)
         trust.append(max(_overlap_correlation(fixed[part], moving[part], found, (0, 0)), 0))
     if sum(weight > MIN_CONFIDENCE for weight in trust) < 3:
@@ -173,10 +185,14 @@ def _refine(
 
 
 def _overlap_correlation(
-    fixed: np.ndarray, moving: np.ndarray, shift: tuple[float, float], drift: tuple[float, float]
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    shift: tuple[float, float],
+    drift: tuple[float, float],
+    stretch: tuple[float, float] = (0.0, 0.0),
 ) -> float:
-    moved = move(moving, shift, drift, order=1)
-    part = valid_region(fixed.shape, shift, drift)
+    moved = move(moving, shift, drift, order=1, stretch=stretch)
+    part = valid_region(fixed.shape, shift, drift, stretch=stretch)
     if fixed[part].size == 0:
         return 0.0
     a, b = fixed[part] - fixed[part].mean(), moved[part] - moved[part].mean()
@@ -189,6 +205,7 @@ def valid_region(
     shift: tuple[float, float],
     drift: tuple[float, float] = (0.0, 0.0),
     margin: int = 0,
+    stretch: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[slice, slice]:
     """Rows and columns that a moved image covers, less a margin on each side.
 
@@ -198,8 +215,9 @@ def valid_region(
         (slice(3, 64, None), slice(0, 62, None))
     """
     parts = []
-    for length, distance, extra in zip(shape, shift, drift):
-        most, least = distance + abs(extra) / 2, distance - abs(extra) / 2
+    for length, distance, *extra in zip(shape, shift, drift, stretch):
+        farther = sum(map(abs, extra)) / 2
+        most, least = distance + farther, distance - farther
         first = max(0, int(np.ceil(most))) + margin
         last = length - max(0, int(np.ceil(-least))) - margin
         parts.append(slice(first, max(first, last)))
@@ -212,8 +230,9 @@ def move(
     drift: tuple[float, float] = (0.0, 0.0),
     order: int = 5,
     mode: str = 'reflect',
+    stretch: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
-    """An image moved by a fraction of pixels, its rows by as much more as the drift says.
+    """An image moved by a fraction of pixels; rows and columns by more as drift and stretch say.
 
     Interpolation by a spline of fifth order, which damps next to nothing below three quarters of
     the Nyquist frequency. What comes from outside is a guess, see :func:`valid_region`.
@@ -224,6 +243,7 @@ def move(
         drift: How much more the last row is moved than the first.
         order: Of the spline, 0 to 5. Defaults to 5.
         mode: Of scipy's map_coordinates, for the outside. Defaults to 'reflect': mirrored.
+        stretch: How much more the last column is moved than the first.
 
     Returns:
         (H, W) float32.
@@ -237,11 +257,11 @@ def move(
         array([[23, 28]])
     """
     image = np.asarray(image, np.float64)
-    if not any(shift) and not any(drift):
+    if not any((*shift, *drift, *stretch)):
         return image.astype(np.float32)
     height, width = image.shape
-    time = (np.arange(height) + 0.5) / height - 0.5
-    rows = np.arange(height) - shift[0] - drift[0] * time
-    columns = np.arange(width) - shift[1] - (drift[1] * time)[:, None]
-    rows = np.broadcast_to(rows[:, None], (height, width))
+    time = ((np.arange(height) + 0.5) / height - 0.5)[:, None]
+    along = (np.arange(width) + 0.5) / width - 0.5
+    rows = np.arange(height)[:, None] - shift[0] - drift[0] * time - stretch[0] * along
+    columns = np.arange(width) - shift[1] - drift[1] * time - stretch[1] * along
     return map_coordinates(image, [rows, columns], order=order, mode=mode).astype(np.float32)
