@@ -221,6 +221,23 @@ def test_list_layers_needs_no_stimuli(capsys):
     assert '| features.0 | Conv2d | 64 x 31 x 31 |' in out and 'Default: features.0' in out
 
 
+def test_layers_are_listed_without_weights(capsys, monkeypatch, tmp_path):
+    """Names and shapes do not depend on them, and they may not be at hand."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    assert rsa.main(['--model', 'squeezenet1_1', '--list-layers', '--size', '64']) == 0
+    assert '| features.0 | Conv2d | 64 x 31 x 31 |' in capsys.readouterr().out
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_only_what_was_written_is_named(data, capsys):
+    spec = f'V4={data}/brain.npz:V4'
+    assert rsa.main(command(data, '--neural', spec, '--r2', '--figures', 'none')) == 0
+    first = capsys.readouterr().out.splitlines()[-1]
+    assert first.endswith('rsa.csv, rsa.md, rsa.npz, rsa_differences.csv, rsa_r2.csv')
+    assert rsa.main(command(data, '--neural', spec, '--figures', 'none')) == 0
+    assert 'rsa_r2' not in capsys.readouterr().out and (data / 'out/rsa_r2.csv').is_file()
+
+
 def test_common_stimuli(data, capsys):
     brain = dict(np.load(data / 'brain.npz'))
     keep = [1, 2, 3, 4, 5]

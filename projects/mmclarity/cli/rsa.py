@@ -190,6 +190,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         level=args.level,
     )
     check_folder(args.out)
+    before = stamps(args.out)
     network = networks.load(args.model, args.checkpoint, args.module)
     stimuli = read_stimuli(args, network)
     ids = list(stimuli.ids)
@@ -230,6 +231,8 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     write_further(result, args)
     if args.showcase and args.figures != 'none':
         draw_showcase(result, args.out, args.figures, stimuli, categories)
+    new = [name for name, when in stamps(args.out).items() if before.get(name) != when]
+    print(f'Written to {args.out}: {", ".join(sorted(new))}')
     return result
 
 
@@ -309,7 +312,8 @@ def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
 
 def print_layers(args: argparse.Namespace) -> None:
     """The table of --list-layers."""
-    network = networks.load(args.model, args.checkpoint, args.module)
+    # Names and shapes do not depend on weights, which may not be at hand.
+    network = networks.load(args.model, args.checkpoint or 'none', args.module)
     side = args.size or 224
     layers = listing.list_layers(
         network.model, torch.zeros(1, 3, side, side), network.forward(network.model)
@@ -335,7 +339,11 @@ def write(
         plots.layer_curves(result, out / f'layer_curves.{figures}')
         plots.rdm_grid(result, out / f'rdm_grid.{figures}', categories)
         plots.mds(result, out / f'mds.{figures}', categories)
-    print(f'Written to {out}: {", ".join(sorted(item.name for item in out.iterdir()))}')
+
+
+def stamps(out: Path) -> dict[str, int]:
+    """When each file of a folder was written."""
+    return {p.name: p.stat().st_mtime_ns for p in out.iterdir()} if out.is_dir() else {}
 
 
 def rsa(args: argparse.Namespace) -> None:

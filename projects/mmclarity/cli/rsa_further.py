@@ -91,6 +91,12 @@ def read_time(spec: str, ids: Sequence[str]) -> np.ndarray:
         if missing:
             raise DataError(f'{spec} lacks the stimulus {missing[0]!r} ({len(missing)} in all)')
         data = data[:, [place[name] for name in ids]]
+    else:
+        warnings.warn(
+            f'{spec} does not say which stimulus is which: its stimuli are taken in the order of '
+            'the pictures. Store their ids under the key "ids"',
+            stacklevel=2,
+        )
     if data.shape[1] != len(ids):
         raise DataError(f'{spec} has {data.shape[1]} stimuli, the network saw {len(ids)}')
     return data.astype(np.float64)

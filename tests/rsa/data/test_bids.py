@@ -73,7 +73,7 @@ def test_a_pattern_chooses(derivative):
     with pytest.warns(UserWarning, match='effect is taken'):
         one = load_neural('V4', f'{derivative}/sub-02/func/*run-2*')
     np.testing.assert_allclose(align(one, PICTURES).rdms[0], expected(BETAS[1, 1]))
-    with pytest.raises(DataError, match='without images'):
+    with pytest.raises(DataError, match='fits no image'):
         load_neural('V4', f'{derivative}/*run-9*.nii.gz')
 
 

@@ -8,7 +8,7 @@ from scipy.io import savemat
 from scipy.spatial.distance import pdist, squareform
 
 from mmclarity.errors import DataError, MissingKeyError
-from mmclarity.rsa import load_neural
+from mmclarity.rsa import compute_rdm, load_neural
 from mmclarity.rsa.data.toolbox import save_hdf5, to_rsatoolbox
 
 RNG = np.random.default_rng(3)
@@ -109,6 +109,21 @@ def test_subjects_by_sessions_are_averaged(tmp_path, version):
 
 
 @pytest.mark.parametrize('version', ['5', '7.3'])
+@pytest.mark.parametrize('axes', [(2, 3, 0, 1), (0, 1, 2, 3)])
+def test_arrays_of_subjects_and_sessions(tmp_path, version, axes):
+    """MATLAB keeps stimuli first, RDM(:, :, subject, session), Python last."""
+    off = 0.1 * (SQUARES > 0)
+    array = np.stack([SQUARES - off, SQUARES + off], 1).transpose(axes)
+    path = tmp_path / 'rdms.mat'
+    if version == '5':
+        savemat(path, dict(RDM=array))
+    else:
+        with Matlab73(path) as file:
+            file.put('RDM', array)
+    np.testing.assert_allclose(load_neural('IT', path).rdms, ROWS)
+
+
+@pytest.mark.parametrize('version', ['5', '7.3'])
 def test_cell_arrays(tmp_path, version):
     """RDMs, and responses of as many units as each subject has."""
     path = tmp_path / 'cells.mat'
@@ -172,6 +187,10 @@ def test_tables_of_responses_and_condensed_rdms(tmp_path):
         with pytest.warns(UserWarning, match='--condensed-order columns'):
             got = load_neural('V1', tmp_path / 'vector.csv')
         np.testing.assert_allclose(got.rdms[0], ROWS[0])
+    pd.DataFrame(RESPONSES, IDS).to_csv(tmp_path / 'comma.csv', sep=';', decimal=',')
+    area = load_neural('V1', tmp_path / 'comma.csv')
+    np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
+    assert area.ids == IDS
     (tmp_path / 'german.csv').write_text('x;y;z\n1;2;4\n2;4;1\n3;9;2\n1;1;5\n')
     assert load_neural('V1', tmp_path / 'german.csv').rdms.shape == (1, 6)
 
@@ -231,6 +250,65 @@ class TestToolbox:
             area = load_neural('IT', spec)
             np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
             assert area.ids == IDS
+
+    def both(self, item, path):
+        item.save(str(path), file_type='hdf5', overwrite=True)
+        return path, item
+
+    def test_observations_of_one_condition_are_repeats(self, tmp_path):
+        """Runs of a Dataset, as calc_rdm takes them together by a descriptor."""
+        data, rdm = self.rsatoolbox.data, self.rsatoolbox.rdm
+        runs = RESPONSES + RNG.normal(0, 0.3, (3, N, 9))
+        item = data.Dataset(
+            runs.reshape(3 * N, 9)[:-1],
+            obs_descriptors=dict(conds=(IDS * 3)[:-1], run=np.repeat([0, 1, 2], N)[:-1]),
+        )
+        expected = rdm.calc_rdm(item, 'correlation', descriptor='conds')
+        order = [list(expected.pattern_descriptors['conds']).index(name) for name in IDS]
+        for spec in self.both(item, tmp_path / 'd.h5'):
+            with pytest.warns(UserWarning, match="17 observations of 6 conditions, .* by 'conds'"):
+                area = load_neural('IT', spec)
+            assert area.ids == IDS
+            square = expected.get_matrices()[0][np.ix_(order, order)]
+            np.testing.assert_allclose(squareform(area.rdms[0]), square)
+        item = data.Dataset(runs.reshape(3 * N, 9), obs_descriptors=dict(conds=IDS * 3))
+        with pytest.warns(UserWarning, match='18 observations'):
+            area = load_neural('IT', item, metric='crossnobis')
+        np.testing.assert_allclose(area.rdms[0], compute_rdm(runs, 'crossnobis'))
+
+    def test_data_sets_over_time_are_averaged_over_it(self, tmp_path):
+        times = RNG.normal(size=(N, 9, 4))
+        item = self.rsatoolbox.data.TemporalDataset(
+            times, obs_descriptors=dict(stim=IDS), time_descriptors=dict(time=np.arange(4))
+        )
+        for spec in self.both(item, tmp_path / 't.h5'):
+            area = load_neural('IT', spec)
+            np.testing.assert_allclose(area.rdms[0], pdist(times.mean(2), 'correlation'))
+            assert area.ids == IDS
+
+    def test_rdms_of_one_subject_are_not_several_subjects(self, tmp_path):
+        """A movie of RDMs over time, sessions of subjects; areas must be told apart."""
+
+        def rdms(**descriptors):
+            return self.rsatoolbox.rdm.RDMs(
+                ROWS[[0, 1, 2, 0]],
+                pattern_descriptors=dict(stim=IDS),
+                rdm_descriptors=descriptors,
+            )
+
+        movie = rdms(time=[0, 1, 2, 3])
+        for spec in self.both(movie, tmp_path / 'm.h5'):
+            with pytest.warns(UserWarning, match='4 RDMs of 1 subject.* over time'):
+                area = load_neural('IT', spec)
+            np.testing.assert_allclose(area.rdms, ROWS[[0, 1, 2, 0]].mean(0, keepdims=True))
+        sessions = rdms(subject=['x', 'y', 'x', 'y'], session=[1, 1, 2, 2])
+        with pytest.warns(UserWarning, match='4 RDMs of 2 subject.* over session'):
+            area = load_neural('IT', sessions)
+        np.testing.assert_allclose(area.rdms, [ROWS[[0, 2]].mean(0), ROWS[[1, 0]].mean(0)])
+        for spec in self.both(rdms(subject=[1, 1, 2, 2], roi=['V1', 'IT'] * 2), tmp_path / 'a.h5'):
+            with pytest.raises(DataError, match="one subject that differ in 'roi' .V1, IT"):
+                load_neural('IT', spec)
+        assert len(load_neural('IT', rdms(subject=list('wxyz'), roi=['IT'] * 4)).rdms) == 4
 
     def test_out_and_in_again(self, tmp_path):
         out = to_rsatoolbox(SQUARES, IDS, 'correlation', 'xyz')

@@ -27,9 +27,10 @@ class Layout:
 
     Args:
         kind: 'rdm': (n, n), (P,) or a stack of them, with subjects first, or last as MATLAB has it,
-            (n, n, subjects); (subjects, sessions, n, n) is averaged over sessions. 'responses':
-            (n, units) or (subjects, n, units). 'repeats': (n, units, repeats) of one subject, such
-            as spike counts, NaN where there was none. 'time': (n, units, time), averaged over time.
+            (n, n, subjects); (subjects, sessions, n, n) and (n, n, subjects, sessions) are averaged
+            over sessions. 'responses': (n, units) or (subjects, n, units). 'repeats': (n, units,
+            repeats) of one subject, such as spike counts, NaN where there was none. 'time': (n,
+            units, time), averaged over time.
             'auto': RDMs if they are square, symmetric and zero on the diagonal, refused if they
             are nearly so, else responses; a vector is a condensed RDM. Of responses with three
             axes the number of stimuli says which is which, and if it is not known the kind must be.
@@ -107,8 +108,8 @@ def _array(
     kind = layout.kind
     responses = kind in ('responses', 'repeats', 'time')
     if not responses:
-        if _subjects_last(values):
-            values, kind = np.moveaxis(values, -1, 0), 'rdm'
+        if _subjects_last(values):  # and, of four axes, sessions behind them
+            values, kind = np.moveaxis(values, (0, 1), (-2, -1)), 'rdm'
         values, found = _dissimilar(values, source, layout)
         kind = 'rdm' if found else kind
     square = values.ndim >= 2 and values.shape[-1] == values.shape[-2]
@@ -294,12 +295,12 @@ def _flaws(squares: np.ndarray) -> tuple[float, float]:
 
 
 def _subjects_last(values: np.ndarray) -> bool:
-    """Whether these are RDMs (n, n, subjects) and not (subjects, n, n)."""
-    if values.ndim != 3 or values.shape[0] != values.shape[1]:
+    """Whether these are RDMs (n, n, subjects[, sessions]) and not (subjects[, sessions], n, n)."""
+    if values.ndim not in (3, 4) or values.shape[0] != values.shape[1]:
         return False
-    if values.shape[1] == values.shape[2] and max(_flaws(values)) <= EXACT:
+    if values.shape[-2] == values.shape[-1] and max(_flaws(values)) <= EXACT:
         return False
-    return max(_flaws(np.moveaxis(values, -1, 0))) <= EXACT
+    return max(_flaws(np.moveaxis(values, (0, 1), (-2, -1)))) <= EXACT
 
 
 def _told_apart(values: np.ndarray, source: str) -> str:

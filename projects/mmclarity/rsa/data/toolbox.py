@@ -12,7 +12,7 @@ from mmclarity.errors import DataError
 from mmclarity.utils.files import replacing
 
 from ..rdms.rdms import as_condensed, num_stimuli
-from .readers.found import Found, named_by
+from .readers.found import Found, of_toolbox
 from .readers.hdf5 import require_h5py
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ VERSION = '0.3.2'
 
 def found_in(item: Any) -> Found:
     """What RDMs or a Dataset of rsatoolbox hold, as if it had been read from a file."""
+    source = f"rsatoolbox's {type(item).__name__}"
     if hasattr(item, 'dissimilarities'):
-        values, kind, descriptors = item.dissimilarities, 'rdm', item.pattern_descriptors
-        count = num_stimuli(values.shape[1])
-    else:
-        values, kind, descriptors = item.measurements, 'responses', item.obs_descriptors
-        count = len(values)
-    return Found(np.asarray(values), kind, named_by(descriptors, count))
+        values, patterns, rdms = (
+            item.dissimilarities,
+            item.pattern_descriptors,
+            item.rdm_descriptors,
+        )
+        return of_toolbox(values, 'rdm', patterns, rdms, source)
+    return of_toolbox(item.measurements, 'responses', item.obs_descriptors, {}, source)
 
 
 def to_rsatoolbox(

@@ -47,7 +47,8 @@ def images_of(path: Path) -> list[Path]:
         )
         files = [p for p in files if p not in left_out]
     if not files:
-        raise DataError(f'{path} is a folder without images ({", ".join(ENDINGS)})')
+        what = 'is a folder without images' if path.is_dir() else 'fits no image'
+        raise DataError(f'{path} {what} ({", ".join(ENDINGS)})')
     return files
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from mmclarity.errors import DataError
 
 # Keys and descriptors under which stimuli are named, the likeliest first.
 ID_KEYS = ('ids', 'stimulus_ids', 'names')
@@ -15,6 +18,9 @@ DESCRIPTORS = (
     *('id', 'stimulus', 'stimuli', 'stim', 'image', 'images', 'condition', 'conditions', 'conds'),
     *('name', 'label', 'labels'),
 )
+# Descriptors of rsatoolbox's RDMs: whose they are, and what is averaged for each.
+SUBJECTS = ('subject', 'subjects', 'subj', 'sub', 'participant', 'monkey')
+AVERAGED = ('time', 'times', 'session', 'sessions', 'ses', 'run', 'runs')
 
 
 @dataclass
@@ -61,6 +67,31 @@ def strings(values: np.ndarray) -> list[str]:
     return [(v.decode() if isinstance(v, bytes) else str(v)).strip() for v in values.ravel()]
 
 
+def of_toolbox(
+    values: Any, kind: str, patterns: dict[str, Any], rdms: dict[str, Any], source: str
+) -> Found:
+    """RDMs or data sets of rsatoolbox with their descriptors.
+
+    Args:
+        values: (k, P), or measurements (m, units) or (m, units, times).
+        kind: 'rdm' or 'responses'.
+        patterns: Descriptors of the stimuli or observations.
+        rdms: Descriptors of the RDMs.
+        source: For messages.
+    """
+    values = np.asarray(values)
+    if kind == 'rdm':
+        count = round((1 + (1 + 8 * values.shape[1]) ** 0.5) / 2)
+        return Found(one_a_subject(values, rdms, source), kind, named_by(patterns, count))
+    ids = named_by(patterns, len(values))
+    if values.ndim == 3:
+        return Found(values, 'time', ids)
+    repeated = by_condition(values, patterns, source) if ids is None else None
+    return (
+        Found(values, kind, ids) if repeated is None else Found(repeated[0], 'repeats', repeated[1])
+    )
+
+
 def named_by(descriptors: dict[str, Any], count: int) -> list[str] | None:
     """Ids of ``count`` stimuli among the descriptors of rsatoolbox.
 
@@ -77,6 +108,67 @@ def named_by(descriptors: dict[str, Any], count: int) -> list[str] | None:
         if key in telling:
             return telling[key]
     return next(iter(telling.values())) if len(telling) == 1 else None
+
+
+def by_condition(
+    values: np.ndarray, descriptors: dict[str, Any], source: str
+) -> tuple[np.ndarray, list[str]] | None:
+    """Observations (m, units) of n conditions as (n, units, repeats), padded by NaN, and ids.
+
+    None where no known descriptor of rsatoolbox repeats its values.
+    """
+    count = len(values)
+    for key in DESCRIPTORS:
+        ids = strings(np.asarray(descriptors[key])) if key in descriptors else []
+        unique = list(dict.fromkeys(ids))
+        if len(ids) != count or not 2 < len(unique) < count:
+            continue
+        places = [[i for i, name in enumerate(ids) if name == one] for one in unique]
+        most = max(map(len, places))
+        cube = np.full((len(unique), values.shape[1], most), np.nan)
+        for row, these in zip(cube, places):
+            row[:, : len(these)] = values[these].T
+        warnings.warn(
+            f'{source}: {count} observations of {len(unique)} conditions, told apart by {key!r}',
+            stacklevel=3,
+        )
+        return cube, unique
+    return None
+
+
+def one_a_subject(rdms: np.ndarray, descriptors: dict[str, Any], source: str) -> np.ndarray:
+    """(S, P) of RDMs (k, P) of rsatoolbox: those of one subject averaged, over time or sessions.
+
+    Raises:
+        DataError: If RDMs of one subject are of several areas, or of whatever else.
+    """
+    known = {
+        key: strings(np.asarray(value))
+        for key, value in descriptors.items()
+        if key != 'index' and np.size(value) == len(rdms)
+    }
+    subject = next((known[key] for key in SUBJECTS if key in known), None)
+    varying = {key for key, items in known.items() if len(set(items)) > 1}
+    if subject is None and not varying & {'time', 'times'}:
+        return rdms
+    subject = subject or ['the one'] * len(rdms)
+    unique = list(dict.fromkeys(subject))
+    if len(unique) == len(rdms):
+        return rdms
+    odd = next((k for k in known if k in varying - {*SUBJECTS, *AVERAGED}), None)
+    if odd is not None and len(set(zip(subject, known[odd]))) > len(unique):
+        raise DataError(
+            f'{source} holds RDMs of one subject that differ in {odd!r} '
+            f'({", ".join(list(dict.fromkeys(known[odd]))[:4])}); save those of one by themselves '
+            f'(rdms.subset({odd!r}, ...))'
+        )
+    over = ', '.join(k for k in known if k in varying & set(AVERAGED)) or 'what is not said'
+    warnings.warn(
+        f'{source}: {len(rdms)} RDMs of {len(unique)} subject(s), averaged over {over}',
+        stacklevel=3,
+    )
+    places = [[i for i, name in enumerate(subject) if name == one] for one in unique]
+    return np.stack([rdms[these].mean(0) for these in places])
 
 
 def stack_or_list(parts: Sequence[Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .found import Found, named_by
+from .found import Found, of_toolbox
 
 
 def require_h5py(path: Path) -> Any:
@@ -37,31 +37,33 @@ def read_hdf5(path: Path) -> dict[str, Found]:
             found[name] = Found(np.asarray(values))
 
         file.visititems(visit)
-    _toolbox(found)
+    _toolbox(found, path)
     return found
 
 
-def _toolbox(found: dict[str, Found]) -> None:
+def _toolbox(found: dict[str, Found], path: Path) -> None:
     """Say what rsatoolbox's own arrays are, wherever in the file they lie."""
     for name in list(found):
+        if name not in found:  # a descriptor of one before
+            continue
         group, _, leaf = name.rpartition('/')
         start = f'{group}/' if group else ''
-        if leaf == 'dissimilarities' and np.ndim(found[name].values) == 2:
+        values = found[name].values
+        if leaf == 'dissimilarities' and np.ndim(values) == 2:
             kind, place = 'rdm', 'pattern_descriptors/'
-            pairs = found[name].values.shape[1]
-            count = round((1 + (1 + 8 * pairs) ** 0.5) / 2)
-        elif leaf == 'measurements' and np.ndim(found[name].values) in (2, 3):
+        elif leaf == 'measurements' and np.ndim(values) in (2, 3):
             kind, place = 'responses', 'obs_descriptors/'
-            count = found[name].values.shape[0]
         else:
             continue
-        descriptors = {
-            key.removeprefix(start + place): item.values
-            for key, item in found.items()
-            if key.startswith(start + place)
-        }
-        found[name].kind, found[name].ids = kind, named_by(descriptors, count)
-        for key in descriptors:
-            del found[start + place + key]
-        for key in [k for k in found if k.startswith((f'{start}rdm_desc', f'{start}channel_desc'))]:
+        patterns, rdms = (
+            {
+                key.removeprefix(start + folder): item.values
+                for key, item in found.items()
+                if key.startswith(start + folder)
+            }
+            for folder in (place, 'rdm_descriptors/')
+        )
+        found[name] = of_toolbox(values, kind, patterns, rdms, f'{path}:{name}')
+        own = tuple(f'{start}{part}' for part in (place, 'rdm_desc', 'channel_desc', 'time_desc'))
+        for key in [k for k in found if k.startswith(own)]:
             del found[key]

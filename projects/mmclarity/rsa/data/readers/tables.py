@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def read_table(path: Path) -> dict[str, Found]:
             f'{len(rows[0][1])}; write tables with fields separated by comma, semicolon or tab'
         )
     cells = np.array([row for _, row in rows], object)
+    if _delimiter(text) != ',':
+        cells = _with_points(cells)
     header, index = _names(cells)
     top, left = int(header), int(index)
     values = np.empty((cells.shape[0] - top, cells.shape[1] - left))
@@ -105,6 +108,14 @@ def _delimiter(text: str) -> str:
     counts = {mark: first.count(mark) for mark in '\t;,'}
     best = max(counts, key=counts.__getitem__)
     return best if counts[best] else ' ' if ' ' in first.strip() else ','
+
+
+def _with_points(cells: np.ndarray) -> np.ndarray:
+    """Numbers with decimal commas, as half of Europe writes them, with points."""
+    comma = re.compile(r'[-+]?\d*,\d+([eE][-+]?\d+)?')
+    return np.array(
+        [[f.replace(',', '.') if comma.fullmatch(f) else f for f in row] for row in cells], object
+    )
 
 
 def _is_number(field: str) -> bool:
