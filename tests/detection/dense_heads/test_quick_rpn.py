@@ -52,7 +52,7 @@ def test_no_boxes_at_all():
     assert len(QuickMaxIoUAssigner(0.5, 0.5).assign(empty, gt).gt_inds) == 0
 
 
-def quick_head(test_cfg):
+def quick_head(test_cfg, border=-1):
     torch.manual_seed(0)
     return QuickRPNHead(
         in_channels=8,
@@ -66,7 +66,7 @@ def quick_head(test_cfg):
                 type='QuickMaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3
             ),
             sampler=dict(type='RandomSampler', num=64, pos_fraction=0.5, add_gt_as_proposals=False),
-            allowed_border=-1,
+            allowed_border=border,
             pos_weight=-1,
         ),
         test_cfg=test_cfg,
@@ -127,8 +127,10 @@ def test_a_batch_suppressed_in_one_go_is_image_by_image(pre, most, least):
         torch.testing.assert_close(by_score(one), by_score(other), atol=1e-3, rtol=1e-5)
 
 
-def test_targets_found_on_the_cpu_are_mmdets():
-    head = quick_head(ConfigDict())
+@pytest.mark.parametrize('border', [-1, 0, 3])
+def test_targets_found_on_the_cpu_are_mmdets(border):
+    """With a border, anchors that reach further beyond the image do not count."""
+    head = quick_head(ConfigDict(), border)
     metas = [
         dict(img_shape=(64, 96), pad_shape=(64, 96)),
         dict(img_shape=(50, 80), pad_shape=(50, 80)),
@@ -143,14 +145,24 @@ def test_targets_found_on_the_cpu_are_mmdets():
     expected = head.get_targets(anchors, flags, objects, metas)
     torch.manual_seed(0)
     chosen = [
-        head._choose(torch.cat(a), torch.cat(f), o, None)
-        for a, f, o in zip(anchors, flags, objects, strict=True)
+        head._choose(torch.cat(a), torch.cat(f), meta['img_shape'], o, None)
+        for a, f, meta, o in zip(anchors, flags, metas, objects, strict=True)
     ]
     found = head._dense_targets(chosen, [len(a) for a in anchors[0]], torch.device('cpu'))
     for one, other in zip(found, expected[:4], strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert sum(one.avg_factor for one in chosen) == expected[4]
     assert expected[0][0].eq(0).any()
+
+
+def test_an_image_without_an_anchor_inside_is_refused_as_mmdet_refuses_it():
+    head, meta = quick_head(ConfigDict(), 0), dict(img_shape=(4, 4), pad_shape=(4, 4))
+    anchors, flags = head.get_anchors([(1, 1), (1, 1)], [meta], 'cpu')
+    objects = InstanceData(bboxes=random_boxes(1, 1), labels=torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match='anchor inside'):
+        head.get_targets(anchors, flags, [objects], [meta])
+    with pytest.raises(ValueError, match='no anchor lies inside an image of 4x4 pixels'):
+        head._choose(torch.cat(anchors[0]), torch.cat(flags[0]), (4, 4), objects, None)
 
 
 @pytest.mark.parametrize('objects', [0, 3])
@@ -175,11 +187,12 @@ def test_the_choice_is_mmdets_from_the_same_seed(objects, bound):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_on_a_gpu_all_is_as_on_the_cpu():
+@pytest.mark.parametrize('border', [-1, 0])
+def test_on_a_gpu_all_is_as_on_the_cpu(border):
     cfg = ConfigDict(
         nms_pre=50, max_per_img=40, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0
     )
-    head = quick_head(cfg)
+    head = quick_head(cfg, border)
     sizes = [(16, 24), (8, 12)]
     scores = [torch.randn(2, 3, *size) for size in sizes]
     deltas = [torch.randn(2, 12, *size) * 0.5 for size in sizes]

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 from mmcv.ops import nms
 from mmdet.models.dense_heads import RPNHead
+from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
-
-from mmclarity.errors import UsageError
 
 
 @MODELS.register_module()
@@ -165,9 +164,11 @@ class QuickRPNHead(RPNHead):
         ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
         anchors = torch.cat(anchor_list[0])  # get_anchors gives all images of a batch the same
         chosen = [
-            self._choose(anchors, torch.cat(flags), objects.cpu(), ignore and ignore.cpu())
-            for flags, objects, ignore in zip(
-                valid_flag_list, batch_gt_instances, ignored, strict=True
+            self._choose(
+                anchors, torch.cat(flags), meta['img_shape'], objects.cpu(), ignore and ignore.cpu()
+            )
+            for flags, meta, objects, ignore in zip(
+                valid_flag_list, batch_img_metas, batch_gt_instances, ignored, strict=True
             )
         ]
         self._raw_positive_infos.update(sampling_results=chosen)
@@ -178,15 +179,21 @@ class QuickRPNHead(RPNHead):
         self,
         anchors: Tensor,
         valid: Tensor,
+        shape: tuple[int, int],
         objects: InstanceData,
         ignored: InstanceData | None,
     ) -> SamplingResult:
-        """The anchors of one image that count in the losses; numbers among all of its anchors."""
+        """The anchors of one image that count in the losses; numbers among all of its anchors.
+
+        Raises:
+            ValueError: As mmdet's, if the image (height, width) holds none of them.
+        """
         border = self.train_cfg['allowed_border']
-        if border >= 0:
-            raise UsageError(
-                'QuickRPNHead on CUDA keeps anchors beyond the image: set '
-                f'train_cfg.rpn.allowed_border=-1, got {border}; or take type=RPNHead'
+        valid = anchor_inside_flags(anchors, valid, shape, border)
+        if not valid.any():
+            raise ValueError(
+                f'no anchor lies inside an image of {shape[1]}x{shape[0]} pixels: '
+                f'give smaller anchors, or set train_cfg.rpn.allowed_border=-1 (is {border})'
             )
         everything = bool(valid.all())
         priors = InstanceData(priors=anchors if everything else anchors[valid])
