@@ -159,6 +159,26 @@ def test_negatives_are_kept_or_filtered(tmp_path):
         BDD100KDataset(**args, filter_cfg={'filter_empty': True})
 
 
+def test_images_are_left_out_by_name(tmp_path):
+    """The others keep their numbers; what is left out need not even be there."""
+    frames = [make_frame(f'{name}.jpg', make_label('car')) for name in 'abcd']
+    arguments = make_root(tmp_path, frames)
+    everything = BDD100KDataset(**arguments)
+    (tmp_path / 'images/100k/train/b.jpg').unlink()
+    dataset = BDD100KDataset(**arguments, left_out=['b.jpg', 'd.jpg'])
+    assert [info['img_id'] for info in infos(dataset)] == [1, 3]
+    expected = [infos(everything)[place] for place in (0, 2)]
+    assert [info | dict(sample_idx=0) for info in infos(dataset)] == [
+        info | dict(sample_idx=0) for info in expected
+    ]
+    with pytest.raises(ValueError, match=r"has no image 'e.jpg'; did you mean '[a-d].jpg'"):
+        BDD100KDataset(**arguments, left_out=['e.jpg', 'b.jpg'])
+    with pytest.raises(ValueError, match='names all 4 images'):
+        BDD100KDataset(**arguments, left_out=['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'])
+    with pytest.raises(ValueError, match='list of names'):
+        BDD100KDataset(**arguments, left_out='a.jpg')
+
+
 def test_layouts_agree(tmp_path):
     frames = [make_frame('a.jpg', make_label('car'), make_label('bus', label_id='8')),
               make_frame('b.jpg')]  # fmt: skip

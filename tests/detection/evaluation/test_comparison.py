@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from mmclarity.detection.evaluation.coco_eval import BoxEval
-from mmclarity.detection.evaluation.comparison import compare, interval, match_all, two_sided
+from mmclarity.detection.evaluation.comparison import (
+    compare,
+    degrees_of_freedom,
+    interval,
+    match_all,
+    two_sided,
+)
 from mmclarity.detection.evaluation.label_files import Labelled
 from mmclarity.detection.evaluation.resampled_ap import NUMBERS, ResampledAP, draw_weights
 from tests.detection.evaluation.synthetic_detections import CLASSES, detections, objects
@@ -29,29 +36,79 @@ def rows_by_name(comparison):
     return {(row.part, row.number): row for row in comparison.rows}
 
 
+def slow_means(gts, dts, weights, whole):
+    """Each draw's numbers by pycocotools; a class that it lacks has its value on all images."""
+    draws = []
+    for weight in weights:
+        values = np.array([pycocotools(gts, dts, weight, category=k) for k in CLASSES])
+        draws.append(np.where(np.isnan(values), whole, values))
+    return np.array(draws)
+
+
 def test_equal_to_a_slow_loop_over_resampled_images():
     data, (first, second) = scene()
-    draws = 40
+    draws, gts = 40, data.gts
     found = compare(data, {'a': [first], 'b': [second]}, CLASSES, draws=draws, seed=5)
     weights = draw_weights(10, draws, np.random.SeedSequence(5).spawn(1)[0])
-    slow = np.array([[pycocotools(data.gts, dts, w) for w in weights] for dts in (first, second)])
-    whole = [pycocotools(data.gts, dts, np.ones(10, int)) for dts in (first, second)]
+    ones = np.ones(10, int)
+    whole = [np.array([pycocotools(gts, d, ones, category=k) for k in CLASSES]) for d in
+             (first, second)]  # fmt: skip
+    slow = [slow_means(gts, d, weights, w) for d, w in zip((first, second), whole)]
+    sizes = [(0, 1e10)] * 3 + [(0, 32**2), (32**2, 96**2), (96**2, 1e10)]
     rows = rows_by_name(found)
     for place, number in enumerate(NUMBERS):
+        low, high = sizes[place]
+        holding = [
+            len({
+                gt['image_id']
+                for gt in gts
+                if gt['category_id'] == k
+                and not gt['iscrowd']
+                and low <= gt['bbox'][2] * gt['bbox'][3] <= high
+            })
+            for k in CLASSES
+        ]  # fmt: skip
+
+        def freedom(drawn, holding=holding):
+            spread = [(v, max(m - 1, 1)) for v, m in zip(drawn.var(axis=0), holding) if m]
+            return sum(v for v, _ in spread) ** 2 / sum(v**2 / m for v, m in spread)
+
         row = rows['all', number]
-        values = slow[:, :, place]
-        values = values[:, ~np.isnan(values).any(axis=0)]
-        for estimate, value, drawn in zip(row.values, whole, values):
-            assert estimate.value == pytest.approx(value[place], abs=1e-9)
-            expected = interval(value[place], drawn, 0.95)
-            assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
-        change = values[1] - values[0]
-        expected = interval(whole[1][place] - whole[0][place], change, 0.95)
+        one, two = (values[:, :, place] for values in slow)
+        for estimate, drawn, value in zip(row.values, (one, two), whole):
+            truth = np.nanmean(value[:, place])
+            assert estimate.value == pytest.approx(truth, abs=1e-9)
+            mean = np.nanmean(drawn, axis=1)
+            half = scipy.stats.t.ppf(0.975, freedom(drawn)) * mean.std()
+            centre = truth - (mean.mean() - truth)
+            assert (estimate.low, estimate.high) == pytest.approx(
+                (max(centre - half, 0), min(centre + half, 1)), abs=1e-9
+            )
+        change = np.nanmean(two, axis=1) - np.nanmean(one, axis=1)
+        truth = np.nanmean(whole[1][:, place]) - np.nanmean(whole[0][:, place])
+        half = scipy.stats.t.ppf(0.975, freedom(two - one)) * change.std()
         found_change = row.differences[0]
+        assert found_change.value == pytest.approx(truth, abs=1e-9)
         assert (found_change.low, found_change.high) == pytest.approx(
-            (expected.low, expected.high), abs=1e-9
+            (truth - half, truth + half), abs=1e-9
         )
-        assert row.p[0] == pytest.approx(two_sided(expected.value, change))
+        expected = 2 * scipy.stats.t.sf(abs(truth) / change.std(), freedom(two - one))
+        assert row.p[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_class_of_one_image_does_not_move_the_mean_by_dropping_out():
+    """Draws without the only bus would have another mean, of the other two classes."""
+    rng = np.random.default_rng(4)
+    gts = [gt for gt in objects(rng, 40, crowds=0) if gt['category_id'] != 2]
+    data = labelled([*gts, dict(gts[0], category_id=2)], 40)
+    dts = detections(rng, gts, 40, 0.02, classes=(1, 3))
+    rows = rows_by_name(compare(data, {'a': [dts], 'b': [dts[::2]]}, CLASSES, draws=200))
+    assert rows['class/bus', 'mAP'].values[0].value == 0
+    assert 0.5 < rows['class/bus', 'mAP'].valid < 0.75  # 1 - 1/e
+    whole, car = rows['all', 'mAP'], rows['class/car', 'mAP']
+    widths = [row.values[0].high - row.values[0].low for row in (whole, car)]
+    assert 0 < widths[0] < widths[1]  # a third of the sum of two
+    assert rows['all', 'mAP'].valid == 1
 
 
 def test_the_same_detector_twice_differs_by_nothing():
@@ -119,43 +176,73 @@ def test_files_matched_in_several_processes_are_the_same():
         np.testing.assert_array_equal(curve.identity(), alone.identity())
 
 
-def test_interval_and_significance_belong_together():
+@pytest.mark.parametrize('freedom', [1, 7.5, 1000])
+def test_interval_and_significance_belong_together(freedom):
     """Zero lies in the 95 % interval as long as p is above 0.05."""
     draws = np.random.default_rng(0).gamma(2, size=999)  # askew
-    for value in np.linspace(-4, 8, 97):
-        found = interval(value, draws - draws.mean() + value, 0.95)
-        p = two_sided(value, draws - draws.mean() + value)
-        assert (found.low <= 0 <= found.high) == (p > 0.05) or abs(p - 0.05) < 0.004
-    assert two_sided(1.0, np.ones(999)) == pytest.approx(2 / 1000)
-    assert two_sided(0.0, np.zeros(10)) == 1
-    assert np.isnan(two_sided(1.0, np.array([])))
-    askew = interval(1.0, np.array([0.9, 1.0, 1.0, 3.0]), 0.999)
-    assert askew.low == pytest.approx(-1, abs=0.01) and askew.high == pytest.approx(1.1, abs=0.01)
+    for value in np.linspace(-20, 20, 97):
+        found = interval(value, draws - draws.mean() + value, freedom, 0.95)
+        p = two_sided(value, draws - draws.mean() + value, freedom)
+        assert (found.low <= 0 <= found.high) == (p > 0.05)
+        assert found.high - value == pytest.approx(value - found.low)
+    assert two_sided(0.0, np.zeros(10), 5) == 1
+    assert np.isnan(two_sided(1.0, np.array([]), 5))
+    assert np.isnan(two_sided(1.0, np.ones(9), 5))
+
+
+def test_interval_is_moved_by_the_bias_where_there_is_one():
+    draws = np.array([0.4, 0.6])  # a mean of 0.5, a spread of 0.1
+    found = interval(0.3, draws, 1e9, 0.95, biased=True)
+    assert (found.low, found.high) == pytest.approx((0, 0.1 + 0.196), abs=1e-4)  # 0.1 - 0.196
+    found = interval(0.8, np.array([0.7, 0.9]), 1e9, 0.8, biased=True)
+    assert (found.low, found.high) == pytest.approx((0.8 - 0.128, 0.8 + 0.128), abs=1e-3)
+    assert interval(0.3, draws, 1e9, 0.95).low == pytest.approx(0.3 - 0.196, abs=1e-4)
+    assert np.isnan(interval(np.nan, draws, 3, 0.95).low)
+    assert np.isnan(interval(0.3, np.full(9, 0.3), 1, 0.95).low)  # of one image: not to be told
+    assert interval(0.0, np.zeros(9), 1, 0.95).high == 0
+    assert np.isnan(interval(0.3, np.array([]), 3, 0.95).high)
 
 
 @pytest.mark.slow
 def test_intervals_cover_what_they_should():
-    """Samples of a population that is known: 95 % of the intervals hold its numbers."""
-    size, repeats, draws = 120, 150, 300
+    """Samples of a population that is known: 95 % of the intervals hold its numbers.
+
+    One object in twelve is a bus, so that a sample of 100 images has some ten images with one.
+    """
+    size, taken, repeats, draws = 400, 100, 200, 300
     rng = np.random.default_rng(3)
-    gts = objects(rng, size, crowds=0)
+    mixture = (1,) * 6 + (3,) * 5 + (2,)
+    gts = objects(rng, size, most=3, crowds=0, classes=mixture)
     curves = [
-        ResampledAP(BoxEval(gts, detections(rng, gts, size, noise), size, list(CLASSES)))
+        ResampledAP(
+            BoxEval(gts, detections(rng, gts, size, noise, classes=mixture), size, list(CLASSES))
+        )
         for noise in (0.10, 0.08)
     ]
-    truth = [curve.identity()[:, 0] for curve in curves]
-    held = {'value': [], 'difference': []}
+    truth = np.stack([curve.categories(np.ones((1, size), int))[0, 0, :, 0] for curve in curves])
+    held = {name: [] for name in ('value', 'difference', 'mean', 'difference of means')}
     for _ in range(repeats):
-        sample = draw_weights(size, 1, rng)
-        again = rng.multinomial(size, sample[0] / size, size=draws).astype(np.int32)
-        values = [curve.evaluate(sample)[0, :, 0] for curve in curves]
-        drawn = [curve.evaluate(again)[:, :, 0] for curve in curves]
-        for row in range(4):
-            one = interval(values[0][row], drawn[0][:, row], 0.95)
-            held['value'].append(one.low <= truth[0][row] <= one.high)
-            change = (values[1] - values[0])[row]
-            one = interval(change, (drawn[1] - drawn[0])[:, row], 0.95)
-            held['difference'].append(one.low <= (truth[1] - truth[0])[row] <= one.high)
+        sample = rng.multinomial(taken, np.full(size, 1 / size), size=1)
+        again = rng.multinomial(taken, sample[0] / taken, size=draws)
+        value = np.stack([curve.categories(sample)[0, 0, :, 0] for curve in curves])
+        drawn = np.stack([curve.categories(again)[:, 0, :, 0] for curve in curves])
+        drawn = np.where(np.isnan(drawn), value[:, None], drawn)
+        images = curves[0].images_with_objects(sample[0])[:, :, :1]
+        for biased, known, exact, draw in (
+            (True, truth[0], value[0], drawn[0]),
+            (False, *(np.diff(v, axis=0)[0] for v in (truth, value, drawn))),
+        ):
+            freedom = degrees_of_freedom(draw.var(axis=0)[None, None, :, None], images)[0, :, 0]
+            name = ('difference', 'value')[biased]
+            for place in range(len(CLASSES)):
+                found = interval(
+                    exact[place], draw[:, place], freedom[1 + place], 0.95, biased=biased
+                )
+                held[name].append(found.low <= known[place] <= found.high)
+            found = interval(exact.mean(), draw.mean(axis=1), freedom[0], 0.95, biased=biased)
+            held[('difference of means', 'mean')[biased]].append(
+                found.low <= known.mean() <= found.high
+            )
     shares = {name: np.mean(values) for name, values in held.items()}
-    assert 0.88 < shares['value'] < 0.99, shares
-    assert 0.90 < shares['difference'] < 0.99, shares
+    assert all(0.89 < share < 0.995 for share in shares.values()), shares
+    assert all(share > 0.92 for name, share in shares.items() if 'difference' in name), shares

@@ -121,6 +121,27 @@ def test_groups_are_evaluations_of_these_images_alone():
             np.testing.assert_allclose(values[place], expected, rtol=0, atol=1e-9)
 
 
+def test_images_with_objects_are_counted_by_size():
+    gts, dts = scene(2, images=10)
+    curve = ResampledAP(BoxEval(gts, dts, 10, list(CLASSES)), groups={'few': [1, 4]})
+    weights = np.arange(10)
+    found = curve.images_with_objects(), curve.images_with_objects(weights)
+    sizes = [(0, 1e10)] * 3 + [(0, 32**2), (32**2, 96**2), (96**2, 1e10)]
+    for group, images in enumerate([range(10), [1, 4]]):
+        for place, category in enumerate(CLASSES):
+            for number, (low, high) in enumerate(sizes):
+                holding = {
+                    gt['image_id']
+                    for gt in gts
+                    if gt['category_id'] == category
+                    and not gt['iscrowd']
+                    and gt['image_id'] in images
+                    and low <= gt['bbox'][2] * gt['bbox'][3] <= high
+                }
+                assert found[0][group, place, number] == len(holding)
+                assert found[1][group, place, number] == sum(holding)
+
+
 def test_ignored_instances_as_the_metric_ignores_them():
     gts, dts = scene(3, images=9)
     for place, gt in enumerate(gts):

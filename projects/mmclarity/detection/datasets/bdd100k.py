@@ -70,6 +70,8 @@ class BDD100KDataset(BaseDetDataset):
         allow_no_objects: Take a set in which no image has an object of the
             classes. Nothing can be learnt from it, and AP is not a number.
             Defaults to False.
+        left_out: File names of images to leave out, e.g. those of a test set
+            that nearly copy training ones. ``img_id`` stays as it is with all of them.
         ann_file: Label file or folder, absolute or below ``data_root``.
         data_prefix: ``img`` is the image folder, absolute or below ``data_root``.
         filter_cfg: As in mmdet, for training only: ``filter_empty_gt`` drops
@@ -80,7 +82,7 @@ class BDD100KDataset(BaseDetDataset):
         FileNotFoundError: If data root, labels or image folder do not exist.
         LabelFileError: If the labels cannot be used.
         ImageFileError: If images are missing, empty or cut off.
-        ValueError: If classes are unknown or no image is left.
+        ValueError: If classes are unknown, an image to leave out is, or none is left.
 
     Examples:
         >>> import json
@@ -105,8 +107,11 @@ class BDD100KDataset(BaseDetDataset):
         image_size: Sequence[int] | None = None,
         check_images: bool = True,
         allow_no_objects: bool = False,
+        left_out: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
+        if isinstance(left_out, str):
+            raise ValueError(f'left_out must be a list of names, got the string {left_out!r}')
         if image_size is not None and (len(image_size) != 2 or min(image_size) <= 0):
             raise ValueError(f'image_size must be (width, height) in pixels, got {image_size}')
         if (kwargs.get('backend_args') or {}).get('backend', 'local') != 'local':
@@ -117,6 +122,7 @@ class BDD100KDataset(BaseDetDataset):
         self.image_size = tuple(image_size) if image_size is not None else None
         self.check_images = check_images
         self.allow_no_objects = allow_no_objects
+        self.left_out = frozenset(left_out)
         # Boxes are fitted to sizes as images are shown, so they must be read like that.
         kwargs['pipeline'] = loading_upright(kwargs.get('pipeline') or [])
         super().__init__(*args, **kwargs)
@@ -172,17 +178,34 @@ class BDD100KDataset(BaseDetDataset):
         """
         self._check_layout()
         frames, report = load_frames(self.ann_file)
+        numbers = self._chosen(frames)
+        frames = [frames[number - 1] for number in numbers]
         paths = [self._image_path(frame) for frame in frames]
         sizes = self._image_sizes(frames, paths)
         data_list = [
-            self._data_info(index + 1, *item, report)
-            for index, item in enumerate(zip(frames, paths, sizes, strict=True))
+            self._data_info(*item, report)
+            for item in zip(numbers, frames, paths, sizes, strict=True)
         ]
         self._check_objects(data_list)
         summary = report.summary()
         if summary:
             print_log(f'{self.ann_file}: {summary}', logger='current', level=logging.WARNING)
         return data_list
+
+    def _chosen(self, frames: Sequence[Frame]) -> list[int]:
+        """Places, from 1, of the frames that are not to be left out."""
+        names = [osp.basename(frame.name) for frame in frames]
+        unknown = sorted(self.left_out - set(names))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], names, 1)
+            raise ValueError(
+                f'left_out: {self.ann_file} has no image {", ".join(map(repr, unknown))}'
+                + (f'; did you mean {near[0]!r}?' if near else '')
+            )
+        chosen = [place for place, name in enumerate(names, 1) if name not in self.left_out]
+        if not chosen:
+            raise ValueError(f'left_out: names all {len(frames)} images of {self.ann_file}')
+        return chosen
 
     def _check_objects(self, data_list: list[dict]) -> None:
         """Refuses a set without a single object that counts."""

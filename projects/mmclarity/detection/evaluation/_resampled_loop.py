@@ -142,26 +142,15 @@ def _to_find(w, low, high, gt_image, gt_count, objects):  # pragma: no cover
 
 
 @compiled
-def _means(values, out, batch, row):  # pragma: no cover
-    """Writes the means over the categories that have something to find."""
-    for number in range(6):
-        for lane in range(LANES):
-            count, total = 0, 0.0
-            for category in range(len(values)):
-                value = values[category, number, lane]
-                if not np.isnan(value):
-                    count += 1
-                    total += value
-            out[batch, lane, row, number] = total / count if count else np.nan
-
-
-@compiled
 def evaluate(
     weights, batches, num_groups, num_categories,
     base_image, base_start, image, upto, iou, kind, extra, run, run_base, event_start,
     gt_image, gt_count, gt_start, out,
 ):  # fmt: skip  # pragma: no cover
-    """Fills ``out``, (batches, LANES, rows, 6), for some of the batches.
+    """Fills ``out``, (batches, LANES, groups, categories, 6), for some of the batches.
+
+    The last axis is AP, AP50, AP75, and AP of small, medium and large objects; what is in it stays
+    where there is nothing to find.
 
     ``weights``, (batches, images, LANES), says how often each image counts; the lists are those of
     ``resampled_ap._Lists``.
@@ -171,11 +160,9 @@ def evaluate(
     rights, extras = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
     best, area, reached = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     share, total = np.zeros(LANES), np.zeros(LANES)
-    values = np.zeros((num_categories, 6, LANES))  # AP, AP50, AP75, small, medium, large
     for batch in batches:
         w = weights[batch]
         for group in range(num_groups):
-            values[:] = np.nan
             for category in range(num_categories):
                 for size in range(AREAS):
                     cell = (group * num_categories + category) * AREAS + size
@@ -208,10 +195,7 @@ def evaluate(
                         for row in range(IOUS):  # nothing at all reaches a recall of zero
                             area[row, lane] = (area[row, lane] + best[row, lane]) / len(RECALLS)
                             mean += area[row, lane] / IOUS
-                        values[category, 0 if size == 0 else 2 + size, lane] = mean
+                        place = out[batch, lane, group, category]
+                        place[0 if size == 0 else 2 + size] = mean
                         if size == 0:
-                            values[category, 1, lane] = area[0, lane]
-                            values[category, 2, lane] = area[5, lane]
-                if group == 0:
-                    _means(values[category : category + 1], out, batch, num_groups + category)
-            _means(values, out, batch, group)
+                            place[1], place[2] = area[0, lane], area[5, lane]

@@ -6,10 +6,15 @@ move on other images like these; they say nothing of other seeds of the training
 stands beside them where several are given.
 
 AP of few images is too high on average: the highest precision from a recall on is a maximum over
-noise, and a class that a sample lacks drops out of the mean. A resample does to the sample what the
-sample did to the world, so its draws lie too high twice over, and their plain percentiles would
-cover the truth for AP over all classes half of the time. The basic interval turns them about the
-value and takes that away. Differences hardly have it.
+noise. A resample does to the sample what the sample did to the world, so its draws lie too high
+once more, and by how much tells the bias: the interval of one detector's value is moved by it.
+Differences hardly have it, and keep their place.
+
+An interval's width is the spread of the draws times a quantile of Student's t. A class that only a
+few images hold has a spread that is known but roughly; its degrees of freedom are the images that
+hold it less one, and those of a mean over classes follow from theirs (Welch and Satterthwaite). A
+class that a draw lacks counts there with its value on all images: dropping out, it would move the
+mean by more than all the rest, and say nothing of how well it is found.
 """
 
 import multiprocessing
@@ -19,16 +24,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from mmclarity.utils.cpus import available_cpus
 
 from .coco_eval import BoxEval
 from .label_files import Labelled
-from .resampled_ap import NUMBERS, ResampledAP, draw_weights
+from .resampled_ap import NUMBERS, ResampledAP, draw_weights, mean_of_known
 
 #: Names of the numbers in tables.
 TITLES = dict(zip(NUMBERS, ('AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large')))
 _CHUNK = 250  # draws of one random stream
+_NOTHING = 1e-12  # of AP: rounding
 _STREAMS = 8  # evaluated at a time: 16 MB of weights for 1,000 images
 
 
@@ -143,9 +150,10 @@ def compare(
     ]
     curves = match_all(jobs)
     shape = (len(detectors), seeds)
-    exact = np.stack([curve.identity() for curve in curves])
+    once = np.ones((1, len(labelled.names)), dtype=np.int32)
+    exact = np.stack([curve.categories(once, threads=1)[0] for curve in curves])
     exact = exact.reshape(*shape, *exact.shape[1:])
-    drawn = _draw(curves, shape, len(labelled.names), draws, seed)
+    drawn = _draw(curves, exact, draws, seed)
     places = _order(curves[0].rows, groups)
     counted = [_counts(labelled, name, categories, groups) for _, name in places]
     rows = [
@@ -178,11 +186,26 @@ def match_all(jobs: Sequence[tuple]) -> list[ResampledAP]:
         return list(pool.map(_match, jobs))
 
 
-def _draw(
-    curves: Sequence[ResampledAP], shape: tuple[int, int], images: int, draws: int, seed: int
-) -> np.ndarray:
-    """(detectors, draws, rows, numbers): means over the seeds, the same draws for all."""
-    parts = []
+@dataclass
+class _Draws:
+    """What the draws gave. Means over the seeds; rows as :class:`ResampledAP` has them.
+
+    Attributes:
+        rows: (detectors, draws, rows, numbers); NaN where a draw holds nothing to find.
+        freedom: (detectors, rows, numbers): degrees of freedom of the values' spread.
+        change_freedom: (detectors - 1, rows, numbers): those of the differences'.
+    """
+
+    rows: np.ndarray
+    freedom: np.ndarray
+    change_freedom: np.ndarray
+
+
+def _draw(curves: Sequence[ResampledAP], exact: np.ndarray, draws: int, seed: int) -> _Draws:
+    """Draws images, the same for all; ``exact`` is (detectors, seeds, groups, categories, ...)."""
+    shape, images = exact.shape[:2], curves[0].num_images
+    whole = exact.mean(axis=1)
+    parts, moments = [], np.zeros((2, 2 * len(whole) - 1, *whole.shape[1:]))
     streams = np.random.SeedSequence(seed).spawn(-(-draws // _CHUNK))
     for first in range(0, len(streams), _STREAMS):
         weights = np.concatenate(
@@ -191,9 +214,33 @@ def _draw(
                 for place in range(first, min(first + _STREAMS, len(streams)))
             ]
         )
-        values = np.stack([curve.evaluate(weights) for curve in curves])
-        parts.append(values.reshape(*shape, *values.shape[1:]).mean(axis=1))
-    return np.concatenate(parts, axis=1)
+        values = np.stack([curve.categories(weights) for curve in curves])
+        values = values.reshape(*shape, *values.shape[1:]).mean(axis=1)
+        missing = np.isnan(values)
+        means = mean_of_known(np.where(missing, whole[:, None], values), axis=3)
+        means[missing.all(axis=3)] = np.nan  # no image of this group, or none with an object
+        parts.append(np.concatenate([means, values[:, :, 0]], axis=2))
+        strays = np.where(missing, 0, values - whole[:, None])
+        strays = np.concatenate([strays, strays[1:] - strays[:1]])
+        moments += strays.sum(axis=1), (strays**2).sum(axis=1)
+    variances = np.maximum(moments[1] / draws - (moments[0] / draws) ** 2, 0)
+    freedom = degrees_of_freedom(variances, curves[0].images_with_objects())
+    return _Draws(np.concatenate(parts, axis=1), freedom[: len(whole)], freedom[len(whole) :])
+
+
+def degrees_of_freedom(variances: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Degrees of freedom of what was measured (first axis), by row and number.
+
+    Args:
+        variances: (measured, groups, categories, numbers), over the draws.
+        images: (groups, categories, numbers): how many hold the category.
+    """
+    single = np.maximum(images - 1, 1)
+    with np.errstate(invalid='ignore'):
+        means = variances.sum(axis=2) ** 2 / (variances**2 / single).sum(axis=2)
+    means = np.where(np.isnan(means), single.min(axis=1), means)  # nothing strays at all
+    classes = np.broadcast_to(single[0], (len(variances), *single.shape[1:]))
+    return np.concatenate([means, classes], axis=1)
 
 
 def _order(rows: Sequence, groups: Mapping[str, Sequence[int]]) -> list[tuple[int, object]]:
@@ -226,47 +273,69 @@ def _row(
     categories: Mapping[int, str],
     counts: tuple[int, int],
     exact: np.ndarray,
-    drawn: np.ndarray,
+    drawn: _Draws,
     confidence: float,
 ) -> Row:
     category = name[1] if isinstance(name, tuple) else None
-    seed_values = exact[:, :, place, number]
-    values, draws = seed_values.mean(axis=1), drawn[:, :, place, number]
-    valid = ~np.isnan(draws).any(axis=0)
-    changes = draws[1:] - draws[0]
+    groups = exact.shape[2]
+    known = exact[:, :, 0, place - groups] if category is not None else exact[:, :, place]
+    seed_values = known[..., number]
+    if category is None:
+        seed_values = mean_of_known(seed_values, axis=2)
+    values, draws = seed_values.mean(axis=1), drawn.rows[:, :, place, number]
+    draws = draws[:, ~np.isnan(draws).any(axis=0)]
+    changes, strays = values[1:] - values[0], draws[1:] - draws[0]
+    freedom = drawn.change_freedom[:, place, number]
     return Row(
         part=f'class/{categories[category]}' if category is not None else str(name),
         number=NUMBERS[number],
         images=counts[0],
         objects=counts[1],
-        values=[interval(v, d[valid], confidence) for v, d in zip(values, draws)],
-        differences=[
-            interval(v - values[0], d[valid], confidence) for v, d in zip(values[1:], changes)
+        values=[
+            interval(*item, confidence, biased=True)
+            for item in zip(values, draws, drawn.freedom[:, place, number])
         ],
-        p=[two_sided(v - values[0], d[valid]) for v, d in zip(values[1:], changes)],
-        valid=float(valid.mean()),
+        differences=[interval(*item, confidence) for item in zip(changes, strays, freedom)],
+        p=[two_sided(*item) for item in zip(changes, strays, freedom)],
+        valid=draws.shape[1] / drawn.rows.shape[1],
         seed_values=seed_values,
     )
 
 
-def interval(value: float, draws: np.ndarray, confidence: float) -> Estimate:
-    """A value with its basic bootstrap interval; NaN where there are no draws.
+def interval(
+    value: float, draws: np.ndarray, freedom: float, confidence: float, biased: bool = False
+) -> Estimate:
+    """A value with its interval; NaN where draws are lacking or do not tell.
 
-    Davison and Hinkley (1997), eq. 5.6: the percentiles of the draws, mirrored at the value.
+    Args:
+        value: On the images as they are.
+        draws: Of the bootstrap.
+        freedom: Degrees of freedom of their spread.
+        confidence: Of the interval.
+        biased: The value is AP, not a difference: the interval is moved by the bias that the draws
+            show (Davison and Hinkley 1997, eq. 5.5), and ends at 0 and 1.
     """
     if not len(draws) or np.isnan(value):
         return Estimate(float(value), float('nan'), float('nan'))
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(value), float(2 * value - high), float(2 * value - low))
+    spread = draws.std()
+    if spread < _NOTHING and abs(value) > _NOTHING:  # e.g. of a single image
+        return Estimate(float(value), float('nan'), float('nan'))
+    half = stdtrit(freedom, (1 + confidence) / 2) * spread
+    if not biased:
+        return Estimate(float(value), float(value - half), float(value + half))
+    centre = 2 * value - draws.mean()
+    low, high = np.clip([centre - half, centre + half], 0, 1)  # AP is not less, nor more
+    return Estimate(float(value), float(low), float(high))
 
 
-def two_sided(value: float, draws: np.ndarray) -> float:
-    """Significance of a difference: how often draws stray from it by as much as it is from zero.
+def two_sided(value: float, draws: np.ndarray, freedom: float) -> float:
+    """Significance of a difference: the t test that belongs to :func:`interval`.
 
-    The test that belongs to :func:`interval`: twice the share of the rarer side, at most 1. One is
-    added above and below (Davison and Hinkley 1997, eq. 4.11), so that it is never zero.
+    Where nothing strays it is 1 for no difference, and NaN (not to be told) for any other.
     """
     if not len(draws) or np.isnan(value):
         return float('nan')
-    beyond = min((draws >= 2 * value).sum(), (draws <= 2 * value).sum())
-    return float(min(1.0, 2 * (beyond + 1) / (len(draws) + 1)))
+    spread = draws.std()
+    if spread < _NOTHING:
+        return 1.0 if abs(value) < _NOTHING else float('nan')
+    return float(2 * stdtr(freedom, -abs(value) / spread))

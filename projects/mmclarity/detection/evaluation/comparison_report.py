@@ -255,6 +255,8 @@ def _cell(estimate: Estimate, sign: str = '') -> str:
     value, low, high = (
         f'{100 * number:{sign}.2f}' for number in (estimate.value, estimate.low, estimate.high)
     )
+    if math.isnan(estimate.low):
+        return value
     return f'{value} [{low}, {high}]'
 
 

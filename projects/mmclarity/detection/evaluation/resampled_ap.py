@@ -122,6 +122,11 @@ class ResampledAP:
         Raises:
             ValueError: If ``weights`` has another shape, or is no array of whole numbers from 0.
         """
+        values = self.categories(weights, threads)
+        return np.concatenate([mean_of_known(values, axis=2), values[:, 0]], axis=1)
+
+    def categories(self, weights: np.ndarray, threads: int | None = None) -> np.ndarray:
+        """As :meth:`evaluate`, category by category: (resamples, groups, categories, numbers)."""
         weights = np.asarray(weights)
         if weights.ndim != 2 or weights.shape[1] != self.num_images:
             raise ValueError(
@@ -133,10 +138,10 @@ class ResampledAP:
         lanes = np.zeros((batches * LANES, self.num_images), dtype=np.int32)
         lanes[: len(weights)] = weights
         lanes = lanes.reshape(batches, LANES, self.num_images).transpose(0, 2, 1).copy()
-        out = np.empty((batches, LANES, len(self.rows), len(NUMBERS)))
+        sizes = (self.num_groups, self.num_categories)
+        out = np.full((batches, LANES, *sizes, len(NUMBERS)), np.nan)
         threads = max(1, min(threads or available_cpus(), batches))
         parts = np.array_split(np.arange(batches), threads)
-        sizes = (self.num_groups, self.num_categories)
 
         def work(part: np.ndarray) -> None:
             evaluate(lanes, part, *sizes, *self._lists.arguments(), out)
@@ -146,11 +151,34 @@ class ResampledAP:
         else:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(work, parts))
-        return out.reshape(-1, len(self.rows), len(NUMBERS))[: len(weights)]
+        return out.reshape(-1, *sizes, len(NUMBERS))[: len(weights)]
+
+    def images_with_objects(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Images that hold something to find.
+
+        Args:
+            weights: (images, ): how often each counts; once by default.
+
+        Returns:
+            (groups, categories, numbers).
+        """
+        lists = self._lists
+        each = np.ones(self.num_images, np.int64) if weights is None else np.asarray(weights)
+        sums = np.concatenate([[0], np.cumsum(each[lists.gt_image])])
+        counts = np.diff(sums[lists.gt_start])
+        counts = counts.reshape(self.num_groups, self.num_categories, AREAS)
+        return counts[..., [0, 0, 0, 1, 2, 3]]
 
     def identity(self) -> np.ndarray:
         """(rows, numbers): every image once, which is what pycocotools says."""
         return self.evaluate(np.ones((1, self.num_images), dtype=np.int32), threads=1)[0]
+
+
+def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean without NaN; NaN where there is nothing else."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid='ignore'):
+        return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
 
 
 def draw_weights(
