@@ -41,7 +41,7 @@ _HEAD = """\
 
 Measured rows only: this page is written by `tools/model_zoo.py` from the files in `docs/zoo`, and
 tests compare the two, and the hashes with the files that ship. Brackets hold the 95 % interval of
-drawing other images like these (basic bootstrap; it does not hold the spread of other seeds).
+drawing other images like these (bootstrap; it does not hold the spread of other seeds).
 """
 _DETECTORS = """\
 AP is in per cent. Conditions of fewer than 20 images are left out.
