@@ -205,7 +205,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         groups = groups and [groups[i] for i in places]
     areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
     areas += further_areas(args, ids)
-    memory = Slabs()
+    memory = Slabs(None if args.memory is None else int(1e9 * args.memory))
     rdms = show(args, network, stimuli, args.layers, memory=memory)
     untrained = None
     if args.untrained:

@@ -38,6 +38,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise UsageError('--movie needs --out, the folder of the movie')
     if args.list_layers and args.model is None:
         raise UsageError('--list-layers needs --model')
+    if args.memory is not None and not args.memory > 0:
+        raise UsageError(f'--memory must be above 0 GB, got {args.memory}')
     if args.list_layers or args.movie is not None:
         return
     missing = [f'--{name}' for name in ('model', 'stimuli', 'out') if getattr(args, name) is None]
@@ -206,6 +208,13 @@ def _network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--compare-layers', nargs='+', metavar='NAME')
     group.add_argument('--device', help='e.g. cuda (default: where there is a GPU)')
     group.add_argument('--batch-size', type=int, default=32)
+    group.add_argument(
+        '--memory',
+        type=float,
+        metavar='GB',
+        help='for the answers of the layers; where it does not hold all of them, the network is '
+        'shown its stimuli several times (default: half of what is free)',
+    )
 
 
 def _stimulus_options(parser: argparse.ArgumentParser) -> None:

@@ -9,22 +9,17 @@ subject's RDM, which is what makes it comparable to the noise ceiling.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from .data.neural import NeuralArea
 from .inference.noise_ceiling import noise_ceiling
 from .inference.significance import bootstrap, fdr, permutation_test
-from .models.recorder import FeatureRecorder
-from .rdms.accumulator import RDMAccumulator
 from .rdms.compute import METRICS
-from .rdms.memory import Slabs
 from .rdms.rdms import RDMs, as_condensed, num_stimuli
+from .recording import network_rdms
 from .renamed import warn_renamed
 from .result import (
     POOLINGS,
@@ -36,9 +31,6 @@ from .result import (
     settings_from,
 )
 from .similarity.compare import ALL_METHODS, METHODS, compare_rdms, present_subjects
-
-if TYPE_CHECKING:
-    from .data.stimuli import StimulusSet
 
 __all__ = [
     'ALL_METHODS',
@@ -327,102 +319,3 @@ def _split(columns: list[np.ndarray], layers: int) -> tuple[np.ndarray | None, n
         return None, None
     table = np.stack(columns, axis=1)
     return table[:layers], table[layers:] if len(table) > layers else None
-
-
-def network_rdms(
-    model: nn.Module,
-    layers: Sequence[str],
-    stimuli: StimulusSet,
-    metric: str = 'correlation',
-    batch_size: int = 32,
-    device: torch.device | str | None = None,
-    spill_dir: str | None = None,
-    forward: Callable[[torch.Tensor], Any] | None = None,
-    *,
-    pool: str | None = None,
-    exact: bool = False,
-    memory: Slabs | None = None,
-) -> dict[str, np.ndarray]:
-    """Show the stimuli to a network and make the RDM of each layer.
-
-    Args:
-        model: Called with a batch of images (b, 3, H, W). Its train mode, statistics
-            and place are as before afterwards.
-        layers: Names or regular expressions, see :class:`FeatureRecorder`.
-        stimuli: The n images.
-        metric: 'correlation', 'euclidean' or 'cosine': a network gives no repetitions, which
-            the others need. Defaults to 'correlation'.
-        batch_size: Images shown at once. Defaults to 32.
-        device: Where the model is run; it is moved back afterwards. Defaults to where
-            it is.
-        spill_dir: Folder for what does not fit in memory.
-        forward: Called with the images, where only a part of ``model`` is to
-            see them. Defaults to ``model``.
-        pool: None, 'mean' or 'cls', see :class:`FeatureRecorder`.
-        exact: Products in float64, see :class:`RDMAccumulator`; else within 1e-6 of it.
-        memory: Where responses are kept. Who shows the stimuli to several networks shares it: the
-            next one need not wait for the system. Defaults to its own.
-
-    Returns:
-        Condensed RDM (P,) by layer, in network order.
-
-    Raises:
-        KeyError: If a layer is unknown.
-        ValueError: If fewer than 3 stimuli are given, a response is constant or not finite, or
-            the metric needs repetitions.
-
-    Examples:
-        >>> import tempfile
-        >>> import numpy as np
-        >>> from PIL import Image
-        >>> from torch import nn
-        >>> from mmclarity.rsa import StimulusSet
-        >>> from mmclarity.rsa import network_rdms
-        >>> rng = np.random.default_rng(0)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for i in range(4):
-        ...         pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
-        ...         Image.fromarray(pixels).save(f'{folder}/{i}.png')
-        ...     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
-        ...     rdms = network_rdms(net, ['0', '2'], StimulusSet.from_folder(folder))
-        >>> {name: rdm.shape for name, rdm in rdms.items()}
-        {'0': (6,), '2': (6,)}
-    """
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
-    if metric in ('mahalanobis', 'crossnobis'):
-        raise ValueError(
-            f'metric={metric!r} needs repeated measurements, and a network responds '
-            'the same each time; choose correlation, euclidean or cosine'
-        )
-    parameter = next(model.parameters(), None)
-    home = torch.device('cpu') if parameter is None else parameter.device
-    device = home if device is None else torch.device(device)
-    recorder = FeatureRecorder(model, layers, pool)
-    memory = memory or Slabs()
-    accumulators = {
-        name: RDMAccumulator(metric, spill_dir, exact=exact, memory=memory)
-        for name in recorder.names
-    }
-    with ExitStack() as stack:
-        if device != home:  # A network spread over several devices is left as it is.
-            stack.callback(model.to, home)
-            model.to(device)
-        for accumulator in accumulators.values():
-            stack.callback(accumulator.close)
-        # Convolutions on the CPU take half the time where channels come last.
-        batches = (
-            images.to(device, memory_format=torch.channels_last)
-            for _, images in stimuli.batches(batch_size)
-        )
-        keep = lambda name, block: accumulators[name].update(block)  # noqa: E731
-        for _ in recorder.record(forward or recorder.model, batches, keep):
-            pass
-        rdms = {}
-        for name, accumulator in accumulators.items():
-            try:
-                rdms[name] = accumulator.result()
-            except ValueError as error:
-                raise ValueError(f'layer {name!r}: {error}') from error
-            accumulator.close()
-    return rdms

@@ -152,6 +152,25 @@ def test_memory_is_used_again():
     assert memory.used == 4 * LARGE and memory.take(1, 1 << 22) is None
 
 
+def test_larger_pieces_serve_and_what_is_held_stays_below_the_limit():
+    memory = Slabs(16 * LARGE)
+    pieces = [memory.take(2, LARGE // 2) for _ in range(4)]  # of 4 bytes each: all there is
+    assert memory.take(1, 1) is None
+    places = {piece.data_ptr() for piece in pieces}
+    for piece in pieces:
+        memory.give(piece)
+    smaller = [memory.take(3, LARGE // 4) for _ in range(4)]
+    assert {piece.data_ptr() for piece in smaller} == places
+    assert memory.used == 4 * 4 * 3 * (LARGE // 4)
+    for piece in smaller:
+        piece.fill_(1)
+        memory.give(piece)
+    # Far smaller ones do not take them, and one of all bytes needs the room of all of them.
+    assert memory.take(1, 8).data_ptr() not in places
+    assert memory.take(2, 2 * LARGE - 8) is not None and memory._held <= memory.limit
+    assert len(memory._free) == 0
+
+
 def test_accumulators_share_a_limit_and_give_back():
     memory = Slabs(4 * 30 * 50)
     responses = torch.randn(30, 50)

@@ -126,6 +126,10 @@ class RDMAccumulator:
                 self.memory.clear()
         self._file.write(rows.to('cpu', torch.float32).contiguous().numpy().data)
 
+    def bytes_for(self, count: int) -> int:
+        """What the responses of so many stimuli take; 0 before the first block."""
+        return 4 * count * (self._units or 0)
+
     def result(self, names: Sequence[str] | None = None) -> np.ndarray:
         """The condensed RDM of all stimuli so far; see :func:`compute_rdm`."""
         _check_count(self._count, names)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 # From here on a page of its own pays; smaller pieces come from PyTorch.
 LARGE = 2 << 20
+# How much larger than what is asked for a piece may be that is used again.
+WASTE = 2
 
 
 def available_memory() -> int:
@@ -48,7 +50,10 @@ class Slabs:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = available_memory() // 2 if limit is None else limit
         self.used = 0
-        self._free: dict[int, list[Tensor]] = {}
+        self._free: list[Tensor] = []
+        # What a piece in use was cut from, by its address, and the bytes of all of these.
+        self._whole: dict[int, Tensor] = {}
+        self._held = 0
 
     def take(self, rows: int, units: int) -> Tensor | None:
         """Uncleared (rows, units), float32; None beyond the limit."""
@@ -56,18 +61,36 @@ class Slabs:
         if self.used + 4 * count > self.limit:
             return None
         self.used += 4 * count
-        waiting = self._free.get(count)
-        piece = waiting.pop() if waiting else _allocated(count)
-        return piece.view(rows, units)
+        whole = self._waiting(count)
+        if whole is None:
+            self._make_room(4 * count)
+            whole = _allocated(count)
+            self._held += 4 * count
+        self._whole[whole.data_ptr()] = whole
+        return whole[:count].view(rows, units)
 
     def give(self, piece: Tensor) -> None:
         """Take back what :meth:`take` gave; its content is overwritten by whoever is next."""
         self.used -= 4 * piece.numel()
-        self._free.setdefault(piece.numel(), []).append(piece.view(-1))
+        self._free.append(self._whole.pop(piece.data_ptr()))
 
     def clear(self) -> None:
         """Give what is not in use back to the system."""
-        self._free = {}
+        self._held -= sum(4 * piece.numel() for piece in self._free)
+        self._free = []
+
+    def _waiting(self, count: int) -> Tensor | None:
+        """The smallest free piece that is large enough, and not by far too large."""
+        fitting = [i for i, p in enumerate(self._free) if count <= p.numel() <= WASTE * count]
+        if not fitting:
+            return None
+        return self._free.pop(min(fitting, key=lambda i: self._free[i].numel()))
+
+    def _make_room(self, more: int) -> None:
+        """Give the largest free pieces back to the system, as far as the limit asks for it."""
+        self._free.sort(key=Tensor.numel)
+        while self._free and self._held + more > self.limit:
+            self._held -= 4 * self._free.pop().numel()
 
 
 def _allocated(count: int) -> Tensor:
