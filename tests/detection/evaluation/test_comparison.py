@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from mmclarity.detection.evaluation import comparison
 from mmclarity.detection.evaluation.coco_eval import BoxEval
 from mmclarity.detection.evaluation.comparison import (
     compare,
@@ -109,6 +110,16 @@ def test_a_class_of_one_image_does_not_move_the_mean_by_dropping_out():
     widths = [row.values[0].high - row.values[0].low for row in (whole, car)]
     assert 0 < widths[0] < widths[1]  # a third of the sum of two
     assert rows['all', 'mAP'].valid == 1
+
+
+def test_what_is_evaluated_at_a_time_changes_nothing(monkeypatch):
+    data, (first, second) = scene()
+    files = {'a': [first], 'b': [second]}
+    whole = compare(data, files, CLASSES, draws=600).rows
+    monkeypatch.setattr(comparison, '_VALUES', 1)
+    for row, other in zip(whole, compare(data, files, CLASSES, draws=600).rows):
+        assert row.differences[0].low == pytest.approx(other.differences[0].low, nan_ok=True)
+        assert row.values[1].high == pytest.approx(other.values[1].high, nan_ok=True)
 
 
 def test_the_same_detector_twice_differs_by_nothing():

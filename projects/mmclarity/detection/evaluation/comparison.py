@@ -36,7 +36,8 @@ from .resampled_ap import NUMBERS, ResampledAP, draw_weights, mean_of_known
 TITLES = dict(zip(NUMBERS, ('AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large')))
 _CHUNK = 250  # draws of one random stream
 _NOTHING = 1e-12  # of AP: rounding
-_STREAMS = 8  # evaluated at a time: 16 MB of weights for 1,000 images
+_STREAMS = 8  # evaluated at a time, at most: 16 MB of weights for 1,000 images
+_VALUES = 12_000_000  # evaluated at a time: 96 MB
 
 
 @dataclass
@@ -207,11 +208,12 @@ def _draw(curves: Sequence[ResampledAP], exact: np.ndarray, draws: int, seed: in
     whole = exact.mean(axis=1)
     parts, moments = [], np.zeros((2, 2 * len(whole) - 1, *whole.shape[1:]))
     streams = np.random.SeedSequence(seed).spawn(-(-draws // _CHUNK))
-    for first in range(0, len(streams), _STREAMS):
+    at_a_time = max(1, min(_STREAMS, _VALUES // (_CHUNK * exact.size)))
+    for first in range(0, len(streams), at_a_time):
         weights = np.concatenate(
             [
                 draw_weights(images, min(_CHUNK, draws - place * _CHUNK), streams[place])
-                for place in range(first, min(first + _STREAMS, len(streams)))
+                for place in range(first, min(first + at_a_time, len(streams)))
             ]
         )
         values = np.stack([curve.categories(weights) for curve in curves])
