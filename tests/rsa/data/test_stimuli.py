@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from mmclarity.rsa import StimulusSet
+from mmclarity.rsa.data import stimuli as stimuli_module
 
 
 def save(path, value, mode='RGB', size=(6, 4)):
@@ -157,3 +158,22 @@ def test_pictures_are_shown_upright(tmp_path, kind):
     picture = np.asarray(StimulusSet.from_folder(tmp_path).picture(0))
     assert picture.shape == (8, 4, 3)
     assert picture[:2].min() > 200 > 50 > picture[-2:].max()
+
+
+def test_pictures_are_kept_in_one_block(tmp_path, monkeypatch):
+    """As they were read, whatever the order; those for which there is no room are read again."""
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{i}.png')
+    monkeypatch.setattr(stimuli_module, 'KEPT', 4 * 3 * 16 * 16)
+    stimuli = StimulusSet.from_folder(tmp_path, size=16)
+    alone = [stimuli.subset([name]).image(0) for name in stimuli.ids]
+    late = stimuli.image(4)  # before there is a block
+    for _ in range(2):
+        ((_, images),) = list(stimuli.batches(8))
+        assert torch.equal(images, torch.stack(alone))
+    assert torch.equal(late, alone[4]) and len(stimuli._block) == 4
+    part = stimuli.subset(['3', '1'])
+    ((_, images),) = list(part.batches(8))
+    assert torch.equal(images, torch.stack([alone[3], alone[1]]))

@@ -77,6 +77,7 @@ class StimulusSet:
             )
         self.size, self.background = size, background
         self._pixels: dict[int, np.ndarray] = {}
+        self._block: np.ndarray | None = None
         self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
 
@@ -142,7 +143,7 @@ class StimulusSet:
         chosen = copy.copy(self)
         chosen.ids = [str(i) for i in ids]
         chosen.paths = [paths[i] for i in chosen.ids]
-        chosen._pixels = {}
+        chosen._pixels, chosen._block = {}, None
         return chosen
 
     def image(self, index: int) -> Tensor:
@@ -161,8 +162,21 @@ class StimulusSet:
             picture = self.picture(index)
             pixels = np.asarray(picture if self.size is None else _centre(picture, self.size))
             if pixels.nbytes * (len(self._pixels) + 1) <= KEPT:
+                if self._block is not None and index < len(self._block):
+                    self._block[index] = pixels
+                    pixels = self._block[index]
                 self._pixels[index] = pixels
         return pixels
+
+    def _reserve(self) -> None:
+        """One block for the resized pictures that are kept.
+
+        Blocks of their own would lie in the holes that a network's answers leave, and these would
+        find no room again: 60 MB a batch of SqueezeNet.
+        """
+        if self.size is not None and self._block is None:
+            count = min(len(self), KEPT // (3 * self.size**2))
+            self._block = np.empty((count, self.size, self.size, 3), np.uint8)
 
     def picture(self, index: int) -> Image.Image:
         """One stimulus as it is shown: upright, 8-bit colours, in its own size.
@@ -203,6 +217,7 @@ class StimulusSet:
         if batch_size < 1:
             raise DataError(f'batch_size must be 1 or more, got {batch_size}')
         first = None
+        self._reserve()
         with ThreadPoolExecutor(available_cpus()) as pool:
             for start in range(0, len(self), batch_size):
                 places = range(start, min(start + batch_size, len(self)))
