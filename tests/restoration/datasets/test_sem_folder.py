@@ -54,6 +54,18 @@ def test_pairs_are_registered_and_the_low_one_is_left_alone(root):
     assert residual.std() == pytest.approx(10, rel=0.1)
 
 
+def test_lines_of_another_width_lie_on_one_another_at_both_ends(tmp_path):
+    image = scene(0, (240, 320))
+    noise = 10 * np.random.default_rng(9).standard_normal(image.shape)
+    save(tmp_path / 'high/0.tif', image)
+    save(tmp_path / 'low/0.tif', move(image, (1.2, -0.6), (-2.0, 0.0), stretch=(0.0, -4.0)) + noise)
+    sample = SEMFolderDataset(PAIRS, str(tmp_path))[0]
+    assert sample['stretch'] == pytest.approx((0, -4), abs=0.3)
+    residual = (sample['img'] - sample['gt'])[..., 0]
+    for part in (residual[:, :60], residual[:, 130:190], residual[:, -60:]):
+        assert part.std() == pytest.approx(10, rel=0.1)
+
+
 def test_a_border_found_on_one_side_is_cropped_on_both(tmp_path):
     rng = np.random.default_rng(0)
     scene = gaussian_filter(rng.uniform(40, 200, (90, 110)), 1.5)
