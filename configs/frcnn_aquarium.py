@@ -8,6 +8,7 @@ size = (640, 640)  # the longer side
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(scale=size)
 train_pipeline[3].update(crop_size=size)
+train_pipeline[6] = dict(type='RandomFlip', prob=0.5)  # nobody has asked on which side boxes stand
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=size)
 model = dict(roi_head=dict(bbox_head=dict(num_classes=data.num_classes)))

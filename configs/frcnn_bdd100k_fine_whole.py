@@ -6,7 +6,8 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale={{_base_.size}}, ratio_range=(0.9, 1.15), keep_ratio=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
-    dict(type='RandomFlip', prob=0.5),
+    {{_base_.flip}},
+    dict(type='RandomBlankFrame', prob=0.02),
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

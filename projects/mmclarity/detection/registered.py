@@ -2,7 +2,7 @@
 
 from .attention import intra, lambda_layer, self_attention
 from .backbones import efficientnet_lite, timm_backbone
-from .datasets import bdd100k, corruptions, recordings, transforms
+from .datasets import augmentation, bdd100k, corruptions, recordings, transforms
 from .dense_heads import quick_rpn_head
 from .evaluation import bdd100k_metric
 from .roi_heads import (
@@ -16,6 +16,7 @@ from .trunk_cache import dataset, detector, hook
 from .viewer import hook as viewer_hook
 
 __all__ = [
+    'augmentation',
     'bdd100k',
     'bdd100k_metric',
     'belief_bbox_head',

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -141,6 +142,18 @@ def test_without_a_config_the_shipped_detector_looks(tmp_path):
     assert detect([str(image), '--out', str(out), '--device', 'cpu']) == 0
     table = json.loads((out / 'detections.coco.json').read_text())
     assert [c['name'] for c in table['categories']] == list(CLASSES) and table['annotations']
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_nothing_is_seen_where_there_is_nothing(name):
+    """One grey, a shading, noise: with a covered lens there are no cars."""
+    shading = np.linspace(40, 200, 360)[:, None, None] + np.zeros((1, 640, 3))
+    noise = np.random.default_rng(0).normal(120, 10, (360, 640, 3))
+    blanks = [np.full((360, 640, 3), level) for level in (0, 127, 255)] + [shading, noise]
+    detector = mmclarity.detection.Detector(device='cpu', plain=name == 'plain')
+    for blank in blanks:
+        (found,) = detector([blank.clip(0, 255).astype(np.uint8)])
+        assert not len(found.scores) or max(found.scores) < 0.1
 
 
 @needs('bdd100k_640/labels/det_20/det_val.json')

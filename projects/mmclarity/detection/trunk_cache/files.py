@@ -9,7 +9,11 @@ beside its place and moved there when it is whole.
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
+import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -81,6 +85,11 @@ def _plain(value: Any) -> Any:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
 class CacheWriter:
@@ -221,13 +230,14 @@ class TrunkCache:
                 f'{len(self.entries)} samples instead of {self.manifest["bytes"]} and '
                 f'{self.manifest["samples"]}; copy it again or make it anew'
             )
-        self._maps: np.memmap | None = None
+        self._file: io.FileIO | None = None
+        self._is_large = hasattr(os, 'posix_fadvise') and size > _memory() / 2
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getstate__(self) -> dict:
-        return {**vars(self), '_maps': None}  # a worker opens the file itself
+        return {**vars(self), '_file': None}  # a worker opens the file itself
 
     def _existing(self, name: str) -> Path:
         path = self.folder / name
@@ -253,19 +263,35 @@ class TrunkCache:
 
     def read(self, index: int) -> tuple[list[Tensor], Tensor, Tensor, dict]:
         """Maps (C, H, W), proposals (n, 4), their scores (n,), and what belongs to the sample."""
-        if self._maps is None:
-            self._maps = np.memmap(self.folder / MAPS, np.uint8, 'r')
         entry = self.entries[index]
-        place, dtype = entry['offset'], DTYPES[self.manifest['dtype']]
+        dtype = DTYPES[self.manifest['dtype']]
         shapes = [(tuple(shape), dtype) for shape in entry['shapes']]
         shapes += [((entry['proposals'], 4), torch.float32), ((entry['proposals'],), torch.float32)]
-        tensors = []
-        for shape, kind in shapes:
-            tensor = torch.empty(shape, dtype=kind)
-            size = tensor.numel() * kind.itemsize
-            if size:
-                tensor.view(-1).view(torch.uint8).numpy()[:] = self._maps[place : place + size]
-            tensors.append(tensor)
-            place += size
-        *maps, boxes, scores = tensors
+        sizes = [math.prod(shape) * kind.itemsize for shape, kind in shapes]
+        content = self._bytes(entry['offset'], sum(sizes))
+        starts = itertools.accumulate(sizes, initial=0)
+        *maps, boxes, scores = (
+            content[start : start + size].clone().view(kind).view(shape)  # aligned
+            for start, size, (shape, kind) in zip(starts, sizes, shapes, strict=False)
+        )
         return maps, boxes, scores, entry['sample']
+
+    def _bytes(self, place: int, size: int) -> Tensor:
+        """A part of the maps' file, which is then let go of if memory cannot keep all of it.
+
+        Who reads more than the memory holds finds nothing of it there the next time, and has
+        driven out what all other programs had there.
+        """
+        if self._file is None:
+            self._file = (self.folder / MAPS).open('rb', buffering=0)
+        self._file.seek(place)
+        content = torch.empty(size, dtype=torch.uint8)
+        view = memoryview(content.numpy())
+        while view:
+            count = self._file.readinto(view)
+            if not count:
+                raise UsageError(f'{self.folder / MAPS} has become shorter; make the cache anew')
+            view = view[count:]
+        if self._is_large:
+            os.posix_fadvise(self._file.fileno(), place, size, os.POSIX_FADV_DONTNEED)
+        return content
