@@ -23,9 +23,11 @@ import numpy as np
 import rsa_areas_report as reports
 
 from mmclarity.rsa import (
+    NeuralArea,
     RDMs,
     StimulusSet,
     align,
+    average_populations,
     bootstrap,
     load_neural,
     noise_ceiling,
@@ -130,17 +132,18 @@ def _keep(
 def areas_of(data: Path, key: str, ids: list[str]) -> dict[str, Any]:
     """Recordings of one set of images, aligned; single trials beside them where there are any."""
     if key == 'v1':
-        monkeys, trials = [], {}
+        monkeys: list[list[NeuralArea]] = []
+        trials = {}
         for monkey, populations in V1_MONKEYS.items():
-            rows = []
-            for population in populations:
-                path = data / 'rsa_v1' / f'{monkey}_{population}.npz'
-                rows.append(align(load_neural('V1', f'{path}:V1'), ids).rdms[0])
-                trials[f'{monkey}_{population}'] = _trials(path, ids)
-            monkeys.append(np.mean(rows, axis=0))
+            monkeys.append([])
+            for name in (f'{monkey}_{population}' for population in populations):
+                path = data / 'rsa_v1' / f'{name}.npz'
+                monkeys[-1].append(align(load_neural(name, f'{path}:V1'), ids))
+                trials[name] = _trials(path, ids)
         # Frames of one movie resemble one another: their pairs never count.
         groups = tuple(name[:3] for name in ids)
-        return {'V1': (RDMs(np.stack(monkeys), groups=groups), trials, groups)}
+        area = average_populations('V1', monkeys)
+        return {'V1': (RDMs(area.rdms, groups=groups), trials, groups)}
     if key == '92':
         found = {}
         for area, name in (('human IT', 'hIT_subj_sess'), ('macaque IT', 'mIT')):

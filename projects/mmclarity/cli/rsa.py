@@ -40,7 +40,7 @@ from mmclarity.utils.allocator import keep_freed_memory
 from mmclarity.utils.devices import check_device
 
 from .main import check_folder, mistakes, run
-from .rsa_further import further_areas, write_further, write_movie
+from .rsa_further import averages, further_areas, write_further, write_movie
 from .rsa_options import check_options, rsa_parser
 
 
@@ -204,6 +204,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         categories = categories and [categories[i] for i in places]
         groups = groups and [groups[i] for i in places]
     areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
+    areas += averages(args.average, areas)
     areas += further_areas(args, ids)
     memory = Slabs(None if args.memory is None else int(1e9 * args.memory))
     rdms = show(args, network, stimuli, args.layers, memory=memory)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmclarity.errors import DataError, UsageError, said
+from mmclarity.rsa.data.average import average_populations
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.inference.dual import dual_bootstrap
@@ -50,6 +51,32 @@ def further_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[NeuralAr
         rdm = compute_rdm(data[mask].T, metric)
         areas.append(NeuralArea('all voxels', rdm[None], list(ids), args.searchlight))
     return [] if args.neural or args.compare_model else areas
+
+
+def averages(items: Sequence[str], areas: Sequence[NeuralArea]) -> list[NeuralArea]:
+    """The areas of --average, ``AREA=A + B,C``: commas within an animal, plus between animals.
+
+    Raises:
+        UsageError: If one is not written so, names no recording, or has the name of an area.
+        DataError: As :func:`average_populations` says.
+    """
+    known, found = {area.name: area for area in areas}, []
+    for item in items:
+        name, members = (part.strip() for part in item.partition('=')[::2])
+        animals = [[one.strip() for one in animal.split(',')] for animal in members.split('+')]
+        if not name or not all(one for animal in animals for one in animal):
+            raise UsageError(f"--average {item}: write it as 'AREA=A + B,C' with names of --neural")
+        unknown = [one for animal in animals for one in animal if one not in known]
+        if unknown:
+            raise UsageError(
+                f'--average {item}: no recording of --neural is called {unknown[0]!r}; there are '
+                f'{", ".join(known) or "none"}'
+            )
+        if name in (*known, *(area.name for area in found)):
+            raise UsageError(f'--average {item}: there is an area {name!r}; take another name')
+        found.append(average_populations(name, [[known[one] for one in a] for a in animals]))
+        print(f'{name}: {found[-1].source} ({len(animals)} animal{"s" * (len(animals) > 1)})')
+    return found
 
 
 def named(item: str, option: str) -> tuple[str, str]:

@@ -256,6 +256,15 @@ def _recording_options(parser: argparse.ArgumentParser) -> None:
         help='recordings of an area; may be repeated',
     )
     group.add_argument(
+        '--average',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar="'AREA=A + B,C'",
+        help='one more area from recordings of --neural, by their names there: RDMs of the '
+        'populations of one animal (commas) are averaged, animals (+) are its subjects',
+    )
+    group.add_argument(
         '--stimulus-table',
         metavar='FILE[:COLUMN]',
         help='which picture a label of BIDS, or a volume or row without a name, is of: events.tsv '

@@ -1,5 +1,6 @@
 from . import data, inference, models, rdms, report, similarity
 from .analysis import RSAResult, RSASettings, analyse, network_rdms
+from .data.average import average_populations
 from .data.neural import NeuralArea, align, load_neural
 from .data.stimuli import StimulusSet
 from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
@@ -25,6 +26,7 @@ __all__ = [
     'align',
     'analyse',
     'as_condensed',
+    'average_populations',
     'bootstrap',
     'compare_rdms',
     'compute_rdm',

@@ -282,7 +282,8 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
             f'{area.source}: area {area.name!r} lacks {len(missing)} of {len(wanted)} stimuli '
             f'({", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}); it has '
             f'{", ".join(extra[:5]) or "no other"}{", ..." if len(extra) > 5 else ""}. Give both '
-            'the same ids'
+            'the same ids, keep what all have (common_ids, --common), or analyse recordings of '
+            'other pictures apart and combine the results (inference.combine_results)'
         )
     order = np.array([place[i] for i in wanted])
     rows, columns = np.triu_indices(len(order), 1)
