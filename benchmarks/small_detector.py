@@ -119,13 +119,13 @@ def torchvision_detector(stages: nn.Module) -> nn.Module:
         image_mean=[127 / 255] * 3,
         image_std=[128 / 255] * 3,
         rpn_anchor_generator=AnchorGenerator(
-            tuple((10 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5
+            tuple((12.8 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5
         ),
         rpn_pre_nms_top_n_train=500,
         rpn_pre_nms_top_n_test=500,
         rpn_post_nms_top_n_train=500,
         rpn_post_nms_top_n_test=300,
-        box_roi_pool=MultiScaleRoIAlign(names, 7, 1, canonical_scale=112, canonical_level=4),
+        box_roi_pool=MultiScaleRoIAlign(names, 7, 1, canonical_scale=160, canonical_level=4),
         box_head=TwoMLPHead(64 * 49, 512),
         box_predictor=Predictor(),
         box_batch_size_per_image=128,
