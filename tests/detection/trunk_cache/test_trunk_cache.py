@@ -25,6 +25,7 @@ from mmclarity.detection.trunk_cache import (
     files,
     trunk_fingerprint,
 )
+from mmclarity.detection.trunk_cache import files as cache_files
 from mmclarity.detection.trunk_cache.detector import join_maps
 from mmclarity.detection.trunk_cache.make import _item, _seed, build_trunk, cache_splits
 from mmclarity.engine.config import load_config
@@ -244,6 +245,42 @@ def test_a_cache_cut_off_is_refused(copy):
     os.truncate(copy / 'maps.bin', (copy / 'maps.bin').stat().st_size - 1)
     with pytest.raises(UsageError, match='cut off.*make it anew'):
         TrunkCache(copy)
+
+
+def test_a_cache_that_is_cut_off_while_it_is_read_is_named(copy):
+    cache = TrunkCache(copy)
+    os.truncate(copy / 'maps.bin', cache.entries[-1]['offset'] + 5)
+    cache.read(0)
+    with pytest.raises(UsageError, match='maps.bin has become shorter'):
+        cache.read(len(cache) - 1)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
+@pytest.mark.parametrize('memory', [1, 1 << 60])
+def test_what_was_written_is_read_whatever_memory_holds(dtype, memory, tmp_path, monkeypatch):
+    """Three numbers of two bytes leave the boxes behind them at an odd place; one has no boxes."""
+    monkeypatch.setattr(cache_files, '_memory', lambda: memory)
+    kind = getattr(torch, dtype)
+    torch.manual_seed(0)
+    samples = [
+        (
+            [torch.rand(3, 1, 1).to(kind), torch.rand(1, 5, 2).to(kind)],
+            torch.rand(n, 4),
+            torch.rand(n),
+        )
+        for n in (0, 1, 3)
+    ]
+    manifest = dict(trunk='', settings='')
+    with CacheWriter(tmp_path / 'c', manifest, count=3, dtype=dtype) as writer:
+        for number, (maps, boxes, scores) in enumerate(samples):
+            writer.add(maps, boxes, scores, dict(number=number))
+    cache = TrunkCache(tmp_path / 'c')
+    for number in (2, 0, 1, 2):
+        maps, boxes, scores, sample = cache.read(number)
+        wanted = samples[number]
+        assert all(map(torch.equal, maps, wanted[0])) and maps[0].dtype == kind
+        assert torch.equal(boxes, wanted[1]) and torch.equal(scores, wanted[2])
+        assert sample == dict(number=number)
 
 
 @pytest.mark.parametrize('name', ['maps.bin', 'index.jsonl', 'manifest.json'])

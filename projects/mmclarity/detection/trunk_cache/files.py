@@ -9,7 +9,6 @@ beside its place and moved there when it is whole.
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import math
@@ -230,14 +229,10 @@ class TrunkCache:
                 f'{len(self.entries)} samples instead of {self.manifest["bytes"]} and '
                 f'{self.manifest["samples"]}; copy it again or make it anew'
             )
-        self._file: io.FileIO | None = None
         self._is_large = hasattr(os, 'posix_fadvise') and size > _memory() / 2
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    def __getstate__(self) -> dict:
-        return {**vars(self), '_file': None}  # a worker opens the file itself
 
     def _existing(self, name: str) -> Path:
         path = self.folder / name
@@ -268,7 +263,7 @@ class TrunkCache:
         shapes = [(tuple(shape), dtype) for shape in entry['shapes']]
         shapes += [((entry['proposals'], 4), torch.float32), ((entry['proposals'],), torch.float32)]
         sizes = [math.prod(shape) * kind.itemsize for shape, kind in shapes]
-        content = self._bytes(entry['offset'], sum(sizes))
+        content = self._part(entry['offset'], sum(sizes))
         starts = itertools.accumulate(sizes, initial=0)
         *maps, boxes, scores = (
             content[start : start + size].clone().view(kind).view(shape)  # aligned
@@ -276,22 +271,24 @@ class TrunkCache:
         )
         return maps, boxes, scores, entry['sample']
 
-    def _bytes(self, place: int, size: int) -> Tensor:
-        """A part of the maps' file, which is then let go of if memory cannot keep all of it.
+    def _part(self, place: int, size: int) -> Tensor:
+        """Bytes of the maps' file, which is let go of if memory cannot keep all of it.
 
         Who reads more than the memory holds finds nothing of it there the next time, and has
-        driven out what all other programs had there.
+        driven out what all other programs had there. The file is opened anew each time: processes
+        that share an open one would move each other's place in it.
         """
-        if self._file is None:
-            self._file = (self.folder / MAPS).open('rb', buffering=0)
-        self._file.seek(place)
         content = torch.empty(size, dtype=torch.uint8)
-        view = memoryview(content.numpy())
-        while view:
-            count = self._file.readinto(view)
-            if not count:
-                raise UsageError(f'{self.folder / MAPS} has become shorter; make the cache anew')
-            view = view[count:]
-        if self._is_large:
-            os.posix_fadvise(self._file.fileno(), place, size, os.POSIX_FADV_DONTNEED)
+        rest = memoryview(content.numpy())
+        with (self.folder / MAPS).open('rb', buffering=0) as file:
+            file.seek(place)
+            while rest:
+                count = file.readinto(rest)
+                if not count:
+                    raise UsageError(
+                        f'{self.folder / MAPS} has become shorter; make the cache anew'
+                    )
+                rest = rest[count:]
+            if self._is_large:
+                os.posix_fadvise(file.fileno(), place, size, os.POSIX_FADV_DONTNEED)
         return content
