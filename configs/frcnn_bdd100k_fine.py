@@ -13,6 +13,7 @@ size = (960, 540)
 oversample_thr = 0.08
 # The boxes of BDD100K (2018) stand 0.4 of 640 pixels to the right: docs/benchmarks/bdd100k.md.
 flip = dict(type='SidedRandomFlip', prob=0.5, offset=0.4 / 640)
+blank = dict(type='RandomBlankFrame', prob=0.02)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -21,7 +22,7 @@ train_pipeline = [
     dict(type='FilterAnnotations', min_gt_bbox_wh=(3, 3), keep_empty=False),
     dict(type='YOLOXHSVRandomAug'),
     flip,
-    dict(type='RandomBlankFrame', prob=0.02),
+    blank,
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [

@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='RandomResize', scale={{_base_.size}}, ratio_range=(0.9, 1.15), keep_ratio=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     {{_base_.flip}},
-    dict(type='RandomBlankFrame', prob=0.02),
+    {{_base_.blank}},
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

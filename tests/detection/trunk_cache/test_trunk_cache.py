@@ -259,7 +259,7 @@ def test_a_cache_that_is_cut_off_while_it_is_read_is_named(copy):
 @pytest.mark.parametrize('memory', [1, 1 << 60])
 def test_what_was_written_is_read_whatever_memory_holds(dtype, memory, tmp_path, monkeypatch):
     """Three numbers of two bytes leave the boxes behind them at an odd place; one has no boxes."""
-    monkeypatch.setattr(cache_files, '_memory', lambda: memory)
+    monkeypatch.setattr(cache_files, 'memory_of_machine', lambda: memory)
     kind = getattr(torch, dtype)
     torch.manual_seed(0)
     samples = [

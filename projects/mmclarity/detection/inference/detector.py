@@ -45,9 +45,8 @@ class Detector:
         >>> from mmclarity.detection import Detector
         >>> detector = Detector()  # the detector of road scenes that ships
         >>> grey = np.full((360, 640, 3), 127, np.uint8)
-        >>> found = detector([grey])[0]
-        >>> len(found.names) == len(found.scores)
-        True
+        >>> detector([grey])[0].names
+        []
     """
 
     def __init__(

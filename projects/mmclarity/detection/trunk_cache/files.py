@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from mmclarity.errors import UsageError
 from mmclarity.utils.files import making_folder, write_text
+from mmclarity.utils.memory import memory_of_machine
 
 FORMAT = 1
 MAPS, INDEX, MANIFEST = 'maps.bin', 'index.jsonl', 'manifest.json'
@@ -84,11 +85,6 @@ def _plain(value: Any) -> Any:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _memory() -> int:
-    """Bytes of memory that the machine has."""
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
 class CacheWriter:
@@ -229,7 +225,7 @@ class TrunkCache:
                 f'{len(self.entries)} samples instead of {self.manifest["bytes"]} and '
                 f'{self.manifest["samples"]}; copy it again or make it anew'
             )
-        self._is_large = hasattr(os, 'posix_fadvise') and size > _memory() / 2
+        self._is_large = hasattr(os, 'posix_fadvise') and size > memory_of_machine() / 2
 
     def __len__(self) -> int:
         return len(self.entries)

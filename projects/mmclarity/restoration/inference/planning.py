@@ -8,11 +8,7 @@ grey level of 8 bits.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmclarity.engine.hooks.precision import has_bfloat16_units
+from mmclarity.utils.memory import memory_of_machine
 
 __all__ = [
     'EDGE_TOLERANCE',
@@ -81,28 +78,6 @@ def workers_by_memory() -> int:
     memory = memory_of_machine('cpu')
     each = min(memory / SHARE, LARGEST_TILE**2 * BYTES_PER_PIXEL)
     return max(1, int(0.75 * memory / each))
-
-
-@cache
-def memory_of_machine(device: str = 'cpu', cgroup: str = '/sys/fs/cgroup') -> int:
-    """Bytes of a device; of a processor what the machine has, or its container is allowed.
-
-    Args:
-        device: of torch.
-        cgroup: where Linux tells the limits of a container.
-
-    Returns:
-        4 GiB where the system does not say.
-    """
-    if device.startswith('cuda'):
-        return torch.cuda.get_device_properties(device).total_memory
-    memory = 4 << 30
-    with suppress(ValueError, OSError, AttributeError):
-        memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    for name in ('memory.max', 'memory/memory.limit_in_bytes'):
-        with suppress(ValueError, OSError):
-            memory = min(memory, int(Path(cgroup, name).read_text(encoding='ascii')))
-    return memory
 
 
 def measured_overlap(
