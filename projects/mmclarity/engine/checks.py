@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from mmclarity.errors import CheckpointError, UsageError
 from mmclarity.utils import checkpoints
 
+from .config import scope_of
 from .names import (
     check_keys,
     check_whole,
@@ -82,7 +83,7 @@ def _check(cfg: Config, training: bool) -> None:
             raise UsageError(f'{key} must be a {wanted}, got {cfg.get(key)!r}')
     for key in LOADERS if training else ('test_dataloader',):
         _check_loaders(cfg, key)
-    with _Scope(cfg.get('default_scope')):
+    with scope_of(cfg):
         for place, value, kind in _typed_parts(cfg, training):
             check_keys(place, value, kind)
         _check_attention(cfg.get('model') or {})
@@ -93,19 +94,6 @@ def _check(cfg: Config, training: bool) -> None:
     for which in ('val', 'test') if training else ('test',):
         _check_groups(cfg, which)
     _check_starts(cfg.get('model') or {}, 'model', remote=training)
-
-
-class _Scope:
-    """The default scope of a config while its types are looked up; then as it was."""
-
-    def __init__(self, name: str | None) -> None:
-        self.manager = registry.DefaultScope.overwrite_default_scope(name)
-
-    def __enter__(self) -> None:
-        self.manager.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.manager.__exit__(*error)
 
 
 def _typed_parts(cfg: Config, training: bool) -> Iterator[tuple[str, dict, Any]]:

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmclarity.errors import UsageError
+
+from .config import scope_of
 
 Counts = dict[str, tuple[int, int]]
 
@@ -30,15 +32,14 @@ def complexity_of(cfg: Config, shape: tuple[int, int]) -> Counts:
     Raises:
         UsageError: If the model is neither a detector of mmdet nor a network with ``forward``.
     """
-    scope = cfg.get('default_scope') or 'mmengine'
-    init_default_scope(scope)
     settings = copy.deepcopy(cfg.model)
     backbone = settings.get('backbone') or {}
     backbone.pop('init_cfg', None)
     if 'pretrained' in backbone:
         backbone['pretrained'] = False
-    model = MODELS.build(settings).eval()
-    whole = _Detector(model, shape) if scope == 'mmdet' else _Network(model)
+    with scope_of(cfg):
+        model = MODELS.build(settings).eval()
+    whole = _Detector(model, shape) if cfg.get('default_scope') == 'mmdet' else _Network(model)
     analyzer = FlopAnalyzer(whole, inputs=(whole.example(shape),))
     analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analyzer.tracer_warnings('none')

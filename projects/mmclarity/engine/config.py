@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
@@ -49,6 +51,15 @@ def load_config(path: str, options: dict | None = None) -> Config:
     _check_option_names(cfg, options)
     set_options(cfg, options)
     return cfg
+
+
+def scope_of(cfg: Config) -> AbstractContextManager:
+    """While a config's parts are built: its default scope, and afterwards that of before.
+
+    ``init_default_scope`` sets one for good, and what the caller builds later, of another part or
+    another library, would be looked up there.
+    """
+    return DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine')
 
 
 def _read(path: Path) -> Config:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from safetensors.torch import load_file, save_file
 
 import mmclarity.detection
@@ -30,8 +30,8 @@ CONFIGS = {name: f'configs/{shipped_config(name)["config"]}' for name in DETECTO
 
 
 def build(config):
-    init_default_scope('mmdet')
-    return MODELS.build(ConfigDict(config))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(ConfigDict(config))
 
 
 def test_the_file_is_small_and_holds_the_trunk_once():

@@ -14,7 +14,7 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 
 import mmclarity.detection  # noqa: F401
 from mmclarity.detection.trunk_cache import (
@@ -28,7 +28,7 @@ from mmclarity.detection.trunk_cache import (
 from mmclarity.detection.trunk_cache import files as cache_files
 from mmclarity.detection.trunk_cache.detector import join_maps
 from mmclarity.detection.trunk_cache.make import _item, _seed, build_trunk, cache_splits
-from mmclarity.engine.config import load_config
+from mmclarity.engine.config import load_config, scope_of
 from mmclarity.errors import UsageError
 from mmclarity.utils import files as utils_files
 from tools.dataset_generators import make_murky
@@ -40,11 +40,11 @@ COUNT = 5
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
     """Scenes, the checkpoint of an untrained detector, and its caches in float32."""
-    folder = tmp_path_factory.mktemp('cached')
+    folder, before = tmp_path_factory.mktemp('cached'), DefaultScope.get_current_instance()
     make_murky.main([str(folder / 'scenes'), '--train', str(COUNT), '--val', '2'])
-    init_default_scope('mmdet')
     torch.manual_seed(0)
-    model = MODELS.build(load_config(CONFIG).model)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(load_config(CONFIG).model)
     torch.save(dict(state_dict=model.state_dict()), folder / 'plain.pth')
     made = list(
         cache_splits(
@@ -58,6 +58,7 @@ def place(tmp_path_factory):
         )
     )
     assert [path.name for path in made] == ['train', 'val']
+    assert DefaultScope.get_current_instance() is before, 'what is built next is looked up there'
     return folder
 
 
@@ -91,6 +92,13 @@ def head(folder, **bbox_head):
     return build_trunk(cfg, str(folder / 'plain.pth'))
 
 
+def from_images(place, split):
+    """The data set that a cache was made of."""
+    cfg = load_config(CONFIG, options(place))
+    with scope_of(cfg):
+        return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
 def step(model, items):
     """Losses and the box head's gradients of one batch."""
     model.train()
@@ -109,7 +117,7 @@ def step(model, items):
 def test_a_step_from_the_cache_is_a_step_from_the_images(place, attention):
     model = head(place, attention=attention)
     cached = TrunkCacheDataset('train', f'{place}/cache')
-    images = DATASETS.build(load_config(CONFIG, options(place)).train_dataloader.dataset)
+    images = from_images(place, 'train')
     assert len(cached) == 2 * COUNT == 2 * len(images)
     chosen = [1, 3, COUNT + 2]  # the last is of the second view
     fresh = []
@@ -139,7 +147,7 @@ def test_views_are_augmented_anew(place):
 def test_detections_from_the_cache_are_those_from_the_images(place):
     model = head(place).eval()
     cached = TrunkCacheDataset('val', f'{place}/cache')
-    images = DATASETS.build(load_config(CONFIG, options(place)).val_dataloader.dataset)
+    images = from_images(place, 'val')
     with torch.no_grad():
         found, expected = (
             model(**model.data_preprocessor(pseudo_collate([data[0], data[1]])), mode='predict')

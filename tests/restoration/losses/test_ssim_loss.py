@@ -146,10 +146,11 @@ def test_minimising_the_loss_restores_the_image():
     assert loss(y, x).item() < 0.1 * start
 
 
-def test_composite_is_the_sum_of_its_registered_parts():
+@pytest.mark.parametrize('scope', ['mmagic', 'mmdet', 'mmengine'])
+def test_composite_is_the_sum_of_its_registered_parts(scope):
     x, y = pair((2, 1, 40, 40), torch.float32)
-    # Other tests leave mmdet's scope behind, which has an L1Loss of its own.
-    with DefaultScope.overwrite_default_scope('mmagic'):
+    # A detector loaded before may have set mmdet's scope, which has an L1Loss of its own.
+    with DefaultScope.overwrite_default_scope(scope):
         loss = MODELS.build(
             dict(
                 type='CompositeLoss',

@@ -11,6 +11,7 @@ import numpy as np
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
@@ -66,7 +67,8 @@ class Detector:
             raise UsageError('plain chooses among the shipped detectors; give no config with it')
         if device is not None:
             check_device(device)
-        with _quiet():
+        # Not for good: the caller may build parts of other libraries afterwards.
+        with _quiet(), DefaultScope.overwrite_default_scope('mmdet'):
             if config is None:
                 self.inferencer = _shipped('plain' if plain else 'context', device)
             else:

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
 from torch import nn
 
-from mmclarity.engine.config import datasets, load_config, resolve_data_roots
+from mmclarity.engine.config import datasets, load_config, resolve_data_roots, scope_of
 from mmclarity.engine.hooks.precision import has_bfloat16_units, keep_float32
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import check_fits, load_checkpoint_file
@@ -70,7 +69,8 @@ def cache_splits(
                 f'{config}: {split}_dataloader has {len(inner)} data sets; a cache is '
                 'made of one (wrappers that choose from one are fine)'
             )
-        dataset = DATASETS.build(inner[0])
+        with scope_of(cfg):
+            dataset = DATASETS.build(inner[0])
         manifest = dict(
             trunk=trunk_fingerprint(model),
             mode=mode,
@@ -87,13 +87,13 @@ def cache_splits(
 
 def build_trunk(cfg: Config, checkpoint: str) -> nn.Module:
     """The config's detector with its trained weights, as a FrozenTrunkRCNN in evaluation mode."""
-    init_default_scope('mmdet')
     settings = copy.deepcopy(cfg.model)
     settings.type, settings.data_preprocessor.type = 'FrozenTrunkRCNN', 'FrozenTrunkPreprocessor'
     settings.backbone.init_cfg = None
     if 'pretrained' in settings.backbone:
         settings.backbone.pretrained = False  # the checkpoint has all weights
-    model = MODELS.build(settings)
+    with scope_of(cfg):
+        model = MODELS.build(settings)
     loaded = load_checkpoint_file(checkpoint)
     weights = loaded.get('state_dict', loaded)
     for part in TRUNK_PARTS:  # the box head is another one, or not there at all

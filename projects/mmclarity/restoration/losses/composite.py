@@ -54,7 +54,11 @@ class CompositeLoss(nn.Module):
                 raise TypeError(f'losses[{name!r}] must be dict(type=..., ...), got {cfg!r}')
         from mmagic.registry import MODELS as ALL  # for mmagic's own losses
 
-        self.losses = nn.ModuleDict({name: ALL.build(cfg) for name, cfg in losses.items()})
+        # By name, whatever the default scope: a detector loaded before may have set mmdet's.
+        scope = {'_scope_': 'mmagic'}
+        self.losses = nn.ModuleDict(
+            {name: ALL.build({**scope, **cfg}) for name, cfg in losses.items()}
+        )
 
     def parts(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Every loss by its name, weighted."""

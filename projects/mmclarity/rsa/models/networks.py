@@ -200,15 +200,15 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
         raise LayerError(
             f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random ones"
         )
-    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.registry import MODELS
 
-    from mmclarity.engine.config import load_config
+    from mmclarity.engine.config import load_config, scope_of
 
     cfg = load_config(path)
     if 'model' not in cfg:
         raise LayerError(f'{path} has no model; give a config that trains one')
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
-    model = MODELS.build(cfg.model).eval()
+    with scope_of(cfg):
+        model = MODELS.build(cfg.model).eval()
     if checkpoint != RANDOM:
         load_weights(model, checkpoint)
     else:
