@@ -177,7 +177,7 @@ def _work(
     """Go through the source in batches; returns how many images could not be read."""
     from tqdm import tqdm
 
-    failed = 0
+    failed, said = 0, set[str]()
     with tqdm(total=count, unit='image', disable=not sys.stderr.isatty()) as bar:
         try:
             while batch := list(itertools.islice(source, args.batch_size)):
@@ -186,6 +186,10 @@ def _work(
                     if picture.pixels is None:
                         failed += 1
                         tqdm.write(f'detect.py: {picture.error}', file=sys.stderr)
+                    elif picture.remark and picture.remark not in said:
+                        said.add(picture.remark)
+                        line = f'detect.py: {picture.name}: {picture.remark} (said once)'
+                        tqdm.write(line, file=sys.stderr)
                 found = detector([picture.pixels for picture in readable])
                 for picture, detections in zip(readable, found):
                     results.add(picture, detections, draw=not args.no_draw)

@@ -8,6 +8,8 @@ only when asked, or, in TIFF, by itself. Boxes are given for the image as it is 
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from .files import write_bytes
 ORIENTATION = 0x0112
 #: Chunks that hold EXIF in PNG and WebP.
 _EXIF_CHUNKS = {b'\x89PNG': b'eXIf', b'RIFF': b'EXIF'}
+#: Bits of cameras whose data stand in files of 16, in the lower ones.
+_DEPTHS = (8, 10, 12, 14)
 
 
 def orientation(image: Image.Image) -> int:
@@ -69,16 +73,50 @@ def turn(pixels: np.ndarray, tag: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def decode(content: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+def depth_held(brightest: float) -> int | None:
+    """Bits of what a picture of 16 bit holds, judged by its brightest pixel; None: all 16.
+
+    Many cameras have 10, 12 or 14 bits and write them into the lower ones of 16: read as 16 bit,
+    such a picture is nearly black.
+
+    Examples:
+        >>> depth_held(3000), depth_held(40000), depth_held(0)
+        (12, None, None)
+    """
+    return next((bits for bits in _DEPTHS if 0 < brightest < 2**bits), None)
+
+
+def decode(
+    content: bytes,
+    flags: int = cv2.IMREAD_COLOR,
+    tell: Callable[[str], object] = warnings.warn,
+) -> np.ndarray | None:
     """Pixels of an image file's content, upright whatever its format.
 
     Args:
         content: The bytes of the file.
-        flags: Of ``cv2.imdecode``; by default 8 bit, three channels (blue, green, red).
+        flags: Of ``cv2.imdecode``; by default 8 bit, three channels (blue, green, red). Of 16 bit
+            the upper eight are taken, or the upper eight of those that are used.
+        tell: Is called with a sentence where not all of 16 bits are used.
 
     Returns:
         (H, W, 3) or (H, W), or None if OpenCV cannot read it.
     """
+    pixels = _upright(content, flags)
+    # 16 bit of which two are free at least: 63, or 64 where the format rounds.
+    dark = pixels is not None and pixels.dtype == np.uint8 and pixels.max() <= 64
+    if dark and flags in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE):
+        deep = _upright(content, flags | cv2.IMREAD_ANYDEPTH)
+        is_deep = deep is not None and deep.dtype == np.uint16
+        bits = depth_held(int(deep.max())) if is_deep else None
+        if bits is not None:
+            white = 2**bits - 1
+            tell(f'its 16 bits hold data of {bits} bit (none above {white}): {white} is white')
+            return (deep >> (bits - 8)).astype(np.uint8)
+    return pixels
+
+
+def _upright(content: bytes, flags: int) -> np.ndarray | None:
     tag, chunk = 1, _EXIF_CHUNKS.get(content[:4])
     if chunk is not None and chunk in content:
         with Image.open(io.BytesIO(content)) as image:

@@ -312,6 +312,26 @@ def test_kinds_of_pixels(kind, tmp_path):
     assert found[:, -8:].mean() > 200 > 50 > found[:, :8].mean()
 
 
+def test_data_of_12_bit_are_brought_to_their_range_and_it_is_said_once(
+    checkpoint, scene, tmp_path, capsys
+):
+    here = tmp_path / 'in'
+    here.mkdir()
+    for name in ('a.tif', 'b.png'):
+        cv2.imwrite(str(here / name), scene.astype(np.uint16) << 4)
+    cv2.imwrite(str(here / 'c.png'), scene)
+    with pytest.warns(UserWarning, match=r'b.png: .*12 bit'):
+        assert np.array_equal(read_image(here / 'b.png'), scene)
+    assert all(np.array_equal(picture.pixels, scene) for picture in pictures(str(here))[0])
+    arguments = [str(here), '--out', str(tmp_path / 'out'), '--config', CONFIG]
+    assert main([*arguments, '--checkpoint', checkpoint, '--device', 'cpu', '--no-draw']) == 0
+    said = capsys.readouterr().err
+    assert said.count('12 bit') == 1 and 'a.tif' in said and '4095 is white' in said
+    rows = list(csv.DictReader((tmp_path / 'out/detections.csv').open()))
+    found = [[r['x1'] for r in rows if r['image'] == name] for name in ('a.tif', 'b.png', 'c.png')]
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_limit_of_pixels_is_named_as_a_limit(tmp_path, monkeypatch):
     Image.new('RGB', (64, 48)).save(tmp_path / 'a.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)

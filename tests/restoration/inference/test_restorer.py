@@ -220,6 +220,14 @@ def test_images_unlike_those_of_training_are_told_once(tmp_path, checkpoint):
     dark = from_array((micrograph(dtype='uint16') // 16).astype(np.uint16))
     with pytest.warns(UserWarning, match='data_range=4095'):
         restorer(dark)
+    darker = from_array((micrograph(dtype='uint16') // 64).astype(np.uint16), 4095)
+    dimmer = from_array((micrograph(dtype='uint16') // 8).astype(np.uint16))
+    restorer = Restorer(config, checkpoint)
+    with pytest.warns(UserWarning) as told:
+        restorer(darker)  # the range was given: nothing to say of it
+        restorer(dimmer)
+    assert [('data_range' in str(line.message)) for line in told] == [False, True]
+    assert 'data_range=16383' in str(told[1].message)
 
 
 def test_ensemble_is_the_mean_and_its_spread(tmp_path, config):

@@ -19,7 +19,8 @@ class LoadUprightImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which obeys orientation tags in every format.
 
     OpenCV leaves those of WebP alone, so that boxes would be learnt on an image that lies on its
-    side. All else is read as by mmcv, byte for byte. In mmdet's registry it
+    side. Files of 16 bit that hold 10, 12 or 14 bit data are read in the range of these, which is
+    told as a warning. All else is read as by mmcv, byte for byte. In mmdet's registry it
     bears the name ``LoadImageFromFile`` too, so that ``CocoDataset`` and the other data sets of
     mmdet have it by themselves.
 

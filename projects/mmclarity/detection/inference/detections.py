@@ -52,7 +52,10 @@ def check_image(image: np.ndarray) -> None:
         DataError: Saying what it is.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise DataError(f'an image must be (H, W, 3) of 8 bit, got {image.shape} of {image.dtype}')
+        raise DataError(
+            f'an image must be (H, W, 3) of 8 bit, blue first, got {image.shape} of '
+            f'{image.dtype}; mmclarity.detection.inference.read_image reads files so'
+        )
     height, width = image.shape[:2]
     if max(height, width) > MOST_RATIO * min(height, width):
         raise DataError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import io
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Picture:
         name: Path below the folder that was given, or of a video ``VIDEO/000000.jpg``.
         pixels: (H, W, 3), 8 bit, blue, green, red, upright; None if it cannot be read.
         error: Why not.
+        remark: What is to be known of how it was read.
         video: Name of the video, and place of the frame in it.
         frame: Place in the video.
         rate: Frames a second of the video, 0 where it is not known.
@@ -55,16 +57,23 @@ class Picture:
     name: str
     pixels: np.ndarray | None = None
     error: str = ''
+    remark: str = ''
     video: str | None = None
     frame: int = 0
     rate: float = 0.0
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, tell: Callable[[str], object] | None = None) -> np.ndarray:
     """An image of any kind as (H, W, 3), 8 bit, blue, green, red, as a viewer shows it.
 
     Grey becomes three equal channels, transparency is dropped, CMYK becomes colours, and of 16 bit
-    the upper eight are taken. HEIC, as telephones write it, takes the package pillow-heif.
+    the upper eight are taken; where the file holds 10, 12 or 14 bit data, the upper eight of those.
+    HEIC, as telephones write it, takes the package pillow-heif.
+
+    Args:
+        path: The file.
+        tell: Is called with a sentence where not all of 16 bits are used; by default a warning
+            names the file and says it.
 
     Raises:
         DataError: Naming a file that cannot be read, and why.
@@ -78,6 +87,11 @@ def read_image(path: str | Path) -> np.ndarray:
         ...     read_image(f'{folder}/a.png').shape
         (48, 64, 3)
     """
+    if tell is None:
+
+        def tell(text: str) -> None:
+            warnings.warn(f'{path}: {text}', stacklevel=4)
+
     try:
         content = Path(path).read_bytes()
         if not content:
@@ -86,11 +100,10 @@ def read_image(path: str | Path) -> np.ndarray:
             _know_heif(path)
         with Image.open(io.BytesIO(content)) as image:
             image.load()  # finds what is cut off: OpenCV makes do with the rest
-            simple = image.format == 'PNG' and image.mode in PNG_MODES
-            if simple or image.mode == 'CMYK' or image.format in BY_PILLOW:
+            if _is_simple_png(image, content) or image.mode == 'CMYK' or image.format in BY_PILLOW:
                 rgb = ImageOps.exif_transpose(image).convert('RGB')
                 return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
-        pixels = decode(content)
+        pixels = decode(content, tell=tell)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -102,6 +115,11 @@ def read_image(path: str | Path) -> np.ndarray:
     if pixels is None:
         raise DataError(f'{path}: cannot be read: a kind of image that OpenCV does not know')
     return pixels
+
+
+def _is_simple_png(image: Image.Image, content: bytes) -> bool:
+    bits = content[24] if image.format == 'PNG' else 0  # of a channel; Pillow calls 16 RGB too
+    return 0 < bits <= 8 and image.mode in PNG_MODES
 
 
 def _know_heif(path: str | Path) -> None:
@@ -164,8 +182,9 @@ def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
 def _images(files: list[Path]) -> Iterator[Picture]:
     names = _names(files)
     for file, name in zip(files, names):
+        remarks: list[str] = []
         try:
-            pixels = read_image(file)
+            pixels = read_image(file, remarks.append)
         except DataError as error:
             yield Picture(name, error=str(error))
             continue
@@ -174,7 +193,7 @@ def _images(files: list[Path]) -> Iterator[Picture]:
         except DataError as error:
             yield Picture(name, error=f'{file}: {error}')
         else:
-            yield Picture(name, pixels)
+            yield Picture(name, pixels, remark=' '.join(remarks))
 
 
 def _names(files: list[Path]) -> list[str]:

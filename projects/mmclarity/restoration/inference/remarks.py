@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from mmclarity.utils.images import depth_held
+
 from ..io.micrograph import SEMImage
 
-_DARK = 1 / 8  # of the range: a 16 bit picture darker than this often holds 12 bit data
 _PIXEL_RATIO = 1.5  # larger or smaller pixels than in training by this factor are worth a word
 
 
@@ -51,11 +54,13 @@ def beside_training(image: SEMImage, trained_on: Mapping[str, Any]) -> Iterator[
             f'{trained}: grey values are divided by {image.data_range:g}, and '
             'brightness and contrast should be as in training',
         )
-    if bits == 16 and image.image.max() < _DARK * image.data_range:
+    by_type = image.pixels.dtype == np.uint16 and image.data_range == 65535
+    held = depth_held(image.image.max()) if by_type else None
+    if held is not None:
         yield (
             f'dark {name}',
             f'{name}: its brightest pixel is {image.image.max()} of '
-            f'{image.data_range:g}; if it holds 12 bit data, give data_range=4095',
+            f'{image.data_range:g}; if it holds {held} bit data, give data_range={2**held - 1}',
         )
     size, wanted = image.pixel_size, trained_on.get('pixel_size')
     if size and wanted and not 1 / _PIXEL_RATIO < size / wanted < _PIXEL_RATIO:
