@@ -5,7 +5,13 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
-from mmclarity.restoration.ops.registration import MIN_CONFIDENCE, move, register, valid_region
+from mmclarity.restoration.ops.registration import (
+    MIN_CONFIDENCE,
+    Registration,
+    move,
+    register,
+    valid_region,
+)
 from tests.real_data import DATA, needs
 
 PAIRS = DATA / 'sem_pairs'
@@ -84,6 +90,9 @@ def test_move_is_exact_on_waves_and_region_is_what_it_covers():
     shift, drift, stretch = (2.4, -3.3), (1.5, -0.5), (0.4, 2.2)
     moved = move(wave, shift, drift, stretch=stretch)
     part = valid_region(wave.shape, shift, drift, 6, stretch)
+    found = Registration(shift, drift, 0.9, stretch)
+    assert np.array_equal(found.move(wave), moved)
+    assert found.region(wave.shape, margin=6) == part
     time, along = (y + 0.5) / 96 - 0.5, (x + 0.5) / 96 - 0.5
     rows, columns = (
         at - by - more * time - wider * along

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 
 from ..io.micrograph import SEMImage, list_images, read_sem
 from ..io.pairs import shared_parts
-from ..ops.registration import MIN_CONFIDENCE, move, register, valid_region
+from ..ops.registration import MIN_CONFIDENCE, register
 
 SOURCE_KEYS = {'gt', 'img', 'include'}
 
@@ -181,8 +181,8 @@ class SEMFolderDataset(BaseDataset):
                 f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or register it by hand and '
                 'pass register_pairs=False'
             )
-        part = valid_region(img.shape, found.shift, found.drift, self.margin, found.stretch)
-        gt = np.clip(move(gt, found.shift, found.drift, stretch=found.stretch), 0, 255)
+        part = found.region(img.shape, self.margin)
+        gt = np.clip(found.move(gt), 0, 255)
         return dict(
             img=np.ascontiguousarray(img[part])[..., None],
             gt=np.ascontiguousarray(gt[part])[..., None],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from ..ops.registration import move, register, valid_region
+from ..ops.registration import register
 
 LAGS = 5
 # Second difference down a column: zero for any linear slope, noise variance times one.
@@ -185,8 +185,8 @@ def measure_pair(low: np.ndarray, high: np.ndarray) -> PairSample:
         ValueError: If shapes differ or the two do not register; see :func:`register`.
     """
     found = register(low, high)
-    part = valid_region(low.shape, found.shift, found.drift, 4, found.stretch)
-    moved = move(high, found.shift, found.drift, stretch=found.stretch)[part].astype(np.float64)
+    part = found.region(low.shape, margin=4)
+    moved = found.move(high)[part].astype(np.float64)
     low = np.asarray(low, np.float64)[part]
     a, b = (gaussian_filter(image, 2)[8:-8, 8:-8].ravel() for image in (moved, low))
     gain, offset = np.polyfit(a, b, 1)

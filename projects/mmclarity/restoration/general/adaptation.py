@@ -23,7 +23,7 @@ from mmclarity.engine.hooks.precision import has_bfloat16_units
 from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.utils.files import replacing
 
-from ..ops.registration import move, register, valid_region
+from ..ops.registration import register
 from .blind_spot import NoisyField, blinded, draw_batch
 from .network import GeneralUNet
 from .weights import WEIGHTS, load_general
@@ -185,9 +185,8 @@ def join_scans(fields: Sequence[NoisyField]) -> NoisyField:
         levels = (other.levels - other.like.offset) / other.like.gain
         levels = levels * first.like.gain + first.like.offset
         scan = np.full(levels.shape, np.nan, np.float32)
-        where = dict(shift=found.shift, drift=found.drift, stretch=found.stretch)
-        seen = valid_region(levels.shape, **where)
-        scan[seen] = move(levels, **where)[seen]
+        seen = found.region(levels.shape)
+        scan[seen] = found.move(levels)[seen]
         moved.append(scan)
     return replace(first, scans=tuple(moved))
 

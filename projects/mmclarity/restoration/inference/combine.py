@@ -12,7 +12,7 @@ from mmclarity.errors import UsageError
 
 from ..general.appraisal import appraise
 from ..io.micrograph import SEMImage
-from ..ops.registration import Registration, move, register, valid_region
+from ..ops.registration import Registration, register, valid_region
 
 __all__ = ['Combined', 'combine']
 
@@ -62,9 +62,8 @@ def combine(scans: Iterable[SEMImage], tell: Callable[[str], object] | None = No
             count = np.ones(total.shape, np.float32)
             continue
         found = _registered(first, reference, scan)
-        where = dict(shift=found.shift, drift=found.drift, stretch=found.stretch)
-        moved = move(_levelled(scan.unit, reference, found), order=0, **where)
-        part = valid_region(moved.shape, **where)
+        moved = found.move(_levelled(scan.unit, reference, found), order=0)
+        part = found.region(moved.shape)
         total[part] += moved[part]
         count[part] += 1
         shifts.append(found)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ['RestoreWidget']
 
+_TITLE = 'Restore micrograph (mmclarity)'  # as napari makes it of napari.yaml
+_BUTTONS = 120  # pixels: close, hide and float, and napari's font, which is set later
+
 
 class RestoreWidget(QWidget):  # type: ignore[misc]
     """Restores an image layer, plane by plane, and adds the result as a layer of its own.
@@ -82,6 +85,8 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         column.addWidget(self.bar)
         column.addWidget(self.said)
         column.addStretch()
+        # A dock is as narrow as its widget allows, and would cut the title.
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance(_TITLE) + _BUTTONS)
 
     def _list_layers(self, event: object = None) -> None:
         chosen = self.layers.currentText()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.fft import irfft2, rfft2
@@ -30,15 +30,27 @@ class Registration:
             deflection does not follow a quick line and a slow one by the same width.
 
     Examples:
+        >>> import numpy as np
         >>> from mmclarity.restoration.ops import Registration
-        >>> Registration(shift=(3.0, -2.0), drift=(0.0, 0.0), confidence=0.98).shift
-        (3.0, -2.0)
+        >>> found = Registration(shift=(3.0, -2.0), drift=(0.0, 0.0), confidence=0.98)
+        >>> found.region((64, 64))
+        (slice(3, 64, None), slice(0, 62, None))
+        >>> found.move(np.zeros((64, 64))).shape
+        (64, 64)
     """
 
     shift: tuple[float, float]
     drift: tuple[float, float]
     confidence: float
     stretch: tuple[float, float] = (0.0, 0.0)
+
+    def move(self, image: np.ndarray, order: int = 5) -> np.ndarray:
+        """The moving image laid on the fixed one, (H, W) float32; see :func:`move`."""
+        return move(image, self.shift, self.drift, order, stretch=self.stretch)
+
+    def region(self, shape: tuple[int, int], margin: int = 0) -> tuple[slice, slice]:
+        """What of the fixed image the moved one covers, see :func:`valid_region`."""
+        return valid_region(shape, self.shift, self.drift, margin, self.stretch)
 
 
 def register(
@@ -104,9 +116,8 @@ def register(
                 more, slope = _translation(pair[0], moved, (0, 0), 4, upsample), (0.0, 0.0)
             shift = (shift[0] + more[0], shift[1] + more[1])
             slopes[axis] = (slopes[axis][0] + slope[0], slopes[axis][1] + slope[1])
-    drift, stretch = slopes
-    confidence = _overlap_correlation(*pair, shift, drift, stretch)
-    return Registration(shift, drift, confidence, stretch)
+    found = Registration(shift, slopes[0], 0.0, slopes[1])
+    return replace(found, confidence=_overlap_correlation(*pair, found))
 
 
 def _translation(
@@ -136,7 +147,10 @@ def _slope(
         found = _translation(fixed[part], moving[part], (0, 0), 4, upsample)
         times.append((first + thick / 2) / total - 0.5)
         shifts.append(found)
-        trust.append(max(_overlap_correlation(fixed[part], moving[part], found, (0, 0)), 0))
+        agreement = _overlap_correlation(
+            fixed[part], moving[part], Registration(found, (0.0, 0.0), 0.0)
+        )
+        trust.append(max(agreement, 0))
     if sum(weight > MIN_CONFIDENCE for weight in trust) < 3:
         return _translation(fixed, moving, (0, 0), 4, upsample), (0.0, 0.0)
     design = np.stack([np.ones(len(times)), times], 1)
@@ -184,15 +198,8 @@ def _refine(
     return float(start[0] + fine[row]), float(start[1] + fine[column])
 
 
-def _overlap_correlation(
-    fixed: np.ndarray,
-    moving: np.ndarray,
-    shift: tuple[float, float],
-    drift: tuple[float, float],
-    stretch: tuple[float, float] = (0.0, 0.0),
-) -> float:
-    moved = move(moving, shift, drift, order=1, stretch=stretch)
-    part = valid_region(fixed.shape, shift, drift, stretch=stretch)
+def _overlap_correlation(fixed: np.ndarray, moving: np.ndarray, found: Registration) -> float:
+    moved, part = found.move(moving, order=1), found.region(fixed.shape)
     if fixed[part].size == 0:
         return 0.0
     a, b = fixed[part] - fixed[part].mean(), moved[part] - moved[part].mean()
