@@ -131,19 +131,15 @@ def held(
     for number in range(len(NUMBERS)):
         value, draw, true = values[:, number], filled[:, :, number], truth[:, number]
         known = ~np.isnan(value)
-        found = interval(
-            value[known].mean(),
-            draw[:, known].mean(axis=1),
-            freedom[0, number],
-            0.95,
-            biased=biased,
+        mean, mean_draws, mean_truth = (
+            values[..., known].mean(axis=-1) for values in (value, draw, true)
         )
-        old = basic(value[known].mean(), mean_of_known(draws[:, :, number], 1), np.nanmean(true))
-        yield 'mean', number, found.low <= true[known].mean() <= found.high, old
+        found = interval(mean, mean_draws, freedom[0, number], 0.95, biased=biased)
+        old = basic(mean, mean_of_known(draws[:, :, number], 1), np.nanmean(true))
+        yield 'mean', number, found.low <= mean_truth <= found.high, old
         for place in np.flatnonzero(known & (images[:, number] > 0)):
-            found = interval(
-                value[place], draw[:, place], freedom[1 + place, number], 0.95, biased=biased
-            )
+            degrees = freedom[1 + place, number]
+            found = interval(value[place], draw[:, place], degrees, 0.95, biased=biased)
             old = basic(value[place], draws[:, place, number], true[place])
             yield str(place), number, found.low <= true[place] <= found.high, old
 
@@ -167,17 +163,11 @@ def _main(args: argparse.Namespace) -> None:
     drawn = samples(curves, args.images, args.samples, args.draws, args.seed + 1)
     for values, draws, images in drawn:
         holding.append(images[:, 0])
-        for what, biased, item in (
-            ('value', True, (values[0], draws[0], images, truth[0])),
-            (
-                'difference',
-                False,
-                (np.diff(v, axis=0)[0] for v in (values, draws)),
-            ),
-        ):
-            if not biased:
-                item = (*item, images, truth[1] - truth[0])
-            for row, number, new, old in held(*item, biased=biased):
+        first = values[0], draws[0], truth[0]
+        difference = tuple(second - one for one, second in (values, draws, truth))
+        for what, (value, drawn_ones, true) in (('value', first), ('difference', difference)):
+            intervals = held(value, drawn_ones, images, true, biased=what == 'value')
+            for row, number, new, old in intervals:
                 shares[what, row, number].append((new, old))
     report(shares, np.mean(holding, axis=0), [names[k] for k in categories], args)
 
@@ -206,6 +196,9 @@ def report(
             ])  # fmt: skip
     for kind, number in (('AP', 0), ('AP75', 2)):
         often = [str(k) for k in np.flatnonzero(holding >= FEW)]
+        often = [k for k in often if ('value', k, number) in shares]
+        if not often:
+            continue
         cells = []
         for what in ('value', 'difference'):
             both = np.array([np.mean(shares[what, k, number], axis=0) for k in often])

@@ -2,15 +2,6 @@
 # the first judgement has moved it, together with the others of the frame. How it was trained:
 # cached_context_frcnn_bdd100k_fine.py.
 _base_ = ['./frcnn_bdd100k_fine.py', './_base_/heads.py']
-box_head, rcnn = _base_.model.roi_head.bbox_head, _base_.model.train_cfg.rcnn
-looks = _base_.heads.two_looks
-closer = dict(rcnn.assigner, **_base_.heads.second_look)
-model = dict(
-    roi_head=dict(
-        looks,
-        _delete_=True,
-        bbox_roi_extractor=_base_.model.roi_head.bbox_roi_extractor,
-        bbox_head=[dict(box_head, **look) for look in looks.bbox_head],
-    ),
-    train_cfg=dict(rcnn=[rcnn, dict(rcnn, assigner=closer)]),
-)
+from mmclarity.detection.second_look import with_second_look
+
+model = with_second_look(_base_.model, _base_.heads)

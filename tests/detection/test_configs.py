@@ -21,6 +21,7 @@ from mmclarity.detection.roi_heads import (
     RegionAttentionRoIHead,
 )
 from mmclarity.engine.config import load_config
+from mmclarity.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
@@ -126,6 +127,24 @@ def test_two_looks(name, classes):
     )
     assert [part.pos_iou_thr for part in roi_head.bbox_assigner] == [0.5, 0.6]
     assert not first.attention and second.attention['fc2'].num_heads == 4
+
+
+@pytest.mark.parametrize(
+    ('base', 'why'),
+    [
+        ('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', 'has one a stage already'),
+        ('retinanet/retinanet_r50_fpn_1x_coco.py', 'has none'),
+    ],
+)
+def test_a_second_look_on_a_base_that_cannot_have_it(base, why, tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text(
+        f"_base_ = ['mmdet::{base}', '{ROOT}/configs/_base_/heads.py']\n"
+        'from mmclarity.detection.second_look import with_second_look\n'
+        'model = with_second_look(_base_.model, _base_.heads)\n'
+    )
+    with pytest.raises(UsageError, match=f'one box head .*{why}'):
+        load_config(str(config))
 
 
 @pytest.mark.parametrize('data', ['bdd100k', 'murky'])
