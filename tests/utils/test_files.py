@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mmclarity.errors import OutputError, UsageError
-from mmclarity.utils import files
+from mmclarity.utils import files, parts
 from tests.running import session
 
 REPO = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def forget_swept(monkeypatch):
-    monkeypatch.setattr(files, '_swept', set())
+    monkeypatch.setattr(parts, '_swept', set())
 
 
 def names(folder):

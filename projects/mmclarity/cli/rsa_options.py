@@ -279,6 +279,10 @@ def _recording_options(parser: argparse.ArgumentParser) -> None:
         help='single trials (stimuli, units, repeats) in the order of the stimuli: the '
         'reliability of the RDM, as a ceiling for one animal',
     )
+    _how_recordings_are_read(group)
+
+
+def _how_recordings_are_read(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--neural-kind',
         default='auto',

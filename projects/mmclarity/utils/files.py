@@ -9,39 +9,35 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import secrets
 import shutil
-import socket
 import stat
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmclarity.errors import OutputError
 
+from .parts import host, is_alive, part_name, sweep
+
 __all__ = [
     'check_room',
     'full_disk_told',
+    'host',
+    'is_alive',
     'is_clutter',
     'listing',
     'making_folder',
     'readable_size',
     'replacing',
+    'sweep',
     'write_bytes',
     'write_text',
 ]
 
-# Of a part: '.NAME.HOST-PID-RANDOM.part'. Nobody else's files look like this.
-_PART = re.compile(r'\..+\.(?P<host>[\w-]*)-(?P<pid>\d+)-[0-9a-f]{8}\.part')
-_NAME_LIMIT = 255  # bytes of a file name
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CROWDED = 1 << 20  # with less room than this, an error without a number is taken for a full disk
-_FOREIGN_AGE = 7 * 24 * 3600.0  # seconds; parts of other machines may be in use until then
 _CLUTTER = ('thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', '__macosx')
-_swept: set[str] = set()
 
 
 @contextmanager
@@ -83,7 +79,7 @@ def replacing(
     special = place.exists() and not place.is_file()
     folder = Path(tempfile.gettempdir()) if special else place.parent
     sweep(folder)
-    part = folder / _part_name(place.name)
+    part = folder / part_name(place.name)
     try:
         with _explained(path, part, needed):
             os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -133,7 +129,7 @@ def making_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         raise FileExistsError(f'{path} exists already; remove it or name another folder')
     _check_target(path / 'file', path.with_name('file'), True, True)
     sweep(path.parent)
-    part = path.with_name(_part_name(path.name))
+    part = path.with_name(part_name(path.name))
     try:
         with _explained(path, part, None):
             part.mkdir()
@@ -184,32 +180,6 @@ def check_room(folder: str | Path, needed: int) -> None:
     free = _free(Path(folder))
     if free is not None and free < needed:
         raise OutputError(_full_message(Path(folder), readable_size(needed), free))
-
-
-def sweep(folder: str | Path) -> list[Path]:
-    """Remove the parts that killed writers left in a folder, once a process and folder.
-
-    A part is left alone while the process that its name tells may still write it: one of this
-    machine that lives, or one of another machine that touched it within a week.
-
-    Returns:
-        What was removed.
-    """
-    where = os.path.abspath(folder)
-    if where in _swept:
-        return []
-    _swept.add(where)
-    removed = []
-    with suppress(OSError), os.scandir(where) as entries:
-        for entry in entries:
-            if entry.name.endswith('.part') and _is_stale(entry):
-                with suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry.path)
-                    else:
-                        os.unlink(entry.path)
-                    removed.append(Path(entry.path))
-    return removed
 
 
 def listing(
@@ -264,24 +234,6 @@ def readable_size(count: int) -> str:
     return f'{size / 1000:.3g} TB'
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there."""
-    if os.name != 'posix':
-        return True  # asking would end it on Windows
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's
-        return True
-    return True
-
-
-def host() -> str:
-    """Name of this machine, letters, digits and hyphens only."""
-    return re.sub(r'[^\w-]', '-', socket.gethostname(), flags=re.ASCII)[:32]
-
-
 def _check_target(path: Path, place: Path, overwrite: bool, parents: bool) -> None:
     if place.is_dir():
         raise OutputError(f'{path}: is a folder; name a file in it')
@@ -301,12 +253,6 @@ def _check_target(path: Path, place: Path, overwrite: bool, parents: bool) -> No
         raise FileNotFoundError(f'{path}: no folder {place.parent} to write to')
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(f'{path}: exists already; choose another name, or ask to overwrite')
-
-
-def _part_name(name: str) -> str:
-    end = f'.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part'
-    room = _NAME_LIMIT - len(end) - 1
-    return f'.{name.encode()[:room].decode(errors="ignore")}{end}'
 
 
 def _move(part: Path, place: Path, overwrite: bool) -> None:
@@ -411,15 +357,3 @@ def _full_message(path: Path, needs: str, free: int) -> str:
         f'{path}: the disk is full: {needs} needed, {readable_size(free)} free. Nothing '
         'half-written is left, earlier files are whole; make room or choose another disk'
     )
-
-
-def _is_stale(entry: os.DirEntry) -> bool:
-    match = _PART.fullmatch(entry.name)
-    if match is None:
-        return False
-    if match['host'] == host():
-        return not is_alive(int(match['pid']))
-    try:
-        return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
-    except OSError:
-        return False

@@ -31,6 +31,7 @@ from mmclarity.detection.trunk_cache.make import _item, _seed, build_trunk, cach
 from mmclarity.engine.config import load_config, scope_of
 from mmclarity.errors import UsageError
 from mmclarity.utils import files as utils_files
+from mmclarity.utils import parts
 from tools.dataset_generators import make_murky
 
 CONFIG = 'configs/frcnn_murky.py'
@@ -351,7 +352,7 @@ def test_two_writers_of_one_cache_do_not_meet(tmp_path):
 
 
 def test_what_a_killed_writer_left_goes_and_a_living_one_keeps_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(utils_files, '_swept', set())
+    monkeypatch.setattr(parts, '_swept', set())
     ended = subprocess.Popen([sys.executable, '-c', ''])
     ended.wait()
     left, alive = (

@@ -15,7 +15,7 @@ from mmclarity.utils.json_files import write_json
 
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
-from .label_files import reference_scale
+from .labelled import reference_scale
 
 
 @METRICS.register_module()

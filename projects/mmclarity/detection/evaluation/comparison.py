@@ -29,7 +29,7 @@ from scipy.special import stdtr, stdtrit
 from mmclarity.utils.cpus import available_cpus
 
 from .coco_eval import BoxEval
-from .label_files import Labelled
+from .labelled import Labelled
 from .resampled_ap import NUMBERS, ResampledAP, draw_weights, mean_of_known
 
 #: Names of the numbers in tables.

@@ -14,7 +14,7 @@ from mmclarity.utils.tables import markdown_table
 from . import error_figures as figures
 from .ceilings import CLOSE, SURE, count_near_sure, evaluate_ceilings_of
 from .error_kinds import KINDS, SIZES, ErrorKinds
-from .label_files import Labelled
+from .labelled import Labelled
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
