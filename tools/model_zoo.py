@@ -1,9 +1,9 @@
 """Measure a detector or a restorer for the model zoo, and write the zoo's page and metafiles.
 
     python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.outfile_prefix=val
-    python tools/model_zoo.py measure CONFIG CHECKPOINT --results val.bbox.json --ann val.gt.json \
+    python tools/model_zoo.py measure CONFIG CHECKPOINT --results val.bbox.json --ann val.gt.json \\
         --images data/bdd100k/images/100k/val --data "BDD100K val" --machine CPU --name NAME
-    python tools/model_zoo.py measure-restorer --pairs configs/ssim_unet_sem.py \
+    python tools/model_zoo.py measure-restorer --pairs configs/ssim_unet_sem.py \\
         --data "real pairs 036-050" --machine CPU --name NAME
     python tools/model_zoo.py write
 

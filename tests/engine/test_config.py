@@ -77,8 +77,10 @@ def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_config('configs/frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
     assert find_config('frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
-    with pytest.raises(UsageError, match='lambda_frcnn_murky.py'):
+    with pytest.raises(UsageError, match=r'Did you mean frcnn_murky\.py\?$'):
         find_config('frcnn_milky.py')
+    with pytest.raises(UsageError, match=r'Configs at hand: .*lambda_frcnn_murky\.py'):
+        find_config('of_somebody_else.py')
 
 
 def test_missing_data_is_named(config, tmp_path):

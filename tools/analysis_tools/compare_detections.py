@@ -2,7 +2,7 @@
 
     python tools/test.py PLAIN.py PLAIN.pth --cfg-options test_evaluator.outfile_prefix=plain
     python tools/test.py HEAD.py HEAD.pth --cfg-options test_evaluator.outfile_prefix=head
-    python tools/analysis_tools/compare_detections.py plain.bbox.json head.bbox.json \
+    python tools/analysis_tools/compare_detections.py plain.bbox.json head.bbox.json \\
         --ann plain.gt.json --out plain_head
 
 A paired bootstrap over images: AP, AP50, AP75, by size, class, weather, time of day and scene, each

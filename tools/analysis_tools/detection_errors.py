@@ -1,7 +1,7 @@
 """Where does a detector fail? One report from a result file.
 
     python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.outfile_prefix=val
-    python tools/analysis_tools/detection_errors.py val.bbox.json --ann val.gt.json \
+    python tools/analysis_tools/detection_errors.py val.bbox.json --ann val.gt.json \\
         --images data/bdd100k/images/100k/val --out val_errors
 
 Kinds of mistakes after TIDE (name, box, both, duplicate, missed, background) and what each costs;

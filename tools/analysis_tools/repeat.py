@@ -1,6 +1,6 @@
 """Train configs with several seeds and tabulate the mean and standard deviation of their metrics.
 
-    python tools/analysis_tools/repeat.py configs/*_murky.py --seeds 5 --jobs 2 \
+    python tools/analysis_tools/repeat.py configs/*_murky.py --seeds 5 --jobs 2 \\
         --cfg-options data_root=data/murky/
 
 Each training has its own folder WORK_DIR/CONFIG/seed_N. Broken-off trainings go on where they

@@ -1,6 +1,6 @@
 """How does AP fall in fog, snow, rain, darkness, motion blur, noise and JPEG?
 
-    python tools/analysis_tools/robustness.py PLAIN.py PLAIN.pth HEAD.py HEAD.pth \
+    python tools/analysis_tools/robustness.py PLAIN.py PLAIN.pth HEAD.py HEAD.pth \\
         --names plain head --out robustness
 
 Every checkpoint is tested on its config's test images as they are and corrupted at five severities

@@ -4,7 +4,7 @@ Boxes are those of the official converter, not clipped, unless ``--clip`` is giv
 Training with BDD100KDataset needs no conversion; this is for other programs.
 
 Example:
-    python tools/dataset_converters/bdd100k_to_coco.py \
+    python tools/dataset_converters/bdd100k_to_coco.py \\
         data/bdd100k/labels/det_20/det_val.json det_val_coco.json --image-size 1280 720
 """
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from .main import DONE, MISTAKE, check_folder, check_free, run
 
+PROGRAM = 'mmclarity-detect'
 MOST_LOOKS = 100  # images in one page of attention; it holds them all
 
 
 def detect_parser() -> argparse.ArgumentParser:
     """Command line of tools/detect.py."""
     parser = argparse.ArgumentParser(
-        prog='detect.py',
+        prog=PROGRAM,
         description='Find objects, draw them, and write them as COCO JSON, Scalabel JSON and CSV.',
     )
     parser.add_argument(
@@ -67,10 +68,12 @@ def detect(args: argparse.Namespace) -> int:
     Raises:
         UsageError: for whatever the caller can mend.
     """
-    from mmclarity.errors import UsageError
+    from mmclarity.errors import DataError, UsageError
 
-    if args.batch_size < 1 or not 0 <= args.threshold <= 1:
-        raise UsageError('--batch-size must be 1 or more, and --threshold from 0 to 1')
+    if args.batch_size < 1:
+        raise UsageError(f'--batch-size {args.batch_size}: give 1 or more')
+    if not 0 <= args.threshold <= 1:
+        raise UsageError(f'--threshold {args.threshold:g}: give a score from 0 to 1')
     if args.max_images is not None and args.max_images < 1:
         raise UsageError(f'--max-images {args.max_images}: give 1 or more')
     check_folder(Path(args.out))
@@ -99,6 +102,8 @@ def detect(args: argparse.Namespace) -> int:
             except Exception:
                 _keep(results)
                 raise
+            if failed and not results.images:
+                raise DataError(f'{args.input}: no image in it can be read; nothing is written')
             written = results.write()
         finally:
             results.drop()
@@ -166,7 +171,7 @@ def _keep(results) -> None:
     with contextlib.suppress(OSError):  # the disk may be what the error is about
         results.write()
         print(
-            f'detect.py: the first {len(results.images)} images are written to {results.folder}',
+            f'{PROGRAM}: the first {len(results.images)} images are written to {results.folder}',
             file=sys.stderr,
         )
 
@@ -185,10 +190,10 @@ def _work(
                 for picture in batch:
                     if picture.pixels is None:
                         failed += 1
-                        tqdm.write(f'detect.py: {picture.error}', file=sys.stderr)
+                        tqdm.write(f'{PROGRAM}: {picture.error}', file=sys.stderr)
                     elif picture.remark and picture.remark not in said:
                         said.add(picture.remark)
-                        line = f'detect.py: {picture.name}: {picture.remark} (said once)'
+                        line = f'{PROGRAM}: {picture.name}: {picture.remark} (said once)'
                         tqdm.write(line, file=sys.stderr)
                 found = detector([picture.pixels for picture in readable])
                 for picture, detections in zip(readable, found):
@@ -197,7 +202,7 @@ def _work(
                         looks.add(picture)
                 bar.update(len(batch))
         except KeyboardInterrupt:
-            tqdm.write('detect.py: interrupted; what was found is written', file=sys.stderr)
+            tqdm.write(f'{PROGRAM}: interrupted; what was found is written', file=sys.stderr)
     return failed
 
 

@@ -91,11 +91,6 @@ def _said_plainly(prog: str) -> Iterator[None]:
         warnings.formatwarning = usual
 
 
-def program(script: str, command: str) -> str:
-    """Name of the tool as it was called: the script of a clone, or the installed command."""
-    return command if os.path.basename(sys.argv[0]).startswith('mmclarity-') else script
-
-
 def message(error: BaseException) -> str | None:
     """What to tell the caller about an error; None if it is none of theirs."""
     if isinstance(error, ModuleNotFoundError) and 'install' not in str(error):

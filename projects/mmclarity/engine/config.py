@@ -31,7 +31,10 @@ def find_config(path: str) -> Path:
         if candidate.is_file():
             return candidate
     known = sorted(file.name for file in (REPO / 'configs').glob('*.py'))
+    near = close_to(tried[0].name, known)
     hint = f' Configs at hand: {", ".join(known)}.' if known else ''
+    if near:
+        hint = f' Did you mean {near}?'
     raise UsageError(f'config not found: {path} (looked at {", ".join(map(str, tried))}).{hint}')
 
 

@@ -7,6 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import MODELS
@@ -450,3 +451,13 @@ def test_an_output_folder_that_is_a_file_is_told_first(tmp_path, capsys):
     Image.new('L', (64, 48)).save(tmp_path / 'a.png')
     assert main([str(tmp_path / 'a.png'), '--out', str(tmp_path / 'a.png')]) == 2
     assert 'a.png is a file; give a folder' in capsys.readouterr().err
+
+
+def test_nothing_is_written_where_nothing_can_be_read(tmp_path, capfd):
+    tifffile.imwrite(tmp_path / 'float.tif', np.zeros((64, 64), np.float32))
+    (tmp_path / 'notes.png').write_text('no image')
+    assert main([str(tmp_path), '--out', str(tmp_path / 'out'), '--device', 'cpu']) == 2
+    said = capfd.readouterr()
+    assert 'float.tif: pixels of 32 bit' in said.err and 'nothing is written' in said.err
+    assert '[ WARN' not in said.err + said.out  # OpenCV, of what is told already
+    assert not (tmp_path / 'out').exists()

@@ -7,6 +7,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,13 @@ def read_image(path: str | Path, tell: Callable[[str], object] | None = None) ->
             if _is_simple_png(image, content) or image.mode == 'CMYK' or image.format in BY_PILLOW:
                 rgb = ImageOps.exif_transpose(image).convert('RGB')
                 return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
-        pixels = decode(content, tell=tell)
+            if image.mode in ('F', 'I'):
+                raise DataError(
+                    f'{path}: pixels of 32 bit, which have no white of their own; save it with 8 '
+                    'or 16 bit'
+                )
+        with _silent_opencv():
+            pixels = decode(content, tell=tell)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -215,11 +222,17 @@ def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
 
 
 def _capture(source: str | int) -> cv2.VideoCapture:
-    """Open a video or a camera; that it fails is said by us, once, and not by OpenCV's layers."""
+    with _silent_opencv():
+        return cv2.VideoCapture(source)
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """What fails is said by us, once, and not by OpenCV's layers."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(0)
     try:
-        return cv2.VideoCapture(source)
+        yield
     finally:
         cv2.utils.logging.setLogLevel(level)
 

@@ -24,7 +24,7 @@ def of_file(image: SEMImage) -> Iterator[str]:
         yield (
             f'{image.label}: {image.pixels.dtype} has no black and white of its own: its '
             f'darkest and brightest pixels, {image.black:g} and {image.data_range:g}, are '
-            'taken (data_range overrides)'
+            'taken (data_range, --data-range overrides)'
         )
     if image.annotations is not None:
         yield (
