@@ -38,5 +38,32 @@ heads = dict(
             ),
         ],
     ),
+    # The same without attention; the second look knows how well its boxes fit, and the proposals on
+    # one object agree on its box.
+    two_looks_at_boxes=dict(
+        type='CascadeRegionAttentionRoIHead',
+        num_stages=2,
+        stage_loss_weights=[1, 0.5],
+        bbox_head=[
+            dict(type='RegionAttentionBBoxHead', num_shared_fcs=2),
+            dict(
+                type='RegionAttentionBBoxHead',
+                num_shared_fcs=2,
+                box_fit=True,
+                consensus=dict(temperature=0.025),
+                bbox_coder=dict(
+                    type='DeltaXYWHBBoxCoder',
+                    target_means=[0.0, 0.0, 0.0, 0.0],
+                    target_stds=[0.05, 0.05, 0.1, 0.1],
+                ),
+            ),
+        ],
+    ),
+    # Suppression for it: a box is not thrown away for lying on a surer one, it counts less.
+    soft_suppression=dict(
+        score_thr=0.01,
+        nms=dict(type='soft_nms', method='linear', iou_threshold=0.3, min_score=0.01),
+        max_per_img=200,
+    ),
     second_look=dict(pos_iou_thr=0.6, neg_iou_thr=0.6, min_pos_iou=0.6),  # of train_cfg's assigner
 )

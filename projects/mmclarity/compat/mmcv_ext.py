@@ -2,9 +2,9 @@
 
 A module supplies ``nms`` and ``roi_align`` (forward, backward) from torchvision's kernels, CPU and
 CUDA, with the calling convention of mmcv 2.x; on the CPU, where torchvision's roi_align is slow,
-the same numbers come from :mod:`.roi_align_cpu`. Any other operator raises
-:class:`MissingOperatorError`, which names it. :mod:`.finder` puts the module in place when mmcv
-asks for it; a compiled mmcv is left as it is.
+the same numbers come from :mod:`.roi_align_cpu`, and ``softnms`` from :mod:`.soft_nms`. Any other
+operator raises :class:`MissingOperatorError`, which names it. :mod:`.finder` puts the module in
+place when mmcv asks for it; a compiled mmcv is left as it is.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ class MissingOperatorError(NotImplementedError):
 def _missing(operator: str) -> NoReturn:
     raise MissingOperatorError(
         f'mmcv operator "{operator}" needs a compiled mmcv, but mmcv-lite is installed and '
-        'torchvision only stands in for nms and roi_align (average pooling). '
+        'torchvision only stands in for nms, softnms and roi_align (average pooling). '
         'To get a compiled mmcv (torch <= 2.12 and a C++ compiler are needed): '
         'pip uninstall -y mmcv-lite && pip install --no-cache-dir --no-build-isolation mmcv==2.1.0'
     )
@@ -169,6 +169,12 @@ def roi_align_backward(
     grad_input.add_(grad.to(grad_input.dtype))
 
 
+def _softnms(*args: Any, **kwargs: Any) -> Tensor:
+    from .soft_nms import softnms  # it imports torchvision, which mmcv does not need to be imported
+
+    return softnms(*args, **kwargs)
+
+
 def _fallback(name: str) -> Callable[..., NoReturn]:
     """Module ``__getattr__``: mmcv.ops asks for every operator by name while it is imported."""
     if name.startswith('__'):
@@ -190,6 +196,7 @@ class ExtensionLoader:
 
         module = ModuleType(EXT_NAME, 'Operators of torchvision in the place of mmcv._ext.')
         module.nms = nms
+        module.softnms = _softnms
         module.roi_align_forward = roi_align_forward
         module.roi_align_backward = roi_align_backward
         module.get_compiler_version = lambda: 'not compiled (operators of torchvision)'

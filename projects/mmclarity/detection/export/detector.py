@@ -171,7 +171,7 @@ def _graph(model: nn.Module, opset: int) -> Graph:
         verdict, moves = _judged(g, head, regions, apart, f'head{stage}_', opset)
         said.append(verdict)
         if stage < len(heads) - 1:
-            boxes = stages.decoded(g, boxes, moves, head.bbox_coder, limits)
+            boxes = stages.decoded(g, boxes, g.columns(moves, 0, 4), head.bbox_coder, limits)
     verdict = said[0]
     if len(said) > 1:
         verdict = g.add('Mean', *said)

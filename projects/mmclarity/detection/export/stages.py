@@ -13,9 +13,7 @@ import numpy as np
 from mmclarity.errors import UsageError
 
 from .graph import Graph
-
-#: More than any image has boxes: NonMaxSuppression wants a number.
-ALL = 1 << 40
+from .suppression import ALL, agreed, damped, plain_nms, suppressed
 
 
 def prepared(g: Graph, image: str, mean: list, std: list, swap: bool, divisor: int) -> str:
@@ -70,37 +68,6 @@ def decoded(g: Graph, boxes: str, deltas: str, coder, limits: str) -> str:
     if not coder.clip_border:
         return moved
     return g.add('Min', g.add('Max', moved, g.constant(0.0)), limits)
-
-
-def suppressed(g: Graph, boxes: str, scores: str, threshold: float, least: float | None) -> str:
-    """Places (K, 3) of what suppression leaves: batch, class, box.
-
-    Args:
-        g: The graph.
-        boxes: (B, N, 4). The operator takes y before x, which changes no overlap.
-        scores: (B, C, N).
-        threshold: A box goes if its IoU with a better one of its class is larger.
-        least: Scores must be above it.
-    """
-    options = [g.whole(ALL), g.constant([threshold])]
-    if least is not None:
-        options.append(g.constant([least]))
-    return g.add('NonMaxSuppression', boxes, scores, *options)
-
-
-def plain_nms(cfg: dict, where: str) -> float:
-    """The IoU of a config of plain suppression.
-
-    Raises:
-        UsageError: If it asks for another kind.
-    """
-    known = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
-    if cfg.get('type', 'nms') != 'nms' or set(cfg) - known or cfg.get('class_agnostic'):
-        raise UsageError(
-            f'{where}: the export knows plain suppression, dict(type="nms", iou_threshold=...), '
-            f'got {dict(cfg)}'
-        )
-    return float(cfg['iou_threshold'])
 
 
 def proposals(
@@ -222,7 +189,7 @@ def detections(
         g: The graph.
         boxes: (N, 4) regions.
         logits: (N, C + 1), background last.
-        deltas: (N, 4), or (N, 4 C).
+        deltas: (N, 4), or (N, 4 C), and a column more of a head with ``box_fit``.
         head: mmdet's box head, for its coder.
         cfg: ``test_cfg.rcnn``.
         limits: See :func:`limits_of`.
@@ -233,6 +200,12 @@ def detections(
     classes = head.num_classes
     scores = g.add('Transpose', g.add('Softmax', logits, axis=1), perm=[1, 0])
     scores = g.add('Slice', scores, g.whole(0), g.whole(classes), g.whole(0))
+    box_fit = getattr(head, 'box_fit', None)
+    if box_fit is not None:  # the last column of the deltas
+        width = 4 if head.reg_class_agnostic else 4 * classes
+        fit = g.add('Sigmoid', g.columns(deltas, width, width + 1))
+        fit = g.add('Pow', g.add('Transpose', fit, perm=[1, 0]), g.constant(box_fit.power))
+        scores, deltas = g.add('Mul', scores, fit), g.columns(deltas, 0, width)
     if head.reg_class_agnostic:
         boxes = g.add('Unsqueeze', decoded(g, boxes, deltas, head.bbox_coder, limits), g.whole(0))
         kept_of = g.add('Unsqueeze', scores, g.whole(0))
@@ -244,8 +217,13 @@ def detections(
         boxes = decoded(g, copies, deltas, head.bbox_coder, limits)
         boxes = g.add('Reshape', boxes, g.whole(classes, -1, 4))
         kept_of = g.add('Unsqueeze', scores, g.whole(1))
-    threshold = plain_nms(cfg['nms'], 'test_cfg.rcnn.nms')
-    kept = suppressed(g, boxes, kept_of, threshold, float(cfg['score_thr']))
+    least = float(cfg['score_thr'])
+    if cfg['nms'].get('type') == 'soft_nms':
+        kept_of, least = damped(g, boxes, kept_of, cfg['nms'], least)
+        threshold = 1.0  # what is left is left to the scores
+    else:
+        threshold = plain_nms(cfg['nms'], 'test_cfg.rcnn.nms')
+    kept = suppressed(g, boxes, kept_of, threshold, least)
     batch, label, place = (
         g.add('Gather', kept, g.constant(column, np.int64), axis=1) for column in range(3)
     )
@@ -262,46 +240,3 @@ def detections(
         voters = boxes if head.reg_class_agnostic else g.add('Gather', boxes, label)
         found = agreed(g, found, voters, g.add('Gather', scores, label), **consensus)
     return found, values, label
-
-
-def agreed(
-    g: Graph, kept: str, boxes: str, scores: str, iou: float = 0.5, temperature: float = 0.1
-) -> str:
-    """Boxes of detections as all proposals on them agree: see :func:`.consensus.agreed_boxes`.
-
-    Args:
-        g: The graph.
-        kept: Boxes of the detections (K, 4).
-        boxes: Of all proposals (1, N, 4), or for each detection (K, N, 4).
-        scores: That each proposal has for the name of each detection (K, N).
-        iou: Least overlap to have a vote.
-        temperature: Larger counts boxes that agree less.
-
-    Returns:
-        (K, 4).
-    """
-
-    def corners(value: str) -> tuple[str, str]:
-        low, high, end = g.whole(0), g.whole(2), g.whole(4)
-        return tuple(
-            g.add('Slice', value, *part, g.whole(2)) for part in ((low, high), (high, end))
-        )
-
-    def area(low: str, high: str) -> str:
-        size = g.add('Max', g.add('Sub', high, low), g.constant(0.0))
-        return g.add('ReduceProd', size, g.whole(2), keepdims=0)
-
-    ours, theirs = corners(g.add('Unsqueeze', kept, g.whole(1))), corners(boxes)
-    shared = area(g.add('Max', ours[0], theirs[0]), g.add('Min', ours[1], theirs[1]))
-    union = g.add('Sub', g.add('Add', area(*ours), area(*theirs)), shared)
-    overlap = g.add('Div', shared, union)
-    away = g.add('Sub', g.constant(1.0), overlap)
-    fall = g.add('Exp', g.add('Mul', g.add('Mul', away, away), g.constant(-1 / temperature)))
-    weight = g.add('Mul', scores, fall)
-    near = g.add('Greater', overlap, g.constant(iou))
-    weight = g.add('Where', near, weight, g.constant(0.0))
-    total = g.add('ReduceSum', weight, g.whole(1), keepdims=1)
-    votes = g.add('MatMul', g.add('Unsqueeze', weight, g.whole(1)), boxes)
-    mean = g.add('Squeeze', votes, g.whole(1))
-    mean = g.add('Div', mean, g.add('Max', total, g.constant(1e-12)))
-    return g.add('Where', g.add('Greater', total, g.constant(0.0)), mean, kept)

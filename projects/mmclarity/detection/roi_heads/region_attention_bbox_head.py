@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -11,6 +16,7 @@ from mmclarity.errors import UsageError
 
 from ..attention import BaseRegionAttention
 from .bases import shared_layers
+from .box_fit import BoxFit
 from .consensus import agreed_boxes
 from .region_context import RegionContext
 
@@ -54,6 +60,9 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
             the proposals on one object agree on its box. Costs no training and little time.
             ``explain`` of the RoI heads shows the boxes before that. Defaults to None: the box of
             the surest one, as in mmdet.
+        box_fit: True, or options of :class:`.BoxFit`: the head learns how well its boxes fit, and
+            that counts in their scores. Its logits are one more column, the last, of the deltas.
+            Of a cascade it is for the last stage. Defaults to None: the name's probability alone.
         args, kwargs: See mmdet's ``ConvFCBBoxHead``.
 
     Raises:
@@ -81,6 +90,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         intra_attention: dict | None = None,
         consensus: dict | bool | None = None,
         *args,
+        box_fit: dict | bool | None = None,
         **kwargs,
     ) -> None:
         kwargs |= shared_layers(type(self), kwargs)
@@ -114,6 +124,17 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
                 roi_feat_size=self.roi_feat_size[0],
             )
         self.consensus = {} if consensus is True else (consensus or None)
+        self.box_fit = None
+        if box_fit or isinstance(box_fit, dict):
+            self.box_fit = self._build_box_fit({} if box_fit is True else dict(box_fit))
+
+    def _build_box_fit(self, options: dict) -> BoxFit:
+        if self.num_reg_convs or self.num_reg_fcs or not self.num_shared_fcs or not self.with_reg:
+            raise UsageError(
+                'box_fit judges boxes by what the shared layers give: it needs num_shared_fcs of '
+                'at least 1, num_reg_convs=0, num_reg_fcs=0 and with_reg=True'
+            )
+        return BoxFit(self.fc_out_channels, **options)
 
     @property
     def num_sources(self) -> int:
@@ -129,10 +150,15 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
             context: Where the regions lie. Needed with an attention among regions.
 
         Returns:
-            ``cls_score`` (N, num_classes + 1) and ``bbox_pred`` (N, 4 * num_classes or 4)
-            of the N targets.
+            ``cls_score`` (N, num_classes + 1) and ``bbox_pred`` (N, 4 * num_classes or 4, and one
+            column more with ``box_fit``) of the N targets.
         """
-        return self._predict(self._shared(x, context))
+        x = self._shared(x, context)
+        scores, deltas = self._predict(x)
+        if self.box_fit is None:
+            return scores, deltas
+        fit = self.box_fit(x, context.targets.boxes)
+        return scores, torch.cat([deltas, fit.to(deltas.dtype)], 1)
 
     def attention_weights(self, x: Tensor, context: RegionContext) -> dict[str, list[Tensor]]:
         """The attention's weights, by layer ('fc1', 'fc2') and image: (heads, Nq, Nk) each.
@@ -152,7 +178,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
     def _shared(
         self, x: Tensor, context: RegionContext | None, weights: dict | None = None
     ) -> Tensor:
-        needed = self.attention or context is not None
+        needed = self.attention or self.box_fit is not None or context is not None
         if needed and not isinstance(context, RegionContext):
             raise UsageError(
                 'RegionAttentionBBoxHead needs to know where its regions lie; use it '
@@ -206,12 +232,56 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         bbox_pred = self.fc_reg(outputs[1]) if self.with_reg else None
         return cls_score, bbox_pred
 
-    def _predict_by_feat_single(self, *args, rcnn_test_cfg=None, **kwargs) -> InstanceData:
-        """See mmdet; then the detections' boxes are agreed on, if that is wanted."""
-        found = super()._predict_by_feat_single(*args, rcnn_test_cfg=rcnn_test_cfg, **kwargs)
+    def _parts(self, bbox_pred: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Deltas, and logits (N, 1) of how well the boxes fit where the head knows that."""
+        if self.box_fit is None or bbox_pred is None:
+            return bbox_pred, None
+        return bbox_pred[:, :-1], bbox_pred[:, -1:]
+
+    def loss_and_target(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        rois: Tensor,
+        sampling_results: list[SamplingResult],
+        *args,
+        **kwargs,
+    ) -> dict:
+        """See mmdet; with ``box_fit``, its loss as ``loss_fit``."""
+        deltas, fit = self._parts(bbox_pred)
+        result = super().loss_and_target(cls_score, deltas, rois, sampling_results, *args, **kwargs)
+        if fit is not None:
+            labels = result['bbox_targets'][0]
+            boxes = self._own_boxes(rois, deltas.detach(), labels)
+            result['loss_bbox']['loss_fit'] = self.box_fit.loss(fit, boxes, sampling_results)
+        return result
+
+    def _own_boxes(self, rois: Tensor, deltas: Tensor, labels: Tensor) -> Tensor:
+        """Boxes (N, 4) as objects of these classes (the first one of the background)."""
+        if not self.reg_class_agnostic:
+            places = torch.arange(len(deltas), device=deltas.device)
+            label = labels.where(labels < self.num_classes, 0)
+            deltas = deltas.unflatten(1, (self.num_classes, -1))[places, label]
+        return get_box_tensor(self.bbox_coder.decode(rois[:, 1:], deltas.float()))
+
+    def regress_by_class(
+        self, priors: Tensor, label: Tensor, bbox_pred: Tensor, img_meta: dict
+    ) -> Tensor:
+        """See mmdet."""
+        return super().regress_by_class(priors, label, self._parts(bbox_pred)[0], img_meta)
+
+    def _predict_by_feat_single(
+        self, roi: Tensor, cls_score: Tensor, bbox_pred: Tensor, *args, rcnn_test_cfg=None, **kwargs
+    ) -> InstanceData:
+        """See mmdet; what boxes fit counts in the scores, then boxes are agreed on, if wanted."""
+        deltas, fit = self._parts(bbox_pred)
+        if fit is not None and len(roi):
+            cls_score = self.box_fit.weighed(cls_score, fit)
+        judge = partial(super()._predict_by_feat_single, roi, cls_score, deltas, *args, **kwargs)
+        found = judge(rcnn_test_cfg=rcnn_test_cfg)
         if self.consensus is None or rcnn_test_cfg is None or not len(found):
             return found
-        judged = super()._predict_by_feat_single(*args, rcnn_test_cfg=None, **kwargs)
+        judged = judge(rcnn_test_cfg=None)
         found.bboxes = agreed_boxes(
             found.bboxes, found.labels, judged.bboxes, judged.scores, **self.consensus
         )

@@ -18,7 +18,7 @@ from mmclarity.utils.models import unwrap
 
 # The layers whose outputs are logits and box offsets in mmdet's RPN and RoI heads, and the one that
 # gives boxes the type of the features: in bfloat16 an edge at 600 pixels moves by up to two.
-OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg', 'bbox_roi_extractor')
+OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg', 'fc_fit', 'bbox_roi_extractor')
 
 # Processors' names of their bfloat16 instructions: Intel and AMD, Intel's matrix unit, ARM.
 BFLOAT16_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}
