@@ -236,7 +236,7 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         """Deltas, and logits (N, 1) of how well the boxes fit where the head knows that."""
         if self.box_fit is None or bbox_pred is None:
             return bbox_pred, None
-        return bbox_pred[:, :-1], bbox_pred[:, -1:]
+        return bbox_pred[:, :-1].contiguous(), bbox_pred[:, -1:]  # mmdet views them
 
     def loss_and_target(
         self,
