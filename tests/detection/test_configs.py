@@ -147,6 +147,27 @@ def test_a_second_look_on_a_base_that_cannot_have_it(base, why, tmp_path):
         load_config(str(config))
 
 
+@pytest.mark.parametrize('name', ['', 'cached_'])
+def test_two_looks_at_boxes(name):
+    """Nothing is looked at but the boxes: no attention, fit, agreement, soft suppression."""
+    cfg = load(f'{name}two_looks_frcnn_bdd100k_fine')
+    cfg.model.backbone.pretrained = False
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
+        roi_head = MODELS.build(cfg.model).roi_head
+    first, second = roi_head.bbox_head
+    assert not first.attention and not second.attention
+    assert first.box_fit is None and second.box_fit.power == 1
+    assert first.consensus is None and second.consensus == dict(temperature=0.025)
+    assert [part.pos_iou_thr for part in roi_head.bbox_assigner] == [0.5, 0.6]
+    assert second.bbox_coder.stds == [0.05, 0.05, 0.1, 0.1]
+    assert roi_head.test_cfg.nms.type == 'soft_nms' and roi_head.test_cfg.max_per_img == 200
+    plain = load('frcnn_bdd100k_fine').model  # the trunk, and what its cache holds
+    for part in ('backbone', 'neck', 'rpn_head'):
+        own, theirs = (dict(model[part], pretrained=None) for model in (cfg.model, plain))
+        assert own == theirs
+    assert cfg.model.test_cfg.rpn == plain.test_cfg.rpn
+
+
 @pytest.mark.parametrize('data', ['bdd100k', 'murky'])
 def test_a_step_of_two_looks_on_tiny_images(data):
     """Losses of both looks, and gradients for every weight that is to learn."""

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from mmcv.ops import soft_nms
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
@@ -16,7 +17,7 @@ from mmengine.registry import DefaultScope
 from mmclarity.cli.detect import main as detect_main
 from mmclarity.cli.export import main
 from mmclarity.detection.datasets.scalabel import CLASSES
-from mmclarity.detection.export import check_detector, export_detector, stages
+from mmclarity.detection.export import check_detector, export_detector, stages, suppression
 from mmclarity.detection.export.graph import Graph
 from mmclarity.detection.inference import Detector, OnnxDetector
 from mmclarity.detection.inference.onnx_detector import resized, session_of
@@ -175,10 +176,13 @@ def test_what_cannot_be_exported_is_named(lambda_model, tmp_path):
     pipeline.pop(1)
     test_cfg = lambda_model.roi_head.test_cfg
     before = dict(test_cfg.nms)
-    test_cfg.nms.type = 'soft_nms'
+    test_cfg.nms = dict(type='soft_nms', iou_threshold=0.3, method='gaussian')
+    with pytest.raises(UsageError, match="soft suppression with the method linear.*'gaussian'"):
+        export_detector(lambda_model, tmp_path / 'x.onnx')
+    test_cfg.nms = dict(type='nms_match', iou_threshold=0.3)
     with pytest.raises(UsageError, match='plain suppression'):
         export_detector(lambda_model, tmp_path / 'x.onnx')
-    test_cfg.nms.update(before)
+    test_cfg.nms = before
     with pytest.raises(ValueError, match='training mode'):
         export_detector(lambda_model.train(), tmp_path / 'x.onnx')
     lambda_model.eval()
@@ -230,6 +234,40 @@ def test_boxes_are_agreed_on_as_in_torch(classes):
     assert (expected[:3] != kept[:3]).any(1).all() and torch.equal(expected[3], kept[3])
 
 
+@pytest.mark.parametrize('by_class', [False, True])
+def test_scores_are_lowered_as_in_torch(by_class):
+    """Heaps of boxes, each of which is lowered by many; one row of boxes, or one a class."""
+    generator = torch.Generator().manual_seed(0)
+    rows = 3 if by_class else 1
+    place = 60 * torch.rand(4, 2, generator=generator)
+    corner = place[torch.randint(0, 4, (rows, 80), generator=generator)]
+    corner = corner + 4 * torch.randn(rows, 80, 2, generator=generator)
+    size = 15 + 10 * torch.rand(rows, 80, 2, generator=generator)
+    boxes = torch.cat([corner, corner + size], 2)
+    scores = torch.rand(3, 80, generator=generator)
+    scores[0, :2] = 1.0  # equal
+    cfg = dict(type='soft_nms', iou_threshold=0.3, min_score=0.02)
+    g = Graph(18)
+    shape = [3, 1, 80] if by_class else [1, 3, 80]
+    g.input('boxes', onnx.TensorProto.FLOAT, [rows, 80, 4])
+    g.input('scores', onnx.TensorProto.FLOAT, shape)
+    lowered, least = suppression.damped(g, 'boxes', 'scores', cfg, 0.05)
+    g.output('found', lowered, onnx.TensorProto.FLOAT, shape)
+    session = onnxruntime.InferenceSession(g.model({}).SerializeToString())
+    given = dict(boxes=boxes.numpy(), scores=scores.reshape(shape).numpy())
+    found = session.run(None, given)[0].reshape(3, 80)
+    assert least == 0.02
+    for label in range(3):
+        asked = (scores[label] > 0.05).nonzero()[:, 0]
+        own = boxes[label if by_class else 0][asked]
+        kept, places = soft_nms(own, scores[label][asked], 0.3, min_score=0.02)
+        expected = np.zeros(80, np.float32)
+        expected[asked[places].numpy()] = kept[:, 4].numpy()
+        assert 10 < (expected > 0).sum() < 70
+        np.testing.assert_allclose(np.where(found[label] < least, 0, found[label]), expected,
+                                   atol=1e-6)  # fmt: skip
+
+
 def attention(**options):
     def change(model):
         model.roi_head.type = 'RegionAttentionRoIHead'
@@ -260,6 +298,22 @@ def two_looks(model):
     )
 
 
+def two_looks_at_boxes(model):
+    cascade(model)
+    for head in model.roi_head.bbox_head:
+        head.pop('attention')
+    model.roi_head.bbox_head[1].update(box_fit=dict(power=0.5), consensus=dict(temperature=0.025))
+    model.test_cfg.rcnn.nms = dict(type='soft_nms', iou_threshold=0.3, min_score=0.05)
+
+
+def fit_by_class(model):
+    model.roi_head.type = 'RegionAttentionRoIHead'
+    model.roi_head.bbox_head.update(
+        type='RegionAttentionBBoxHead', box_fit=True, reg_class_agnostic=False
+    )
+    model.test_cfg.rcnn.nms = dict(type='soft_nms', iou_threshold=0.5, min_score=0.05)
+
+
 def cascade(model):
     head = dict(model.roi_head.bbox_head, type='RegionAttentionBBoxHead')
     head['attention'] = dict(type='RegionLambda')
@@ -288,6 +342,8 @@ def cascade(model):
         cascade,
         cascade_of_sources,
         two_looks,
+        two_looks_at_boxes,
+        fit_by_class,
     ],
     ids=[
         'plain',
@@ -299,6 +355,8 @@ def cascade(model):
         'cascade',
         'cascade of sources',
         'two looks',
+        'two looks at boxes',
+        'fit by class',
     ],
 )
 def test_other_detectors(change, tmp_path):

@@ -53,5 +53,8 @@ def agreed_boxes(
     weight = scores[:, labels].T * torch.exp(-((1 - overlap) ** 2) / temperature)
     weight = weight.where(overlap > iou, 0).to(kept.dtype)
     total = weight.sum(1, keepdim=True)
-    mean = torch.einsum('dn,dnk->dk', weight, per_class.to(kept.dtype))
+    with torch.autocast(
+        kept.device.type, enabled=False
+    ):  # bfloat16 knows 300 pixels to a whole one
+        mean = torch.einsum('dn,dnk->dk', weight, per_class.to(kept.dtype))
     return (mean / total.clamp(min=1e-12)).where(total > 0, kept)
