@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from mmengine.config import Config, ConfigDict
 
@@ -79,8 +81,21 @@ def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     assert find_config('frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
     with pytest.raises(UsageError, match=r'Did you mean frcnn_murky\.py\?$'):
         find_config('frcnn_milky.py')
-    with pytest.raises(UsageError, match=r'Configs at hand: .*lambda_frcnn_murky\.py'):
+    with pytest.raises(UsageError, match=r'configs holds \d+ others\.$'):
         find_config('of_somebody_else.py')
+    with pytest.raises(UsageError, match='is a folder'):
+        find_config(str(tmp_path))
+
+
+def test_how_the_embedded_data_are_made_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('mmclarity.engine.config.REPO', tmp_path)
+    for name in ('frcnn_murky', 'mse_unet_phantom', 'alexnet_surfaces_rsa'):
+        cfg = load_config(str(REPO / f'configs/{name}.py'))
+        with pytest.raises(UsageError, match=r'Make it \(python \S+ data/') as told:
+            resolve_data_roots(cfg, ('train_dataloader',))
+        tool = re.search(r'python (\S+)', str(told.value))[1]
+        assert (REPO / tool).is_file(), tool
 
 
 def test_missing_data_is_named(config, tmp_path):

@@ -16,6 +16,11 @@ from .names import close_to
 from .variables import set_options
 
 REPO = Path(__file__).resolve().parents[3]
+# What makes the embedded data sets, by where the configs look for them.
+_GENERATORS = {
+    f'data/{name}': f'tools/dataset_generators/make_{name}.py'
+    for name in ('murky', 'sem_phantom', 'surfaces')
+}
 
 
 def find_config(path: str) -> Path:
@@ -32,9 +37,11 @@ def find_config(path: str) -> Path:
             return candidate
     known = sorted(file.name for file in (REPO / 'configs').glob('*.py'))
     near = close_to(tried[0].name, known)
-    hint = f' Configs at hand: {", ".join(known)}.' if known else ''
+    hint = f' {REPO / "configs"} holds {len(known)} others.' if known else ''
     if near:
         hint = f' Did you mean {near}?'
+    if tried[0].is_dir():
+        raise UsageError(f'config {path}: is a folder; name a file in it')
     raise UsageError(f'config not found: {path} (looked at {", ".join(map(str, tried))}).{hint}')
 
 
@@ -200,10 +207,12 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
                 folder = REPO / folder
             if folder != Path(root):
                 dataset['data_root'] = f'{folder}/'
+            made = _GENERATORS.get(str(folder))
             if not folder.is_dir():
                 raise UsageError(
                     f'{key}: data root not found: {root} (absolute: {folder.absolute()}). '
-                    'Put or link the data there, or name it: --cfg-options data_root=PATH'
+                    + (f'Make it (python {made} {root}), put' if made else 'Put')
+                    + ' or link the data there, or name it: --cfg-options data_root=PATH'
                 )
             _check_annotations(dataset, folder, key)
 

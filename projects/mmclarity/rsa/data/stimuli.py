@@ -99,10 +99,13 @@ class StimulusSet:
 
         Raises:
             FileNotFoundError: If the folder, the manifest or an image is missing.
+            NotADirectoryError: If ``folder`` is a file.
             ValueError: If there is no image, an id comes twice, or the manifest cannot be read.
         """
         folder = Path(folder)
         if not folder.is_dir():
+            if folder.exists():
+                raise NotADirectoryError(f'{folder}: is a file; give the folder of the stimuli')
             raise FileNotFoundError(f'{folder}: there is no such folder of stimuli')
         if manifest is None:
             images = listing(folder, SUFFIXES)
