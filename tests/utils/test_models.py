@@ -11,7 +11,7 @@ from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
 from mmclarity.engine import AveragedGradients
-from mmclarity.utils.models import unwrap
+from mmclarity.utils.models import innermost, unwrap
 
 
 @pytest.fixture
@@ -91,3 +91,12 @@ def test_a_model_that_holds_itself_ends():
     model = nn.Linear(2, 2)
     model.__dict__['_orig_mod'] = model
     assert unwrap(model) is model
+
+
+def test_data_sets_are_found_within_their_wrappers():
+    from types import SimpleNamespace as Wrapper
+
+    one, two = [1], [2, 3]
+    both = Wrapper(datasets=[Wrapper(dataset=one), Wrapper(datasets=[two])])
+    assert list(innermost(both)) == [one, two]
+    assert list(innermost(one)) == [one]

@@ -27,7 +27,6 @@ VERSION = 1
 MANIFEST = 'manifest.json'
 # Lies in the folder while the data set is made: what is there then is ours to delete.
 MARKER = '.making_murky'
-SETTINGS = ('version', 'train', 'val', 'seed', 'two_groups')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -151,14 +151,7 @@ def building(cfg: Config) -> Iterator[None]:
             yield
     except (UsageError, OSError):
         raise
-    except (
-        TypeError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        AssertionError,
-        ZeroDivisionError,
-    ) as error:
+    except _OF_PARTS as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(
             f'{cfg.filename}: cannot be built: {text or type(error).__name__} '

@@ -1,8 +1,10 @@
-"""The model itself, out of whatever is wrapped around it."""
+"""The model itself, and the data sets themselves, out of whatever is wrapped around them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -19,7 +21,7 @@ _HOLDERS = (
     'BaseAveragedModel',
 )
 
-__all__ = ['unwrap']
+__all__ = ['innermost', 'unwrap']
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -42,6 +44,17 @@ def unwrap(model: nn.Module) -> nn.Module:
             return model
         model = inner
     return model
+
+
+def innermost(dataset: Any) -> Iterator[Any]:
+    """The data sets within ``ConcatDataset``, ``ClassBalancedDataset`` and the like, in order."""
+    inner = getattr(dataset, 'datasets', None) or (
+        [dataset.dataset] if hasattr(dataset, 'dataset') else []
+    )
+    if not inner:
+        yield dataset
+    for part in inner:
+        yield from innermost(part)
 
 
 def _holds(model: nn.Module) -> bool:

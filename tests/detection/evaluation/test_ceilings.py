@@ -10,7 +10,6 @@ from mmclarity.detection.evaluation.ceilings import (
     count_near_sure,
     drop_background,
     drop_duplicates,
-    evaluate_ceilings,
     evaluate_ceilings_of,
     near_sure,
     refit,
@@ -63,7 +62,7 @@ def background(images=6):
 
 
 def averages(gts, dts, images=6):
-    found = evaluate_ceilings(gts, dts, images, range(CLASSES))
+    found = evaluate_ceilings_of(gts, dts, images, range(CLASSES))['all']
     return {name: summary.average() for name, summary in found.items()}
 
 
@@ -273,7 +272,7 @@ def test_right_neighbours_by_hand(change, expected):
         assert count_near_sure(gts, [wrong, neighbour, far], 1) == (1, 1)
         assert count_near_sure(gts, [wrong, neighbour, far], 1, least=0.7) == (0, 0)
         assert count_near_sure(gts, [wrong, neighbour, far], 1, close=2) == (1, 0)
-        found = evaluate_ceilings(gts, [wrong, neighbour, far], 1, range(2))
+        found = evaluate_ceilings_of(gts, [wrong, neighbour, far], 1, range(2))['all']
         assert found['as it is'].average() < found['names near a right one'].average() == 1
 
 
@@ -284,10 +283,10 @@ def test_groups_are_evaluations_of_their_images():
     found = evaluate_ceilings_of(gts, dts, 6, range(CLASSES), groups=groups)
     assert list(found) == ['all', 'first', 'last']
     assert found['first']['as it is'].average() == 1 > found['last']['as it is'].average()
-    alone = evaluate_ceilings(
+    alone = evaluate_ceilings_of(
         [gt for gt in gts if gt['image_id'] > 2],
         [dt for dt in dts if dt['image_id'] > 2], 6, range(CLASSES)
-    )  # fmt: skip
+    )['all']  # fmt: skip
     for name, summary in found['last'].items():
         assert summary.average() == pytest.approx(alone[name].average())
 

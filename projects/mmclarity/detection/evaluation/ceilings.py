@@ -26,20 +26,6 @@ SURE, CLOSE = 0.5, 5.0
 Rule = Callable[[list[dict], list[dict], np.ndarray], list[dict]]
 
 
-def evaluate_ceilings(
-    gts: Sequence[dict],
-    dts: Sequence[dict],
-    num_images: int,
-    category_ids: Sequence[int],
-    max_dets: int = 100,
-) -> dict[str, BoxSummary]:
-    """AP as it is, and with every name, every box, or everything on the background put right.
-
-    Arguments and result are those of :func:`evaluate_ceilings_of`, without groups.
-    """
-    return evaluate_ceilings_of(gts, dts, num_images, category_ids, max_dets)['all']
-
-
 def evaluate_ceilings_of(
     gts: Sequence[dict],
     dts: Sequence[dict],

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
-from mmclarity.utils.models import unwrap
+from mmclarity.utils.models import innermost, unwrap
 
 from .files import settings_fingerprint, trunk_fingerprint
 
@@ -56,7 +54,7 @@ class TrunkCacheHook(Hook):
         self._check(runner, runner.test_dataloader, 'test')
 
     def _check(self, runner: Runner, loader: object, mode: str) -> None:
-        for dataset in _innermost(loader.dataset):
+        for dataset in innermost(loader.dataset):
             manifest = getattr(dataset, 'manifest', None)
             if manifest is None:
                 continue
@@ -80,14 +78,3 @@ class TrunkCacheHook(Hook):
                     f'{place}: made with other settings of backbone, neck, RPN or '
                     f'preprocessor than this config has; {remedy}'
                 )
-
-
-def _innermost(dataset: object) -> Iterator[object]:
-    """The data sets within wrappers."""
-    inner = getattr(dataset, 'datasets', None) or (
-        [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    )
-    if not inner:
-        yield dataset
-    for part in inner:
-        yield from _innermost(part)

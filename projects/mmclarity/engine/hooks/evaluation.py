@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmclarity.errors import DataError, UsageError
+from mmclarity.utils.models import innermost
 
 
 @HOOKS.register_module()
@@ -64,7 +65,7 @@ class EvaluationCheckHook(Hook):
 
 def _infos(loader: Any) -> Iterator[tuple[Any, Iterator[dict]]]:
     """The innermost data sets that list images and objects, with what they know of each image."""
-    for part in _innermost(getattr(loader, 'dataset', None)):
+    for part in innermost(getattr(loader, 'dataset', None)):
         info = getattr(part, 'get_data_info', None)
         if info is None or not hasattr(part, '__len__') or not len(part):
             continue
@@ -150,7 +151,7 @@ def _check_key(key: str, metrics: list[Any]) -> None:
 
 
 def _check_group(name: str, metric: Any, dataset: Any) -> None:
-    for part in _innermost(dataset):
+    for part in innermost(dataset):
         info = getattr(part, 'get_data_info', None)
         if info is None or not len(part):
             continue
@@ -161,13 +162,3 @@ def _check_group(name: str, metric: Any, dataset: Any) -> None:
                 f'{type(metric).__name__}: by={list(metric.by)}: the images of '
                 f'{type(part).__name__} have no {name!r}; they have {", ".join(texts)}'
             )
-
-
-def _innermost(dataset: Any) -> Iterator[Any]:
-    inner = getattr(dataset, 'datasets', None) or (
-        [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    )
-    if not inner:
-        yield dataset
-    for part in inner:
-        yield from _innermost(part)

@@ -139,7 +139,7 @@ def cluster_test(
     if threshold is None:
         threshold = float(student.ppf(0.975 if two_sided else 0.95, subjects - 1))
     found = _clusters(_t(data), threshold, two_sided)
-    signs = _signs(subjects, num_permutations, two_sided, seed)
+    signs = _signs(subjects, num_permutations, seed)
     greatest = np.array(
         [
             max(
@@ -163,7 +163,7 @@ def cluster_test(
     ]
 
 
-def _signs(subjects: int, count: int, two_sided: bool, seed: int) -> np.ndarray:
+def _signs(subjects: int, count: int, seed: int) -> np.ndarray:
     """(N, S) flips other than none; of all that there are where those are few."""
     if subjects <= EXACT_SUBJECTS and 2**subjects - 1 <= count:
         return np.array(list(product((1.0, -1.0), repeat=subjects)))[1:]

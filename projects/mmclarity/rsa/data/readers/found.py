@@ -39,11 +39,6 @@ class Found:
     ids: list[str] | None = None
     labels: bool = False
 
-    @property
-    def is_text(self) -> bool:
-        """Whether these are names."""
-        return isinstance(self.values, np.ndarray) and self.values.dtype.kind in 'SUO'
-
     def describe(self) -> str:
         """Shape, or how many of which shape."""
         if isinstance(self.values, np.ndarray):
