@@ -227,7 +227,8 @@ def _restored(args: argparse.Namespace) -> dict:
             counts = complexity_of(load_config(args.config), shape)['all']
         else:
             example = torch.zeros(1, 1, *shape), torch.zeros(1, 3)
-            counts = complexity_of_network(restorer.models[0], *example)
+            parameters, look = complexity_of_network(restorer.models[0], *example)[:2]
+            counts = parameters, 2 * look  # it looks twice
     return dict(
         images_per_second=round(1 / statistics.median(seconds[1:] or seconds), 2),
         memory=memory,

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from mmclarity.errors import UsageError
 from mmclarity.restoration import Restorer
+from mmclarity.restoration.inference import doubts
 from mmclarity.restoration.napari_plugin.planes import Cancelled, restore_planes, sample
 
 ROOT = Path(__file__).parents[3]
@@ -51,11 +53,19 @@ def test_planes_are_what_the_restorer_makes_of_each(restorer, dtype):
     assert any('noise is' in line for line in restored.said)
 
 
-def test_doubtful_particles_know_their_plane(restorer):
+@pytest.fixture
+def marks(monkeypatch):
+    """A rule that marks; that of the network that ships marks nothing."""
+    rule = replace(doubts.shipped_rule(), mark=0.005)
+    monkeypatch.setattr(doubts, 'shipped_rule', lambda: rule)
+
+
+def test_doubtful_particles_know_their_plane(restorer, marks):
     image = sample()[0][0]
     restored = restore_planes(restorer, np.stack([image, np.full_like(image, 90)]), doubts=True)
     assert restored.particles.shape[1] == 3 and len(restored.particles) == len(restored.sizes) > 0
     assert set(restored.particles[:, 0]) == {0}  # an even plane has none
+    assert any('of the others will be wrong' in line for line in restored.said)
     assert (restored.particles[:, 1:] <= 512).all() and (restored.sizes > 0).all()
 
 
@@ -151,7 +161,7 @@ def test_the_widget_restores_a_stack_and_keeps_its_scale(viewer):
 
 
 @needs_napari
-def test_cancel_colour_and_doubt(viewer):
+def test_cancel_colour_and_doubt(viewer, marks):
     from mmclarity.restoration.napari_plugin.widget import RestoreWidget
 
     widget = RestoreWidget(viewer)
@@ -184,7 +194,7 @@ def test_cancel_colour_and_doubt(viewer):
 @needs_napari
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get('DISPLAY'), reason='no display: xvfb-run -a pytest')
-def test_on_a_canvas(tmp_path):
+def test_on_a_canvas(tmp_path, marks):
     """The whole window: what a user sees before and after, drawn by OpenGL."""
     import napari
     from napari.settings import get_settings

@@ -10,7 +10,8 @@ microscope's knobs nor the range of the file matter:
 
 They are joined by a logistic regression that ``tools/fit_doubts.py`` fits on pairs of a quick and a
 slow scan, for the network that ships; the file ``general/doubts.json`` holds its numbers and where
-they come from.
+they come from. The chances add up: they say how many of an image's particles will be wrong, where
+it is one of spheres, even if none can be named.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class DoubtRule:
     Attributes:
         weights: one for each column.
         intercept: added to their sum.
-        mark: chance from which a particle is marked.
+        mark: chance from which a particle is marked; above 1 none is.
     """
 
     weights: tuple[float, ...]
@@ -95,6 +96,25 @@ class Doubts:
     chance: np.ndarray
     doubtful: np.ndarray
     evidence: np.ndarray | None = None
+
+    @property
+    def unmarked_wrong(self) -> float:
+        """How many of the particles that are not marked will be wrong; NaN without chances.
+
+        It holds for what the chances were measured on, quick scans of spheres; of rough surfaces
+        and other textures, several times as many are.
+        """
+        return float(self.chance[~self.doubtful].sum())
+
+    def describe(self) -> str:
+        """How many particles there are, and how many of them will be wrong, in plain words."""
+        count, marked = len(self.particles), int(self.doubtful.sum())
+        text = f'{count} particles, {marked or "none"} of them doubtful'
+        wrong = self.unmarked_wrong
+        if not count or not np.isfinite(wrong):
+            return text
+        words = 'hardly one' if wrong < 0.5 else f'some {wrong:.0f}'
+        return f'{text}; if it is like scans of spheres, {words} of the others will be wrong'
 
 
 @cache

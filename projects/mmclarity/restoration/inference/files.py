@@ -308,6 +308,8 @@ def _restored(
     if add is None:
         return restorer(image, progress=progress)
     found = restorer.with_doubts(image, progress=progress)
+    if restorer.tell is not None:
+        restorer.tell(f'{image.label}: {found.describe()}')
     add(found, image)
     return found.restored
 

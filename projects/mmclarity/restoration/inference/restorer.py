@@ -209,8 +209,7 @@ class Restorer:
         those that are faint against the noise.
         """
         job = self._prepare(image, data_range)
-        alone = len(self.models) == 1
-        count = len(spread.FLIPS) if alone else len(self.models)
+        alone, count = len(self.models) == 1, self._restorations
         judged = self.general and alone
         whole = count + judged
 
@@ -227,23 +226,35 @@ class Restorer:
         noisy = np.asarray(job.pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
         return find_doubts(noisy, restored, mean, std, like, bolder, alone)
 
+    @property
+    def _restorations(self) -> int:
+        """How many :meth:`_several` makes."""
+        if len(self.models) > 1:
+            return len(self.models)
+        return len(spread.FLIPS) + self.general
+
     def _several(
         self, job: _Job, noise: float, progress: Progress | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        count = len(self.models) if len(self.models) > 1 else len(spread.FLIPS)
+        count = self._restorations
         asked = iter(range(count))
 
-        def run(model: nn.Module, copy: np.ndarray) -> np.ndarray:
-            return self._run(model, copy, job, _part(progress, next(asked), count))
+        def run(model: nn.Module, copy: np.ndarray, twice: bool = True) -> np.ndarray:
+            return self._run(model, copy, job, _part(progress, next(asked), count), twice=twice)
 
         if len(self.models) > 1:
             mean, std = spread.mean_and_spread(
                 [lambda model=model: run(model, job.pixels) for model in self.models]
             )
             return mean, mean, std
-        members = spread.augmented(
-            lambda copy: run(self.models[0], copy), job.pixels, noise * job.scale
-        )
+        model = self.models[0]
+        if self.general:  # the spread of its looks, of which the answer is the mean of two
+            plain = run(model, job.pixels)
+            looks = spread.augmented(
+                lambda copy: run(model, copy, False), job.pixels, noise * job.scale
+            )
+            return plain, *spread.mean_and_spread(looks)
+        members = spread.augmented(lambda copy: run(model, copy), job.pixels, noise * job.scale)
         plain = members[0]()
         mean, std = spread.mean_and_spread([lambda: plain, *members[1:]])
         return plain, mean, std
@@ -255,6 +266,7 @@ class Restorer:
         job: _Job,
         progress: Progress | None,
         strength: float | None = None,
+        twice: bool = True,
     ) -> np.ndarray:
         def function(batch: Tensor) -> Tensor:
             with (
@@ -263,7 +275,8 @@ class Restorer:
             ):
                 levels = batch.to(self.device) - job.black
                 if job.like is not None:
-                    return restore_general(model, levels, job.like, strength or self.strength)
+                    told = strength or self.strength
+                    return restore_general(model, levels, job.like, told, twice)
                 return restore_batch(model, levels)
 
         if self._measure and max(pixels.shape) > self.tiling['tile']:

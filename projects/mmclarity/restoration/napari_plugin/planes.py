@@ -53,7 +53,7 @@ def restore_planes(
     Args:
         restorer: the general network, or one of the user's own.
         data: (..., H, W), NumPy's or lazy (dask, zarr): one plane is read at a time.
-        doubts: look for doubtful particles, which takes five times as long.
+        doubts: look for doubtful particles, which takes four times as long.
         progress: called with the share that is done, 0 to 1.
         stopped: asked after each tile.
 
@@ -105,6 +105,8 @@ def _restore(
     if doubts:
         found = restorer.with_doubts(image, progress=tell)
         levels, particles = found.restored, found.particles[found.doubtful]
+        if restorer.tell is not None:
+            restorer.tell(found.describe())
     else:
         levels = restorer(image, progress=tell)
     values = image.black + levels.astype(np.float64) * (image.data_range - image.black)

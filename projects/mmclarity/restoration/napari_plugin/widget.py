@@ -56,7 +56,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         self.strength.setValue(1)
         self.strength.setToolTip('Above 1 more noise is taken away, below 1 less')
         self.doubts = QCheckBox('mark doubtful particles')
-        self.doubts.setToolTip('Judges every particle by five restorations: five times the time')
+        self.doubts.setToolTip('Judges every particle by eight looks, not two: four times the time')
         self.start = QPushButton('Restore')
         self.cancel = QPushButton('Cancel')
         self.cancel.setEnabled(False)
