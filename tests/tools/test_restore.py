@@ -146,6 +146,9 @@ def test_nothing_to_restore(main, model, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     assert main(['empty', 'out', *model]) == 2
     assert 'empty: holds no .tif' in capsys.readouterr().err
+    (tmp_path / 'one.tif').touch()
+    assert main(['one.tif', 'two.tif', *model, '--workers', '0']) == 2
+    assert '--workers must be at least 1, not 0' in capsys.readouterr().err
 
 
 def test_export(tmp_path, model):

@@ -308,12 +308,12 @@ def _summary(done: list, failed: dict, args: argparse.Namespace, bars: _Bars) ->
 
 def _workers(args: argparse.Namespace) -> int:
     """How many processes restore the input."""
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f'--workers must be at least 1, not {args.workers}')
     alone = workers.rank_of_torchrun()[1] > 1 or args.combine is not None
     if alone or not args.input.is_dir():
         return 1
     if args.workers is not None:
-        if args.workers < 1:
-            raise UsageError(f'--workers must be at least 1, not {args.workers}')
         return args.workers
     from mmclarity.restoration.io.micrograph import READABLE, list_images
 
