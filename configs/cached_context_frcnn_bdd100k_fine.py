@@ -9,8 +9,12 @@ _base_ = './cached_frcnn_bdd100k_fine.py'
 from mmclarity.detection.second_look import with_second_look
 
 max_epochs = 1
-model = with_second_look(_base_.model, _base_.heads)
+model = dict(
+    with_second_look(_base_.model, _base_.heads, second=_base_.heads.closer_boxes),
+    test_cfg=dict(rcnn=dict(_base_.heads.soft_suppression, _delete_=True)),
+)
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(box_fit=dict(lr_mult=5.0))))
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].update(T_max=max_epochs)
 custom_hooks = [

@@ -9,8 +9,9 @@ _base_ = './cached_frcnn_bdd100k_fine.py'
 from mmclarity.detection.second_look import with_second_look
 
 max_epochs = 1
+second = dict(_base_.heads.closer_boxes, **_base_.heads.alone)
 model = dict(
-    with_second_look(_base_.model, dict(_base_.heads, two_looks=_base_.heads.two_looks_at_boxes)),
+    with_second_look(_base_.model, _base_.heads, second=second),
     test_cfg=dict(rcnn=dict(_base_.heads.soft_suppression, _delete_=True)),
 )
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

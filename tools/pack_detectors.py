@@ -1,6 +1,7 @@
 """Pack trained detectors with one trunk into the file that ships with the package.
 
-    python tools/pack_detectors.py --context CONFIG CHECKPOINT --plain CONFIG CHECKPOINT
+    python tools/pack_detectors.py --context CONFIG CHECKPOINT --two_looks CONFIG CHECKPOINT \\
+        --plain CONFIG CHECKPOINT
 
 Weights in half precision, the trunk once; see mmclarity/detection/shipped.
 """

@@ -38,28 +38,12 @@ heads = dict(
             ),
         ],
     ),
-    # The same without attention; the second look knows how well its boxes fit, and the proposals on
-    # one object agree on its box.
-    two_looks_at_boxes=dict(
-        type='CascadeRegionAttentionRoIHead',
-        num_stages=2,
-        stage_loss_weights=[1, 0.5],
-        bbox_head=[
-            dict(type='RegionAttentionBBoxHead', num_shared_fcs=2),
-            dict(
-                type='RegionAttentionBBoxHead',
-                num_shared_fcs=2,
-                box_fit=True,
-                consensus=dict(temperature=0.025),
-                bbox_coder=dict(
-                    type='DeltaXYWHBBoxCoder',
-                    target_means=[0.0, 0.0, 0.0, 0.0],
-                    target_stds=[0.05, 0.05, 0.1, 0.1],
-                ),
-            ),
-        ],
-    ),
-    # Suppression for it: a box is not thrown away for lying on a surer one, it counts less.
+    # For the second look: it knows how well its boxes fit, and the proposals on one object agree on
+    # its box.
+    closer_boxes=dict(box_fit=True, consensus=dict(temperature=0.025)),
+    # For the second look: every proposal on its own.
+    alone=dict(type='RegionAttentionBBoxHead', attention=None),
+    # Suppression for both: a box is not thrown away for lying on a surer one, it counts less.
     soft_suppression=dict(
         score_thr=0.01,
         nms=dict(type='soft_nms', method='linear', iou_threshold=0.3, min_score=0.01),

@@ -29,7 +29,7 @@ def detect_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--out', required=True, metavar='FOLDER', help='made if missing')
     parser.add_argument(
-        '--plain', action='store_true', help='of the shipped detectors the one without context'
+        '--plain', action='store_true', help='of the shipped detectors the one that looks once'
     )
     parser.add_argument(
         '--config', help='of your own detector (default: the shipped one, for road scenes)'

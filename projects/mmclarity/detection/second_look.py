@@ -9,7 +9,10 @@ from mmclarity.errors import UsageError
 
 
 def with_second_look(
-    model: Mapping[str, Any], heads: Mapping[str, Any], **box_head: Any
+    model: Mapping[str, Any],
+    heads: Mapping[str, Any],
+    second: Mapping[str, Any] | None = None,
+    **box_head: Any,
 ) -> dict[str, Any]:
     """A config's ``model``: its base's, with a cascade of two looks in the place of the box head.
 
@@ -24,6 +27,7 @@ def with_second_look(
     Args:
         model: ``_base_.model`` of a two-stage detector with one box head.
         heads: ``_base_.heads``, see ``configs/_base_/heads.py``.
+        second: What the second look's box head has besides, such as ``_base_.heads.closer_boxes``.
         box_head: What both looks' box heads have besides, such as ``reg_class_agnostic=True``.
 
     Returns:
@@ -54,13 +58,15 @@ def with_second_look(
         )
     rcnn = model['train_cfg']['rcnn']
     closer = dict(rcnn['assigner'], **heads['second_look'])
+    first, last = looks['bbox_head']
     return dict(
         roi_head=dict(
             looks,
             _delete_=True,
             bbox_roi_extractor=roi_head['bbox_roi_extractor'],
             bbox_head=[
-                dict(roi_head['bbox_head'], **box_head, **look) for look in looks['bbox_head']
+                dict(roi_head['bbox_head'], **box_head, **look)
+                for look in (first, {**last, **(second or {})})
             ],
         ),
         train_cfg=dict(rcnn=[rcnn, dict(rcnn, assigner=closer)]),

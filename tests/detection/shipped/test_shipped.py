@@ -68,7 +68,7 @@ def test_each_goes_into_its_own_model_and_into_no_other():
 
 
 def test_an_unknown_name_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(UsageError, match='context, plain'):
+    with pytest.raises(UsageError, match='context, two_looks, plain'):
         shipped_weights('best')
     with pytest.raises(CheckpointError, match='no such file'):
         shipped_weights(path=tmp_path / 'none.safetensors')

@@ -18,7 +18,7 @@ from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints
 from mmclarity.utils.devices import check_device
 
-from ..shipped import load_shipped, shipped_config
+from ..shipped import DETECTORS, load_shipped, shipped_config
 from .detections import Detections, check_image
 
 
@@ -31,7 +31,7 @@ class Detector:
             ships with the package.
         device: Such as ``'cuda:0'``; None takes the best there is.
         threshold: Detections of a lower score are left out.
-        plain: Of the shipped detectors the one whose proposals do not look at their context.
+        plain: Of the shipped detectors the one that looks at every proposal once.
 
     Raises:
         UsageError: If a file is missing or damaged, the weights are of another model, or one of
@@ -70,7 +70,7 @@ class Detector:
         # Not for good: the caller may build parts of other libraries afterwards.
         with _quiet(), DefaultScope.overwrite_default_scope('mmdet'):
             if config is None:
-                self.inferencer = _shipped('plain' if plain else 'context', device)
+                self.inferencer = _shipped('plain' if plain else DETECTORS[0], device)
             else:
                 self.inferencer = _own(config, checkpoint, device)
         self.classes = tuple(self.inferencer.model.dataset_meta['classes'])

@@ -1,7 +1,7 @@
 """The weights that ship with the package: detectors with one trunk, and a head each.
 
 One file of safetensors holds all: names that begin with ``trunk.`` belong to every detector, names
-that begin with ``context.`` or ``plain.`` to one. Weights are in half precision, what has one
+that begin with a detector's name to one. Weights are in half precision, what has one
 dimension (norms, biases) in float32. The file's metadata hold, for each detector, its model's
 config, test pipeline and classes as the text of Python literals. ``tools/pack_detectors.py``
 writes it.
@@ -21,8 +21,9 @@ from mmclarity.errors import CheckpointError, UsageError
 from mmclarity.utils.models import unwrap
 
 FILE = Path(__file__).parent / 'detectors.safetensors'
-#: What ships: with and without a look at the context. The first is the default.
-DETECTORS = ('context', 'plain')
+#: What ships: two looks at every proposal, with attention among them and without, and one look.
+#: The first is the default.
+DETECTORS = ('context', 'two_looks', 'plain')
 TRUNK = 'trunk'
 
 
@@ -105,7 +106,7 @@ def load_shipped(model: nn.Module, path: str | Path = FILE) -> str:
     """Load the shipped weights that belong to a model into it.
 
     Args:
-        model: A detector as configs/frcnn_bdd100k_fine.py (or the one with context) describes it.
+        model: A detector as configs/frcnn_bdd100k_fine.py or one with two looks describes it.
         path: The file.
 
     Returns:
