@@ -10,7 +10,7 @@ from mmclarity.detection.second_look import with_second_look
 
 max_epochs = 1
 model = dict(
-    with_second_look(_base_.model, _base_.heads, second=_base_.heads.closer_boxes),
+    with_second_look(_base_.model, _base_.heads, second=_base_.heads.closer_boxes, look_again=0.03),
     test_cfg=dict(rcnn=dict(_base_.heads.soft_suppression, _delete_=True)),
 )
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

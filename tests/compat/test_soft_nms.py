@@ -73,6 +73,16 @@ def test_nothing_and_nothing_left():
     assert found.shape == (0, 5) and len(places) == 0
 
 
+def test_a_score_that_is_no_number_is_never_taken_and_nothing_given_is_changed():
+    boxes, scores = heaps(5, 3)
+    scores[0] = torch.nan
+    before = scores.clone()
+    places = soft_nms(boxes, scores, 0.3, 0.5, 0.01, 'linear')[1]
+    expected = one_by_one(boxes[1:], scores[1:], 0.3, 0.5, 0.01, 'linear')
+    assert places.tolist() == [place + 1 for place, _ in expected]
+    assert torch.equal(scores[1:], before[1:]) and scores[0].isnan()
+
+
 def test_classes_do_not_lower_each_other():
     boxes, scores = heaps(40, 4)
     labels = torch.arange(40) % 3

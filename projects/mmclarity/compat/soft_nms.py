@@ -1,8 +1,12 @@
 """Soft non-maximum suppression without a compiled mmcv."""
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+
+from mmclarity.utils.jit import compiled
 
 _HARD, _LINEAR, _GAUSSIAN = range(3)  # mmcv passes the method as an integer
 
@@ -20,9 +24,7 @@ def softnms(
     """Soft-NMS (Bodla et al., ICCV 2017), as mmcv's ``softnms`` operator.
 
     Box after box is taken, the surest one first, and lowers the scores of those left by their
-    overlap with it. Not done one by one here: scores only fall, so a box that is surer than all
-    boxes left that overlap it is taken before any of them, with the score that it has. All such
-    boxes are taken at once, round by round; the numbers are the same.
+    overlap with it.
 
     Args:
         boxes: (N, 4) corners x1, y1, x2, y2 in pixels.
@@ -44,25 +46,74 @@ def softnms(
         raise ValueError(f'softnms: offset={offset!r} and method={method!r}: 0 or 1, and 0 to 2')
     if not len(boxes):
         return torch.empty(0, dtype=torch.long)
-    own = scores.detach().float()
-    overlap = box_iou(*[boxes.detach().float() + boxes.new_tensor([0.0, 0, offset, offset])] * 2)
-    overlap.fill_diagonal_(0)
-    counts = overlap > 0 if method == _GAUSSIAN else overlap >= max(iou_threshold, 1e-9)
-    whose, by = counts.nonzero(as_tuple=True)
-    value = overlap[whose, by]
-    factor = {
-        _HARD: lambda: torch.zeros_like(value),
-        _LINEAR: lambda: 1 - value,
-        _GAUSSIAN: lambda: torch.exp(-(value**2) / sigma),
-    }[method]()
-    now, left = own, torch.ones_like(own, dtype=torch.bool)
-    while left.any():
-        ahead = (now[by] > now[whose]) | ((now[by] == now[whose]) & (by < whose))
-        waits = torch.zeros_like(left).index_put((whose[ahead & left[by]],), left.new_ones(()))
-        taken = left & ~waits
-        left = left & waits
-        now = now.scatter_reduce(0, whose, factor.where(taken[by] & left[whose], 1), 'prod')
-    now, order = now.sort(descending=True, stable=True)
-    count = int((now >= min_score).sum())
-    dets[:count, :4], dets[:count, 4] = boxes[order[:count]], now[:count]
-    return order[:count]
+    values = np.nan_to_num(scores.detach().cpu().double().numpy(), nan=-np.inf)  # a copy
+    corners = boxes.detach().cpu().double().numpy()
+    places = np.arange(len(values))
+    count = _soften(
+        corners,
+        values,
+        places,
+        float(iou_threshold),
+        float(sigma),
+        float(min_score),
+        method,
+        offset,
+    )
+    chosen = torch.from_numpy(places[:count]).to(boxes.device)
+    dets[:count, :4] = boxes[chosen]
+    dets[:count, 4] = torch.from_numpy(values[:count]).to(dets)
+    return chosen
+
+
+@compiled
+def _soften(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    places: np.ndarray,
+    threshold: float,
+    sigma: float,
+    least: float,
+    method: int,
+    offset: int,
+) -> int:
+    """Brings the boxes taken, in their order, to the front of ``scores`` and ``places``.
+
+    Args:
+        boxes: (N, 4), left as they are.
+        scores: (N,), lowered and moved.
+        places: (N,), where in ``boxes`` each score's box stands.
+        threshold: Least overlap that counts (not for the Gaussian).
+        sigma: Of the Gaussian.
+        least: Scores below it go.
+        method: As in ``softnms``.
+        offset: As in ``softnms``.
+
+    Returns:
+        How many were taken.
+    """
+    count = len(scores)
+    for taken in range(count):
+        best = taken
+        for i in range(taken + 1, count):
+            first = scores[i] == scores[best] and places[i] < places[best]
+            if scores[i] > scores[best] or first:
+                best = i
+        if not scores[best] >= least:
+            return taken
+        scores[taken], scores[best] = scores[best], scores[taken]
+        places[taken], places[best] = places[best], places[taken]
+        x1, y1, x2, y2 = boxes[places[taken]]
+        area = (x2 - x1 + offset) * (y2 - y1 + offset)
+        for i in range(taken + 1, count):
+            left, low, right, high = boxes[places[i]]
+            width = min(x2, right) - max(x1, left) + offset
+            height = min(y2, high) - max(y1, low) + offset
+            if width <= 0 or height <= 0:
+                continue
+            own = (right - left + offset) * (high - low + offset)
+            shared = width * height / (area + own - width * height)
+            if method == _GAUSSIAN:
+                scores[i] *= math.exp(-(shared**2) / sigma)
+            elif shared >= threshold:
+                scores[i] *= 0.0 if method == _HARD else 1 - shared
+    return count

@@ -12,6 +12,7 @@ def with_second_look(
     model: Mapping[str, Any],
     heads: Mapping[str, Any],
     second: Mapping[str, Any] | None = None,
+    look_again: float = 0.0,
     **box_head: Any,
 ) -> dict[str, Any]:
     """A config's ``model``: its base's, with a cascade of two looks in the place of the box head.
@@ -28,6 +29,8 @@ def with_second_look(
         model: ``_base_.model`` of a two-stage detector with one box head.
         heads: ``_base_.heads``, see ``configs/_base_/heads.py``.
         second: What the second look's box head has besides, such as ``_base_.heads.closer_boxes``.
+        look_again: Least probability that the first look gives what is looked at again: see
+            :class:`.CascadeRegionAttentionRoIHead`.
         box_head: What both looks' box heads have besides, such as ``reg_class_agnostic=True``.
 
     Returns:
@@ -63,6 +66,7 @@ def with_second_look(
         roi_head=dict(
             looks,
             _delete_=True,
+            **(dict(look_again=look_again) if look_again else {}),
             bbox_roi_extractor=roi_head['bbox_roi_extractor'],
             bbox_head=[
                 dict(roi_head['bbox_head'], **box_head, **look)

@@ -298,6 +298,11 @@ def two_looks(model):
     )
 
 
+def two_looks_at_what_is_worth_it(model):
+    two_looks(model)
+    model.roi_head.look_again = 0.2
+
+
 def two_looks_at_boxes(model):
     cascade(model)
     for head in model.roi_head.bbox_head:
@@ -343,6 +348,7 @@ def cascade(model):
         cascade_of_sources,
         two_looks,
         two_looks_at_boxes,
+        two_looks_at_what_is_worth_it,
         fit_by_class,
     ],
     ids=[
@@ -356,6 +362,7 @@ def cascade(model):
         'cascade of sources',
         'two looks',
         'two looks at boxes',
+        'two looks at what is worth it',
         'fit by class',
     ],
 )

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
+from mmclarity.errors import UsageError
 
 SIZE = 128
 ATTENTIONS = {
@@ -60,7 +62,7 @@ def mask_rcnn(tmp_path, attention):
     )
 
 
-def cascade_rcnn(tmp_path, attentions):
+def cascade_rcnn(tmp_path, attentions, look_again=0.0):
     """The three stages are a list, which a child config changes in Python."""
     prologue = (
         f'attentions = {attentions!r}\n'
@@ -72,7 +74,7 @@ def cascade_rcnn(tmp_path, attentions):
     return build(
         tmp_path,
         CASCADE,
-        'type="CascadeRegionAttentionRoIHead", bbox_head=stages, '
+        f'type="CascadeRegionAttentionRoIHead", bbox_head=stages, look_again={look_again}, '
         'bbox_roi_extractor=dict(out_channels=8)',
         prologue,
     )
@@ -203,6 +205,41 @@ def test_cascade_explains_every_stage(tmp_path):
         assert torch.equal(image.detections.scores, predicted.scores)
     for one, other in zip(before, after):
         assert torch.equal(one.bboxes, other.bboxes)
+
+
+def test_cascade_looks_again_at_what_the_first_look_found_worth_it(tmp_path):
+    """As if the RPN had proposed no more; the best proposal of an image goes on whatever it is."""
+    model = cascade_rcnn(tmp_path, [None, ATTENTIONS['SA'], None]).eval()
+    roi_head, inputs = model.roi_head, data(model, training=False)
+    samples = inputs['data_samples']
+    metas = [sample.metainfo for sample in samples]
+    with torch.no_grad():
+        x = model.extract_feat(inputs['inputs'])
+        rpn = model.rpn_head.predict(x, samples, rescale=False)
+        first = roi_head._bbox_forward(0, x, bbox2roi([one.bboxes for one in rpn]))['cls_score']
+        best = first.softmax(-1)[:, :-1].amax(1).split([len(one) for one in rpn])
+        for least in (float(torch.cat(best).median()), 0.999):
+            fewer = [one[(said >= least) | (said == said.max())] for one, said in zip(rpn, best)]
+            expected = roi_head.predict(x, fewer, samples)
+            roi_head.look_again = least
+            found, explained = roi_head.predict(x, rpn, samples), roi_head.explain(x, rpn, metas)
+            nothing = roi_head.predict(x, [one[:0] for one in rpn], samples)
+            roi_head.look_again = 0.0
+            for ours, theirs, image, some in zip(found, expected, explained, fewer):
+                torch.testing.assert_close(ours.bboxes, theirs.bboxes)
+                torch.testing.assert_close(ours.scores, theirs.scores)
+                assert torch.equal(image.proposals, some.bboxes)
+                torch.testing.assert_close(image.detections.bboxes, ours.bboxes)
+            assert [len(one) for one in nothing] == [0, 0]
+        assert [len(one) for one in fewer] == [1, 1] and len(rpn[0]) > 2
+
+
+@pytest.mark.parametrize(
+    ('least', 'stage', 'why'), [(1.0, None, 'below 1'), (0.1, 'STA', 'sources')]
+)
+def test_looking_again_that_cannot_be(tmp_path, least, stage, why):
+    with pytest.raises(UsageError, match=why):
+        cascade_rcnn(tmp_path, [None, ATTENTIONS.get(stage), None], look_again=least)
 
 
 def test_cascade_of_a_plain_checkpoint_gives_the_same_detections(tmp_path):

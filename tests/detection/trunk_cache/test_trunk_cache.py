@@ -38,10 +38,16 @@ CONFIG = 'configs/frcnn_murky.py'
 COUNT = 5
 
 
+def scope():
+    """Name of the default scope, which another test may have set; mmengine gives back a copy."""
+    current = DefaultScope.get_current_instance()
+    return current and current.scope_name
+
+
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
     """Scenes, the checkpoint of an untrained detector, and its caches in float32."""
-    folder, before = tmp_path_factory.mktemp('cached'), DefaultScope.get_current_instance()
+    folder, before = tmp_path_factory.mktemp('cached'), scope()
     make_murky.main([str(folder / 'scenes'), '--train', str(COUNT), '--val', '2'])
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -59,7 +65,7 @@ def place(tmp_path_factory):
         )
     )
     assert [path.name for path in made] == ['train', 'val']
-    assert DefaultScope.get_current_instance() is before, 'what is built next is looked up there'
+    assert scope() == before, 'what is built next is looked up there'
     return folder
 
 

@@ -170,6 +170,10 @@ def _graph(model: nn.Module, opset: int) -> Graph:
         apart = first if len(heads) > 1 else None
         verdict, moves = _judged(g, head, regions, apart, f'head{stage}_', opset)
         said.append(verdict)
+        if stage == 0 and getattr(roi, 'look_again', 0):
+            kept = stages.worth_another_look(g, verdict, roi.look_again)
+            boxes, moves = g.add('Gather', boxes, kept), g.add('Gather', moves, kept)
+            said = [g.add('Gather', verdict, kept)]
         if stage < len(heads) - 1:
             boxes = stages.decoded(g, boxes, g.columns(moves, 0, 4), head.bbox_coder, limits)
     verdict = said[0]

@@ -133,6 +133,21 @@ def _level(
     return g.add('Gather', boxes, kept), g.add('Gather', scores, kept)
 
 
+def worth_another_look(g: Graph, logits: str, least: float) -> str:
+    """Places (K,) of regions with a class of this probability, or with the largest of all.
+
+    Args:
+        g: The graph.
+        logits: Of the first stage (N, C + 1), background last.
+        least: See :class:`.CascadeRegionAttentionRoIHead`.
+    """
+    names = g.columns(g.add('Softmax', logits, axis=-1), 0, -1)
+    best = g.add('ReduceMax', names, g.whole(1), keepdims=0)
+    most = g.add('ReduceMax', best, g.whole(0), keepdims=1)
+    worth = g.add('GreaterOrEqual', best, g.constant(least))
+    return g.where_true(g.add('Or', worth, g.add('GreaterOrEqual', best, most)))
+
+
 def pooled(g: Graph, maps: Sequence[str], boxes: str, extractor) -> str:
     """Boxes (N, 4) to features (N, C, h, w) of their levels, as by ``SingleRoIExtractor``.
 

@@ -176,9 +176,16 @@ class RegionContextMixin:
     ) -> InstanceList:
         """See mmdet."""
         x = self._with_sources(x, rpn_results_list, testing=True)
+        x, rpn_results_list = self._worth_it(x, rpn_results_list)
         return super().predict_bbox(
             x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale, **kwargs
         )
+
+    def _worth_it(
+        self, x: ContextFeatures, rpn_results_list: InstanceList
+    ) -> tuple[ContextFeatures, InstanceList]:
+        """The proposals that are judged to the end, and maps that know what was said of them."""
+        return x, rpn_results_list
 
     def _judge(self, x: Maps, rois: Tensor, metas: list[dict], counts: list[int]) -> tuple:
         """Of each image the boxes judged last, the logits and the deltas of its proposals."""
@@ -218,10 +225,12 @@ class RegionContextMixin:
             rescale: Detections and boxes in pixels of the image, not of the network's input.
 
         Returns:
-            One explanation an image.
+            One explanation an image, of the proposals that are judged to the end.
         """
-        proposals = [res.bboxes for res in rpn_results_list]
         maps = self._with_sources(x, rpn_results_list, testing=True)
+        maps, rpn_results_list = self._worth_it(maps, rpn_results_list)
+        maps = maps.having(first=None)  # the first stage is to be traced as well
+        proposals = [res.bboxes for res in rpn_results_list]
         trace: list[dict[str, list[Tensor]]] = []
         judged = self._verdicts(maps.having(trace=trace), proposals, batch_img_metas, rescale)
         alone = [None] * len(judged)
@@ -314,14 +323,58 @@ class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
     Source-target attention keeps the RPN's most certain boxes as sources at all stages.
 
     Args:
+        look_again: In testing, proposals for which the first stage gives no class this probability
+            are left at that: they are neither judged again nor detected, nor looked at by others.
+            Of each image the best one goes on. Most proposals are on background, so a small number
+            saves most of what the later stages cost. Defaults to 0: all are judged by all stages.
         exclude_gt_keys: See :class:`RegionAttentionRoIHead`. Defaults to True.
         args, kwargs: See mmdet's ``CascadeRoIHead``.
+
+    Raises:
+        UsageError: If ``look_again`` is no probability, or a stage has source-target attention,
+            whose sources are not chosen so.
     """
 
     # Later stages judge refined boxes, so the sources are pooled on their own.
     _tests_proposals = False
 
+    def __init__(self, *args, look_again: float = 0.0, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.look_again = float(look_again)
+        if not 0 <= self.look_again < 1:
+            raise UsageError(f'look_again must be a probability below 1, got {look_again}')
+        if self.look_again and max(head.num_sources for head in self._bbox_heads()):
+            raise UsageError(
+                'look_again=0 with source-target attention: its sources are the most certain '
+                'proposals of the RPN, whatever the first stage says of them'
+            )
+
+    def _worth_it(
+        self, x: ContextFeatures, rpn_results_list: InstanceList
+    ) -> tuple[ContextFeatures, InstanceList]:
+        counts = [len(results) for results in rpn_results_list]
+        if not self.look_again or not sum(counts):
+            return x, rpn_results_list
+        said = self._bbox_forward(0, x, bbox2roi([results.bboxes for results in rpn_results_list]))
+        head, logits = self.bbox_head[0], said['cls_score'].float()
+        if head.custom_activation:
+            scores = head.loss_cls.get_activation(logits)
+        else:
+            scores = logits.softmax(-1)
+        best = scores[:, :-1].amax(1)
+        kept = [
+            (part >= self.look_again) | (part >= part.max()) if len(part) else part.bool()
+            for part in best.split(counts)
+        ]
+        flags = torch.cat(kept)
+        first = {key: said[key][flags] for key in ('cls_score', 'bbox_pred')}
+        chosen = [results[some] for results, some in zip(rpn_results_list, kept)]
+        return x.having(first=first), chosen
+
     def _bbox_forward(self, stage: int, x: Maps, rois: Tensor) -> dict:
+        first = context_of(x).first
+        if first is not None and stage == 0:
+            return first
         return self._attend(self.bbox_roi_extractor[stage], self.bbox_head[stage], x, rois)
 
     def bbox_loss(self, stage: int, x: Maps, sampling_results: list[SamplingResult]) -> dict:

@@ -81,6 +81,7 @@ class PassContext:
         cut: Leave the attention out (see :class:`RegionContext`).
         trace: The attention weights of each box head that runs are appended here, where somebody
             asks for them.
+        first: What the first stage of a cascade has said already of the boxes to be judged.
     """
 
     source_boxes: Sequence[Tensor] | None = None
@@ -88,6 +89,7 @@ class PassContext:
     key_valid: Tensor | None = None
     cut: bool = False
     trace: list[dict[str, list[Tensor]]] | None = None
+    first: dict[str, Tensor] | None = None
 
 
 class ContextFeatures(tuple):
