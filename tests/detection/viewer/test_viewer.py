@@ -215,9 +215,9 @@ def test_the_page_by_clicks_and_keys(browser, page):
     # hovering lights the neighbours up, leaving puts them out
     assert browser.run('document.querySelectorAll(".near").length') == 0
     browser.mouse('#lines .found[data-index="0"]')
-    assert browser.run('document.querySelectorAll(".near").length') == 3
-    browser.mouse('h1')
-    assert browser.run('document.querySelectorAll(".near").length') == 0
+    browser.wait('document.querySelectorAll(".near").length == 3')
+    browser.mouse('h1')  # a busy browser tells the page of it a moment later
+    browser.wait('document.querySelectorAll(".near").length == 0')
     # a click holds them; the panel says what changed
     browser.click('#lines .found[data-index="0"]')
     browser.mouse('h1')
