@@ -53,8 +53,7 @@ def agreed_boxes(
     weight = scores[:, labels].T * torch.exp(-((1 - overlap) ** 2) / temperature)
     weight = weight.where(overlap > iou, 0).to(kept.dtype)
     total = weight.sum(1, keepdim=True)
-    with torch.autocast(
-        kept.device.type, enabled=False
-    ):  # bfloat16 knows 300 pixels to a whole one
+    # Under autocast the product would be in bfloat16, which knows 300 pixels to a whole one.
+    with torch.autocast(kept.device.type, enabled=False):
         mean = torch.einsum('dn,dnk->dk', weight, per_class.to(kept.dtype))
     return (mean / total.clamp(min=1e-12)).where(total > 0, kept)
