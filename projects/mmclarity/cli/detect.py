@@ -47,6 +47,12 @@ def detect_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (%(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the best there is)')
+    parser.add_argument(
+        '--dtype',
+        choices=['float32', 'bfloat16', 'float16'],
+        help='precision (default: bfloat16 on a processor that computes in it, if the config '
+        'evaluates in it)',
+    )
     parser.add_argument('--no-draw', action='store_true', help='only write the three tables')
     parser.add_argument(
         '--frames', action='store_true', help='draw the frames of a video as pictures, not a video'
@@ -130,7 +136,9 @@ def _detector(args: argparse.Namespace):
         return OnnxDetector(args.checkpoint, args.threshold)
     from mmclarity.detection.inference.detector import Detector
 
-    return Detector(args.config, args.checkpoint, args.device, args.threshold, args.plain)
+    return Detector(
+        args.config, args.checkpoint, args.device, args.threshold, args.plain, args.dtype
+    )
 
 
 class _Looks:

@@ -89,7 +89,8 @@ def _detector(args: argparse.Namespace) -> str:
     from mmclarity.detection.inference.detector import Detector
     from mmclarity.errors import UsageError
 
-    model = Detector(args.config, args.checkpoint, 'cpu').inferencer.model
+    detector = Detector(args.config, args.checkpoint, 'cpu', dtype='float32')
+    model = detector.inferencer.model
     export_detector(model, args.output, args.opset, args.overwrite, args.boxes_only)
     try:
         found = check_detector(model, args.output, args.tolerance)

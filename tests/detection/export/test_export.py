@@ -106,7 +106,7 @@ def test_the_detector_without_torch_is_the_detector(lambda_model, exported, scen
     meta = dict(dataset_meta=dict(classes=CLASSES))
     torch.save(dict(meta=meta, state_dict=lambda_model.state_dict()), tmp_path / 'w.pth')
     mine = OnnxDetector(exported, threshold=0.2, threads=1)
-    theirs = Detector(CONFIG, str(tmp_path / 'w.pth'), 'cpu', threshold=0.2)
+    theirs = Detector(CONFIG, str(tmp_path / 'w.pth'), 'cpu', threshold=0.2, dtype='float32')
     assert mine.classes == theirs.classes
     for image in (scene, np.ascontiguousarray(scene[:200, :180])):
         (found,), (expected,) = mine([image]), theirs([image])

@@ -83,7 +83,9 @@ def test_images_of_every_kind_look_as_they_are(folder, scene):
 
 
 def test_it_finds_what_mmdet_finds(checkpoint, scene):
-    detector = mmclarity.detection.Detector(CONFIG, checkpoint, 'cpu', threshold=0.1)
+    detector = mmclarity.detection.Detector(
+        CONFIG, checkpoint, 'cpu', threshold=0.1, dtype='float32'
+    )
     images = [scene, np.ascontiguousarray(scene[:, :200])]
     cfg = load_config(CONFIG)
     model = init_detector(cfg, checkpoint, device='cpu')

@@ -50,7 +50,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def detector(checkpoint):
-    return Detector(CONFIG, checkpoint, 'cpu', threshold=0.2)
+    return Detector(CONFIG, checkpoint, 'cpu', threshold=0.2, dtype='float32')
 
 
 @pytest.fixture(scope='module')
@@ -115,7 +115,7 @@ def test_weights_rebuild_what_the_layer_adds(detector, scene, look):
 
 
 def test_alone_is_the_same_detector_without_its_attention(checkpoint, scene, look):
-    plain = Detector(CONFIG, checkpoint, 'cpu', threshold=0.2)
+    plain = Detector(CONFIG, checkpoint, 'cpu', threshold=0.2, dtype='float32')
     head = plain.inferencer.model.roi_head.bbox_head
     torch.nn.init.zeros_(head.attention['fc2'].out_proj.weight)
     torch.nn.init.zeros_(head.attention['fc2'].out_proj.bias)
@@ -155,7 +155,7 @@ def test_detectors_without_context_are_refused(config, why, tmp_path, scene):
     meta = dict(dataset_meta=dict(classes=CLASSES))
     torch.save(dict(meta=meta, state_dict=model.state_dict()), tmp_path / 'w.pth')
     with pytest.raises(UsageError, match=why):
-        look_at(Detector(config, str(tmp_path / 'w.pth'), 'cpu'), scene)
+        look_at(Detector(config, str(tmp_path / 'w.pth'), 'cpu', dtype='float32'), scene)
 
 
 # --------------------------------------------------------------- the page, with looks made by hand

@@ -140,7 +140,8 @@ def look_at(detector: Detector, image: np.ndarray, top: int = 8) -> Look:
     inferencer = detector.inferencer
     check_explains(inferencer.model)
     data = inferencer.collate_fn([inferencer.pipeline(image)])
-    return looks_of(inferencer.model, data, detector.classes, detector.threshold, top)[0]
+    with detector.autocast():
+        return looks_of(inferencer.model, data, detector.classes, detector.threshold, top)[0]
 
 
 @torch.no_grad()
