@@ -130,8 +130,8 @@ if __name__ == '__main__':
     setup(
         name='mmclarity',
         version=version(),
-        description='Images that are hard to see: region attention for mmdet, and representational '
-        'similarity of networks and brains',
+        description='Images that are hard to see: detection in bad visibility with mmdet, '
+        'restoration of electron micrographs, representational similarity of networks and brains',
         long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
         long_description_content_type='text/markdown',
         license='Apache-2.0',

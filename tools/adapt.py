@@ -6,7 +6,10 @@ python tools/adapt.py FIELD_1/ FIELD_2/ --scans --out mine.safetensors
 
 import sys
 
-from mmclarity.cli.adapt import main, parse_args
+try:
+    from mmclarity.cli.adapt import main, parse_args
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: make env && . .venv/bin/activate; or pip install -e '.[restoration]'")
 
 __all__ = ['main', 'parse_args']
 

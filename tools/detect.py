@@ -10,7 +10,10 @@ The first line takes the detector of road scenes that ships with the package.
 
 import sys
 
-from mmclarity.cli.detect import main
+try:
+    from mmclarity.cli.detect import main
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: make env && . .venv/bin/activate; or pip install -e '.[detection]'")
 
 if __name__ == '__main__':
     sys.exit(main())

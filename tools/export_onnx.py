@@ -9,7 +9,10 @@ value that means white; the output ``restored`` has the same size and range. Of 
 
 import sys
 
-from mmclarity.cli.export import main
+try:
+    from mmclarity.cli.export import main
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: make env && . .venv/bin/activate; or pip install -e '.[all,onnx]'")
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -7,7 +7,10 @@ python tools/restore.py --help
 
 import sys
 
-from mmclarity.cli.restore import main, parse_args
+try:
+    from mmclarity.cli.restore import main, parse_args
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: make env && . .venv/bin/activate; or pip install -e '.[restoration]'")
 
 __all__ = ['main', 'parse_args']
 

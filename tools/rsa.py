@@ -6,7 +6,10 @@ python tools/rsa.py --help
 
 import sys
 
-from mmclarity.cli.rsa import main
+try:
+    from mmclarity.cli.rsa import main
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}: make env && . .venv/bin/activate; or pip install -e .')
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,10 @@
 
 import sys
 
-from mmclarity.cli.test import main
+try:
+    from mmclarity.cli.test import main
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: make env && . .venv/bin/activate; or pip install -e '.[all]'")
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -36,6 +36,10 @@ def end(error, argv=()):
         (FileNotFoundError('z.txt: no such file'), 'z.txt: no such file'),
         (ModuleNotFoundError('install it with `pip install x`'), 'install it with `pip install x`'),
         (MemoryError(), 'not enough memory'),
+        (
+            ModuleNotFoundError("No module named 'mmdet.apis'", name='mmdet.apis'),
+            'mmdet is not installed: pip install "mmclarity[detection]"',
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_2(capsys, error, text):

@@ -6,9 +6,13 @@ from mmengine.config import Config, ConfigDict
 from mmclarity.cli import options as cli_options
 from mmclarity.cli import prepare
 from mmclarity.cli.show import set_up_show, set_up_tta
-from mmclarity.engine.config import REPO, find_config, load_config, resolve_data_roots
+from mmclarity.detection import Detector
+from mmclarity.detection.trunk_cache.make import build_trunk
+from mmclarity.engine.complexity import complexity_of
+from mmclarity.engine.config import REPO, building, find_config, load_config, resolve_data_roots
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.errors import UsageError
+from mmclarity.rsa.models import networks
 
 CONFIG = """
 data_root = 'data/set/'
@@ -237,3 +241,45 @@ def test_backends_by_name_where_the_config_has_no_variable(tmp_path):
     )
     cfg = load_config(str(tmp_path / 'a.py'), {'vis_backends': 'TensorboardVisBackend'})
     assert cfg.visualizer.vis_backends == [dict(type='TensorboardVisBackend')]
+
+
+SNIPPET = """
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+{imports}
+head = dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLambda', {option}))
+model = dict(roi_head=dict(type='RegionAttentionRoIHead', bbox_head=head))
+"""
+IMPORTS = "custom_imports = dict(imports=['mmclarity.detection'], allow_failed_imports=False)"
+
+
+@pytest.mark.parametrize('build', ['size', 'detect', 'rsa', 'trunk'])
+def test_whoever_builds_a_config_names_it_and_the_wrong_option(build, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text(SNIPPET.format(imports=IMPORTS, option='heads=4'))
+    run = {
+        'size': lambda: complexity_of(load_config(str(config)), (64, 64)),
+        'detect': lambda: Detector(str(config), 'shipped', 'cpu'),
+        'rsa': lambda: networks.load(str(config), 'none'),
+        'trunk': lambda: build_trunk(load_config(str(config)), 'none.pth'),
+    }[build]
+    with pytest.raises(UsageError, match=r"mine\.py: cannot be built: .*argument 'heads'"):
+        run()
+
+
+def test_a_class_that_nobody_registered_says_what_to_import():
+    text = 'X is not in the mmdet::model registry.'
+    with (
+        pytest.raises(UsageError, match=r"^the config: .*imports=\['mmclarity\.detection'\]"),
+        building(Config(dict(model=dict(type='X')))),
+    ):
+        raise KeyError(text)
+    told = Config(dict(custom_imports=dict(imports=['mmclarity.detection'])))
+    with pytest.raises(UsageError, match=r'registry\. \(MMCLARITY_TRACEBACK'), building(told):
+        raise KeyError(text)
+
+
+@pytest.mark.parametrize('error', [UsageError('a'), FileNotFoundError('b'), RuntimeError('c')])
+def test_what_says_enough_or_is_a_fault_stays_as_it_is(error):
+    with pytest.raises(type(error)) as caught, building(Config()):
+        raise error
+    assert caught.value is error

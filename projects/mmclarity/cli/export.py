@@ -19,7 +19,7 @@ def export_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('config', help='of the model; also looked for in the repository')
     parser.add_argument(
-        'checkpoint', help='weights, or the word shipped: the weights of the package'
+        'checkpoint', help='weights; of a detector also the word shipped: those of the package'
     )
     parser.add_argument('output', type=Path, metavar='OUT.onnx', help='file to write')
     parser.add_argument('--opset', type=int, default=18, help='of ONNX (default %(default)s)')
@@ -69,7 +69,13 @@ def _check_opset(opset: int) -> None:
 
 def _restorer(args: argparse.Namespace) -> str:
     from mmclarity.errors import UsageError
+    from mmclarity.utils.checkpoints import SHIPPED
 
+    if args.checkpoint == SHIPPED:
+        raise UsageError(
+            f'{args.config}: weights ship for detectors only (configs/*_fine.py); give the '
+            'checkpoint of a restorer that you trained'
+        )
     with mistakes(ValueError, TypeError, RuntimeError):
         from mmclarity.restoration.inference.export import check_onnx, export_onnx
         from mmclarity.restoration.inference.restorer import build_restorer

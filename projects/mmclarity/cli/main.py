@@ -26,6 +26,16 @@ from mmclarity.errors import OutputError, UsageError
 
 DONE, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141
 
+# What a plain `pip install mmclarity`, which brings RSA, leaves out.
+EXTRAS = {
+    'mmengine': 'all',
+    'mmcv': 'all',
+    'mmdet': 'detection',
+    'mmagic': 'restoration',
+    'onnx': 'onnx',
+    'onnxruntime': 'onnx',
+}
+
 
 def run(
     command: Callable[[argparse.Namespace], int | None],
@@ -94,7 +104,10 @@ def _said_plainly(prog: str) -> Iterator[None]:
 def message(error: BaseException) -> str | None:
     """What to tell the caller about an error; None if it is none of theirs."""
     if isinstance(error, ModuleNotFoundError) and 'install' not in str(error):
-        return None  # an import that does not say how to mend it is our fault
+        package = (error.name or '').partition('.')[0]
+        if package not in EXTRAS:
+            return None  # an import that does not say how to mend it is our fault
+        return f'{package} is not installed: pip install "mmclarity[{EXTRAS[package]}]"'
     if isinstance(error, MemoryError):
         return f'not enough memory{f": {error}" if str(error) else ""}'
     if isinstance(error, OSError) and not isinstance(error, UsageError) and error.strerror:

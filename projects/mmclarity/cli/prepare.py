@@ -5,8 +5,6 @@ import logging
 import os
 import os.path as osp
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
@@ -16,7 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmclarity.engine.allocator import keep_freed_memory
-from mmclarity.engine.config import load_config
+from mmclarity.engine.config import building, load_config
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.engine.hooks.checkpoint import write_whole_files
 from mmclarity.engine.logs import stop_at_full_disk
@@ -104,7 +102,7 @@ def build_runner(cfg: Config) -> Runner:
         UsageError: if a part of it cannot be built, with what the part says.
     """
     setup_cpu_processes(cfg)
-    with building(cfg):
+    with full_disk_told(cfg.work_dir), building(cfg):
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     stop_at_full_disk(runner.logger)
     return runner
@@ -133,27 +131,3 @@ def try_optimizers(runner: Runner) -> None:
     finally:
         runner.optim_wrapper = wrapper
         logging.disable(before)
-
-
-# What parts raise of their options.
-_OF_PARTS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
-
-
-@contextmanager
-def building(cfg: Config) -> Iterator[None]:
-    """Around what is built from a config.
-
-    Raises:
-        UsageError: if a part of it cannot be built, with what the part says.
-    """
-    try:
-        with full_disk_told(cfg.work_dir):
-            yield
-    except (UsageError, OSError):
-        raise
-    except _OF_PARTS as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise UsageError(
-            f'{cfg.filename}: cannot be built: {text or type(error).__name__} '
-            '(MMCLARITY_TRACEBACK=1 in the environment shows where)'
-        ) from error

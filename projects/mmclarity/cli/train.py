@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from mmengine.config import Config
 
 from mmclarity.engine.checks import check_config
-from mmclarity.engine.config import resolve_data_roots
+from mmclarity.engine.config import building, resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes
 from mmclarity.engine.work_dir import WorkDirLock
 from mmclarity.errors import UsageError
@@ -20,7 +20,6 @@ from .main import run
 from .options import train_parser
 from .prepare import (
     build_runner,
-    building,
     enable_amp,
     prepare,
     save_whole,
@@ -110,7 +109,7 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         if unused:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
-    with building(cfg):  # data sets among it
+    with full_disk_told(cfg.work_dir), building(cfg):  # data sets among it
         runner.train_loop  # noqa: B018
         if cfg.get('val_cfg') is not None:
             runner.val_loop  # noqa: B018

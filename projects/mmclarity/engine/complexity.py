@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmclarity.errors import UsageError
 
-from .config import scope_of
+from .config import building, scope_of
 
 Counts = dict[str, tuple[int, int]]
 
@@ -30,14 +30,15 @@ def complexity_of(cfg: Config, shape: tuple[int, int]) -> Counts:
         By the name of the part, ``'all'`` first: parameters and multiply-adds of one image.
 
     Raises:
-        UsageError: If the model is neither a detector of mmdet nor a network with ``forward``.
+        UsageError: If the model cannot be built, or is neither a detector of mmdet nor a network
+            with ``forward``.
     """
     settings = copy.deepcopy(cfg.model)
     backbone = settings.get('backbone') or {}
     backbone.pop('init_cfg', None)
     if 'pretrained' in backbone:
         backbone['pretrained'] = False
-    with scope_of(cfg):
+    with building(cfg), scope_of(cfg):
         model = MODELS.build(settings).eval()
     whole = _Detector(model, shape) if cfg.get('default_scope') == 'mmdet' else _Network(model)
     analyzer = FlopAnalyzer(whole, inputs=(whole.example(shape),))

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ _GENERATORS = {
     f'data/{name}': f'tools/dataset_generators/make_{name}.py'
     for name in ('murky', 'sem_phantom', 'surfaces')
 }
+# What parts raise of their options.
+_OF_PARTS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
 
 
 def find_config(path: str) -> Path:
@@ -70,6 +72,31 @@ def scope_of(cfg: Config) -> AbstractContextManager:
     another library, would be looked up there.
     """
     return DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine')
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """Around what is built from a config.
+
+    Raises:
+        UsageError: If a part of it cannot be built, with what the part says.
+    """
+    try:
+        yield
+    except (UsageError, OSError):
+        raise
+    except _OF_PARTS as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        hint = ''
+        if 'is not in the' in str(text) and 'mmclarity' not in str(cfg.get('custom_imports')):
+            hint = (
+                ". A class of mmclarity? Then the config needs custom_imports = dict(imports=['"
+                "mmclarity.detection'], allow_failed_imports=False), or mmclarity.restoration"
+            )
+        raise UsageError(
+            f'{cfg.filename or "the config"}: cannot be built: {text or type(error).__name__}'
+            f'{hint} (MMCLARITY_TRACEBACK=1 in the environment shows where)'
+        ) from error
 
 
 def _read(path: Path) -> Config:

@@ -252,7 +252,9 @@ def _check_target(path: Path, place: Path, overwrite: bool, parents: bool) -> No
     elif not place.parent.is_dir():
         raise FileNotFoundError(f'{path}: no folder {place.parent} to write to')
     if not overwrite and os.path.lexists(path):
-        raise FileExistsError(f'{path}: exists already; choose another name, or ask to overwrite')
+        raise FileExistsError(
+            f'{path}: exists already; choose another name, or give --overwrite (overwrite=True)'
+        )
 
 
 def _move(part: Path, place: Path, overwrite: bool) -> None:

@@ -8,6 +8,8 @@ import torch
 from mmengine.config import Config
 
 import mmclarity.restoration  # noqa: F401, registers the models
+from mmclarity.cli.export import main
+from mmclarity.errors import UsageError
 from mmclarity.restoration.inference import export
 from mmclarity.restoration.inference.restorer import build_restorer
 from mmclarity.restoration.models import restore_batch
@@ -92,3 +94,13 @@ def test_missing_packages_are_named(tmp_path, unet, monkeypatch):
     monkeypatch.setattr(export, 'find_spec', lambda name: None)
     with pytest.raises(ModuleNotFoundError, match='pip install onnx onnxruntime onnxscript'):
         export.export_onnx(unet, tmp_path / 'u.onnx')
+
+
+def test_no_weights_ship_for_the_config_of_a_restorer(tmp_path, capsys):
+    assert main(['configs/ssim_unet_sem.py', 'shipped', str(tmp_path / 'x.onnx')]) == 2
+    assert 'weights ship for detectors only' in capsys.readouterr().err
+
+
+def test_the_config_of_a_detector_is_no_restorer(tmp_path):
+    with pytest.raises(UsageError, match=r'frcnn_murky\.py is of a detector'):
+        build_restorer('configs/frcnn_murky.py', tmp_path / 'none.pth')

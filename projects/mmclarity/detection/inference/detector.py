@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-from mmclarity.engine.config import load_config
+from mmclarity.engine.config import building, load_config
 from mmclarity.engine.hooks.precision import has_bfloat16_units, prepare_mixed_precision
 from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints
@@ -169,7 +169,10 @@ def _own(config: str, checkpoint: str, device: str | None) -> DetInferencer:
     backbone.pop('init_cfg', None)
     if 'pretrained' in backbone:
         backbone['pretrained'] = False
-    inferencer = DetInferencer(cfg, None if shipped else checkpoint, device, show_progress=False)
+    with building(cfg):
+        inferencer = DetInferencer(
+            cfg, None if shipped else checkpoint, device, show_progress=False
+        )
     if shipped:
         _load_shipped(inferencer)
     else:

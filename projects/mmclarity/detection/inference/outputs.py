@@ -43,7 +43,8 @@ class Results:
         there = [name for name in FILES if (self.folder / name).exists()]
         if there and not overwrite:
             raise FileExistsError(
-                f'{self.folder / there[0]} exists; choose another folder, or ask to overwrite'
+                f'{self.folder / there[0]} exists; choose another folder, or give --overwrite '
+                '(overwrite=True)'
             )
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []

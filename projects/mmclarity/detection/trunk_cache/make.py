@@ -14,7 +14,13 @@ from mmengine.config import Config
 from mmengine.utils import track_iter_progress
 from torch import nn
 
-from mmclarity.engine.config import datasets, load_config, resolve_data_roots, scope_of
+from mmclarity.engine.config import (
+    building,
+    datasets,
+    load_config,
+    resolve_data_roots,
+    scope_of,
+)
 from mmclarity.engine.hooks.precision import has_bfloat16_units, prepare_mixed_precision
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import check_fits, load_checkpoint_file
@@ -92,7 +98,7 @@ def build_trunk(cfg: Config, checkpoint: str) -> nn.Module:
     settings.backbone.init_cfg = None
     if 'pretrained' in settings.backbone:
         settings.backbone.pretrained = False  # the checkpoint has all weights
-    with scope_of(cfg):
+    with building(cfg), scope_of(cfg):
         model = MODELS.build(settings)
     loaded = load_checkpoint_file(checkpoint)
     weights = loaded.get('state_dict', loaded)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmclarity.engine.config import load_config
+from mmclarity.engine.config import building, load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.devices import check_device
@@ -68,17 +68,23 @@ def build_restorer(
     checkpoints is the average: it is what gets loaded.
 
     Raises:
-        UsageError: the config has no model, or the checkpoint is missing, damaged, or of another
-            model.
+        UsageError: the config has no model, a detector or one that cannot be built; or the
+            checkpoint is missing, damaged, or of another model.
         TypeError: the model is no restorer.
     """
     cfg = config if isinstance(config, Config) else load_config(str(config))
     if 'model' not in cfg:
         raise UsageError(f'{cfg.filename or "the config"} has no model')
+    scope = cfg.get('default_scope') or 'mmagic'
+    if scope == 'mmdet':
+        raise UsageError(
+            f'{cfg.filename or "the config"} is of a detector (its default_scope is {scope}); give '
+            'one of a restorer, such as configs/ssim_unet_sem.py, or none for the general network'
+        )
     from mmagic.registry import MODELS  # its models may be named in the config
 
     # not for good: the caller may work with another library's scope
-    with DefaultScope.overwrite_default_scope('mmagic'):
+    with building(cfg), DefaultScope.overwrite_default_scope('mmagic'):
         model = MODELS.build(cfg.model)
     generator_of(model)
     load_weights(model, str(checkpoint))

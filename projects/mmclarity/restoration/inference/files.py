@@ -295,7 +295,8 @@ def _check_free(targets: _Targets, overwrite: bool) -> None:
     for target in targets.all():
         if target.exists() and not overwrite:
             raise FileExistsError(
-                f'{target}: exists already; choose another name, or ask to overwrite'
+                f'{target}: exists already; choose another name, or give --overwrite '
+                '(overwrite=True)'
             )
 
 

@@ -202,12 +202,12 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
         )
     from mmengine.registry import MODELS
 
-    from mmclarity.engine.config import load_config, scope_of
+    from mmclarity.engine.config import building, load_config, scope_of
 
     cfg = load_config(path)
     if 'model' not in cfg:
         raise LayerError(f'{path} has no model; give a config that trains one')
-    with scope_of(cfg):
+    with building(cfg), scope_of(cfg):
         model = MODELS.build(cfg.model).eval()
     if checkpoint != RANDOM:
         load_weights(model, checkpoint)
