@@ -84,11 +84,13 @@ def main() -> int:
     )
     parser.add_argument('--data', type=Path, required=True, help='holds sem_pairs, sem_superalloy')
     parser.add_argument('--weights', action='append', default=[], metavar='NAME=[FILE]')
+    parser.add_argument('--sharpen', action='store_true', help='narrower edges, all networks')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     images, rows = clean_images(args.data), []
     named = [text.partition('=')[::2] for text in args.weights or ['as it ships=']]
-    restorers = {name: Restorer(checkpoint=path or None) for name, path in named}
+    sharpen = float(args.sharpen)
+    restorers = {name: Restorer(checkpoint=path or None, sharpen=sharpen) for name, path in named}
     for sigma in LEVELS:
         noisy = [made_worse(image, sigma, number) for number, image in enumerate(images)]
         for name, restorer in restorers.items():

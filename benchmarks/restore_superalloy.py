@@ -72,6 +72,7 @@ def main() -> int:
     )
     parser.add_argument('--data', type=Path, required=True, help='folder of the images')
     parser.add_argument('--weights', action='append', default=[], metavar='NAME=[FILE]')
+    parser.add_argument('--sharpen', action='store_true', help='narrower edges, all networks')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     images = [read_sem(path).unit for path in list_images(args.data)[-ALLOY_JUDGES:]]
@@ -81,7 +82,7 @@ def main() -> int:
     }
     for text in args.weights or ['network, as it ships=']:
         name, _, path = text.partition('=')
-        restorers[name] = Restorer(checkpoint=path or None)
+        restorers[name] = Restorer(checkpoint=path or None, sharpen=float(args.sharpen))
     print('| noise | ' + ' | '.join(restorers) + ' |\n|---|' + '---:|' * len(restorers))
     for kind, spoil in KINDS.items():
         noisy = [

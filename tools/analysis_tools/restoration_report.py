@@ -6,8 +6,8 @@
 The pairs are those of the config's test_dataloader. A name given several times is one row, mean and
 standard deviation over its seeds. Rows of classical filters: --classical (BM3D where the package
 bm3d is installed); each with the setting that is best on the first two pairs, which favours them.
-The general network: --general 'NAME=WEIGHTS', or 'NAME=' for the weights of the package. What
-another program restored: --export-low, then --restored 'NAME=FOLDER' (see
+The general network: --general 'NAME=WEIGHTS', or 'NAME=' for the weights of the package, and
+--sharpened alike. What another program restored: --export-low, then --restored 'NAME=FOLDER' (see
 benchmarks/careamics_n2v.py). --results joins the rows of earlier runs to the table.
 """
 
@@ -57,6 +57,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar='NAME=[WEIGHTS]',
         help='repeatable; the general network, of the package if no weights are named',
+    )
+    parser.add_argument(
+        '--sharpened',
+        action='append',
+        default=[],
+        metavar='NAME=[WEIGHTS]',
+        help='repeatable; as --general, sharpened',
     )
     parser.add_argument(
         '--restored', action='append', default=[], metavar='NAME=FOLDER', help='repeatable; .npy'
@@ -157,11 +164,12 @@ def export(pairs: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> None:
     print(f'{len(pairs)} noisy images written to {folder}')
 
 
-def judge_general(report: RestorationReport, name: str, weights: str, picture: int) -> None:
+def judge_general(report: RestorationReport, text: str, picture: int, sharpen: float = 0.0) -> None:
     """One row of the general network; how right its doubts are: tools/fit_doubts.py."""
     from mmclarity.restoration import Restorer
 
-    restorer = Restorer(checkpoint=weights or None)
+    name, _, weights = text.partition('=')
+    restorer = Restorer(checkpoint=weights or None, sharpen=sharpen)
     report.add(name, lambda low: restorer(low, data_range=1.0), picture)
 
 
@@ -185,8 +193,9 @@ def judge(args: argparse.Namespace) -> None:
             report.add(f'{name} {label}'.strip(), restore, args.picture)
             print(name, label, 'done', flush=True)
     for text in args.general:
-        name, _, weights = text.partition('=')
-        judge_general(report, name, weights, args.picture)
+        judge_general(report, text, args.picture)
+    for text in args.sharpened:
+        judge_general(report, text, args.picture, sharpen=1.0)
     for text in args.restored:
         name, _, folder = text.partition('=')
         report.add(name, Folder(Path(folder)), args.picture)

@@ -28,6 +28,10 @@ SHOT = 0.5
 # The network is told of this much more noise than was measured: on pairs 006-035 it then misses as
 # much as the network before this one did, and invents a third less; see the benchmarks.
 CAUTION = 1.38
+# Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
+# BLURRING of the contrast, and as much less below as the noise's variance is: what the network
+# leaves blurred grows with it. Slopes count as faint below FAINT of the noise a pixel.
+NARROWING, BLURRING, FAINT = 0.9, 0.08, 0.43
 # A range of grey levels that is said to be narrow, in units of what the file can hold.
 NARROW = 0.35
 
@@ -78,6 +82,15 @@ class Appraisal:
         power = (CAUTION * strength) ** 2
         correlation = min(max(self.correlation, 0.0), 0.95)
         return self.slope * power, self.intercept * power, correlation
+
+    def narrowing(self, amount: float = 1.0) -> tuple[float, float]:
+        """Variance and faint slope of :func:`..ops.narrow_edges`, in the network's units.
+
+        Args:
+            amount: factor on the blur's variance.
+        """
+        share = min(1.0, (self.sigma / BLURRING) ** 2)
+        return amount * NARROWING * share, FAINT * self.sigma
 
     def describe(self) -> list[str]:
         """The noise and the grey levels, in plain words."""

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mmclarity.errors import CheckpointError
 
+from ..ops.edges import narrow_edges
 from .appraisal import Appraisal
 from .network import GeneralUNet
 
-__all__ = ['WEIGHTS', 'load_general', 'restore_general']
+__all__ = ['WEIGHTS', 'load_general', 'restore_general', 'sharpen_general']
 
 WEIGHTS = Path(__file__).parent / 'general.safetensors'
 # Pixels mirrored around an image: training priced the outermost ones of a patch too little.
@@ -84,6 +85,22 @@ def restore_general(
         turned = net(_mirrored(stretched, below, right).flip(2, 3), noise).flip(2, 3)
         restored = (restored + turned[..., EDGE : EDGE + height, EDGE : EDGE + width]) / 2
     return ((restored - image.offset) / image.gain).clamp(0, 1)
+
+
+def sharpen_general(restored: Tensor, image: Appraisal, amount: float = 1.0) -> Tensor:
+    """Narrows the edges of what :func:`restore_general` gave; see :func:`..ops.narrow_edges`.
+
+    Args:
+        restored: (N, 1, H, W), 0 black and 1 white.
+        image: of the noisy image.
+        amount: factor on how much; 0 gives it back.
+
+    Returns:
+        (N, 1, H, W) in [0, 1].
+    """
+    stretched = restored * image.gain + image.offset
+    narrow = narrow_edges(stretched, *image.narrowing(amount))
+    return ((narrow - image.offset) / image.gain).clamp(0, 1)
 
 
 def _mirrored(levels: Tensor, below: int, right: int) -> Tensor:

@@ -28,6 +28,7 @@ def check_options(
     strength: object,
     dtype: object,
     tell: object,
+    sharpen: object = 0.0,
     **whole: object,
 ) -> None:
     """Refuses options of a restorer that are of a wrong type or out of range.
@@ -37,6 +38,7 @@ def check_options(
         strength: factor on the noise.
         dtype: one of :data:`DTYPES`, or None.
         tell: can be called, or None.
+        sharpen: factor on how much edges are narrowed.
         **whole: whole numbers of at least 1 (an overlap: 0), or None.
 
     Raises:
@@ -48,6 +50,8 @@ def check_options(
         raise ValueError(f'dtype must be None, {names}, not {dtype!r}')
     if not isinstance(strength, Real) or not 0.1 <= strength <= 10:
         raise ValueError(f'strength must lie within 0.1 and 10, not {strength!r}')
+    if not isinstance(sharpen, Real) or not 0 <= sharpen <= 3:
+        raise ValueError(f'sharpen must lie within 0 and 3, not {sharpen!r}')
     if tell is not None and not callable(tell):
         raise ValueError(f'tell is called with lines of text, such as print; got {tell!r}')
     for name, value in whole.items():

@@ -55,6 +55,8 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         self.strength.setSingleStep(0.1)
         self.strength.setValue(1)
         self.strength.setToolTip('Above 1 more noise is taken away, below 1 less')
+        self.sharp = QCheckBox('sharpen edges')
+        self.sharp.setToolTip('As narrow as in a slow scan, for a little fidelity')
         self.doubts = QCheckBox('mark doubtful particles')
         self.doubts.setToolTip('Judges every particle by eight looks, not two: four times the time')
         self.start = QPushButton('Restore')
@@ -77,6 +79,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         form, buttons, column = QFormLayout(), QHBoxLayout(), QVBoxLayout(self)
         form.addRow('image', self.layers)
         form.addRow('strength', self.strength)
+        form.addRow(self.sharp)
         form.addRow(self.doubts)
         buttons.addWidget(self.start)
         buttons.addWidget(self.cancel)
@@ -109,7 +112,11 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
             return
         self._stop = False
         self.worker = create_worker(
-            self._work, layer, self.strength.value(), self.doubts.isChecked()
+            self._work,
+            layer,
+            self.strength.value(),
+            self.doubts.isChecked(),
+            self.sharp.isChecked(),
         )
         self.worker.returned.connect(self._add)
         self.worker.finished.connect(self._end)
@@ -123,12 +130,14 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         self._stop = True
         self.said.setText('stopping …')
 
-    def _work(self, layer: Image, strength: float, doubts: bool) -> tuple[Image, Restored] | str:
+    def _work(
+        self, layer: Image, strength: float, doubts: bool, sharpen: bool
+    ) -> tuple[Image, Restored] | str:
         from ..inference.restorer import Restorer
 
         if self._restorer is None:
             self._restorer = Restorer()
-        self._restorer.strength = strength
+        self._restorer.strength, self._restorer.sharpen = strength, float(sharpen)
         data = layer.data[0] if layer.multiscale else layer.data
         try:
             return layer, restore_planes(

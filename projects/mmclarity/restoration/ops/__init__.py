@@ -1,4 +1,4 @@
-"""Gaussian windows and sub-pixel registration."""
+"""Gaussian windows, sub-pixel registration and narrower edges."""
 
 import lazy_loader
 
