@@ -9,10 +9,7 @@ _base_ = './cached_frcnn_bdd100k_fine.py'
 from mmclarity.detection.second_look import with_second_look
 
 max_epochs = 1
-model = dict(
-    with_second_look(_base_.model, _base_.heads, second=_base_.heads.closer_boxes, look_again=0.03),
-    test_cfg=dict(rcnn=dict(_base_.heads.soft_suppression, _delete_=True)),
-)
+model = with_second_look(_base_.model, _base_.heads, **_base_.heads.closer_boxes)
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(box_fit=dict(lr_mult=5.0))))
 param_scheduler = _base_.param_scheduler

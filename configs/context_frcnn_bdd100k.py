@@ -4,13 +4,6 @@
 _base_ = ['./frcnn_bdd100k.py', './_base_/heads.py']
 from mmclarity.detection.second_look import with_second_look
 
-model = dict(
-    with_second_look(
-        _base_.model,
-        _base_.heads,
-        second=_base_.heads.closer_boxes,
-        look_again=0.03,
-        reg_class_agnostic=True,
-    ),
-    test_cfg=dict(rcnn=dict(_base_.heads.soft_suppression, _delete_=True)),
+model = with_second_look(
+    _base_.model, _base_.heads, **_base_.heads.closer_boxes, reg_class_agnostic=True
 )

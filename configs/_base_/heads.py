@@ -38,16 +38,19 @@ heads = dict(
             ),
         ],
     ),
-    # For the second look: it knows how well its boxes fit, and the proposals on one object agree on
-    # its box.
-    closer_boxes=dict(box_fit=True, consensus=dict(temperature=0.025)),
     # For the second look: every proposal on its own.
     alone=dict(type='RegionAttentionBBoxHead', attention=None),
-    # Suppression for both: a box is not thrown away for lying on a surer one, it counts less.
-    soft_suppression=dict(
-        score_thr=0.01,
-        nms=dict(type='soft_nms', method='linear', iou_threshold=0.3, min_score=0.01),
-        max_per_img=200,
+    # Closer boxes, as options of with_second_look: the second look knows how well its boxes fit,
+    # and the proposals on one object agree on its box; what the first takes for background is left
+    # at that; and a box is not thrown away for lying on a surer one, it counts less.
+    closer_boxes=dict(
+        second=dict(box_fit=True, consensus=dict(temperature=0.025)),
+        look_again=0.03,
+        suppression=dict(
+            score_thr=0.01,
+            nms=dict(type='soft_nms', method='linear', iou_threshold=0.3, min_score=0.01),
+            max_per_img=200,
+        ),
     ),
     second_look=dict(pos_iou_thr=0.6, neg_iou_thr=0.6, min_pos_iou=0.6),  # of train_cfg's assigner
 )

@@ -13,6 +13,7 @@ def with_second_look(
     heads: Mapping[str, Any],
     second: Mapping[str, Any] | None = None,
     look_again: float = 0.0,
+    suppression: Mapping[str, Any] | None = None,
     **box_head: Any,
 ) -> dict[str, Any]:
     """A config's ``model``: its base's, with a cascade of two looks in the place of the box head.
@@ -28,9 +29,11 @@ def with_second_look(
     Args:
         model: ``_base_.model`` of a two-stage detector with one box head.
         heads: ``_base_.heads``, see ``configs/_base_/heads.py``.
-        second: What the second look's box head has besides, such as ``_base_.heads.closer_boxes``.
+        second: What the second look's box head has besides.
         look_again: Least probability that the first look gives what is looked at again: see
             :class:`.CascadeRegionAttentionRoIHead`.
+        suppression: ``test_cfg.rcnn`` in the place of the base's. With the two options before it
+            ``_base_.heads.closer_boxes``.
         box_head: What both looks' box heads have besides, such as ``reg_class_agnostic=True``.
 
     Returns:
@@ -62,7 +65,7 @@ def with_second_look(
     rcnn = model['train_cfg']['rcnn']
     closer = dict(rcnn['assigner'], **heads['second_look'])
     first, last = looks['bbox_head']
-    return dict(
+    changed: dict[str, Any] = dict(
         roi_head=dict(
             looks,
             _delete_=True,
@@ -75,3 +78,6 @@ def with_second_look(
         ),
         train_cfg=dict(rcnn=[rcnn, dict(rcnn, assigner=closer)]),
     )
+    if suppression is not None:
+        changed['test_cfg'] = dict(rcnn=dict(suppression, _delete_=True))
+    return changed

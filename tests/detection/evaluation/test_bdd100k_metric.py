@@ -158,6 +158,22 @@ def test_groups_equal_an_evaluation_of_their_images_alone():
     assert found['bdd/timeofday/daytime/mAP'] == found['bdd/mAP']
 
 
+def test_an_attribute_of_zero_is_a_value():
+    """Only what is lacking or empty is undefined."""
+    values = [0, 1, 0, None, '']
+    samples = [make_sample(i, [gt(A)], [(A, CAR, 0.9)], night=v) for i, v in enumerate(values)]
+    numbers = evaluate(samples, by=['night'])
+    groups = {key.split('/')[2] for key in numbers if '/night/' in key}
+    assert groups == {'0', '1', 'undefined'}
+
+
+def test_detections_in_bfloat16_are_taken():
+    sample = make_sample(1, [gt(A)], [(A, CAR, 0.5)])
+    pred = sample['pred_instances']
+    pred.update({key: pred[key].bfloat16() for key in ('bboxes', 'scores')})
+    assert evaluate([sample])['bdd/mAP'] == pytest.approx(1)
+
+
 def test_eval_classes_and_classwise_equal_pycocotools():
     samples = random_samples(6)
     found = evaluate(samples, eval_classes=['bus', 'pedestrian'], classwise=True)

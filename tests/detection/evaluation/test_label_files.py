@@ -229,3 +229,14 @@ def test_classes_asked_for(tmp_path, data):
     labelled.gts.clear()
     with pytest.raises(LabelFileError, match='has no objects'):
         labelled.chosen(None)
+
+
+def test_images_are_grouped_by_an_attribute_of_zero(tmp_path):
+    images = [
+        dict(id=i, file_name=f'{i}.jpg', attributes=dict(night=value))
+        for i, value in enumerate([False, False, None])
+    ]
+    content = dict(images=images, annotations=[], categories=[dict(id=1, name='car')])
+    (tmp_path / 'gt.json').write_text(json.dumps(content))
+    groups = read_labels(tmp_path / 'gt.json').groups(['night', 'weather'])
+    assert groups == {'night/False': [0, 1], 'night/undefined': [2]}

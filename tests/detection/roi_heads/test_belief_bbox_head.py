@@ -85,3 +85,9 @@ def test_an_attention_after_the_last_layer_is_needed(kwargs):
 def test_a_classifier_of_more_layers_is_refused():
     with pytest.raises(ValueError, match='num_cls_fcs=0'):
         build(attention=ATTENTIONS['SA'], num_cls_fcs=1)
+
+
+def test_a_loss_whose_logits_are_no_softmax_is_refused():
+    loss = dict(type='SeesawLoss', num_classes=5)
+    with pytest.raises(ValueError, match='SeesawLoss has another'):
+        build(attention=ATTENTIONS['SA'], loss_cls=loss)

@@ -141,6 +141,8 @@ def test_no_region_no_detection():
 def test_wrong_options():
     with pytest.raises(ValueError, match='must not be negative, got power=-1'):
         build(box_fit=dict(power=-1))
+    with pytest.raises(UsageError, match='SeesawLoss has others'):
+        build(box_fit=True, loss_cls=dict(type='SeesawLoss', num_classes=5))
     with pytest.raises(UsageError, match='num_reg_fcs=0'):
         build(box_fit=True, num_reg_fcs=1)
     with pytest.raises(UsageError, match='where its regions lie'):

@@ -234,6 +234,32 @@ def test_cascade_looks_again_at_what_the_first_look_found_worth_it(tmp_path):
         assert [len(one) for one in fewer] == [1, 1] and len(rpn[0]) > 2
 
 
+@pytest.mark.parametrize('name', ['SA', 'lambda'])
+def test_a_first_look_with_context_is_explained_as_it_was_taken(tmp_path, name):
+    """It saw all proposals, also those that are not looked at again."""
+    model = cascade_rcnn(tmp_path, [ATTENTIONS[name], ATTENTIONS['SA'], None]).eval()
+    roi_head, inputs = model.roi_head, data(model, training=False)
+    samples = inputs['data_samples']
+    metas = [sample.metainfo for sample in samples]
+    with torch.no_grad():
+        for module in roi_head.bbox_head[0].attention.values():
+            module.out_proj.weight.normal_(0, 1.0)  # zero at the start: nothing would be told
+        x = model.extract_feat(inputs['inputs'])
+        rpn = model.rpn_head.predict(x, samples, rescale=False)
+        whole = roi_head.explain(x, rpn, metas)
+        first = roi_head._bbox_forward(0, x, bbox2roi([one.bboxes for one in rpn]))['cls_score']
+        roi_head.look_again = float(first.softmax(-1)[:, :-1].amax(1).median())
+        found, explained = roi_head.predict(x, rpn, samples), roi_head.explain(x, rpn, metas)
+    for results, image, all_of_it, one in zip(found, explained, whole, rpn):
+        torch.testing.assert_close(image.detections.bboxes, results.bboxes)
+        torch.testing.assert_close(image.detections.scores, results.scores)
+        kept = (one.bboxes[:, None] == image.proposals).all(-1).any(1)
+        assert 0 < kept.sum() == len(image.proposals)
+        got, was = (told.stages[0]['fc2'].weights for told in (image, all_of_it))
+        torch.testing.assert_close(got, was[:, kept][:, :, kept])
+    assert sum(len(image.proposals) for image in explained) < sum(map(len, rpn))
+
+
 @pytest.mark.parametrize(
     ('least', 'stage', 'why'), [(1.0, None, 'below 1'), (0.1, 'STA', 'sources')]
 )

@@ -13,9 +13,9 @@ from terminaltables import AsciiTable
 from mmclarity.errors import MissingKeyError, UsageError
 from mmclarity.utils.json_files import write_json
 
-from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES, UNDEFINED
+from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
-from .labelled import reference_scale
+from .labelled import attribute_value, reference_scale
 
 
 @METRICS.register_module()
@@ -157,11 +157,11 @@ class BDD100KMetric(BaseMetric):
                     'img_path': sample.get('img_path', ''),
                     'width': int(width),
                     'height': int(height),
-                    'bboxes': np.asarray(pred['bboxes'].cpu(), dtype=np.float64).reshape(-1, 4),
-                    'scores': np.asarray(pred['scores'].cpu(), dtype=np.float64),
-                    'labels': np.asarray(pred['labels'].cpu(), dtype=np.int64),
+                    'bboxes': pred['bboxes'].cpu().double().numpy().reshape(-1, 4),
+                    'scores': pred['scores'].cpu().double().numpy(),
+                    'labels': pred['labels'].cpu().long().numpy(),
                     'instances': sample.get('instances', []),
-                    'groups': {key: str(sample.get(key) or UNDEFINED) for key in self.by},
+                    'groups': {key: attribute_value(sample, key) for key in self.by},
                 }
             )
 

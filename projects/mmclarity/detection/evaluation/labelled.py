@@ -1,7 +1,7 @@
 """Labelled images in one form, whatever file they came from, and sizes to tell areas by."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,10 @@ class Labelled:
     notes: list[str]
 
     def groups(self, keys: Sequence[str] = FRAME_ATTRIBUTES) -> dict[str, list[int]]:
-        """Images by ``'weather/rainy'`` and so on; attributes that never vary are left out."""
+        """Images by ``'weather/rainy'`` and so on; attributes that no image has are left out."""
         groups: dict[str, list[int]] = {}
         for key in keys:
-            values = [str(item.get(key) or UNDEFINED) for item in self.attributes]
+            values = [attribute_value(item, key) for item in self.attributes]
             if set(values) != {UNDEFINED}:
                 for value in sorted(set(values)):
                     members = [place for place, other in enumerate(values) if other == value]
@@ -105,6 +105,12 @@ class Labelled:
                 f'--area-scale {wanted}: give a positive factor, e.g. 4, or a size, e.g. 1280x720'
             )
         return factor, f'areas count times {factor:g}'
+
+
+def attribute_value(attributes: Mapping[str, Any], key: str) -> str:
+    """What an image's attribute says; ``'undefined'`` where it is lacking or empty, not where 0."""
+    value = attributes.get(key)
+    return UNDEFINED if value is None or value == '' else str(value)
 
 
 def parse_size(text: str) -> Size | None:

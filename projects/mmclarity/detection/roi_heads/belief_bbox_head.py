@@ -27,7 +27,8 @@ class BeliefBBoxHead(RegionAttentionBBoxHead):
         args, kwargs: See :class:`RegionAttentionBBoxHead`; an attention is needed, after 'fc2'.
 
     Raises:
-        ValueError: Without an attention, or with one elsewhere.
+        ValueError: Without an attention, with one elsewhere, or with a loss that is not a
+            softmax's.
 
     Examples:
         >>> import torch
@@ -55,6 +56,12 @@ class BeliefBBoxHead(RegionAttentionBBoxHead):
             raise ValueError(
                 'BeliefBBoxHead classifies straight after the shared layers; set '
                 'num_cls_fcs=0 and num_cls_convs=0'
+            )
+        if self.custom_activation:
+            raise ValueError(
+                'BeliefBBoxHead takes the softmax of its logits for what a region believes; '
+                f'{type(self.loss_cls).__name__} has another: set loss_cls=dict('
+                "type='CrossEntropyLoss', use_sigmoid=False)"
             )
         self.belief = nn.Linear(self.fc_cls.out_features, self.fc_out_channels, bias=False)
         nn.init.normal_(self.belief.weight, std=belief_scale)

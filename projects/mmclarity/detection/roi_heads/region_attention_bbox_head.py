@@ -134,6 +134,11 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
                 'box_fit judges boxes by what the shared layers give: it needs num_shared_fcs of '
                 'at least 1, num_reg_convs=0, num_reg_fcs=0 and with_reg=True'
             )
+        if self.custom_activation:
+            raise UsageError(
+                f'box_fit weighs probabilities of a softmax; {type(self.loss_cls).__name__} has '
+                'others: use CrossEntropyLoss, or leave box_fit out'
+            )
         return BoxFit(self.fc_out_channels, **options)
 
     @property

@@ -225,17 +225,18 @@ class RegionContextMixin:
             rescale: Detections and boxes in pixels of the image, not of the network's input.
 
         Returns:
-            One explanation an image, of the proposals that are judged to the end.
+            One explanation an image, of the proposals that are judged to the end. Where a first
+            look has left out others (``look_again``), what it took from those is not shown.
         """
-        maps = self._with_sources(x, rpn_results_list, testing=True)
-        maps, rpn_results_list = self._worth_it(maps, rpn_results_list)
-        maps = maps.having(first=None)  # the first stage is to be traced as well
-        proposals = [res.bboxes for res in rpn_results_list]
         trace: list[dict[str, list[Tensor]]] = []
-        judged = self._verdicts(maps.having(trace=trace), proposals, batch_img_metas, rescale)
+        maps = self._with_sources(x, rpn_results_list, testing=True).having(trace=trace)
+        maps, rpn_results_list = self._worth_it(maps, rpn_results_list)
+        proposals = [res.bboxes for res in rpn_results_list]
+        judged = self._verdicts(maps, proposals, batch_img_metas, rescale)
         alone = [None] * len(judged)
         if all(head.can_be_cut for head in self._bbox_heads()):
-            alone = self._verdicts(maps.having(cut=True), proposals, batch_img_metas, rescale)
+            maps = maps.having(cut=True, trace=None, first=None)
+            alone = self._verdicts(maps, proposals, batch_img_metas, rescale)
         sources = self._most_certain(rpn_results_list)
         return [
             Explanation(
@@ -368,6 +369,8 @@ class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
         ]
         flags = torch.cat(kept)
         first = {key: said[key][flags] for key in ('cls_score', 'bbox_pred')}
+        for weights in (context_of(x).trace or [{}])[0].values():
+            weights[:] = [part[:, some][:, :, some] for part, some in zip(weights, kept)]
         chosen = [results[some] for results, some in zip(rpn_results_list, kept)]
         return x.having(first=first), chosen
 
