@@ -105,6 +105,31 @@ def test_errors_end_without_a_traceback(files, tmp_path, capsys):
     assert 'give 2 different names' in capsys.readouterr().err
 
 
+def test_an_attribute_that_no_image_has_is_named(files, capsys):
+    given = files['plain'], files['head'], '--ann', files['gt'], '--draws', 5
+    assert call(*given, '--by', 'weather', 'wheather') == 2
+    said = capsys.readouterr().err
+    assert '--by wheather: the images of' in said and 'weather' in said.partition(' have ')[2]
+
+
+def test_no_difference_is_more_than_all_there_is(tmp_path):
+    """Of two images Student's t would give -208 to 259 points."""
+    box, image = [10, 10, 30, 30], dict(width=64, height=64)
+    gts = [dict(id=i, image_id=i, category_id=1, bbox=box, area=900, iscrowd=0) for i in range(2)]
+    content = dict(
+        images=[dict(image, id=i, file_name=f'{i}.jpg') for i in range(2)],
+        annotations=gts,
+        categories=[dict(id=1, name='car')],
+    )
+    found = [dict(image_id=0, category_id=1, bbox=box, score=0.5)]
+    for name, data in (('gt', content), ('none', []), ('one', found)):
+        (tmp_path / f'{name}.json').write_text(json.dumps(data))
+    files = [tmp_path / f'{name}.json' for name in ('none', 'one', 'gt')]
+    assert not call(*files[:2], '--ann', files[2], '--draws', 50, '--out', tmp_path / 'out')
+    row = json.loads((tmp_path / 'out.json').read_text())['rows'][0]
+    assert row['differences'][0]['low'] == -1 and row['differences'][0]['high'] == 1
+
+
 def test_names_come_from_what_differs_in_the_paths():
     names = compare_detections.detector_names
     assert names([['x/plain.bbox.json'], ['x/head.bbox.json']], None) == ['plain', 'head']

@@ -48,8 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--by',
         nargs='*',
         metavar='ATTRIBUTE',
-        default=list(FRAME_ATTRIBUTES),
-        help='attributes of the image by which to split (%(default)s)',
+        help=f'attributes of the image by which to split ({", ".join(FRAME_ATTRIBUTES)})',
     )
     add('--draws', type=int, default=10_000, help='bootstrap draws (10000)')
     add('--confidence', type=float, default=0.95, help='of the intervals (0.95)')
@@ -111,6 +110,13 @@ def run(args: argparse.Namespace) -> Comparison:
     names = detector_names(files, args.names)
     labelled = read_labels(args.ann, parse_size(args.image_size) if args.image_size else None)
     categories = labelled.chosen(args.classes)
+    known = {key for item in labelled.attributes for key in item}
+    unknown = [name for name in args.by or () if name not in known]
+    if unknown:
+        raise UsageError(
+            f'--by {" ".join(unknown)}: the images of {args.ann} have '
+            f'{", ".join(sorted(known)) or "no attributes"}'
+        )
     scale, sentence = labelled.area_scale(args.area_scale)
     if sentence:
         labelled.notes.append(sentence[0].upper() + sentence[1:] + '.')
@@ -121,7 +127,7 @@ def run(args: argparse.Namespace) -> Comparison:
         labelled,
         detectors,
         categories,
-        labelled.groups(args.by),
+        labelled.groups(FRAME_ATTRIBUTES if args.by is None else args.by),
         args.draws,
         args.confidence,
         args.seed,

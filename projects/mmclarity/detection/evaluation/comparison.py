@@ -297,7 +297,7 @@ def _row(
             interval(*item, confidence, biased=True)
             for item in zip(values, draws, drawn.freedom[:, place, number])
         ],
-        differences=[interval(*item, confidence) for item in zip(changes, strays, freedom)],
+        differences=[_change(*item, confidence) for item in zip(changes, strays, freedom)],
         p=[two_sided(*item) for item in zip(changes, strays, freedom)],
         valid=draws.shape[1] / drawn.rows.shape[1],
         seed_values=seed_values,
@@ -328,6 +328,13 @@ def interval(
     centre = 2 * value - draws.mean()
     low, high = np.clip([centre - half, centre + half], 0, 1)  # AP is not less, nor more
     return Estimate(float(value), float(low), float(high))
+
+
+def _change(value: float, draws: np.ndarray, freedom: float, confidence: float) -> Estimate:
+    """The interval of a difference of two AP, which is not less than -1, nor more than 1."""
+    found = interval(value, draws, freedom, confidence)
+    low, high = np.clip([found.low, found.high], -1, 1)
+    return Estimate(found.value, float(low), float(high))
 
 
 def two_sided(value: float, draws: np.ndarray, freedom: float) -> float:
