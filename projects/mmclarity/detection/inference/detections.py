@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -45,12 +47,29 @@ class Detections:
         return [self.classes[label] for label in self.labels]
 
 
+def check_images(images: Sequence[np.ndarray]) -> None:
+    """Refuse one image in the place of a list, and in a list what :func:`check_image` refuses.
+
+    Raises:
+        DataError: Saying what it is.
+    """
+    if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise DataError('a detector takes a list of images: write detector([image])[0] for one')
+    for image in images:
+        check_image(image)
+
+
 def check_image(image: np.ndarray) -> None:
     """Refuse what is no (H, W, 3) of 8 bit, or so narrow that nothing of it would be left.
 
     Raises:
         DataError: Saying what it is.
     """
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            f'an image must be an array (H, W, 3) of 8 bit, got {image!r:.60}; read a file by '
+            'mmclarity.detection.inference.read_image'
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(
             f'an image must be (H, W, 3) of 8 bit, blue first, got {image.shape} of '

@@ -21,7 +21,7 @@ from mmclarity.utils import checkpoints
 from mmclarity.utils.devices import check_device
 
 from ..shipped import DETECTORS, load_shipped, shipped_config
-from .detections import Detections, check_image
+from .detections import Detections, check_images
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -104,8 +104,7 @@ class Detector:
         Raises:
             DataError: If an image is of another kind.
         """
-        for image in images:
-            check_image(image)
+        check_images(images)
         if not len(images):
             return []
         with self.autocast():

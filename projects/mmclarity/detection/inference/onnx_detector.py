@@ -12,7 +12,7 @@ import numpy as np
 
 from mmclarity.errors import CheckpointError
 
-from .detections import Detections, check_image
+from .detections import Detections, check_images
 
 #: Under which name the file's metadata hold ours, as JSON.
 METADATA = 'mmclarity'
@@ -88,8 +88,7 @@ class OnnxDetector:
         Raises:
             DataError: If an image is of another kind.
         """
-        for image in images:
-            check_image(image)
+        check_images(images)
         return [self._one(image) for image in images]
 
     def _one(self, image: np.ndarray) -> Detections:
