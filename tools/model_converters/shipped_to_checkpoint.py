@@ -3,8 +3,8 @@
     python tools/model_converters/shipped_to_checkpoint.py plain plain.pth
 
 What ships is one file for all detectors, and only names in a test find into it. A checkpoint of one
-of them is what everything else takes: ``load_from`` of a config that goes on training, on other data
-too; tools/cache_trunk.py, to try box heads on its trunk; plain_to_stages.py.
+of them is what everything else takes: ``load_from`` of a config that goes on training, on other
+data too; tools/cache_trunk.py, to try box heads on its trunk; plain_to_stages.py.
 """
 
 from __future__ import annotations
