@@ -126,9 +126,10 @@ class Browser:
     def mouse(self, selector: str, *kinds: str) -> None:
         """Move the pointer to an element; with 'mousePressed', 'mouseReleased' click it."""
         x, y = self.place(selector)
-        for kind in ('mouseMoved', *kinds):
+        # A pointer does not jump: of one move alone Chromium may leave an element unaware.
+        for kind, off in (('mouseMoved', 1), ('mouseMoved', 0), *((kind, 0) for kind in kinds)):
             self.send(
-                'Input.dispatchMouseEvent', type=kind, x=x, y=y,
+                'Input.dispatchMouseEvent', type=kind, x=x - off, y=y,
                 button='none' if kind == 'mouseMoved' else 'left', clickCount=1,
             )  # fmt: skip
 

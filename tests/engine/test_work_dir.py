@@ -22,7 +22,7 @@ HOLDER = """
 import os, sys, time
 from mmclarity.engine.work_dir import WorkDirLock
 lock = WorkDirLock(sys.argv[1])
-if len(sys.argv) > 2 and os.fork() == 0:  # a loader's worker, which outlives its parent
+if len(sys.argv) > 2 and os.fork():  # a loader's worker outlives its parent, and says that it runs
     time.sleep(60)
 print('held', flush=True)
 time.sleep(60)
