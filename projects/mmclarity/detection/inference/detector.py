@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from mmclarity.engine.config import building, load_config
-from mmclarity.engine.hooks.precision import has_bfloat16_units, prepare_mixed_precision
+from mmclarity.engine.hooks.precision import has_bfloat16_units, keep_float32
 from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints
 from mmclarity.utils.devices import check_device
@@ -92,7 +92,7 @@ class Detector:
         # In this layout, too, float32 is faster on the CPU.
         model.to(memory_format=torch.channels_last)
         if self.dtype != torch.float32:
-            prepare_mixed_precision(model)
+            keep_float32(model)
         self.threshold = threshold
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:

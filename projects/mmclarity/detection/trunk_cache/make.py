@@ -21,7 +21,7 @@ from mmclarity.engine.config import (
     resolve_data_roots,
     scope_of,
 )
-from mmclarity.engine.hooks.precision import has_bfloat16_units, prepare_mixed_precision
+from mmclarity.engine.hooks.precision import has_bfloat16_units, keep_float32
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import check_fits, load_checkpoint_file
 
@@ -111,7 +111,8 @@ def build_trunk(cfg: Config, checkpoint: str) -> nn.Module:
             }
             check_fits(mine, getattr(model, part), checkpoint)
     model.load_state_dict(weights, strict=False)
-    return prepare_mixed_precision(model).eval()
+    keep_float32(model)
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 def _write(model: nn.Module, dataset, folder: Path, manifest: dict, views: int, dtype: str) -> None:

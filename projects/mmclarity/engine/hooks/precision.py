@@ -98,23 +98,6 @@ def keep_float32(model: nn.Module, names: Sequence[str] = OUTPUT_LAYERS) -> list
     return changed
 
 
-def prepare_mixed_precision(model: nn.Module, names: Sequence[str] = OUTPUT_LAYERS) -> nn.Module:
-    """Make a model ready for autocast: :func:`keep_float32`, and 4-d weights as (N, H, W, C).
-
-    Convolutions then work in that layout whatever the layout of their input; on CPUs with bfloat16
-    units it is what makes autocast pay.
-
-    Args:
-        model: changed in place.
-        names: see :func:`keep_float32`.
-
-    Returns:
-        The model.
-    """
-    keep_float32(model, names)
-    return model.to(memory_format=torch.channels_last)
-
-
 @HOOKS.register_module()
 class MixedPrecisionHook(Hook):
     """Prepares model and loops for bfloat16 autocast, before training, validation and testing.

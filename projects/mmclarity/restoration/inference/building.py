@@ -79,10 +79,9 @@ def build_restorer(
     cfg = config if isinstance(config, Config) else load_config(str(config))
     if 'model' not in cfg:
         raise UsageError(f'{cfg.filename or "the config"} has no model')
-    scope = cfg.get('default_scope') or 'mmagic'
-    if scope == 'mmdet':
+    if cfg.get('default_scope') == 'mmdet':
         raise UsageError(
-            f'{cfg.filename or "the config"} is of a detector (its default_scope is {scope}); give '
+            f'{cfg.filename or "the config"} is of a detector (its default_scope is mmdet); give '
             'one of a restorer, such as configs/ssim_unet_sem.py, or none for the general network'
         )
     from mmagic.registry import MODELS  # its models may be named in the config
