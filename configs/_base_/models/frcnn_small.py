@@ -22,7 +22,12 @@ model = dict(
         anchor_generator=dict(scales=[2, 4], ratios=[0.5, 1.0, 2.0], strides=[8, 16, 32, 64]),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=96, featmap_strides=[8, 16, 32], finest_scale=56),
+        bbox_roi_extractor=dict(
+            type='QuickRoIExtractor',
+            out_channels=96,
+            featmap_strides=[8, 16, 32],
+            finest_scale=56,
+        ),
         bbox_head=dict(in_channels=96, fc_out_channels=512, num_classes=10),
     ),
     train_cfg=dict(

@@ -112,10 +112,9 @@ def roi_align_forward(
     input, rois = input.detach().to(dtype), rois.detach().to(dtype)
     how = float(spatial_scale), int(sampling_ratio), bool(aligned)
     bins = int(aligned_height), int(aligned_width)
-    pooled = None
     if input.device.type == 'cpu':
         pooled = roi_align_cpu.forward(input, rois, bins, *how)
-    if pooled is None:
+    else:
         pooled = torch.ops.torchvision.roi_align(input, rois, how[0], *bins, *how[1:])
     output.copy_(pooled)
 
@@ -159,10 +158,9 @@ def roi_align_backward(
     grad_output, rois = grad_output.detach().to(dtype), rois.detach().to(dtype)
     how = float(spatial_scale), int(sampling_ratio), bool(aligned)
     bins = int(aligned_height), int(aligned_width)
-    grad = None
     if grad_output.device.type == 'cpu':
         grad = roi_align_cpu.backward(grad_output, rois, grad_input.shape, *how)
-    if grad is None:
+    else:
         grad = torch.ops.torchvision._roi_align_backward(
             grad_output, rois, how[0], *bins, *grad_input.shape, *how[1:]
         )

@@ -8,6 +8,7 @@ from .evaluation import bdd100k_metric
 from .roi_heads import (
     belief_bbox_head,
     more_roi_heads,
+    quick_roi_extractor,
     region_attention_bbox_head,
     region_attention_roi_head,
 )
@@ -30,6 +31,7 @@ __all__ = [
     'more_roi_heads',
     'quick_max_iou_assigner',
     'quick_random_sampler',
+    'quick_roi_extractor',
     'quick_rpn_head',
     'recordings',
     'region_attention_bbox_head',

@@ -111,6 +111,15 @@ class BaseRegionAttention(BaseModule, metaclass=ABCMeta):
             return x
         return x + self.box_embedding(regions.boxes).to(x.dtype)
 
+    def _both_located(
+        self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and context that know where they lie; found once if they are the same."""
+        located = self._located(queries, regions)
+        if context is queries and sources is regions:
+            return located, located
+        return located, self._located(context, sources)
+
     def _context(
         self, x: Tensor, regions: RegionBatch, source_x: Tensor | None, sources: RegionBatch | None
     ) -> tuple[Tensor, RegionBatch]:

@@ -145,8 +145,9 @@ class RegionLambda(BaseRegionAttention):
         self, queries: Tensor, regions: RegionBatch, context: Tensor, sources: RegionBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, N, h, k), K softmaxed (B, M, k, u) and V (B, M, v, u), padding zero."""
-        q = regions.pad(self.q_norm(self.q_proj(self._located(queries, regions))))
-        k = sources.pad(self.k_proj(self._located(context, sources)))
+        located, keys = self._both_located(queries, regions, context, sources)
+        q = regions.pad(self.q_norm(self.q_proj(located)))
+        k = sources.pad(self.k_proj(keys))
         k = k.unflatten(-1, (self.key_dims, self.intra_depth))
         v = sources.pad(self.v_norm(self.v_proj(context)))
         k = masked_softmax(k, sources.key_mask)

@@ -144,9 +144,10 @@ class RegionSelfAttention(BaseRegionAttention):
             # No source, no context; every parameter stays in the graph (distributed training).
             return torch.zeros_like(queries) + sum(p.sum() for p in self.parameters()) * 0
         bias, has_key = self._bias(regions, sources)
+        located, keys = self._both_located(queries, regions, context, sources)
         out = attention(
-            self._heads(self.q_proj(self._located(queries, regions)), regions),
-            self._heads(self.k_proj(self._located(context, sources)), sources),
+            self._heads(self.q_proj(located), regions),
+            self._heads(self.k_proj(keys), sources),
             self._heads(self.v_proj(context), sources),
             self.temperature,
             bias,
@@ -160,8 +161,9 @@ class RegionSelfAttention(BaseRegionAttention):
     ) -> list[Tensor]:
         """See :meth:`BaseRegionAttention.weights`."""
         bias, has_key = self._bias(regions, sources)
-        q = self._heads(self.q_proj(self._located(queries, regions)), regions)
-        k = self._heads(self.k_proj(self._located(context, sources)), sources)
+        located, keys = self._both_located(queries, regions, context, sources)
+        q = self._heads(self.q_proj(located), regions)
+        k = self._heads(self.k_proj(keys), sources)
         dtype = torch.promote_types(q.dtype, torch.float32)
         with torch.autocast(q.device.type, enabled=False):
             logits = q.to(dtype) @ k.to(dtype).transpose(-1, -2) / self.temperature

@@ -17,6 +17,7 @@ from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedRes
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmclarity.utils import onednn
 from mmclarity.utils.jit import compiled
 
 # The gradient of a smaller kernel (of stride 1) is as quick in torch.
@@ -185,6 +186,12 @@ def conv_norm_act(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
             x = x.to(torch.get_autocast_dtype('cpu'))
         with torch.autocast('cpu', enabled=False):
             x = _DepthwiseConv.apply(x, weight, bias, conv.stride[0], conv.padding[0])
+    elif onednn.knows(x, type(norm.act)):
+        # A pass of its own takes as long as the convolution: 96 channels at 480x272 in bfloat16
+        # 3.3 ms, 1.7 so (one core of an AMD Zen 5).
+        return onednn.convolution(
+            x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups, type(norm.act)
+        )
     else:
         x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
     return norm.act(x)

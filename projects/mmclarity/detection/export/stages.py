@@ -155,10 +155,11 @@ def pooled(g: Graph, maps: Sequence[str], boxes: str, extractor) -> str:
         UsageError: If the extractor is another.
     """
     layer = extractor.roi_layers[0]
-    if type(extractor).__name__ != 'SingleRoIExtractor' or type(layer).__name__ != 'RoIAlign':
+    known = 'SingleRoIExtractor', 'QuickRoIExtractor'
+    if type(extractor).__name__ not in known or type(layer).__name__ != 'RoIAlign':
         raise UsageError(
             f'{type(extractor).__name__} on {type(layer).__name__} is not known to the export; '
-            'it knows SingleRoIExtractor on RoIAlign'
+            f'it knows {" and ".join(known)} on RoIAlign'
         )
     size = g.add('Sub', g.columns(boxes, 2, 4), g.columns(boxes, 0, 2))
     area = g.add('ReduceProd', size, g.whole(1), keepdims=0)

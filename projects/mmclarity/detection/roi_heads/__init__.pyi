@@ -4,6 +4,7 @@ from .more_roi_heads import (
     DynamicRegionAttentionRoIHead,
     HybridTaskCascadeRegionAttentionRoIHead,
 )
+from .quick_roi_extractor import QuickRoIExtractor
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_attention_roi_head import CascadeRegionAttentionRoIHead, RegionAttentionRoIHead
 from .region_context import ContextFeatures, PassContext, RegionContext
@@ -18,6 +19,7 @@ __all__ = [
     'HybridTaskCascadeRegionAttentionRoIHead',
     'LayerWeights',
     'PassContext',
+    'QuickRoIExtractor',
     'RegionAttentionBBoxHead',
     'RegionAttentionRoIHead',
     'RegionContext',

@@ -70,6 +70,11 @@ def _to_float32(value: Any) -> Any:
     return value
 
 
+def keeps_float32(module: nn.Module) -> bool:
+    """Whether the layer computes in float32 under autocast (:func:`keep_float32`)."""
+    return isinstance(module, _Float32Mixin) or getattr(module, 'computes_in_float32', False)
+
+
 def keep_float32(model: nn.Module, names: Sequence[str] = OUTPUT_LAYERS) -> list[str]:
     """Make the layers called ``names`` compute in float32 under autocast.
 
@@ -91,7 +96,7 @@ def keep_float32(model: nn.Module, names: Sequence[str] = OUTPUT_LAYERS) -> list
         named = re.sub(r'(\.\d+)+$', '', name).rsplit('.', 1)[-1]
         if named not in names or isinstance(module, nn.ModuleList):
             continue
-        if not isinstance(module, _Float32Mixin):
+        if not keeps_float32(module):
             cls = type(module)
             module.__class__ = type(f'Float32{cls.__name__}', (_Float32Mixin, cls), {})
         changed.append(name)
