@@ -157,9 +157,10 @@ def test_bfloat16_keeps_what_is_not_a_number():
     assert torch.isnan(out[0]) and torch.isinf(out[1]) and out[2] == 0
 
 
-def test_only_chosen_regions_are_written():
+@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format])
+def test_only_chosen_regions_are_written(layout):
     x, rois = torch.randn(1, 3, 30, 50), random_rois(5, 1).float()
-    out = torch.full((5, 3, 2, 2), 7.0)
+    out = torch.full((5, 3, 2, 2), 7.0).contiguous(memory_format=layout)
     chosen = torch.tensor([3, 1])
     assert roi_align_cpu.forward(x, rois, (2, 2), 0.25, 2, True, out, chosen) is out
     every = roi_align_cpu.forward(x, rois, (2, 2), 0.25, 2, True)

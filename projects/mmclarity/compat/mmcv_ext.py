@@ -113,7 +113,10 @@ def roi_align_forward(
     how = float(spatial_scale), int(sampling_ratio), bool(aligned)
     bins = int(aligned_height), int(aligned_width)
     if input.device.type == 'cpu':
-        pooled = roi_align_cpu.forward(input, rois, bins, *how)
+        target = output.detach() if output.dtype == dtype else None
+        pooled = roi_align_cpu.forward(input, rois, bins, *how, out=target)
+        if target is not None:
+            return
     else:
         pooled = torch.ops.torchvision.roi_align(input, rois, how[0], *bins, *how[1:])
     output.copy_(pooled)

@@ -52,7 +52,7 @@ def forward(
     Raises:
         ValueError: if an image index is not in [0, N).
     """
-    images, channels, height, width = features.shape
+    images, channels = features.shape[:2]
     if out is None:
         out = features.new_empty(len(rois), channels, *bins)
     count = len(rois) if chosen is None else len(chosen)
@@ -61,7 +61,7 @@ def forward(
     regions = _regions(rois if chosen is None else rois[chosen], images, scale, aligned)
     places = np.arange(count) if chosen is None else chosen.numpy()
     table = _numbers(features.permute(0, 2, 3, 1).contiguous())
-    written = out if out.is_contiguous() else torch.empty_like(out.contiguous())
+    written = out.contiguous()
     result = _numbers(written)
 
     def run(begin: int, end: int) -> None:
