@@ -16,13 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 
 from mmclarity.cli import restore as tool
-from mmclarity.restoration.app.jobs import RefusedUpload, WatchedRestorer, Workshop, safe_name
+from mmclarity.restoration.app.jobs import (
+    Job,
+    RefusedUpload,
+    WatchedRestorer,
+    Workshop,
+    safe_name,
+)
 from mmclarity.restoration.app.previews import save_previews
+from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.inference.uncertainty import shown_range
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.browser import Browser, needs_chromium
@@ -125,6 +133,74 @@ def test_the_download_is_what_the_tool_writes(port, tmp_path, dtype):
     for kind in ('before', 'after'):
         status, _, png = ask(port, 'GET', f'/api/jobs/{job["token"]}/0/{kind}.png')
         assert status == 200 and png[:4] == b'\x89PNG'
+
+
+def test_the_sharpened_download_is_what_the_tool_writes(port, tmp_path):
+    source = noisy(tmp_path / 'scan.tif', 'uint16')
+    for name, options in (('plain.tif', []), ('sharp.tif', ['--sharpen'])):
+        assert tool.main([str(source), str(tmp_path / name), '--quiet', *options]) == 0
+    job = finished(port, upload(port, source, doubts=1)['token'])
+    address = f'/api/jobs/{job["token"]}'
+    plain = ask(port, 'GET', f'{address}/result')[2]
+    status, headers, sharp = ask(port, 'GET', f'{address}/result?sharp=1')
+    assert status == 200 and plain == (tmp_path / 'plain.tif').read_bytes()
+    assert sharp == (tmp_path / 'sharp.tif').read_bytes() != plain
+    assert job['sharp'] == 'scan_restored_sharp.tif'
+    assert headers['content-disposition'].endswith("UTF-8''scan_restored_sharp.tif")
+    # both pictures in one scale of grey: they differ at edges, not in their mean
+    pngs = [ask(port, 'GET', f'{address}/0/{kind}.png')[2] for kind in ('after', 'sharp')]
+    after, sharp = (cv2.imdecode(np.frombuffer(png, np.uint8), 0).astype(int) for png in pngs)
+    assert abs(after.mean() - sharp.mean()) < 2 and np.abs(after - sharp).max() > 8
+
+
+def test_every_page_of_a_stack_is_sharpened(port, tmp_path):
+    frames = [tifffile.imread(noisy(tmp_path / 'a.tif', seed=seed)) for seed in range(3)]
+    tifffile.imwrite(tmp_path / 's.tif', np.stack(frames), photometric='minisblack')
+    options = [str(tmp_path / 's.tif'), str(tmp_path / 't.tif'), '--quiet', '--sharpen']
+    assert tool.main(options) == 0
+    job = finished(port, upload(port, tmp_path / 's.tif')['token'])
+    address = f'/api/jobs/{job["token"]}'
+    sharp = ask(port, 'GET', f'{address}/result?sharp=1')[2]
+    assert sharp == (tmp_path / 't.tif').read_bytes()
+    assert ask(port, 'GET', f'{address}/2/sharp.png')[0] == 200
+
+
+def ended(job: Job) -> Job:
+    """The job when its worker has done with it."""
+    while job.state in ('waiting', 'working'):
+        time.sleep(0.02)
+    return job
+
+
+def test_what_serve_was_told_stays_with_the_box(tmp_path):
+    # of 1.5 times: the box gives what sharpen=1.5 does, and unticked the network's own edges
+    source = noisy(tmp_path / 'a.tif')
+    (tmp_path / 'work').mkdir()
+    workshop = Workshop(WatchedRestorer(sharpen=1.5), LIMIT, tmp_path / 'work')
+    job = workshop.new('a.tif', doubts=False)
+    job.source.write_bytes(source.read_bytes())
+    workshop.start(job)
+    assert ended(job).error == ''
+    for amount, file in ((0.0, job.result), (1.5, job.sharp)):
+        Restorer(sharpen=amount).restore_file(source, tmp_path / f'{amount}.tif')
+        assert file.read_bytes() == (tmp_path / f'{amount}.tif').read_bytes()
+    workshop.close()
+
+
+def test_a_network_of_ones_own_has_no_sharpened_picture(tmp_path, monkeypatch):
+    (tmp_path / 'work').mkdir()
+    restorer = WatchedRestorer()
+    workshop = Workshop(restorer, LIMIT, tmp_path / 'work')
+    monkeypatch.setattr(WatchedRestorer, '_sharpened', lambda self, restored, job: restored)
+    job = workshop.new('a.tif', doubts=False)
+    job.source.write_bytes(noisy(tmp_path / 'a.tif').read_bytes())
+    workshop.start(job)
+    told = ended(job).told()
+    assert told['state'] == 'done' and told['sharp'] is None and not told['pages'][0]['sharp']
+    assert sorted(path.name for path in job.folder.iterdir()) == [
+        '0_after.png', '0_before.png', 'result.tif', 'source.tif',
+    ]  # fmt: skip
+    workshop.close()
 
 
 def test_a_stack_has_its_pages(port, tmp_path):
@@ -264,8 +340,6 @@ def test_a_job_is_cancelled_at_its_next_tile(tmp_path):
 
 
 def test_previews_are_scaled_sensibly(tmp_path):
-    import cv2
-
     ramp = np.linspace(0.01, 0.06, 3000 * 64, dtype=np.float32).reshape(64, 3000)
     low, high = shown_range(ramp)
     assert low == pytest.approx(0.01, abs=1e-3) and high == pytest.approx(0.06, abs=1e-3)
@@ -287,8 +361,8 @@ def test_in_a_browser(port, tmp_path):
         browser.wait('settings.limit < Infinity')
         files = [first, second, tmp_path / 'bad.tif', tmp_path / 'large.tif']
         browser.choose_files('#files', *files)
-        ended = '[...jobs.values()].every(j => ["done", "failed"].includes(j.state))'
-        browser.wait(f'jobs.size === 3 && {ended}', 120)
+        over = '[...jobs.values()].every(j => ["done", "failed"].includes(j.state))'
+        browser.wait(f'jobs.size === 3 && {over}', 120)
         said = browser.run('document.getElementById("alerts").innerText')
         assert 'large.tif: is larger than 300 kB' in said and 'bad.tif: ' in said
         assert browser.run('document.getElementById("title").textContent') == 'scan.tif'
@@ -319,6 +393,27 @@ def test_in_a_browser(port, tmp_path):
         (tmp_path / 'd.tif').write_bytes(content)
         assert tool.main([str(first), str(tmp_path / 'tool.tif'), '--quiet']) == 0
         assert content == (tmp_path / 'tool.tif').read_bytes()
+        # sharpened at a tick, without another restoration, and back
+        shown = 'document.getElementById("after").src.split("/").pop()'
+        assert browser.run(shown) == 'after.png'
+        browser.click('#sharp')
+        assert browser.run(shown) == 'sharp.png'
+        browser.wait('document.getElementById("after").complete')
+        assert browser.run('document.getElementById("after").naturalWidth') == 160
+        tag = 'document.getElementById("righttag").innerText'
+        assert browser.run(tag) == 'restored, sharpened'
+        fits = '(v => v.scrollHeight <= v.clientHeight)(document.getElementById("view"))'
+        assert browser.run(fits)  # the words below take no room from the picture
+        download = 'document.getElementById("download")'
+        assert browser.run(f'{download}.innerText') == 'Download sharpened image'
+        assert browser.run(f'{download}.download') == 'scan_restored_sharp.tif'
+        address = browser.run(f'{download}.getAttribute("href")')
+        options = [str(first), str(tmp_path / 'sharp.tif'), '--quiet', '--sharpen']
+        assert tool.main(options) == 0
+        assert ask(port, 'GET', f'/{address}')[2] == (tmp_path / 'sharp.tif').read_bytes()
+        browser.click('#sharp')
+        assert browser.run(shown) == 'after.png' and browser.run(tag) == 'restored'
+        assert browser.run(f'{download}.getAttribute("href")').endswith('/result')
         # another image, and removing it
         browser.click('.item:nth-child(2) .name')
         assert browser.run('document.getElementById("title").textContent') == 'b.tif'
@@ -336,11 +431,11 @@ def test_in_a_browser(port, tmp_path):
         browser.close()
 
 
-@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_and_ends(tmp_path, end):
+@pytest.mark.parametrize(('end', 'options'), [(signal.SIGINT, []), (signal.SIGTERM, ['--sharpen'])])
+def test_the_command_serves_and_ends(tmp_path, end, options):
     script = Path(__file__).parents[3] / 'tools/restore.py'
     process = subprocess.Popen(
-        [sys.executable, script, '--serve', '--no-browser', '--port', '0'],
+        [sys.executable, script, '--serve', '--no-browser', '--port', '0', *options],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, 'TMPDIR': str(tmp_path)},
@@ -348,6 +443,8 @@ def test_the_command_serves_and_ends(tmp_path, end):
     line = process.stderr.readline()
     port = int(re.search(r'http://127\.0\.0\.1:(\d+)/', line)[1])
     assert ask(port, 'GET', '/')[0] == 200 and len(list(tmp_path.glob('mmclarity-*'))) == 1
+    told = json.loads(ask(port, 'GET', '/api/settings')[2])
+    assert told['sharpen'] is bool(options)  # how the page's box stands at first
     process.send_signal(end)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 0 and 'Traceback' not in rest

@@ -18,15 +18,20 @@ __all__ = ['save_previews']
 
 
 def save_previews(
-    folder: Path, page: int, before: np.ndarray, after: np.ndarray
+    folder: Path,
+    page: int,
+    before: np.ndarray,
+    after: np.ndarray,
+    sharp: np.ndarray | None = None,
 ) -> tuple[int, int, float]:
-    """Writes ``PAGE_before.png`` and ``PAGE_after.png``, both in one scale of grey.
+    """Writes ``PAGE_before.png``, ``PAGE_after.png`` and the like, all in one scale of grey.
 
     Args:
         folder: where to.
         page: from 0.
         before: (H, W) in [0, 1].
         after: as ``before``.
+        sharp: as ``before``; None for no ``PAGE_sharp.png``.
 
     Returns:
         Width and height of the previews, and their scale: 1, or less for a large picture.
@@ -34,7 +39,9 @@ def save_previews(
     low, high = shown_range(after)
     scale = min(1.0, MOST_PIXELS / max(after.shape))
     size = tuple(max(1, round(length * scale)) for length in after.shape[::-1])
-    for name, picture in (('before', before), ('after', after)):
+    for name, picture in (('before', before), ('after', after), ('sharp', sharp)):
+        if picture is None:
+            continue
         small = picture
         if scale < 1:
             small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -118,8 +118,14 @@ class _Routes:
 
     async def settings(self, request: Request) -> Response:
         """What the page has to know before an upload."""
-        limit = self.workshop.limit
-        return _answer(200, limit=limit, limit_text=limit_text(limit), suffixes=list(READABLE))
+        limit, sharpen = self.workshop.limit, bool(self.workshop.restorer.sharpen)
+        return _answer(
+            200,
+            limit=limit,
+            limit_text=limit_text(limit),
+            suffixes=list(READABLE),
+            sharpen=sharpen,
+        )
 
     async def upload(self, request: Request) -> Response:
         """``POST /api/jobs?name=...&doubts=1`` with the file as body: 201 and the job."""
@@ -147,7 +153,7 @@ class _Routes:
         if size > self.workshop.limit:
             raise self._too_large(name)
         try:
-            check_room(self.workshop.folder, 3 * size)
+            check_room(self.workshop.folder, 4 * size)
         except OSError as error:
             raise RefusedUpload(f'the disk of this machine is full: {error}', 507) from error
 
@@ -183,26 +189,29 @@ class _Routes:
         return _answer(200, **job.told(self.workshop.ahead(job)))
 
     async def result(self, request: Request) -> Response:
-        """The restored file, under the user's name for it."""
+        """The restored file, with ``?sharp=1`` the sharpened one, under the user's name for it."""
         from starlette.responses import FileResponse
 
         job = self.workshop.find(request.path_params['token'])
-        if job is None or job.result is None or job.state != 'done':
+        sharp = request.query_params.get('sharp') == '1'
+        file = None if job is None else job.sharp if sharp else job.result
+        if job is None or file is None or job.state != 'done':
             return _answer(404, error='this image is not ready')
-        disposition = f"attachment; filename*=UTF-8''{quote(job.download_name, safe='')}"
+        disposition = f"attachment; filename*=UTF-8''{quote(job.download_name(sharp), safe='')}"
         return FileResponse(
-            job.result,
+            file,
             media_type='application/octet-stream',
             headers={**POLICY, 'content-disposition': disposition},
         )
 
     async def preview(self, request: Request) -> Response:
-        """``before.png`` and ``after.png`` of one picture."""
+        """``before.png``, ``after.png`` and ``sharp.png`` of one picture."""
         from starlette.responses import FileResponse
 
         job = self.workshop.find(request.path_params['token'])
         page, kind = request.path_params['page'], request.path_params['kind']
-        if job is None or kind not in ('before', 'after') or page >= len(job.pages):
+        known = job is not None and kind in ('before', 'after', 'sharp') and page < len(job.pages)
+        if job is None or not known or (kind == 'sharp' and not job.pages[page]['sharp']):
             return _answer(404, error='there is no such picture')
         # a picture of a token never changes
         headers = {**POLICY, 'cache-control': 'private, max-age=3600'}

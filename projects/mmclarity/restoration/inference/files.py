@@ -41,7 +41,8 @@ Progress = Callable[[int, int], None]
 # What lies beside images and is none: texts of microscopes, tables, weights.
 _BESIDE = ('.txt', '.hdr', '.xml', '.json', '.csv', '.md', '.log', '.safetensors', '.resume')
 _READING = ('data_range', 'crop', 'channel', 'allow_black', 'page', 'annotations')
-_OURS = ('_restored', '_combined', '_uncertainty', '_doubtful')  # ends of the names we give
+# ends of the names we give
+_OURS = ('_restored', '_restored_sharp', '_combined', '_uncertainty', '_doubtful')
 
 __all__ = [
     'FolderReport',

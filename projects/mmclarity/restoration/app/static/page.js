@@ -15,6 +15,7 @@ const say = (text) => { $('live').textContent = text; };
 fetch('api/settings').then((r) => r.json()).then((found) => {
   settings = found;
   $('files').accept = found.suffixes.join(',');
+  $('sharp').checked = found.sharpen;
   $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
 });
 if (!['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)) {
@@ -144,14 +145,20 @@ function show(job, keep = false) {
   $('of').textContent = `of ${job.page_count}`;
   $('page').value = page + 1;
   const shown = job.pages[page], base = `api/jobs/${job.token}/${page}/`;
-  for (const name of ['before', 'after']) {
-    const address = new URL(`${base}${name}.png`, location).href;
+  const kinds = { before: 'before', after: sharp(shown) ? 'sharp' : 'after' };
+  for (const [name, kind] of Object.entries(kinds)) {
+    const address = new URL(`${base}${kind}.png`, location).href;
     if ($(name).src !== address) $(name).src = address;
   }
+  $('righttag').textContent = sharp(shown) ? 'restored, sharpened' : 'restored';
+  $('sharpbox').hidden = !shown.sharp;
   overlay(job, shown);
-  size();
   report(job);
+  size();  // after the report, which takes its room
 }
+
+// whether the sharpened one is shown; networks other than the general one have none
+const sharp = (shown) => shown.sharp && $('sharp').checked;
 
 function overlay(job, shown) {
   const svg = $('overlay'), all = $('all').checked, marks = $('marks').checked;
@@ -198,19 +205,21 @@ function report(job) {
   $('warnings').replaceChildren(...job.warnings.map((w) => el('div', {
     className: 'warning', textContent: w[0].toUpperCase() + w.slice(1),
   })));
-  const link = $('download'), done = job.state === 'done';
+  const link = $('download'), done = job.state === 'done', sharpened = sharp(job.pages[page]);
+  const name = sharpened ? job.sharp : job.download;
   link.hidden = !done;
   $('kept').textContent = !done ? 'The file is being written …'
-    : `${job.download}: same format and bit depth; calibration, tags and data bar as they were.`;
+    : `${name}: same format and bit depth; calibration, tags and data bar as they were.`;
   if (done) {
-    link.href = `api/jobs/${job.token}/result`;
-    link.download = job.download;
-    link.textContent = 'Download restored image';
+    link.href = `api/jobs/${job.token}/result${sharpened ? '?sharp=1' : ''}`;
+    link.download = name;
+    link.textContent = sharpened ? 'Download sharpened image' : 'Download restored image';
   }
 }
 
 $('slider').oninput = () => $('pair').style.setProperty('--cut', `${$('slider').value}%`);
 $('marks').onchange = $('all').onchange = () => current && overlay(current, current.pages[page]);
+$('sharp').onchange = () => current && show(current, true);
 $('page').onchange = () => {
   page = Math.min(Math.max(Number($('page').value) || 1, 1), current.pages.length) - 1;
   show(current, true);
