@@ -34,7 +34,6 @@ from mmclarity.utils.tables import markdown_table
 LEVELS = (0.03, 0.08, 0.15, 0.3)  # of the noise, in units of the contrast
 LAGS = ((), (0.5, 0.1))  # correlations along the line, of every second picture
 SIDE = 320
-FRAME = 2  # lines at the top and left; the first ones of the spheres' files are black
 SEED = 9400  # far from those of training
 HEAD = ['noise', 'network', 'PSNR dB', 'fabricated', 'missed', 'wrong', 'marked']
 HEAD += ['of the marked, wrong', 'of the wrong, marked', 'wrong, not marked']
@@ -44,7 +43,7 @@ def clean_images(data: Path) -> list[np.ndarray]:
     """(H, W) each, in [0, 1]: real ones are cut to ``SIDE``."""
     spheres = [p for p in list_images(data / 'sem_pairs/high') if p.stem in '031 032 033 034 035']
     real = [*spheres, *list_images(data / 'sem_superalloy')[-ALLOY_JUDGES:]]
-    cut = [stretched(read_sem(path).unit[FRAME:, FRAME:])[:SIDE, :SIDE] for path in real]
+    cut = [stretched(read_sem(path).unit)[:SIDE, :SIDE] for path in real]
     settings = [PhantomSettings(SIDE, median_radius=radius) for radius in (4, 6, 9, 14)]
     phantoms = [make_phantom(one, SEED + i).image for i, one in enumerate(settings)]
     structures = [make_structure(kind, SIDE, SEED) for kind in sorted(KINDS)]

@@ -28,6 +28,7 @@ from .main import check_free, finish, mistakes
 
 if TYPE_CHECKING:
     from mmclarity.restoration.general.blind_spot import NoisyField
+    from mmclarity.restoration.io import SEMImage
 
 LEAST_SIDE = 64  # pixels
 
@@ -170,9 +171,10 @@ def _fields(
     fields = []
     for group in groups:
         found = []
+        first: list[SEMImage] | None = [] if scans else None
         for path in group:
             try:
-                found += _noisy(path, path in named, reading, say)
+                found += _noisy(path, path in named, reading, say, first)
             except ValueError as error:
                 if path in named:
                     raise
@@ -185,16 +187,28 @@ def _fields(
 
 
 def _noisy(
-    path: Path, named: bool, reading: dict, say: Callable[[str], object]
+    path: Path,
+    named: bool,
+    reading: dict,
+    say: Callable[[str], object],
+    first: list[SEMImage] | None,
 ) -> list[NoisyField]:
-    """The pages of a file that can teach; a mask or a clean picture in a folder can not."""
+    """The pages of a file that can teach; a mask or a clean picture in a folder can not.
+
+    ``first`` is for the first of several scans of one field, None where there are none.
+    """
     from mmclarity.restoration.general.appraisal import LEAST_SIGMA
     from mmclarity.restoration.general.blind_spot import noisy_field
     from mmclarity.restoration.io import open_stack
+    from mmclarity.restoration.io.pairs import with_lines_of
 
     found = []
     with open_stack(path, **reading) as pages:
-        for one in map(noisy_field, pages):
+        for image in pages:
+            if first is not None:
+                first[:] = first or [image]
+                image = with_lines_of(first[0], image)
+            one = noisy_field(image)
             if min(one.levels.shape) < LEAST_SIDE:
                 raise DataError(f'{one.name}: is smaller than 64 x 64 pixels; leave it out')
             if one.like.sigma < LEAST_SIGMA and not named:

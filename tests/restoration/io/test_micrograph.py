@@ -40,10 +40,10 @@ ZEISS = (
 def test_real_files_without_bar_and_border():
     image = read_sem(PAIRS / 'low/001.tif')
     assert image.pixels.shape == (471, 512) and image.pixels.dtype == np.uint8
-    assert image.content == (slice(1, 441), slice(1, 511))
+    assert image.content == (slice(2, 441), slice(2, 511)) and image.lines == (1, 0, 1, 0)
     assert image.vendor == 'FEI' and image.cropped_by == 'metadata' and image.data_range == 255
     assert image.pixel_size == pytest.approx(5.82812e-9)
-    reference = np.asarray(Image.open(PAIRS / 'low/001.tif'))[1:441, 1:511, 0]
+    reference = np.asarray(Image.open(PAIRS / 'low/001.tif'))[2:441, 2:511, 0]
     np.testing.assert_array_equal(image.image, reference)
     np.testing.assert_allclose(image.unit, reference / 255, atol=1e-7)
 
@@ -54,7 +54,7 @@ def test_detection_finds_in_real_files_what_metadata_tells(tmp_path):
         stripped = tmp_path / 'stripped.png'
         Image.open(PAIRS / name).save(stripped)
         image = read_sem(stripped)
-        assert image.content == (slice(1, 441), slice(1, 511))
+        assert image.content == (slice(2, 441), slice(2, 511)) and image.lines == (1, 0, 1, 0)
         assert image.cropped_by == 'detection' and image.vendor is None
 
 

@@ -12,6 +12,7 @@ from mmclarity.errors import UsageError
 
 from ..general.appraisal import appraise
 from ..io.micrograph import SEMImage
+from ..io.pairs import with_lines_of
 from ..ops.registration import Registration, register, valid_region
 
 __all__ = ['Combined', 'combine']
@@ -61,6 +62,7 @@ def combine(scans: Iterable[SEMImage], tell: Callable[[str], object] | None = No
             total = reference.astype(np.float64)
             count = np.ones(total.shape, np.float32)
             continue
+        scan = with_lines_of(first, scan)
         found = _registered(first, reference, scan)
         moved = found.move(_levelled(scan.unit, reference, found), order=0)
         part = found.region(moved.shape)

@@ -1,6 +1,9 @@
-"""Where the picture lies in a micrograph file: data bar, border, and what the vendor says."""
+"""Where the picture lies in a file: data bar, border, empty lines, and what the vendor says."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +15,27 @@ _FLAT, _LIVELY = 0.5, 0.35  # share of the commonest value in a row of a data ba
 _CONTRAST = 0.25  # of the range: text against its ground
 _SILENT = ('JEOL', 'Hitachi', 'Fibics')  # tell the size of the scan, not whether a bar is below it
 
+# An empty line differs from the next one so many times as much as that from the one after it.
+_LEAP = 3
+_SIDES = ('top', 'bottom', 'left', 'right')
+
 Content = tuple[slice, slice]
+Lines = tuple[int, int, int, int]  # how many at the top, bottom, left and right
+NO_LINES: Lines = (0, 0, 0, 0)
+
+
+class Found(NamedTuple):
+    """Where the picture is.
+
+    Attributes:
+        content: rows and columns.
+        cropped_by: 'metadata', 'detection' or 'nothing': what they rest on.
+        lines: empty lines among what is left out, see :func:`detect_lines`.
+    """
+
+    content: Content
+    cropped_by: str
+    lines: Lines = NO_LINES
 
 
 def pixel_size(metadata: Metadata, shape: tuple[int, int]) -> float | None:
@@ -22,15 +45,12 @@ def pixel_size(metadata: Metadata, shape: tuple[int, int]) -> float | None:
     return metadata.pixel_size
 
 
-def find_content(values: np.ndarray, metadata: Metadata) -> tuple[Content, str]:
+def find_content(values: np.ndarray, metadata: Metadata) -> Found:
     """Rows and columns of the picture.
 
     Args:
         values: (H, W, C), C = 1 or 3.
         metadata: of the same file; used where it agrees with the size.
-
-    Returns:
-        The slices, and 'metadata', 'detection' or 'nothing': what they rest on.
     """
     height, width = values.shape[:2]
     source, rows = 'nothing', height
@@ -42,14 +62,29 @@ def find_content(values: np.ndarray, metadata: Metadata) -> tuple[Content, str]:
         if bar:
             rows, source = height - bar, 'detection'
     border = detect_border(values[:rows])
-    inner = values[border : rows - border, border : width - border]
-    top, bottom, left, right = detect_rests(inner)
-    if (border or any((top, bottom, left, right))) and source == 'nothing':
+    content = slice(border, rows - border), slice(border, width - border)
+    rests = detect_rests(values[content])
+    content = without(content, rests)
+    lines = detect_lines(values[content])
+    if source == 'nothing' and (border or any(rests) or any(lines)):
         source = 'detection'
+    return Found(without(content, lines), source, lines)
+
+
+def without(content: Content, lines: Lines) -> Content:
+    """Rows and columns with so many taken off at the top, bottom, left and right."""
+    (rows, columns), (top, bottom, left, right) = content, lines
     return (
-        slice(border + top, rows - border - bottom),
-        slice(border + left, width - border - right),
-    ), source
+        slice(rows.start + top, rows.stop - bottom),
+        slice(columns.start + left, columns.stop - right),
+    )
+
+
+def _ends(values: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """The outermost lines of (H, W, C) at the top, bottom, left and right, from outside in."""
+    turned = values.swapaxes(0, 1)
+    for lines in (values, values[::-1], turned, turned[::-1]):
+        yield lines[:count]
 
 
 def _told_rows(metadata: Metadata, height: int, width: int) -> int | None:
@@ -68,7 +103,33 @@ def _told_rows(metadata: Metadata, height: int, width: int) -> int | None:
     return None
 
 
-def detect_rests(values: np.ndarray) -> tuple[int, int, int, int]:
+def detect_lines(values: np.ndarray) -> Lines:
+    """Empty lines that the scan or the frame grabber has left at some sides of (H, W, C).
+
+    Returns:
+        How many at the top, bottom, left and right, up to 4 each: outermost lines of which every
+        pixel has the least value of the picture, where most of the next line is brighter. That
+        line must also resemble the one after it more than the empty one: a picture may fade
+        to black at its rim, or have its own dark ground there.
+    """
+    if min(values.shape[:2]) <= 4 * MAX_BORDER:
+        return NO_LINES
+    least = values.min()
+    counts = []
+    for lines in _ends(values, MAX_BORDER + 2):
+        empty = (lines == least).all(axis=(1, 2))
+        count = len(empty) if empty.all() else int(np.argmin(empty))
+        if 0 < count <= MAX_BORDER:
+            nearest, next_one = (line.astype(np.float64) for line in lines[count : count + 2])
+            leap, step = nearest.mean() - float(least), nearest.mean() - next_one.mean()
+            brighter = (nearest > least).any(axis=1).mean() > 0.5
+            counts.append(count if brighter and leap > _LEAP * abs(step) else 0)
+        else:
+            counts.append(0)
+    return counts[0], counts[1], counts[2], counts[3]
+
+
+def detect_rests(values: np.ndarray) -> Lines:
     """Lines that a coloured frame has left on some sides of (H, W, C) only.
 
     Returns:
@@ -76,34 +137,36 @@ def detect_rests(values: np.ndarray) -> tuple[int, int, int, int]:
         their pixels, up to 4.
     """
     if values.shape[2] == 1 or min(values.shape[:2]) <= 2 * MAX_BORDER:
-        return 0, 0, 0, 0
-    ends = (
-        values[:MAX_BORDER],
-        values[: -MAX_BORDER - 1 : -1],
-        values[:, :MAX_BORDER].swapaxes(0, 1),
-        values[:, : -MAX_BORDER - 1 : -1].swapaxes(0, 1),
-    )
+        return NO_LINES
     counts = []
-    for lines in ends:
+    for lines in _ends(values, MAX_BORDER):
         shares = (lines != lines[..., :1]).any(axis=2).mean(axis=1)
         coloured = shares > 0.5
         counts.append(len(coloured) if coloured.all() else int(np.argmin(coloured)))
     # a picture that is coloured all over has no frame
-    return (0, 0, 0, 0) if MAX_BORDER in counts else (counts[0], counts[1], counts[2], counts[3])
+    return NO_LINES if MAX_BORDER in counts else (counts[0], counts[1], counts[2], counts[3])
 
 
 def in_words(
-    vendor: str | None, size: float | None, content: Content, shape: tuple[int, ...]
+    vendor: str | None,
+    size: float | None,
+    content: Content,
+    shape: tuple[int, ...],
+    lines: Lines = NO_LINES,
 ) -> str:
     """Maker, pixel size, and what of a file is no picture; '' where nothing is known."""
     words = [vendor] if vendor else []
     if size:
         words.append(f'pixels of {size * 1e9:.4g} nm')
+    empty = [f'{side} {count}' for side, count in zip(_SIDES, lines) if count]
+    content = without(content, (-lines[0], -lines[1], -lines[2], -lines[3]))
     below = shape[0] - content[0].stop
     if below > MAX_BORDER:
         words.append(f'the data bar, {below} rows, stays as it is')
     elif (content[0].start, content[1].start, below, shape[1] - content[1].stop) != (0, 0, 0, 0):
         words.append('its border stays as it is')
+    if empty:
+        words.append(f'lines without picture at its edge stay as they are: {", ".join(empty)}')
     return '; '.join(words)
 
 

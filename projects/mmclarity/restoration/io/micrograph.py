@@ -54,6 +54,7 @@ class SEMImage:
         content: rows and columns of the picture itself, without data bar and border.
         path: the file, None for an image made in memory.
         cropped_by: 'metadata', 'detection' or 'nothing': what ``content`` rests on.
+        lines: how many empty lines at the top, bottom, left and right are left out of ``content``.
         black: the value that means black.
         measured_range: black and white are the picture's darkest and brightest pixels.
         annotations: (h, w) bool, coloured pixels of the picture: there ``pixels`` are filled from
@@ -85,6 +86,7 @@ class SEMImage:
     pages: int = 1
     lossy: bool = False
     sidecar: Path | None = None
+    lines: layout.Lines = layout.NO_LINES
 
     @property
     def label(self) -> str:
@@ -99,7 +101,9 @@ class SEMImage:
 
     def origin(self) -> str:
         """Maker, pixel size, and what is left out, in plain words; '' where nothing is known."""
-        return layout.in_words(self.vendor, self.pixel_size, self.content, self.pixels.shape)
+        return layout.in_words(
+            self.vendor, self.pixel_size, self.content, self.pixels.shape, self.lines
+        )
 
     @property
     def image(self) -> np.ndarray:
@@ -169,8 +173,8 @@ def read_sem(
         data_range: the value that means white. By default 255 for 8 bit and 65535 for 16 bit;
             give 4095 for 12 bit data in a 16 bit file. Floating point and signed images need it;
             'measured' takes black and white from their darkest and brightest pixels.
-        crop: 'auto' leaves data bar and border out (the vendor's metadata, else detection, which
-            crops only when sure); 'none' takes the whole file as picture.
+        crop: 'auto' leaves data bar, border and empty lines at the edge out (the vendor's metadata,
+            else detection, which crops only when sure); 'none' takes the whole file as picture.
         channel: which channel of a colour image to take; needed only where they differ.
         allow_black: accept a picture whose pixels are all 0.
         page: which picture of a file that holds several, counted from 0.
@@ -221,7 +225,7 @@ def as_image(
     channel: int | None = None,
     allow_black: bool = False,
     annotations: str = 'refuse',
-    found: tuple[layout.Content, str] | None = None,
+    found: layout.Found | None = None,
 ) -> SEMImage:
     """The picture among what a file stores.
 
@@ -232,16 +236,16 @@ def as_image(
         channel: of a colour image.
         allow_black: accept a picture whose pixels are all 0.
         annotations: 'keep' or 'refuse'.
-        found: ``content`` and ``cropped_by``, where another page of the file has told them.
+        found: where the picture is, where another page of the file has told it.
     """
     _check_choices(crop, annotations)
     path, values, metadata = stored.path, stored.values(), stored.metadata
-    if found is not None:
-        content, cropped_by = found
-    elif crop == 'auto':
-        content, cropped_by = layout.find_content(values, metadata)
-    else:
-        content, cropped_by = (slice(0, values.shape[0]), slice(0, values.shape[1])), 'nothing'
+    if found is None and crop == 'auto':
+        found = layout.find_content(values, metadata)
+    elif found is None:
+        whole = slice(0, values.shape[0]), slice(0, values.shape[1])
+        found = layout.Found(whole, 'nothing')
+    content = found.content
     keep = annotations == 'keep' and channel is None
     drawn, touched = coloured(values[content], stored.lossy) if keep else (None, None)
     if touched is not None and touched.mean() > _MOST_COLOURED:
@@ -258,7 +262,7 @@ def as_image(
         metadata.vendor,
         content,
         path,
-        cropped_by,
+        found.cropped_by,
         black,
         measured,
         drawn,
@@ -266,6 +270,7 @@ def as_image(
         stored.pages,
         stored.lossy,
         stored.sidecar,
+        found.lines,
     )
 
 

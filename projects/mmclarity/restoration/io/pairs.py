@@ -1,13 +1,13 @@
-"""Two images of one field of view, whose borders and data bars may have been found differently."""
+"""Images of one field of view, whose borders and data bars may have been found differently."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from .layout import MAX_BORDER
+from .layout import MAX_BORDER, without
 from .micrograph import SEMImage
 
-__all__ = ['shared_parts']
+__all__ = ['shared_parts', 'with_lines_of']
 
 
 def shared_parts(low: SEMImage, high: SEMImage) -> tuple[SEMImage, SEMImage]:
@@ -40,6 +40,23 @@ def shared_parts(low: SEMImage, high: SEMImage) -> tuple[SEMImage, SEMImage]:
         replace(image, content=content, annotations=None)
         for image, content in zip((low, high), contents)
     )
+
+
+def with_lines_of(first: SEMImage, scan: SEMImage) -> SEMImage:
+    """A scan without the empty lines of the first one, and with all others.
+
+    Scans that are laid on one another have one size, and what is a line of one value in one may
+    hold a pixel of another in the next.
+
+    Args:
+        first: what the others are laid on.
+        scan: comes back as it is where its file has another size.
+    """
+    if first.pixels.shape != scan.pixels.shape or first.lines == scan.lines:
+        return scan
+    top, bottom, left, right = scan.lines
+    content = without(without(scan.content, (-top, -bottom, -left, -right)), first.lines)
+    return replace(scan, content=content, lines=first.lines, annotations=None)
 
 
 def _middle(image: SEMImage, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -17,7 +17,7 @@ import numpy as np
 from mmclarity.utils.files import replacing
 
 from . import files
-from .layout import Content
+from .layout import Found
 from .micrograph import SEMImage, as_image
 from .writing import check_unchanged, grey_values
 
@@ -27,7 +27,7 @@ __all__ = ['SEMStack', 'open_stack', 'rewriting_stack']
 class SEMStack:
     """The pictures of an open file; see :func:`open_stack`.
 
-    All pictures of one size have data bar and border where the first of them has.
+    All pictures of one size have data bar, border and empty lines where the first of them has.
 
     Args:
         path: the file.
@@ -49,7 +49,7 @@ class SEMStack:
 
     def __init__(self, path: Path, pictures: files.OpenPictures, **reading: Any) -> None:
         self.path, self._pictures, self._reading = path, pictures, reading
-        self._content: dict[tuple[int, ...], tuple[Content, str]] = {}
+        self._content: dict[tuple[int, ...], Found] = {}
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -74,7 +74,7 @@ class SEMStack:
             if len(self) == 1:
                 raise
             raise files.SEMImageError(f'{error} (page {index} of {len(self)})') from error
-        self._content.setdefault(shape, (image.content, image.cropped_by))
+        self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))
         return image
 
 
