@@ -77,6 +77,30 @@ def test_whoever_listens_to_a_layer_hears_it():
     torch.testing.assert_close(heard[0], plain[0](x))
 
 
+@pytest.mark.parametrize('act', [nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU])
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize(('size', 'stride', 'groups'), [(1, 1, 1), (5, 2, 6)])
+def test_the_activation_is_the_same_in_inference(act, autocast, size, stride, groups):
+    conv, norm = layer(size, stride, groups, torch.float32)
+    norm.act = act()
+    x = torch.randn(2, 6, 16, 18) * 9
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        expected = conv_norm_act(conv, norm, x.requires_grad_())
+        with torch.no_grad():
+            found = conv_norm_act(conv, norm, x)
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_whoever_listens_to_an_activation_hears_it_in_inference():
+    (conv, norm), heard = layer(3, 1, 6, torch.float32), []
+    norm.act = nn.ReLU6()
+    norm.act.register_forward_hook(lambda module, args, output: heard.append(output))
+    with torch.no_grad():
+        found = conv_norm_act(conv, norm, torch.randn(2, 6, 8, 9))
+    assert torch.equal(heard[0], found)
+
+
 def test_network_is_timms():
     network = timm.create_model('efficientnet_lite0').eval()
     x = torch.randn(2, 3, 64, 96)

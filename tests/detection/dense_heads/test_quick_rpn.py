@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 
 from mmclarity.detection.dense_heads import QuickRPNHead
 from mmclarity.detection.task_modules import QuickMaxIoUAssigner, QuickRandomSampler
+from mmclarity.engine.hooks.precision import keep_float32
 
 
 def random_boxes(count, seed, whole=False):
@@ -222,3 +223,34 @@ def test_on_a_gpu_all_is_as_on_the_cpu(border):
     other = sampler.sample(assigner.assign(priors, gt), priors, gt)
     assert torch.equal(one.priors, other.priors.cpu())
     assert torch.equal(one.pos_gt_labels, other.pos_gt_labels.cpu())
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('wide', [False, True])
+@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format])
+def test_maps_in_inference_are_those_in_training(autocast, wide, layout):
+    """Both outputs as one convolution, against one after the other (with gradients)."""
+    head = quick_head(None).to(memory_format=layout)
+    if wide:
+        keep_float32(head)
+    maps = [torch.randn(2, 8, s, s + 3).contiguous(memory_format=layout) for s in (24, 12)]
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        expected = head(tuple(maps))
+        with torch.no_grad():
+            found = head(tuple(maps))
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert (
+                one.dtype
+                == other.dtype
+                == (torch.bfloat16 if autocast and not wide else torch.float32)
+            )
+            torch.testing.assert_close(one, other.detach())
+
+
+def test_whoever_listens_to_an_output_hears_it_in_inference():
+    head, heard = quick_head(None), []
+    head.rpn_reg.register_forward_hook(lambda module, args, output: heard.append(output))
+    with torch.no_grad():
+        _, deltas = head((torch.randn(1, 8, 24, 24),))
+    assert torch.equal(heard[0], deltas[0])

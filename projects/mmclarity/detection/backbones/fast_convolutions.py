@@ -156,11 +156,12 @@ def _is_quick_depthwise(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def _can_fold(conv: nn.Conv2d, norm: nn.Module) -> bool:
     """Whether the statistics are fixed, and nobody listens to what lies between the two."""
-    listened = any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-        for module in (conv, norm)
-    )
+    listened = _is_heard(conv) or _is_heard(norm)
     return not norm.training and norm.running_var is not None and norm.affine and not listened
+
+
+def _is_heard(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def conv_norm_act(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ def conv_norm_act(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
             x = x.to(torch.get_autocast_dtype('cpu'))
         with torch.autocast('cpu', enabled=False):
             x = _DepthwiseConv.apply(x, weight, bias, conv.stride[0], conv.padding[0])
-    elif onednn.knows(x, type(norm.act)):
+    elif onednn.knows(x, type(norm.act)) and not _is_heard(norm.act):
         # A pass of its own takes as long as the convolution: 96 channels at 480x272 in bfloat16
         # 3.3 ms, 1.7 so (one core of an AMD Zen 5).
         return onednn.convolution(
