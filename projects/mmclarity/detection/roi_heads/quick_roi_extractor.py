@@ -10,6 +10,7 @@ from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.registry import MODELS
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mmclarity.compat import roi_align_cpu
 
@@ -32,6 +33,7 @@ class _PooledLevels(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple:
         rois, *chosen = ctx.saved_tensors
         grads: list[Tensor | None] = []
