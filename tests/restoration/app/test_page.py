@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import logging
 import os
@@ -151,6 +152,25 @@ def test_the_sharpened_download_is_what_the_tool_writes(port, tmp_path):
     pngs = [ask(port, 'GET', f'{address}/0/{kind}.png')[2] for kind in ('after', 'sharp')]
     after, sharp = (cv2.imdecode(np.frombuffer(png, np.uint8), 0).astype(int) for png in pngs)
     assert abs(after.mean() - sharp.mean()) < 2 and np.abs(after - sharp).max() > 8
+
+
+def test_a_downloaded_ome_file_names_itself(port, tmp_path):
+    """Otherwise readers that go by the name would show the noisy original beside it."""
+    pixels = tifffile.imread(noisy(tmp_path / 'a.tif'))
+    tifffile.imwrite(tmp_path / 'plain.ome.tif', pixels, metadata=dict(axes='YX'))
+    with tifffile.TiffFile(tmp_path / 'plain.ome.tif') as tiff:
+        xml = tiff.ome_metadata
+    start = xml.index('<TiffData')
+    told = '<TiffData IFD="0"><UUID FileName="scan.ome.tif">urn:uuid:1</UUID></TiffData>'
+    xml = xml[:start] + told + xml[xml.index('/>', start) + 2 :]
+    source = tmp_path / 'scan.ome.tif'
+    tifffile.imwrite(source, pixels, description=xml, metadata=None)
+    job = finished(port, upload(port, source)['token'])
+    for query, name in (('', 'scan_restored.ome.tif'), ('?sharp=1', 'scan_restored_sharp.ome.tif')):
+        content = ask(port, 'GET', f'/api/jobs/{job["token"]}/result{query}')[2]
+        with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+            assert f'FileName="{name}"' in tiff.ome_metadata
+            assert tiff.asarray().shape == pixels.shape
 
 
 def test_every_page_of_a_stack_is_sharpened(port, tmp_path):

@@ -14,6 +14,7 @@ from PIL import Image
 from mmclarity.restoration.io.files import SEMImageError
 from mmclarity.restoration.io.micrograph import read_sem, write_sem
 from mmclarity.restoration.io.stack import open_stack, rewriting_stack
+from mmclarity.restoration.io.tiff_write import name_itself
 
 
 def scans(*shape: int, dtype: str = 'uint8') -> np.ndarray:
@@ -193,6 +194,34 @@ def test_a_copy_of_an_ome_file_names_itself(tmp_path):
     inverted(tmp_path / name, tmp_path / 'other' / name)
     with tifffile.TiffFile(tmp_path / 'other' / name) as tiff:
         assert tiff.ome_metadata == xml
+    # Renamed by hand: it is told by the identifier of the whole file.
+    (tmp_path / name).rename(tmp_path / 'renamed.ome.tif')
+    inverted(tmp_path / 'renamed.ome.tif', tmp_path / 'copy.ome.tif')
+    with tifffile.TiffFile(tmp_path / 'copy.ome.tif') as tiff:
+        assert 'FileName="copy.ome.tif"' in tiff.ome_metadata
+
+
+def test_the_other_files_of_an_ome_set_keep_their_names(tmp_path):
+    def part(i, file, identifier):
+        return f'<TiffData IFD="{i}"><UUID FileName="{file}">{identifier}</UUID></TiffData>'
+
+    tifffile.imwrite(tmp_path / 'plain.ome.tif', scans(2, 32, 40), metadata=dict(axes='ZYX'))
+    with tifffile.TiffFile(tmp_path / 'plain.ome.tif') as tiff:
+        xml = tiff.ome_metadata
+    start, end = xml.index('<TiffData'), xml.index('/>', xml.index('<TiffData')) + 2
+    told = part(0, 'mine.ome.tif', 'urn:uuid:1') + part(1, 'other.ome.tif', 'urn:uuid:2')
+    xml = re.sub('UUID="urn:uuid:[^"]*"', 'UUID="urn:uuid:1"', xml[:start] + told + xml[end:])
+    with tifffile.TiffWriter(tmp_path / 'a.ome.tif') as writer:
+        for i, page in enumerate(scans(2, 32, 40)):
+            writer.write(page, description=xml if i == 0 else None, metadata=None, contiguous=False)
+    name_itself(tmp_path / 'a.ome.tif', 'new.ome.tif')
+    with tifffile.TiffFile(tmp_path / 'a.ome.tif') as tiff:
+        assert 'FileName="new.ome.tif">urn:uuid:1' in tiff.ome_metadata
+        assert 'FileName="other.ome.tif">urn:uuid:2' in tiff.ome_metadata
+    other = tmp_path / 'no.tif'
+    other.write_bytes(b'no TIFF at all')
+    name_itself(other, 'new.tif')
+    assert other.read_bytes() == b'no TIFF at all'
 
 
 def test_one_page_of_several(tmp_path):

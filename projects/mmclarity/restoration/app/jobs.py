@@ -32,6 +32,7 @@ from ..inference.sharpening import sharpened
 from ..io.files import copy_suffix
 from ..io.micrograph import READABLE, SEMImage
 from ..io.stack import rewriting_stack
+from ..io.tiff_write import name_itself
 from .previews import save_previews
 
 __all__ = ['Cancelled', 'Job', 'RefusedUpload', 'WatchedRestorer', 'Workshop', 'safe_name']
@@ -304,6 +305,9 @@ class Workshop:
         job.warnings += [_without_paths(text, job) for text in texts]
         job.result, job.progress = target, 1.0
         job.sharp = sharp if put is not None else None
+        for file, name in ((target, job.download_name()), (job.sharp, job.download_name(True))):
+            if file is not None:
+                name_itself(file, name, job.name, job.source.name, file.name)
 
 
 def _watch(

@@ -49,7 +49,7 @@ def rewriting(
     try:
         with explained(source, written=True):
             places = pictures(tiff)
-            _rename(tiff, source.name, name)
+            _rename(tiff, name, source.name)
 
         def put(index: int, samples: np.ndarray) -> None:
             with explained(source, written=True):
@@ -145,18 +145,49 @@ def _repack(page: tifffile.TiffPage, compression: int, predictor: int, samples: 
         page.tags['YCbCrSubSampling'].overwrite((1, 1))
 
 
-def _rename(tiff: tifffile.TiffFile, before: str, after: str) -> None:
-    """OME-XML names the file that its pictures lie in: a copy has to name itself."""
+def name_itself(path: Path, name: str, *before: str) -> None:
+    """Has an OME-TIFF call itself by the name that it will have; other files stay as they are.
+
+    Args:
+        path: of the file; changed in place.
+        name: where it will lie, without folders.
+        before: names that may stand in it for itself.
+    """
+    try:
+        tiff = tifffile.TiffFile(path, mode='r+b')
+    except tifffile.TiffFileError:
+        return
+    with tiff:
+        _rename(tiff, name, *before)
+
+
+def _rename(tiff: tifffile.TiffFile, after: str, *before: str) -> None:
+    """OME-XML names the file that its pictures lie in: a copy has to name itself.
+
+    Itself is what has one of the names ``before``, or the identifier of the whole file.
+    """
     tag = tiff.pages[0].tags.get('ImageDescription')
-    if not after or after == before or tag is None or not tiff.is_ome:
+    if not after or tag is None or not tiff.is_ome:
         return
     file = tiff.filehandle
     file.seek(tag.valueoffset)
     data = file.read(tag.valuebytecount)
-    escaped = re.escape(_in_xml(before).encode())
-    changed = re.sub(b'FileName="' + escaped + b'"', f'FileName="{_in_xml(after)}"'.encode(), data)
+    whole = _WHOLE.search(data)
+    names = {_in_xml(name).encode() for name in before}
+
+    def named(found: re.Match[bytes]) -> bytes:
+        start, name, rest, identifier = found.groups()
+        itself = name in names or (whole is not None and identifier.strip() == whole[1].strip())
+        return start + (_in_xml(after).encode() if itself else name) + rest + identifier
+
+    changed = _PART.sub(named, data)
     if changed != data:
         tag.overwrite(changed)
+
+
+# The identifier of the whole file; name and identifier of the one that a picture lies in.
+_WHOLE = re.compile(rb'<(?:\w+:)?OME\b[^>]*\bUUID="([^"]+)"')
+_PART = re.compile(rb'(<(?:\w+:)?UUID\b[^>]*\bFileName=")([^"]*)("[^>]*>)([^<]*)')
 
 
 def _in_xml(name: str) -> str:
