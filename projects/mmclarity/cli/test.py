@@ -3,9 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
+from mmengine.runner import Runner
+from torch import nn
+
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.config import resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes
+from mmclarity.engine.hooks.class_lists import ClassListHook
 from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints as ckpt
 from mmclarity.utils.files import full_disk_told
@@ -51,9 +55,7 @@ def test_model(args: argparse.Namespace) -> None:
     model = unwrap(runner.model)
     model = model.module if args.tta else model
     if shipped:
-        from mmclarity.detection.shipped import load_shipped
-
-        print(f'The weights that ship with the package: {load_shipped(model)}')
+        _load_shipped(runner, model)
     else:
         ckpt.check_fits(loaded, model, args.checkpoint)
     del loaded
@@ -62,6 +64,21 @@ def test_model(args: argparse.Namespace) -> None:
     with full_disk_told(cfg.work_dir):
         runner.test()
     close_cpu_processes()
+
+
+def _load_shipped(runner: Runner, model: nn.Module) -> None:
+    from mmclarity.detection.shipped import load_shipped, shipped_config
+
+    name = load_shipped(model)
+    print(f'The weights that ship with the package: {name}')
+    for hook in runner.hooks:
+        if isinstance(hook, ClassListHook):
+            hook.weights_know(
+                shipped_config(name)['metainfo']['classes'],
+                'the weights that ship',
+                '; for classes of your own, train on from these weights: '
+                f'tools/model_converters/shipped_to_checkpoint.py {name} {name}.pth',
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -117,12 +118,29 @@ def test_one_of_config_and_checkpoint_is_not_enough():
         mmclarity.detection.Detector('configs/frcnn_murky.py', 'a.pth', plain=True)
 
 
-def test_shipped_weights_are_refused_for_another_model(tmp_path, capsys):
-    labels = tmp_path / 'labels/det_20/det_val.json'
+def one_frame(folder):
+    """Options for a test on one frame with a car."""
+    labels = folder / 'labels/det_20/det_val.json'
     labels.parent.mkdir(parents=True)
-    frame = dict(name='a.jpg', attributes={}, labels=[])
+    car = dict(id='0', category='car', box2d=dict(x1=4, y1=4, x2=20, y2=20))
+    frame = dict(name='a.jpg', attributes={}, labels=[car])
     labels.write_text(json.dumps([frame]))
-    options = ['--work-dir', str(tmp_path), '--cfg-options', f'data_root={tmp_path}/']
+    return ['--work-dir', str(folder), '--cfg-options', f'data_root={folder}/']
+
+
+def test_data_of_other_classes_name_the_way_to_them(tmp_path, capsys):
+    pictures = tmp_path / 'images/100k/val'
+    pictures.mkdir(parents=True)
+    cv2.imwrite(str(pictures / 'a.jpg'), np.zeros((36, 64, 3), np.uint8))
+    options = [*one_frame(tmp_path), "test_dataloader.dataset.metainfo.classes=('car','bus')"]
+    assert run_test(['configs/frcnn_bdd100k_fine.py', 'shipped', *options]) == 2
+    said = capsys.readouterr().err
+    assert 'the weights that ship: pedestrian, rider, car' in said and 'car, bus' in said
+    assert 'shipped_to_checkpoint.py plain plain.pth' in said and 'num_classes' not in said
+
+
+def test_shipped_weights_are_refused_for_another_model(tmp_path, capsys):
+    options = one_frame(tmp_path)
     assert run_test(['configs/frcnn_bdd100k_small.py', 'shipped', *options]) == 2
     assert 'other models' in capsys.readouterr().err
 

@@ -33,6 +33,18 @@ class ClassListHook(Hook):
 
     def __init__(self) -> None:
         self._saved: Names = ()
+        self._saved_in = 'the checkpoint'
+        self._otherwise = ''
+
+    def weights_know(self, names: Sequence[str], whose: str, otherwise: str) -> None:
+        """Tell what weights know that were not read from a checkpoint.
+
+        Args:
+            names: Of the classes.
+            whose: What the weights are called in a message.
+            otherwise: What else to do than to bring the data's classes to these.
+        """
+        self._saved, self._saved_in, self._otherwise = tuple(names), whose, otherwise
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the classes of a checkpoint that is tested or resumed.
@@ -64,7 +76,10 @@ class ClassListHook(Hook):
     def _check(self, runner: Runner, party: str, names: Names) -> None:
         if not names:
             return
-        compare(runner, 'the checkpoint', self._saved, party, names)
+        try:
+            compare(runner, self._saved_in, self._saved, party, names)
+        except UsageError as error:
+            raise UsageError(f'{error}{self._otherwise}') from None
         for head, count in _head_classes(runner.model):
             if count != len(names):
                 raise UsageError(
