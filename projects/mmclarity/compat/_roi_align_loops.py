@@ -128,6 +128,12 @@ def _axis(start, size, ratio, cells, first, width, weight):  # pragma: no cover
 
 
 @compiled
+def _room(bins, cells):  # pragma: no cover
+    """For :func:`_axis`: what it fills."""
+    return np.empty(bins, np.int64), np.empty(bins, np.int64), np.empty((bins, cells))
+
+
+@compiled
 def pool(table, regions, places, ratio, out):  # pragma: no cover
     """Pools regions.
 
@@ -140,9 +146,8 @@ def pool(table, regions, places, ratio, out):  # pragma: no cover
     """
     _, height, width, channels = table.shape
     rows, columns = out.shape[2:]
-    y_first, y_width = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    x_first, x_width = np.empty(columns, np.int64), np.empty(columns, np.int64)
-    y_weight, x_weight = np.empty((rows, height)), np.empty((columns, width))
+    y_first, y_width, y_weight = _room(rows, height)
+    x_first, x_width, x_weight = _room(columns, width)
     flat = out.reshape(len(out), channels, rows * columns)
     zero = _read(table[0, 0, 0, 0]) * 0
     line = np.empty((columns, channels), type(zero))
@@ -153,30 +158,24 @@ def pool(table, regions, places, ratio, out):  # pragma: no cover
             for c in range(channels):
                 sums[p, c] = 0
         image = int(regions[r, 0])
-        finite = True
-        for k in range(1, 5):
-            finite = finite and math.isfinite(regions[r, k])
-        if finite:
-            top, bottom = _axis(
-                regions[r, 1], regions[r, 3], ratio, height, y_first, y_width, y_weight
-            )
-            _axis(regions[r, 2], regions[r, 4], ratio, width, x_first, x_width, x_weight)
-            for y in range(top, bottom):
-                for b in range(columns):
+        top, bottom = _axis(regions[r, 1], regions[r, 3], ratio, height, y_first, y_width, y_weight)
+        _axis(regions[r, 2], regions[r, 4], ratio, width, x_first, x_width, x_weight)
+        for y in range(top, bottom):
+            for b in range(columns):
+                for c in range(channels):
+                    line[b, c] = 0
+                for t in range(x_width[b]):
+                    w = sums.dtype.type(x_weight[b, t])
+                    x = x_first[b] + t
                     for c in range(channels):
-                        line[b, c] = 0
-                    for t in range(x_width[b]):
-                        w = sums.dtype.type(x_weight[b, t])
-                        x = x_first[b] + t
+                        line[b, c] += w * _read(table[image, y, x, c])
+            for a in range(rows):
+                t = y - y_first[a]
+                if 0 <= t < y_width[a]:
+                    w = sums.dtype.type(y_weight[a, t])
+                    for b in range(columns):
                         for c in range(channels):
-                            line[b, c] += w * _read(table[image, y, x, c])
-                for a in range(rows):
-                    t = y - y_first[a]
-                    if 0 <= t < y_width[a]:
-                        w = sums.dtype.type(y_weight[a, t])
-                        for b in range(columns):
-                            for c in range(channels):
-                                sums[a * columns + b, c] += w * line[b, c]
+                            sums[a * columns + b, c] += w * line[b, c]
         for c in range(channels):
             for p in range(rows * columns):
                 _write(flat[place, c], p, sums[p, c])
@@ -196,17 +195,11 @@ def scatter(grad, regions, ratio, total, begin, end):  # pragma: no cover
     """
     _, height, width, _ = total.shape
     rows, columns = grad.shape[1:3]
-    y_first, y_width = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    x_first, x_width = np.empty(columns, np.int64), np.empty(columns, np.int64)
-    y_weight, x_weight = np.empty((rows, height)), np.empty((columns, width))
+    y_first, y_width, y_weight = _room(rows, height)
+    x_first, x_width, x_weight = _room(columns, width)
     line = np.empty((columns, end - begin), grad.dtype)
     for r in range(len(regions)):
         image = int(regions[r, 0])
-        finite = True
-        for k in range(1, 5):
-            finite = finite and math.isfinite(regions[r, k])
-        if not finite:
-            continue
         top, bottom = _axis(regions[r, 1], regions[r, 3], ratio, height, y_first, y_width, y_weight)
         _axis(regions[r, 2], regions[r, 4], ratio, width, x_first, x_width, x_weight)
         for y in range(top, bottom):

@@ -112,14 +112,12 @@ def roi_align_forward(
     input, rois = input.detach().to(dtype), rois.detach().to(dtype)
     how = float(spatial_scale), int(sampling_ratio), bool(aligned)
     bins = int(aligned_height), int(aligned_width)
-    if input.device.type == 'cpu':
-        target = output.detach() if output.dtype == dtype else None
-        pooled = roi_align_cpu.forward(input, rois, bins, *how, out=target)
-        if target is not None:
-            return
+    if input.device.type != 'cpu':
+        output.copy_(torch.ops.torchvision.roi_align(input, rois, how[0], *bins, *how[1:]))
+    elif output.dtype == dtype:
+        roi_align_cpu.forward(input, rois, bins, *how, out=output.detach())
     else:
-        pooled = torch.ops.torchvision.roi_align(input, rois, how[0], *bins, *how[1:])
-    output.copy_(pooled)
+        output.copy_(roi_align_cpu.forward(input, rois, bins, *how))
 
 
 def roi_align_backward(

@@ -121,7 +121,10 @@ def _regions(rois: Tensor, images: int, scale: float, aligned: bool) -> np.ndarr
     size = boxes[:, 2:] - boxes[:, :2]
     if not aligned:
         size = size.clamp_min(1)
-    return torch.cat([image[:, None], boxes[:, [1, 0]], size[:, [1, 0]]], 1).double().numpy()
+    regions = torch.cat([image[:, None], boxes[:, [1, 0]], size[:, [1, 0]]], 1).double().numpy()
+    # Outside of every map: such a region has no samples.
+    regions[~np.isfinite(regions).all(1), 1:] = -2.0, -2.0, 0.0, 0.0
+    return regions
 
 
 def _numbers(values: Tensor) -> np.ndarray:

@@ -62,3 +62,8 @@ def _holds(model: nn.Module) -> bool:
         return True
     mmengine = sys.modules.get('mmengine.model')  # nothing can be registered where it is not loaded
     return mmengine is not None and mmengine.is_model_wrapper(model)
+
+
+def is_heard(module: nn.Module) -> bool:
+    """Whether somebody listens to a module: its own call must not be left out then."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)

@@ -40,8 +40,9 @@ def convolution(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
     activation: type[nn.Module] = nn.Identity,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """A convolution and an activation, in the type that autocast or else ``x`` asks for.
+    """A convolution and an activation.
 
     Args:
         x: (N, C, H, W) of a type that :func:`knows` says yes to.
@@ -52,11 +53,13 @@ def convolution(
         dilation: On both axes.
         groups: Of channels.
         activation: One of :data:`ACTIVATIONS`.
+        dtype: To compute in, whatever autocast says. By default what that, or else ``x``, asks for.
 
     Returns:
         (N, C', H', W').
     """
-    dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+    if dtype is None:
+        dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
     name, arguments = ACTIVATIONS[activation]
     with torch.autocast('cpu', enabled=False):
         return torch.ops.mkldnn._convolution_pointwise(

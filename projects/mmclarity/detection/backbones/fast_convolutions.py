@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from mmclarity.utils import onednn
 from mmclarity.utils.jit import compiled
+from mmclarity.utils.models import is_heard
 
 # The gradient of a smaller kernel (of stride 1) is as quick in torch.
 LEAST_KERNEL = 5
@@ -156,12 +157,8 @@ def _is_quick_depthwise(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def _can_fold(conv: nn.Conv2d, norm: nn.Module) -> bool:
     """Whether the statistics are fixed, and nobody listens to what lies between the two."""
-    listened = _is_heard(conv) or _is_heard(norm)
+    listened = is_heard(conv) or is_heard(norm)
     return not norm.training and norm.running_var is not None and norm.affine and not listened
-
-
-def _is_heard(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def conv_norm_act(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
@@ -187,7 +184,7 @@ def conv_norm_act(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
             x = x.to(torch.get_autocast_dtype('cpu'))
         with torch.autocast('cpu', enabled=False):
             x = _DepthwiseConv.apply(x, weight, bias, conv.stride[0], conv.padding[0])
-    elif onednn.knows(x, type(norm.act)) and not _is_heard(norm.act):
+    elif onednn.knows(x, type(norm.act)) and not is_heard(norm.act):
         # A pass of its own takes as long as the convolution: 96 channels at 480x272 in bfloat16
         # 3.3 ms, 1.7 so (one core of an AMD Zen 5).
         return onednn.convolution(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmclarity.engine.hooks.precision import keeps_float32
 from mmclarity.utils import onednn
+from mmclarity.utils.models import is_heard
 
 
 @MODELS.register_module()
@@ -53,11 +54,8 @@ class QuickRPNHead(RPNHead):
         x = F.relu(self.rpn_conv(x))
         weight = torch.cat([layer.weight for layer in outputs])
         bias = torch.cat([layer.bias for layer in outputs])
-        if keeps_float32(outputs[0]):
-            with torch.autocast('cpu', enabled=False):
-                both = onednn.convolution(x.to(weight.dtype), weight, bias)
-        else:
-            both = onednn.convolution(x, weight, bias)
+        dtype = weight.dtype if keeps_float32(outputs[0]) else None
+        both = onednn.convolution(x, weight, bias, dtype=dtype)
         return both.split([layer.out_channels for layer in outputs], 1)
 
     def predict_by_feat(
@@ -330,7 +328,6 @@ def _are_alike(layers: Sequence[nn.Module]) -> bool:
         and (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
         and layer.groups == 1
         and layer.bias is not None
-        and not layer._forward_hooks
-        and not layer._forward_pre_hooks
+        and not is_heard(layer)
         for layer in layers
     )

@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from mmclarity.compat import roi_align_cpu
 
+_TYPES = (torch.bfloat16, torch.float32, torch.float64)  # that the loops know
+
 
 class _PooledLevels(torch.autograd.Function):
     """RoIAlign of regions from one of several maps each, as the maps' type says."""
@@ -118,6 +120,3 @@ class QuickRoIExtractor(SingleRoIExtractor):
             and not torch.jit.is_tracing()
             and not torch.compiler.is_compiling()
         )
-
-
-_TYPES = (torch.bfloat16, torch.float32, torch.float64)

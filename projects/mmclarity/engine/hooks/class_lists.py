@@ -76,10 +76,7 @@ class ClassListHook(Hook):
     def _check(self, runner: Runner, party: str, names: Names) -> None:
         if not names:
             return
-        try:
-            compare(runner, self._saved_in, self._saved, party, names)
-        except UsageError as error:
-            raise UsageError(f'{error}{self._otherwise}') from None
+        compare(runner, self._saved_in, self._saved, party, names, self._otherwise)
         for head, count in _head_classes(runner.model):
             if count != len(names):
                 raise UsageError(
@@ -94,7 +91,9 @@ def _is_training(runner: Runner) -> bool:
     return isinstance(runner._train_loop, BaseLoop)
 
 
-def compare(runner: Runner, one: str, left: Names, other: str, right: Names) -> None:
+def compare(
+    runner: Runner, one: str, left: Names, other: str, right: Names, otherwise: str = ''
+) -> None:
     """Refuse lists of other lengths or order; warn of other names.
 
     Args:
@@ -103,6 +102,7 @@ def compare(runner: Runner, one: str, left: Names, other: str, right: Names) -> 
         left: class names; empty if unknown: nothing is compared then.
         other: whose list ``right`` is.
         right: class names.
+        otherwise: what else to do than to bring them to one list, for the message.
 
     Raises:
         UsageError: see :class:`ClassListHook`.
@@ -120,7 +120,7 @@ def compare(runner: Runner, one: str, left: Names, other: str, right: Names) -> 
         )
         raise UsageError(
             f'class lists do not match ({what}):\n  {lists}\n  Set '
-            'metainfo=dict(classes=...) of the data sets to one list, in one order'
+            f'metainfo=dict(classes=...) of the data sets to one list, in one order{otherwise}'
         )
     runner.logger.warning(f'Class names differ; are they spellings of one another?\n  {lists}')
 

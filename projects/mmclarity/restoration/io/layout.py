@@ -80,6 +80,12 @@ def without(content: Content, lines: Lines) -> Content:
     )
 
 
+def including(content: Content, lines: Lines) -> Content:
+    """What :func:`without` has taken ``lines`` off."""
+    top, bottom, left, right = lines
+    return without(content, (-top, -bottom, -left, -right))
+
+
 def _ends(values: np.ndarray, count: int) -> Iterator[np.ndarray]:
     """The outermost lines of (H, W, C) at the top, bottom, left and right, from outside in."""
     turned = values.swapaxes(0, 1)
@@ -159,7 +165,7 @@ def in_words(
     if size:
         words.append(f'pixels of {size * 1e9:.4g} nm')
     empty = [f'{side} {count}' for side, count in zip(_SIDES, lines) if count]
-    content = without(content, (-lines[0], -lines[1], -lines[2], -lines[3]))
+    content = including(content, lines)
     below = shape[0] - content[0].stop
     if below > MAX_BORDER:
         words.append(f'the data bar, {below} rows, stays as it is')

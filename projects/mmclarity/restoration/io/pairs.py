@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .layout import MAX_BORDER, without
+from .layout import MAX_BORDER, including, without
 from .micrograph import SEMImage
 
 __all__ = ['shared_parts', 'with_lines_of']
@@ -54,8 +54,7 @@ def with_lines_of(first: SEMImage, scan: SEMImage) -> SEMImage:
     """
     if first.pixels.shape != scan.pixels.shape or first.lines == scan.lines:
         return scan
-    top, bottom, left, right = scan.lines
-    content = without(without(scan.content, (-top, -bottom, -left, -right)), first.lines)
+    content = without(including(scan.content, scan.lines), first.lines)
     return replace(scan, content=content, lines=first.lines, annotations=None)
 
 
