@@ -6,8 +6,9 @@
 Clean images (sem_pairs/high without those that judge, sem_superalloy) and simulated ones are made
 worse as they are drawn. The learning rate follows the clock: it has fallen to zero when the minutes
 are over, whatever the machine. Interrupted, the same command goes on where the last checkpoint was
-written; --start takes weights that are trained further, with a clock of its own. The weights (an
-average over the last steps) go to --work-dir as half-precision safetensors.
+written; --start takes weights that are trained further, with a clock of its own; with --widths they
+grow first into a wider network that gives the same. The weights (an average over the last steps) go
+to --work-dir as half-precision safetensors.
 
 The marks of doubt are fitted to the network: afterwards, tools/fit_doubts.py --ship.
 """
@@ -22,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmclarity.cli.main import finish
+from mmclarity.errors import CheckpointError
 from mmclarity.utils.files import replacing
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DECAY = 0.999  # of the average of weights
-WARM = 300  # steps until the learning rate is reached
 REPORTED = 100  # steps between two lines of the log
 SAVED = 120  # seconds between two checkpoints
 
@@ -41,13 +43,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--data', type=Path, required=True, help='folder of the two data sets')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/general'))
-    parser.add_argument('--start', type=Path, help='last.pth of a training to go on from')
+    parser.add_argument('--start', type=Path, help='weights to go on from: last.pth or safetensors')
+    parser.add_argument(
+        '--widths',
+        type=int,
+        nargs='+',
+        help='channels at 1/2, 1/4, ... of the size; at least those of --start, which are the '
+        'default',
+    )
     parser.add_argument('--minutes', type=float, default=40.0)
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--workers', type=int, default=0, help='processes that draw examples')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--size', type=int, default=128, help='of patches')
     parser.add_argument('--lr', type=float, default=4e-4)
+    parser.add_argument('--warm', type=int, default=300, help='steps until it is reached')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--structures', type=int, default=240)
     parser.add_argument('--phantoms', type=int, default=48)
@@ -58,15 +68,46 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 class Training:
-    """The network, the average of its weights, the optimiser and the clock."""
+    """The network, the average of its weights, the optimiser and the clock.
 
-    def __init__(self, device: torch.device, lr: float) -> None:
+    Args:
+        device: of torch.
+        lr: highest rate of learning.
+        widths: of the network; by default those of ``start``, or of the one that ships.
+        start: weights that are trained further, :meth:`save`'s or safetensors; those of a narrower
+            network grow. Their steps are counted on, rate and moments start anew.
+
+    Raises:
+        CheckpointError: the weights are of another network, or wider.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        lr: float,
+        widths: Sequence[int] | None = None,
+        start: Path | None = None,
+    ) -> None:
         import torch
 
         from mmclarity.restoration.general import GeneralUNet
+        from mmclarity.restoration.general.network import WIDTHS, grown, widths_of
 
         self.device, self.lr, self.step, self.spent = device, lr, 0, 0.0
-        self.net = GeneralUNet().to(device, memory_format=torch.channels_last)
+        state: dict[str, Tensor] = {}
+        if start:
+            state, self.step = _read(start)
+            try:
+                widths = widths or widths_of(state)
+                state = grown(state, widths)
+            except (KeyError, ValueError) as error:
+                raise CheckpointError(
+                    f'{start}: {error}; give weights of this tool, and --widths at least as large'
+                ) from error
+        self.net = GeneralUNet(widths or WIDTHS)
+        if state:
+            self.net.load_state_dict(state)
+        self.net = self.net.to(device, memory_format=torch.channels_last)
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr, weight_decay=1e-4)
 
@@ -81,18 +122,8 @@ class Training:
         for name, value in saved['average'].items():
             self.average[name].copy_(value)
 
-    def start(self, path: Path) -> None:
-        """Takes the averaged weights and the count of steps; rate and moments start anew."""
-        import torch
-
-        saved = torch.load(path, map_location=self.device, weights_only=True)
-        self.net.load_state_dict(saved['average'])
-        self.step = saved['step']
-        for name, value in saved['average'].items():
-            self.average[name].copy_(value)
-
     def save(self, path: Path) -> None:
-        """Writes the checkpoint that :meth:`resume` and :meth:`start` take."""
+        """Writes the checkpoint that :meth:`resume` takes."""
         import torch
 
         state = dict(net=self.net.state_dict(), optimiser=self.optimiser.state_dict())
@@ -131,9 +162,8 @@ class Training:
         return loss.detach()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Trains; returns the exit status."""
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+    """Trains and writes the weights."""
     begun = time.monotonic()  # the minutes include all preparation
     import torch
 
@@ -141,13 +171,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True
-    training = Training(torch.device(args.device), args.lr)
     args.work_dir.mkdir(parents=True, exist_ok=True)
     last = args.work_dir / 'last.pth'
-    if last.exists():
+    begun_already = last.exists()
+    widths, start = (None, last) if begun_already else (args.widths, args.start)
+    training = Training(torch.device(args.device), args.lr, widths, start)
+    if begun_already:
         training.resume(last)
-    elif args.start:
-        training.start(args.start)
     batches = ExampleBatches(
         args.data,
         args.batch,
@@ -166,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         training.spent = time.monotonic() - begun
         if training.spent >= budget:
             break
-        warm = min(1.0, (training.step - first + 1) / WARM)
+        warm = min(1.0, (training.step - first + 1) / max(args.warm, 1))
         rate = warm * 0.5 * (1 + math.cos(math.pi * training.spent / budget))
         losses.append(training.train(*batch, rate))
         if len(losses) == REPORTED:
@@ -182,7 +212,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'{training.step - first} steps, {(training.step - first) / took:.1f} a second in all')
     training.save(last)
     _save(training, args.work_dir / 'general.safetensors')
-    return 0
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], int]:
+    """The averaged weights of a training and their steps."""
+    import torch
+    from safetensors import safe_open
+
+    if path.suffix != '.safetensors':
+        saved = torch.load(path, map_location='cpu', weights_only=True)
+        return saved['average'], saved['step']
+    with safe_open(path, 'pt') as file:
+        names, told = file.keys(), file.metadata() or {}
+        return {name: file.get_tensor(name) for name in names}, int(told.get('steps', 0))
 
 
 def _save(training: Training, path: Path) -> None:
@@ -197,6 +239,11 @@ def _save(training: Training, path: Path) -> None:
     with replacing(path) as part:
         save_file(weights, part, metadata=metadata)
     print(f'written: {path} ({training.step} steps)')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(run, parse_args(argv), 'train_general_restorer.py')
 
 
 if __name__ == '__main__':

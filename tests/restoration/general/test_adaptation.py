@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
-from mmclarity.restoration.general import adaptation, load_general
+from mmclarity.restoration.general import GeneralUNet, adaptation, load_general
 from mmclarity.restoration.general.adaptation import (
     AdaptSettings,
     adapt,
@@ -186,6 +187,10 @@ def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch)
     assert state.exists()
     with pytest.raises(CheckpointError, match='other images or settings'):
         adapt(fields, AdaptSettings(steps=6, batch=2, size=32), resume=state)
+    narrow = {name: value.contiguous() for name, value in GeneralUNet((4, 4)).state_dict().items()}
+    save_file(narrow, tmp_path / 'narrow.safetensors')
+    with pytest.raises(CheckpointError, match='another width'):
+        adapt(fields, settings, start=tmp_path / 'narrow.safetensors', resume=state)
     steps = []
     adapt(fields, settings, resume=state, progress=lambda done, *_: steps.append(done))
     assert steps == [3, 4, 5] and not state.exists()

@@ -11,7 +11,7 @@ import tifffile
 import torch
 from safetensors.torch import load_file
 
-from mmclarity.restoration.general import examples, patches
+from mmclarity.restoration.general import examples, load_general, patches
 from mmclarity.restoration.general.examples import ExampleBatches, example_loader
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools'
@@ -131,6 +131,32 @@ def test_trains_and_goes_on_where_it_was(train, tmp_path, capsys):
     start = ['--start', str(tmp_path / 'a/last.pth')]
     assert train(tmp_path / 'b', '--minutes', '0.2', *start) == 0
     assert torch.load(tmp_path / 'b/last.pth', weights_only=True)['step'] > steps
+
+
+def test_grows_from_narrower_weights_and_goes_on_as_wide(train, tmp_path, capsys):
+    assert train(tmp_path / 'a', '--minutes', '0.1', '--widths', '4', '6') == 0
+    start = ['--start', str(tmp_path / 'a/general.safetensors')]
+    assert train(tmp_path / 'b', '--minutes', '0.1', '--widths', '8', '9', *start) == 0
+    steps = torch.load(tmp_path / 'b/last.pth', weights_only=True)['step']
+    assert steps > torch.load(tmp_path / 'a/last.pth', weights_only=True)['step']
+    assert load_general(tmp_path / 'b/general.safetensors').widths == (8, 9)
+    assert train(tmp_path / 'b', '--minutes', '0.2') == 0  # the widths are those of the checkpoint
+    assert torch.load(tmp_path / 'b/last.pth', weights_only=True)['step'] > steps
+
+    assert train(tmp_path / 'c', '--minutes', '0.1', '--widths', '3', '9', *start) == 2
+    assert 'can not grow to (3, 9)' in capsys.readouterr().err
+
+
+def test_warms_up_as_slowly_as_asked(train, tmp_path, monkeypatch):
+    import train_general_restorer as tool
+
+    rates = []
+    learn = tool.Training.train
+    monkeypatch.setattr(
+        tool.Training, 'train', lambda self, *batch: rates.append(batch[-1]) or learn(self, *batch)
+    )
+    train(tmp_path / 'a', '--minutes', '0.2', '--warm', '1000')
+    assert rates and all(0 < rate <= (i + 1) / 1000 for i, rate in enumerate(rates))
 
 
 def test_a_step_that_overflows_changes_nothing(train, tmp_path):

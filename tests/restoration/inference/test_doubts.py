@@ -90,7 +90,7 @@ def test_marks_do_not_depend_on_brightness_and_contrast():
     narrow = np.rint(30000 + 5000 * image.clip(0, 1)).astype(np.uint16)
     restorer = Restorer(dtype='float32')
     first, second = restorer.with_doubts(wide), restorer.with_doubts(narrow)
-    assert len(first.particles) == len(second.particles) > 10
+    assert len(first.particles) == len(second.particles) >= 8
     # the top of a wide one is flat: rounding may move it by a pixel or two
     np.testing.assert_allclose(first.particles[:, :2], second.particles[:, :2], atol=2)
     np.testing.assert_allclose(first.particles[:, 2:], second.particles[:, 2:], atol=2e-3)

@@ -434,6 +434,12 @@ def _load(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, fingerpr
             f'{path}: was begun with other images or settings; go on with those, or remove the '
             'file to begin anew'
         )
-    net.load_state_dict(state['net'])
-    optimiser.load_state_dict(state['optimiser'])
+    try:
+        net.load_state_dict(state['net'])
+        optimiser.load_state_dict(state['optimiser'])
+    except (RuntimeError, ValueError) as error:  # the network that ships has become another
+        raise CheckpointError(
+            f'{path}: was begun from weights of another width; go on from those, or remove the '
+            'file to begin anew'
+        ) from error
     return step

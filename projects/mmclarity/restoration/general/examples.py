@@ -23,7 +23,7 @@ __all__ = ['ExampleBatches', 'example_loader']
 JUDGES = {f'{number:03d}' for number in range(31, 51)}  # 031-035 to choose by, 036-050 to judge by
 ALLOY_JUDGES = 5  # the last ones by name
 # What the examples show: kind of clean image, share of the examples.
-SHARES = dict(spheres=0.42, alloy=0.18, phantom=0.15, structure=0.25)
+SHARES = dict(spheres=0.38, alloy=0.16, phantom=0.14, structure=0.32)
 RADII = (3.0, 4.5, 8.0, 16.0)  # median ones of the simulated spheres
 SIDE = 384  # of simulated images
 # Batches that a worker process makes ahead.

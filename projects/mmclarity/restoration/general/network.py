@@ -7,14 +7,14 @@ convolution costs a quarter. Plain PyTorch: restoring needs no OpenMMLab.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
-WIDTHS = (48, 80, 128, 160)
+WIDTHS = (72, 120, 192, 240)
 # Half-size pixels over which the grey level is averaged that the noise depends on; odd.
 LEVEL_WINDOW = 5
 # Noise is shown to the network in this unit, so that usual values are near one.
@@ -120,3 +120,56 @@ class GeneralUNet(nn.Module):
         variance = slope * level.clamp(min=0) + intercept
         sigma = variance.clamp(min=0).sqrt() / SIGMA_UNIT
         return sigma, correlation.expand_as(sigma)
+
+
+def widths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The widths of the :class:`GeneralUNet` that weights are of.
+
+    Args:
+        state: of :meth:`GeneralUNet.state_dict`, of any precision.
+
+    Raises:
+        ValueError: they are of another network.
+    """
+    widths: list[int] = []
+    while (weight := state.get(f'encoder.{len(widths)}.0.weight')) is not None:
+        widths.append(len(weight))
+    if not widths:
+        raise ValueError('these are no weights of the general restorer')
+    return tuple(widths)
+
+
+def grown(state: Mapping[str, Tensor], widths: Sequence[int]) -> dict[str, Tensor]:
+    """Weights of a wider network that gives what the narrow one gives (Net2Net: Chen et al., 2016).
+
+    New channels start as a new network's do, but nobody listens to them yet: the old channels'
+    weights for them are zero, so that training can begin where it ended.
+
+    Args:
+        state: of the narrow :class:`GeneralUNet`.
+        widths: of the wide one, none of them smaller.
+
+    Returns:
+        Weights of ``GeneralUNet(widths)``, float32.
+
+    Raises:
+        ValueError: other weights, another number of levels, or a width is smaller.
+    """
+    narrow = widths_of(state)
+    if len(widths) != len(narrow) or any(new < old for new, old in zip(widths, narrow)):
+        raise ValueError(f'a network of widths {narrow} can not grow to {tuple(widths)}')
+    wide = GeneralUNet(widths).state_dict()
+    for name, weight in wide.items():
+        old = state[name].float()
+        rows = len(old)
+        if weight.dim() == 1:
+            weight.zero_()
+            weight[:rows] = old
+            continue
+        weight[:rows] = 0
+        part, _, layer, *_ = (*name.split('.'), '')
+        # a decoder reads the skip and what comes from below, side by side
+        parts = 2 if part == 'decoder' and layer == '0' else 1
+        for new, values in zip(weight[:rows].chunk(parts, 1), old.chunk(parts, 1)):
+            new[:, : values.shape[1]] = values
+    return wide

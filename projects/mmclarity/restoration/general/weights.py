@@ -11,23 +11,26 @@ from torch import Tensor
 from mmclarity.errors import CheckpointError
 
 from ..ops.edges import narrow_edges
-from .appraisal import Appraisal
-from .network import GeneralUNet
+from ..ops.gaussian import gaussian_taps, smooth
+from .appraisal import LOOKS, Appraisal
+from .network import GeneralUNet, widths_of
 
-__all__ = ['WEIGHTS', 'load_general', 'restore_general', 'sharpen_general']
+__all__ = ['WEIGHTS', 'agreement', 'load_general', 'restore_general', 'sharpen_general']
 
 WEIGHTS = Path(__file__).parent / 'general.safetensors'
 # Pixels mirrored around an image: training priced the outermost ones of a patch too little.
 EDGE = 16
 # Pixels by which the second look's grid is off the first one's; odd, to split pixels otherwise too.
 PHASE = 7
+# Deviation in pixels of the Gaussian beyond which there is detail, that both looks must have.
+DETAIL = 3.0
 
 
 def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet:
-    """The general network, in evaluation mode.
+    """The general network, in evaluation mode, as wide as its weights are.
 
     Args:
-        path: safetensors of ``tools/train_general_restorer.py``.
+        path: safetensors of ``tools/train_general_restorer.py`` or ``mmclarity-adapt``.
         device: of torch.
 
     Raises:
@@ -44,10 +47,10 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f'{path}: can not be read: {error}; copy it again') from error
-    net = GeneralUNet()
     try:
+        net = GeneralUNet(widths_of(state))
         net.load_state_dict({name: value.float() for name, value in state.items()})
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f'{path}: are weights of another network than the general restorer; those of '
             'mmclarity-adapt fit, others need their config'
@@ -58,33 +61,58 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
 def restore_general(
     net: GeneralUNet, levels: Tensor, image: Appraisal, strength: float = 1.0, twice: bool = True
 ) -> Tensor:
-    """Restores tiles of one image: the mean of two looks, the second turned by 180 degrees.
+    """Restores tiles of one image: what two looks agree on, the second turned by 180 degrees.
 
-    What a network takes for a particle in noise depends on how the noise lies: the mean invents
-    less where it loses as much (self-ensemble: Timofte et al., CVPR 2016). Quarter turns would
-    put the scan lines upright, which training did not have.
+    What a network takes for a particle in noise depends on how the noise lies, and on how much of
+    it the network is told of. The second look is told of more (:data:`.appraisal.LOOKS`); see
+    :func:`agreement`. Quarter turns would put the scan lines upright, which training did not have.
 
     Args:
         net: from :func:`load_general`.
         levels: (N, 1, H, W), 0 black and 1 white.
         image: of the whole image.
         strength: factor on the noise the network is told of.
-        twice: else one look, in half of the time.
+        twice: else the first look alone, in half of the time.
 
     Returns:
         (N, 1, H, W) float32 in [0, 1].
     """
-    noise = levels.new_tensor(image.told(strength)).expand(len(levels), 3)
+    first, second = (
+        levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3) for factor in LOOKS
+    )
     stretched = levels * image.gain + image.offset
-    restored = net(_mirrored(stretched, EDGE, EDGE), noise)[..., EDGE:-EDGE, EDGE:-EDGE]
+    restored = net(_mirrored(stretched, EDGE, EDGE), first)[..., EDGE:-EDGE, EDGE:-EDGE]
     if twice:
         # Its grid of pooled pixels starts at the far end, PHASE beyond that of the first look:
         # in every tile alike, since tiles start at multiples of the stride.
         height, width = levels.shape[2:]
         below, right = (EDGE + (PHASE - EDGE - length) % net.stride for length in (height, width))
-        turned = net(_mirrored(stretched, below, right).flip(2, 3), noise).flip(2, 3)
-        restored = (restored + turned[..., EDGE : EDGE + height, EDGE : EDGE + width]) / 2
+        turned = net(_mirrored(stretched, below, right).flip(2, 3), second).flip(2, 3)
+        restored = agreement(restored, turned[..., EDGE : EDGE + height, EDGE : EDGE + width])
     return ((restored - image.offset) / image.gain).clamp(0, 1)
+
+
+def agreement(first: Tensor, second: Tensor) -> Tensor:
+    """The detail that two restorations share, on the grey levels of the first.
+
+    With d what a restoration has beyond a Gaussian of :data:`DETAIL` pixels: of both d the smaller
+    where they have one sign, else none (the minmod of Roe, Annu. Rev. Fluid Mech. 1986). Detail
+    that one of them invents is gone, where a mean would leave half of it. Grey levels over larger
+    distances come from the first alone: told of too much noise, a network shifts them.
+
+    Args:
+        first: (N, 1, H, W) float32.
+        second: the same.
+
+    Returns:
+        (N, 1, H, W) float32.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        taps = gaussian_taps(DETAIL).to(first)
+        base = smooth(first, taps)
+        one, other = first - base, second - smooth(second, taps)
+    # half of the sum of signs is the common sign, or zero
+    return base + (one.sign() + other.sign()) / 2 * torch.minimum(one.abs(), other.abs())
 
 
 def sharpen_general(restored: Tensor, image: Appraisal, amount: float = 1.0) -> Tensor:

@@ -260,7 +260,7 @@ class Restorer:
             )
             return mean, mean, std
         model = self.models[0]
-        if self.general:  # the spread of its looks, of which the answer is the mean of two
+        if self.general:  # the spread of single looks; the answer is what two agree on
             plain = run(model, job.pixels)
             looks = spread.augmented(
                 lambda copy: run(model, copy, False), job.pixels, noise * job.scale
