@@ -250,6 +250,20 @@ def test_fingerprint_does_not_hang_on_the_memory_layout(place):
     assert trunk_fingerprint(model.to(memory_format=torch.contiguous_format)) == before
 
 
+def test_fingerprint_takes_both_zeros_for_one():
+    """Half precision leaves zeros with a sign, which an average of weights takes off."""
+    model = torch.nn.Module()
+    model.backbone = torch.nn.Linear(2, 2)
+    torch.nn.init.zeros_(model.backbone.weight)
+    before = trunk_fingerprint(model)
+    with torch.no_grad():
+        model.backbone.weight.neg_()
+    assert torch.signbit(model.backbone.weight).all() and trunk_fingerprint(model) == before
+    with torch.no_grad():
+        model.backbone.weight[0, 0] = 1e-40
+    assert trunk_fingerprint(model) != before
+
+
 @pytest.fixture
 def copy(place, tmp_path):
     shutil.copytree(place / 'cache' / 'val', tmp_path / 'val')

@@ -60,6 +60,8 @@ def trunk_fingerprint(model: nn.Module) -> str:
         module = getattr(model, part, None)
         for name, value in (module.state_dict() if module is not None else {}).items():
             value = value.detach().cpu().contiguous()
+            if value.is_floating_point():
+                value = value + 0.0  # -0.0 too is 0: an average of the two is the other one
             digest.update(f'{part}.{name} {value.dtype} {tuple(value.shape)}\n'.encode())
             digest.update(value.view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
