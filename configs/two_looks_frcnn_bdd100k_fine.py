@@ -1,5 +1,5 @@
-# context_frcnn_bdd100k_fine without attention: as good on the road, and cheaper. How it was
-# trained: cached_two_looks_frcnn_bdd100k_fine.py.
+# context_frcnn_bdd100k_fine without attention: as good on the road, and cheaper; of the detectors
+# that ship it is the default. How it was trained, along with its trunk: docs/benchmarks/bdd100k.md.
 _base_ = './context_frcnn_bdd100k_fine.py'
 first, second = _base_.model.roi_head.bbox_head
 model = dict(roi_head=dict(bbox_head=[first, dict(second, **_base_.heads.alone)]))

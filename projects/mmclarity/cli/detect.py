@@ -13,6 +13,7 @@ from pathlib import Path
 from .main import DONE, MISTAKE, check_folder, check_free, run
 
 PROGRAM = 'mmclarity-detect'
+SHIPPED = ('two_looks', 'context', 'plain')  # of mmclarity.detection.shipped, not imported here
 MOST_LOOKS = 100  # images in one page of attention; it holds them all
 
 
@@ -29,7 +30,13 @@ def detect_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--out', required=True, metavar='FOLDER', help='made if missing')
     parser.add_argument(
-        '--plain', action='store_true', help='of the shipped detectors the one that looks once'
+        '--shipped',
+        choices=SHIPPED,
+        help=f'of the shipped detectors the one that looks twice ({SHIPPED[0]}, the default), does '
+        'so with attention among the proposals (context, the default with --attention) or once',
+    )
+    parser.add_argument(
+        '--plain', dest='shipped', action='store_const', const='plain', help='--shipped plain'
     )
     parser.add_argument(
         '--config', help='of your own detector (default: the shipped one, for road scenes)'
@@ -136,8 +143,16 @@ def _detector(args: argparse.Namespace):
         return OnnxDetector(args.checkpoint, args.threshold)
     from mmclarity.detection.inference.detector import Detector
 
+    shipped = args.shipped
+    if shipped is None and args.attention and args.config is args.checkpoint is None:
+        shipped = 'context'
     return Detector(
-        args.config, args.checkpoint, args.device, args.threshold, args.plain, args.dtype
+        args.config,
+        args.checkpoint,
+        args.device,
+        args.threshold,
+        dtype=args.dtype,
+        shipped=shipped,
     )
 
 

@@ -69,7 +69,7 @@ def test_each_goes_into_its_own_model_and_into_no_other():
 
 
 def test_an_unknown_name_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(UsageError, match='context, two_looks, plain'):
+    with pytest.raises(UsageError, match='two_looks, context, plain'):
         shipped_weights('best')
     with pytest.raises(CheckpointError, match='no such file'):
         shipped_weights(path=tmp_path / 'none.safetensors')
@@ -116,6 +116,31 @@ def test_one_of_config_and_checkpoint_is_not_enough():
         mmclarity.detection.Detector('configs/frcnn_murky.py')
     with pytest.raises(UsageError, match='plain'):
         mmclarity.detection.Detector('configs/frcnn_murky.py', 'a.pth', plain=True)
+    with pytest.raises(UsageError, match='give no config'):
+        mmclarity.detection.Detector('configs/frcnn_murky.py', 'a.pth', shipped='context')
+    with pytest.raises(UsageError, match='two detectors'):
+        mmclarity.detection.Detector(plain=True, shipped='context')
+    with pytest.raises(UsageError, match='two_looks, context, plain'):
+        mmclarity.detection.Detector(shipped='lambda')
+
+
+def test_which_of_the_shipped_detectors_looks():
+    """The first by default; plain is short for one; the page of attention takes what has some."""
+    from mmclarity.cli.detect import SHIPPED, _detector, detect_parser
+
+    assert SHIPPED == DETECTORS
+    heads = {
+        name: {key for key in shipped_weights(name) if key.startswith('roi_head')}
+        for name in DETECTORS
+    }
+    cases = {'': 'two_looks', '--plain': 'plain', '--shipped context': 'context'}
+    cases |= {'--attention': 'context', '--attention --shipped two_looks': 'two_looks'}
+    for options, name in cases.items():
+        args = detect_parser().parse_args(
+            ['in', '--out', 'out', '--device', 'cpu', *options.split()]
+        )
+        model = _detector(args).inferencer.model
+        assert heads[name] == {key for key in model.state_dict() if key.startswith('roi_head')}
 
 
 def one_frame(folder):
@@ -153,7 +178,7 @@ def test_without_a_config_the_shipped_detector_looks(tmp_path):
     """Cars by day are found by both, and the tables name BDD100K's classes."""
     image = sorted((DATA / FRAMES).glob('*.jpg'))[0]
     for name in DETECTORS:
-        detector = mmclarity.detection.Detector(device='cpu', plain=name == 'plain')
+        detector = mmclarity.detection.Detector(device='cpu', shipped=name)
         (found,) = detector([read_image(image)])
         assert detector.classes == CLASSES and 'car' in found.names
     out = tmp_path / 'out'
@@ -168,7 +193,7 @@ def test_nothing_is_seen_where_there_is_nothing(name):
     shading = np.linspace(40, 200, 360)[:, None, None] + np.zeros((1, 640, 3))
     noise = np.random.default_rng(0).normal(120, 10, (360, 640, 3))
     blanks = [np.full((360, 640, 3), level) for level in (0, 127, 255)] + [shading, noise]
-    detector = mmclarity.detection.Detector(device='cpu', plain=name == 'plain')
+    detector = mmclarity.detection.Detector(device='cpu', shipped=name)
     for blank in blanks:
         (found,) = detector([blank.clip(0, 255).astype(np.uint8)])
         assert not len(found.scores) or max(found.scores) < 0.1

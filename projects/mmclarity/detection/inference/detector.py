@@ -35,12 +35,14 @@ class Detector:
             ships with the package.
         device: Such as ``'cuda:0'``; None takes the best there is.
         threshold: Detections of a lower score are left out.
-        plain: Of the shipped detectors the one that looks at every proposal once.
+        plain: Short for ``shipped='plain'``.
         dtype: 'float32', 'bfloat16' or 'float16' for mixed precision; what makes logits and boxes
             stays in float32. By default as ``tools/test.py`` evaluates on a CPU: bfloat16 where
             the processor computes in it and the config has
             ``MixedPrecisionHook(evaluation=True)``, as those of the shipped detectors; else
             float32.
+        shipped: Of the detectors that ship 'two_looks' (the default), 'context' (its second look
+            with attention among the proposals) or 'plain' (one look).
 
     Raises:
         UsageError: If a file is missing or damaged, the weights are of another model, one of
@@ -68,14 +70,21 @@ class Detector:
         threshold: float = 0.3,
         plain: bool = False,
         dtype: str | None = None,
+        shipped: str | None = None,
     ) -> None:
         if (config is None) != (checkpoint is None):
             raise UsageError(
                 'a detector of your own takes a config and its checkpoint (in detect.py '
                 '--config and --checkpoint); give both, or neither for the shipped one'
             )
-        if config is not None and plain:
-            raise UsageError('plain chooses among the shipped detectors; give no config with it')
+        if plain and shipped not in (None, 'plain'):
+            raise UsageError(f'plain and shipped={shipped!r} are two detectors; give one of them')
+        if plain:
+            shipped = 'plain'
+        if config is not None and shipped is not None:
+            raise UsageError(
+                f'{shipped!r} chooses among the shipped detectors; give no config with it'
+            )
         if dtype not in (None, *DTYPES):
             raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
         if device is not None:
@@ -83,7 +92,7 @@ class Detector:
         # Not for good: the caller may build parts of other libraries afterwards.
         with _quiet(), DefaultScope.overwrite_default_scope('mmdet'):
             if config is None:
-                self.inferencer = _shipped('plain' if plain else DETECTORS[0], device)
+                self.inferencer = _shipped(shipped or DETECTORS[0], device)
             else:
                 self.inferencer = _own(config, checkpoint, device)
         model = self.inferencer.model

@@ -21,9 +21,9 @@ from mmclarity.errors import CheckpointError, UsageError
 from mmclarity.utils.models import unwrap
 
 FILE = Path(__file__).parent / 'detectors.safetensors'
-#: What ships: two looks at every proposal, with attention among them and without, and one look.
+#: What ships: two looks at every proposal, without attention among them and with it, and one look.
 #: The first is the default.
-DETECTORS = ('context', 'two_looks', 'plain')
+DETECTORS = ('two_looks', 'context', 'plain')
 TRUNK = 'trunk'
 
 
@@ -93,7 +93,7 @@ def shipped_config(name: str = DETECTORS[0], path: str | Path = FILE) -> dict[st
         >>> from mmclarity.detection.shipped import shipped_config
         >>> told = shipped_config()
         >>> told['config'], told['metainfo']['classes'][:3]
-        ('context_frcnn_bdd100k_fine.py', ('pedestrian', 'rider', 'car'))
+        ('two_looks_frcnn_bdd100k_fine.py', ('pedestrian', 'rider', 'car'))
     """
     with _open(Path(path)) as file:
         text = (file.metadata() or {}).get(_known(name))
