@@ -27,11 +27,11 @@ VISIBLE = 0.02
 SHOT = 0.5
 # Factors on the noise that the network is told of in its two looks, chosen on pairs 006-035; see
 # the benchmarks. Told of what was measured it keeps the grey levels, told of more it invents less.
-LOOKS = (1.0, 3.0)
+LOOKS = (1.0, 3.6)
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network
 # leaves blurred grows with it. Slopes count as faint below FAINT of the noise a pixel.
-NARROWING, BLURRING, FAINT = 0.9, 0.08, 0.43
+NARROWING, BLURRING, FAINT = 0.75, 0.08, 0.43
 # A range of grey levels that is said to be narrow, in units of what the file can hold.
 NARROW = 0.35
 
