@@ -32,8 +32,8 @@ def detect_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--shipped',
         choices=SHIPPED,
-        help=f'of the shipped detectors the one that looks twice ({SHIPPED[0]}, the default), does '
-        'so with attention among the proposals (context, the default with --attention) or once',
+        help=f'of the shipped detectors the one that looks twice ({SHIPPED[0]}, the default), that '
+        'does so with attention (context, the default with --attention), or that looks once',
     )
     parser.add_argument(
         '--plain', dest='shipped', action='store_const', const='plain', help='--shipped plain'
@@ -133,10 +133,10 @@ def _detector(args: argparse.Namespace):
     from mmclarity.errors import UsageError
 
     if args.backend == 'onnxruntime':
-        if args.config is not None or args.checkpoint is None:
+        if args.checkpoint is None or args.config is not None or args.shipped is not None:
             raise UsageError(
                 '--backend onnxruntime takes the file that tools/export_onnx.py wrote, which knows '
-                'all that a config says: --checkpoint FILE.onnx, and no --config'
+                'all that a config says: --checkpoint FILE.onnx, no --config and no --shipped'
             )
         from mmclarity.detection.inference.onnx_detector import OnnxDetector
 

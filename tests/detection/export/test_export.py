@@ -163,8 +163,9 @@ def test_files_that_are_no_exported_detector(tmp_path, exported, capsys):
     picture = tmp_path / 'a.png'
     cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
     given = [str(picture), '--out', str(tmp_path / 'o'), '--backend', 'onnxruntime']
-    assert detect_main([*given, '--config', CONFIG, '--checkpoint', str(exported)]) == 2
-    assert 'and no --config' in capsys.readouterr().err
+    for further in (['--config', CONFIG], ['--plain']):
+        assert detect_main([*given, *further, '--checkpoint', str(exported)]) == 2
+        assert 'no --config and no --shipped' in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_named(lambda_model, tmp_path):
@@ -384,7 +385,7 @@ def test_the_tool_tells_the_parts_apart(lambda_model, tmp_path, capsys):
     # no weights ship for this config, they do for others
     assert main([CONFIG, 'shipped', str(tmp_path / 'x.onnx')]) == 2
     said = capsys.readouterr().err
-    assert 'belong to other models than this one: context_frcnn_bdd100k_fine.py (context)' in said
+    assert 'models than this one: two_looks_frcnn_bdd100k_fine.py (two_looks)' in said
 
 
 def test_a_version_of_onnx_that_cannot_be_written(tmp_path, capsys):
