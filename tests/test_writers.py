@@ -28,7 +28,7 @@ ALLOWED = {
     ('projects/mmclarity/restoration/io/tiff_write.py', 'rewriting'): 'written to a part',
     ('projects/mmclarity/detection/trunk_cache/files.py', '__enter__'): 'in a folder being made',
     ('projects/mmclarity/cli/adapt.py', 'adapt_files'): 'a method of ours, with parts of its own',
-    ('tools/train_general_restorer.py', 'main'): 'a method of its own, with parts',
+    ('tools/train_general_restorer.py', 'run'): 'a method of its own, with parts',
     ('benchmarks/adapt_scans.py', 'scored'): 'in a temporary folder',
     ('projects/mmclarity/restoration/app/server.py', '_receive'): "in a job's own folder",
     ('projects/mmclarity/rsa/report/movie.py', 'epochs_movie'): 'in a folder of its own',

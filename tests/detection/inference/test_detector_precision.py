@@ -78,7 +78,7 @@ def test_in_half_the_bits_the_same_is_found():
 @needs(FRAMES)
 def test_what_is_explained_is_what_is_detected():
     image = read_image(sorted((DATA / FRAMES).glob('*.jpg'))[0])
-    detector = Detector(device='cpu', dtype='bfloat16')
+    detector = Detector(device='cpu', dtype='bfloat16', shipped='context')
     (found,) = detector([image])
     scores = sorted((seen.score for seen in look_at(detector, image).detections), reverse=True)
     np.testing.assert_allclose(scores, found.scores, atol=1e-6)

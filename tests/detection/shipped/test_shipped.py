@@ -23,6 +23,7 @@ from mmclarity.detection.shipped import (
     shipped_weights,
 )
 from mmclarity.detection.shipped.weights import FILE, split_weights
+from mmclarity.detection.viewer.looks import check_explains
 from mmclarity.engine.config import load_config
 from mmclarity.errors import CheckpointError, UsageError
 from tests.real_data import DATA, needs
@@ -141,6 +142,8 @@ def test_which_of_the_shipped_detectors_looks():
         )
         model = _detector(args).inferencer.model
         assert heads[name] == {key for key in model.state_dict() if key.startswith('roi_head')}
+    with pytest.raises(UsageError, match="Detector\\(shipped='context'\\)"):
+        check_explains(model)  # of the last: two looks, asked for by name
 
 
 def one_frame(folder):

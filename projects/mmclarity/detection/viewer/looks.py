@@ -121,8 +121,9 @@ def check_explains(model: nn.Module) -> None:
         )
     if not any(len(box_head.attention) for box_head in head._bbox_heads()):
         raise UsageError(
-            'the box head of this config has no attention (bbox_head.attention), so that no '
-            'region looks at another'
+            'the box head of this detector has no attention (bbox_head.attention), so that no '
+            "region looks at another; of the detectors that ship 'context' has "
+            "(--shipped context, Detector(shipped='context'))"
         )
 
 
