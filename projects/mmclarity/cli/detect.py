@@ -144,7 +144,7 @@ def _detector(args: argparse.Namespace):
     from mmclarity.detection.inference.detector import Detector
 
     shipped = args.shipped
-    if shipped is None and args.attention and args.config is args.checkpoint is None:
+    if shipped is None and args.attention and args.config is None:
         shipped = 'context'
     return Detector(
         args.config,

@@ -17,12 +17,15 @@ import tifffile
 from .stored import SEMImageError
 from .tiff import Place, explained, pictures
 
-__all__ = ['rewriting']
+__all__ = ['name_itself', 'rewriting']
 
 _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
 _WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
 _REDUCED = 1
 _RESIZED = ('uint8', 'uint16', 'int16', 'float32', 'float64')  # types that OpenCV shrinks
+# In OME-XML: identifier of the whole file; name and identifier of the one that a picture lies in.
+_WHOLE = re.compile(rb'<(?:\w+:)?OME\b[^>]*\bUUID="([^"]+)"')
+_PART = re.compile(rb'(<(?:\w+:)?UUID\b[^>]*\bFileName=")([^"]*)("[^>]*>)([^<]*)')
 
 
 @contextmanager
@@ -183,11 +186,6 @@ def _rename(tiff: tifffile.TiffFile, after: str, *before: str) -> None:
     changed = _PART.sub(named, data)
     if changed != data:
         tag.overwrite(changed)
-
-
-# The identifier of the whole file; name and identifier of the one that a picture lies in.
-_WHOLE = re.compile(rb'<(?:\w+:)?OME\b[^>]*\bUUID="([^"]+)"')
-_PART = re.compile(rb'(<(?:\w+:)?UUID\b[^>]*\bFileName=")([^"]*)("[^>]*>)([^<]*)')
 
 
 def _in_xml(name: str) -> str:
