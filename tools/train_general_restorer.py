@@ -111,19 +111,24 @@ class Training:
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr, weight_decay=1e-4)
 
-    def resume(self, path: Path) -> None:
-        """Goes on as if it had never been interrupted."""
+    @classmethod
+    def resumed(cls, device: torch.device, lr: float, path: Path) -> Training:
+        """One that goes on as if it had never been interrupted, as wide as it was."""
         import torch
 
-        saved = torch.load(path, map_location=self.device, weights_only=True)
-        self.net.load_state_dict(saved['net'])
-        self.optimiser.load_state_dict(saved['optimiser'])
-        self.step, self.spent = saved['step'], saved['spent']
+        from mmclarity.restoration.general.network import widths_of
+
+        saved = torch.load(path, map_location=device, weights_only=True)
+        training = cls(device, lr, widths_of(saved['net']))
+        training.net.load_state_dict(saved['net'])
+        training.optimiser.load_state_dict(saved['optimiser'])
+        training.step, training.spent = saved['step'], saved['spent']
         for name, value in saved['average'].items():
-            self.average[name].copy_(value)
+            training.average[name].copy_(value)
+        return training
 
     def save(self, path: Path) -> None:
-        """Writes the checkpoint that :meth:`resume` takes."""
+        """Writes the checkpoint that :meth:`resumed` takes."""
         import torch
 
         state = dict(net=self.net.state_dict(), optimiser=self.optimiser.state_dict())
@@ -173,11 +178,11 @@ def run(args: argparse.Namespace) -> None:
     torch.backends.cudnn.benchmark = True
     args.work_dir.mkdir(parents=True, exist_ok=True)
     last = args.work_dir / 'last.pth'
-    begun_already = last.exists()
-    widths, start = (None, last) if begun_already else (args.widths, args.start)
-    training = Training(torch.device(args.device), args.lr, widths, start)
-    if begun_already:
-        training.resume(last)
+    device = torch.device(args.device)
+    if last.exists():
+        training = Training.resumed(device, args.lr, last)
+    else:
+        training = Training(device, args.lr, args.widths, args.start)
     batches = ExampleBatches(
         args.data,
         args.batch,
