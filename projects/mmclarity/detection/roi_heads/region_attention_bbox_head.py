@@ -17,7 +17,7 @@ from mmclarity.errors import UsageError
 from ..attention import BaseRegionAttention
 from .bases import shared_layers
 from .box_fit import BoxFit
-from .consensus import agreed_boxes
+from .explanation import traced_detections, verdict
 from .region_context import RegionContext
 
 STAGES = {'fc1': (0,), 'fc2': (1,), 'both': (0, 1), 'last': (-1,)}
@@ -283,11 +283,9 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         if fit is not None and len(roi):
             cls_score = self.box_fit.weighed(cls_score, fit)
         judge = partial(super()._predict_by_feat_single, roi, cls_score, deltas, *args, **kwargs)
-        found = judge(rcnn_test_cfg=rcnn_test_cfg)
-        if self.consensus is None or rcnn_test_cfg is None or not len(found):
-            return found
-        judged = judge(rcnn_test_cfg=None)
-        found.bboxes = agreed_boxes(
-            found.bboxes, found.labels, judged.bboxes, judged.scores, **self.consensus
-        )
+        if self.consensus is None or rcnn_test_cfg is None or not len(roi):
+            return judge(rcnn_test_cfg=rcnn_test_cfg)
+        judged = verdict(cls_score, judge(rcnn_test_cfg=None))  # once: votes are of all proposals
+        found = traced_detections(judged, rcnn_test_cfg, self.consensus)
+        del found.proposals
         return found
