@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from mmclarity.cli import rsa
 from mmclarity.rsa import NeuralArea, RSASettings, analyse
@@ -103,6 +104,41 @@ def test_weighted_layers(pictures, capsys):
     found = rows(pictures / 'out/rsa_weighted.csv')
     assert [row['model'] for row in found] == ['all, weighted', '0', '2']
     assert all(float(r['lower']) < float(r['score']) < float(r['upper']) for r in found)
+
+
+def test_one_subject_cannot_be_weighted(pictures, capsys):
+    np.save(pictures / 'one.npy', np.random.default_rng(3).normal(size=(COUNT, 20)))
+    more = '--neural', f'V4={pictures}/one.npy', '--assume-order', '--weighted', 'cosine'
+    assert run(pictures, *more) == 2
+    assert '--weighted: V4 has one subject' in capsys.readouterr().err
+    assert not (pictures / 'out/rsa.csv').exists()  # said before the network works
+
+
+@pytest.mark.parametrize('ending', ['npz', 'mat'])
+def test_trials_from_common_files(pictures, capsys, ending):
+    """Their order is that of the names, which may be those of files."""
+    rng = np.random.default_rng(3)
+    ids = [f'im{i}.png' for i in range(COUNT)]
+    trials = rng.normal(size=(COUNT, 20, 1)) + 0.5 * rng.normal(size=(COUNT, 20, 6))
+    written = dict(V4=trials.mean(2), trials=trials, ids=np.array(ids, object))
+    path = pictures / f'brain.{ending}'
+    if ending == 'mat':
+        savemat(path, written)
+    else:
+        np.savez(path, **{**written, 'ids': ids})
+    more = '--neural', f'V4={path}:V4', '--figures', 'none'
+    assert run(pictures, *more, '--trials', f'V4={path}:trials') == 0, capsys.readouterr().err
+    assert 'Reliability of V4: 0.9' in capsys.readouterr().out
+    for wrong, words in (('V4', 'trials are (stimuli, units, repeats)'), ('ids', 'trials are')):
+        assert run(pictures, *more, '--trials', f'V4={path}:{wrong}') == 2
+        assert words in capsys.readouterr().err
+    np.save(pictures / 'few.npy', trials[:4])
+    assert run(pictures, *more, '--trials', f'V4={pictures}/few.npy') == 2
+    assert 'few.npy has 4 stimuli' in capsys.readouterr().err
+    other = [f'other{i}' for i in range(COUNT)]
+    np.savez(pictures / 'other.npz', trials=trials, ids=other)
+    assert run(pictures, *more, '--trials', f'V4={pictures}/other.npz:trials') == 2
+    assert "lacks the stimulus 'im0'" in capsys.readouterr().err
 
 
 def test_a_movie_of_a_training(tmp_path, capsys):

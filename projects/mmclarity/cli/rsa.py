@@ -40,7 +40,14 @@ from mmclarity.utils.allocator import keep_freed_memory
 from mmclarity.utils.devices import check_device
 
 from .main import check_folder, mistakes, run
-from .rsa_further import averages, further_areas, write_further, write_movie
+from .rsa_further import (
+    averages,
+    check_subjects,
+    further_areas,
+    read_trials,
+    write_further,
+    write_movie,
+)
 from .rsa_options import check_options, rsa_parser
 
 
@@ -206,6 +213,8 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
     areas += averages(args.average, areas)
     areas += further_areas(args, ids)
+    check_subjects(args, areas)
+    trials = read_trials(args.trials, ids)
     memory = Slabs(None if args.memory is None else int(1e9 * args.memory))
     rdms = show(args, network, stimuli, args.layers, memory=memory)
     untrained = None
@@ -222,7 +231,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         areas={area.name: area.source for area in areas},
     )
     result = analysis.analyse(rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups)
-    for name, found in reliabilities(args, ids, groups).items():
+    for name, found in reliabilities(args, trials, groups).items():
         result.meta.setdefault('reliability', {})[name] = dict(
             half=found.half, full=found.full, ceiling=found.ceiling, splits=len(found.splits)
         )
@@ -261,35 +270,14 @@ def draw_showcase(
 
 
 def reliabilities(
-    args: argparse.Namespace, ids: Sequence[str], groups: Sequence[str] | None
+    args: argparse.Namespace, trials: dict[str, np.ndarray], groups: Sequence[str] | None
 ) -> dict[str, Reliability]:
-    """Split-half reliability of the areas of --trials.
-
-    Raises:
-        ValueError: If a specification has no name, or the trials are of other stimuli.
-    """
-    found = {}
-    for item in args.trials:
-        name, equals, spec = item.partition('=')
-        if not (name and equals and spec):
-            raise ValueError(f'--trials {item}: write it as AREA=file or AREA=file:key')
-        path, _, key = spec.rpartition(':') if not Path(spec).is_file() else (spec, '', 'trials')
-        if not Path(path).is_file():
-            raise FileNotFoundError(f'--trials {item}: {path or key} does not exist')
-        with np.load(path, allow_pickle=False) as file:
-            if key not in file:
-                raise ValueError(
-                    f'--trials {item}: choose a key of {path}: {", ".join(file.files)}'
-                )
-            data = file[key]
-            known = [str(one) for one in file['ids']] if 'ids' in file else None
-        if known is not None and set(ids) <= set(known):
-            data = data[[known.index(one) for one in ids]]
-        if len(data) != len(ids):
-            raise ValueError(f'--trials {item}: {len(data)} stimuli, the network saw {len(ids)}')
-        metric = args.neural_metric or args.metric
-        found[name] = split_half(data, 100, metric, args.method, args.seed, groups)
-    return found
+    """Split-half reliability of the areas of --trials."""
+    metric = args.neural_metric or args.metric
+    return {
+        name: split_half(data, 100, metric, args.method, args.seed, groups)
+        for name, data in trials.items()
+    }
 
 
 def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:

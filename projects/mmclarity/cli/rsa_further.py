@@ -12,6 +12,7 @@ import numpy as np
 
 from mmclarity.errors import DataError, UsageError, said
 from mmclarity.rsa.data.average import average_populations
+from mmclarity.rsa.data.ids import name_of_file
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.inference.dual import dual_bootstrap
@@ -113,11 +114,7 @@ def read_time(spec: str, ids: Sequence[str]) -> np.ndarray:
             'one subject, or (subjects, stimuli, units, times)'
         )
     if found.ids is not None:
-        place = {name: i for i, name in enumerate(found.ids)}
-        missing = [name for name in ids if name not in place]
-        if missing:
-            raise DataError(f'{spec} lacks the stimulus {missing[0]!r} ({len(missing)} in all)')
-        data = data[:, [place[name] for name in ids]]
+        data = data[:, _places(found.ids, ids, spec)]
     else:
         warnings.warn(
             f'{spec} does not say which stimulus is which: its stimuli are taken in the order of '
@@ -127,6 +124,55 @@ def read_time(spec: str, ids: Sequence[str]) -> np.ndarray:
     if data.shape[1] != len(ids):
         raise DataError(f'{spec} has {data.shape[1]} stimuli, the network saw {len(ids)}')
     return data.astype(np.float64)
+
+
+def _places(known: Sequence[str], ids: Sequence[str], source: str) -> list[int]:
+    """Where the stimuli are among those of a file, which may name them as files."""
+    names = list(known) if set(known) & set(ids) else [name_of_file(name) for name in known]
+    place = {name: i for i, name in enumerate(names)}
+    missing = [name for name in ids if name not in place]
+    if missing:
+        raise DataError(
+            f'{source} lacks the stimulus {missing[0]!r} ({len(missing)} of {len(ids)}); it has '
+            f'{", ".join(known[:5])}, ...'
+        )
+    return [place[name] for name in ids]
+
+
+def read_trials(items: Sequence[str], ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """(stimuli, units, repeats) of each area of --trials, in the order of the stimuli.
+
+    Raises:
+        UsageError: If an area has no name or file, or its trials another shape or other stimuli.
+    """
+    found = {}
+    for item in items:
+        name, spec = named(item, '--trials')
+        path, key = split_spec(spec)
+        content, _ = read(path, key)
+        data = np.asarray(content.values)
+        if data.ndim != 3 or data.dtype.kind not in 'fiu':
+            raise DataError(f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats)')
+        if content.ids is not None:
+            data = data[_places(content.ids, ids, spec)]
+        if len(data) != len(ids):
+            raise DataError(f'{spec} has {len(data)} stimuli, the network is shown {len(ids)}')
+        found[name] = data.astype(np.float64)
+    return found
+
+
+def check_subjects(args: argparse.Namespace, areas: Sequence[NeuralArea]) -> None:
+    """Whether --weighted has the subjects that it needs.
+
+    Raises:
+        UsageError: If an area has one.
+    """
+    single = [area.name for area in areas if len(area.rdms) < 2]
+    if args.weighted and (single or args.compare_model):
+        raise UsageError(
+            f'--weighted: {single[0] if single else args.compare_model} has one subject, and how '
+            'sure a weighted model is for new subjects needs two or more; leave --weighted out'
+        )
 
 
 def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace) -> None:
@@ -169,8 +215,6 @@ def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
     models.update({layer: rdm[None] for layer, rdm in zip(result.layers, result.rdms)})
     rows = []
     for area, rdms in result.area_rdms.items():
-        if len(rdms) < 2:
-            raise UsageError(f'--weighted: {area} has one subject; a dual bootstrap needs two')
         found = dual_bootstrap(
             models, rdms, args.weighted, args.weighted_draws, seed=args.seed, level=args.level
         )

@@ -136,7 +136,7 @@ def test_stimuli_that_were_not_shown_are_nan(repeats):
         got = load_neural('V4', values, kind='repeats' if repeats else 'responses').rdms[0]
     np.testing.assert_allclose(got, expected[np.triu_indices(7, 1)], atol=1e-12)
     values[5, 4] = np.nan
-    with pytest.raises(DataError, match='leave the'):
+    with pytest.raises(DataError, match='left out'):
         load_neural('V4', values, kind='repeats' if repeats else 'responses')
 
 

@@ -6,8 +6,9 @@ import pytest
 from scipy.io import savemat
 from scipy.spatial.distance import pdist, squareform
 
+from mmclarity.errors import DataError
 from mmclarity.rsa import NeuralArea, align, load_neural
-from mmclarity.rsa.data.neural import split_spec
+from mmclarity.rsa.data.neural import common_ids, split_spec
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.random((3, 15))
@@ -156,7 +157,7 @@ def test_pickled_objects_are_not_read(tmp_path):
         (np.ones((6, 4)), 'x.npy: the response to stimulus 0 is constant'),
         (np.where(np.eye(6, 4) > 0, math.nan, 1), 'x.npy.*NaN'),
         (RNG.random((2, 4)), 'x.npy.*at least 3'),
-        (np.array(['a', 'b', 'c']), 'x.npy holds <U1'),
+        (np.array(['a', 'b', 'c']), 'x.npy holds text'),
         (RNG.random(7), 'x.npy.*neither square nor condensed'),
     ],
 )
@@ -203,6 +204,35 @@ def test_align_takes_a_subset():
     got = align(area(IDS), ['b', 'c', 'd'])
     order = [IDS.index(i) for i in 'bcd']
     np.testing.assert_array_equal(squareform(got.rdms[1]), SQUARES[1][order][:, order])
+
+
+def test_names_of_files_are_matched_without_folder_and_ending():
+    want = align(area(IDS), sorted(IDS))
+    for names in ([f'{i}.png' for i in IDS], [f'set/{i}.JPG' for i in IDS]):
+        got = align(area(names), sorted(IDS))
+        assert got.ids == want.ids
+        np.testing.assert_array_equal(got.rdms, want.rdms)
+        assert common_ids(IDS[:4], [area(names)]) == IDS[:4]
+    # where names as they stand are found, and where two files would be one, nothing is cut off
+    names = [f'{i}.png' for i in IDS]
+    assert align(area(names), names).ids == names
+    with pytest.raises(ValueError, match=r'no id in common.*a/x.png, b/x.png.*ids.*--manifest'):
+        align(area(['a/x.png', 'b/x.png', *names[2:]]), ['x', 'y', 'z'])
+
+
+def test_gaps_in_responses_are_named(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 20))
+    values[2, 5] = values[4, 5] = values[4, 7] = np.nan
+    np.save(tmp_path / 'x.npy', values)
+    with pytest.raises(DataError, match=r'x.npy: .* unit 5 to stimulus 2 .* 3, in 2 unit'):
+        load_neural('V1', tmp_path / 'x.npy')
+    values[:, [5, 7]] = np.nan  # which is the remedy
+    with pytest.warns(UserWarning, match='2 of 20 units have no response at all'):
+        assert np.isfinite(load_neural('V1', values).rdms).all()
+    with pytest.raises(DataError, match='0 of 6 stimuli have a response'):
+        load_neural('V1', np.full((6, 20), np.nan))
+    with pytest.raises(DataError, match='holds text, not'):
+        load_neural('V1', np.array([['a', 'b']] * 6))
 
 
 def test_align_refuses_what_it_cannot_match():

@@ -195,6 +195,46 @@ def test_tables_of_responses_and_condensed_rdms(tmp_path):
     assert load_neural('V1', tmp_path / 'german.csv').rdms.shape == (1, 6)
 
 
+@pytest.mark.parametrize('units', [None, [f'n{i}' for i in range(RESPONSES.shape[1])]])
+@pytest.mark.parametrize('index', [True, False])
+def test_counted_rows_and_columns_are_no_responses(tmp_path, units, index):
+    """What pandas writes by itself: 0, 1, 2, ... above the columns and beside the rows."""
+    path = tmp_path / 'units.csv'
+    pd.DataFrame(RESPONSES, columns=units).to_csv(path, index=index)
+    area = load_neural('V1', path)
+    np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
+    assert area.ids is None
+    # read and written once more, and as R writes it, from 1 on
+    pd.read_csv(path).to_csv(path, index=False)
+    np.testing.assert_array_equal(load_neural('V1', path).rdms, area.rdms)
+    pd.DataFrame(RESPONSES, range(1, N + 1), units).to_csv(path)
+    np.testing.assert_array_equal(load_neural('V1', path).rdms, area.rdms)
+
+
+def test_a_named_column_of_ids(tmp_path):
+    units = [f'n{i}' for i in range(RESPONSES.shape[1])]
+    for name, ids in (('image', list('210345')), ('', list('987654')), ('', IDS)):
+        frame = pd.DataFrame(RESPONSES, pd.Index(ids, name=name), units)
+        frame.to_csv(tmp_path / 'units.csv')
+        area = load_neural('V1', tmp_path / 'units.csv')
+        assert area.ids == ids
+        np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
+    frame = frame.rename_axis('rate')  # of a unit
+    frame.index = range(10, 10 + N)
+    frame.rename_axis('rate').to_csv(tmp_path / 'units.csv')
+    with_it = np.column_stack([np.arange(10, 10 + N), RESPONSES])
+    area = load_neural('V1', tmp_path / 'units.csv')
+    np.testing.assert_allclose(area.rdms[0], pdist(with_it, 'correlation'))
+
+
+@pytest.mark.parametrize('name', ['x.npz', 'x.npy', 'x.xlsx'])
+def test_files_of_another_kind(tmp_path, name):
+    (tmp_path / name).write_text('hello')
+    with pytest.raises(DataError, match=f'{name}.*(it does not begin as such|as .csv)') as error:
+        load_neural('V1', tmp_path / name)
+    assert 'pickle' not in str(error.value)
+
+
 def test_one_triangle_is_mirrored(tmp_path):
     for half in (np.triu, np.tril):
         values = np.where(half(np.ones((N, N)), 0) > 0, SQUARES[0], np.nan)

@@ -106,7 +106,7 @@ def test_files_at_fault_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         StimulusSet.from_folder(tmp_path / 'nowhere')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ValueError, match='empty names no image'):
+    with pytest.raises(ValueError, match='empty: no image is there'):
         StimulusSet.from_folder(tmp_path / 'empty')
     (folder / 'b.png').write_bytes((folder / 'b.png').read_bytes()[:40])
     with pytest.raises(ValueError, match="b.png: stimulus 'b' cannot be read"):

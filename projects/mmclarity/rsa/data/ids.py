@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar('T')
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')  # of stimuli
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -39,3 +40,15 @@ def natural_order(items: Iterable[T], key: Callable[[T], str] = str, what: str =
                 stacklevel=3,
             )
     return found
+
+
+def name_of_file(text: str) -> str:
+    """The name of an image file without folder and ending; other texts as they are.
+
+    Examples:
+        >>> name_of_file('images/face1.PNG'), name_of_file('v1.2'), name_of_file('face1')
+        ('face1', 'v1.2', 'face1')
+    """
+    name = re.split(r'[/\\]', text)[-1]
+    stem, dot, ending = name.rpartition('.')
+    return stem if dot and f'.{ending.lower()}' in SUFFIXES else name

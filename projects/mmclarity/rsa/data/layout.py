@@ -19,6 +19,7 @@ ORDERS = ('rows', 'columns')
 AXES = ('auto', 'first', 'last')
 # Parts of the largest value: below EXACT is rounding; below NEAR may be an RDM with noise.
 EXACT, NEAR = 1e-6, 0.1
+_HELD = dict(U='text', S='text', O='Python objects', c='complex numbers', b='true and false')
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def to_rdms(
         return np.concatenate(rows)
     array = np.asarray(values)
     if array.dtype.kind not in 'fiu':
-        raise DataError(f'{source} holds {array.dtype}, not real numbers')
+        held = _HELD.get(array.dtype.kind, str(array.dtype))
+        raise DataError(f'{source} holds {held}, not real numbers')
     return _array(np.asarray(array, np.float64), source, layout, metric, ids)
 
 
@@ -201,8 +203,20 @@ def _known_rdm(responses: np.ndarray, source: str, metric: str) -> np.ndarray:
         return compute_rdm(responses, metric)
     gaps = np.isnan(responses)
     shown, live = ~gaps.all(1), ~gaps.all(0)
-    if shown.sum() < 3 or (shown.all() and live.all()):
-        return compute_rdm(responses, metric)  # which says what is wrong
+    if shown.sum() < 3:
+        raise ValueError(
+            f'{int(shown.sum())} of {len(shown)} stimuli have a response, all others are '
+            'NaN; an RDM needs 3'
+        )
+    partly = gaps & shown[:, None] & live
+    if partly.any():
+        stimulus, unit = np.argwhere(partly)[0]
+        raise ValueError(
+            f'the response of unit {unit} to stimulus {stimulus} (both counted from 0) is NaN; '
+            f'such gaps: {int(partly.sum())}, in {int(partly.any(0).sum())} unit(s) and '
+            f'{int(partly.any(1).sum())} stimuli. What is NaN throughout is left out: make these '
+            'units, or these stimuli, NaN everywhere'
+        )
     warnings.warn(
         f'{source}: {int((~shown).sum())} of {len(shown)} stimuli and {int((~live).sum())} of '
         f'{len(live)} units have no response at all; pairs of these stimuli are NaN, these units '
@@ -246,8 +260,8 @@ def _averaged(values: np.ndarray, source: str, metric: str) -> np.ndarray:
     if gaps.any():
         stimulus, unit = np.argwhere(gaps)[0]
         raise DataError(
-            f'{source}: unit {unit} has no response at all to stimulus {stimulus}; leave the unit '
-            'or the stimulus out'
+            f'{source}: unit {unit} has no response at all to stimulus {stimulus} (both '
+            'counted from 0); make the unit or the stimulus NaN throughout, and it is left out'
         )
     return mean[None]
 

@@ -14,6 +14,7 @@ import numpy as np
 from mmclarity.errors import DataError
 
 from ..rdms.rdms import num_stimuli
+from .ids import name_of_file
 from .labels import StimulusTable, average_repeats, match_labels
 from .layout import KINDS, Layout, to_rdms
 from .readers import Found, read, split_spec
@@ -196,14 +197,32 @@ def _check_ids(known: list[str], total: int, values: Any, source: str, kind: str
 
 
 def by_picture(area: NeuralArea, stimulus_ids: Sequence[str]) -> NeuralArea:
-    """Labels of BIDS as the ids of the pictures they stand for; other areas as they are.
+    """Labels of BIDS, and names of files, as the ids of the pictures they stand for.
+
+    Names of files (``images/face1.png``) are matched without folder and ending where no id is
+    found as it stands. Other areas stay as they are.
 
     Raises:
         DataError: If a label fits several pictures, or several labels fit one.
     """
-    if not area.labels or area.ids is None:
+    if area.ids is None:
         return area
-    return replace(area, ids=match_labels(area.ids, stimulus_ids, area.source), labels=False)
+    if area.labels:
+        return replace(area, ids=match_labels(area.ids, stimulus_ids, area.source), labels=False)
+    wanted = {str(i) for i in stimulus_ids}
+    plain = [name_of_file(i) for i in area.ids]
+    if (
+        wanted.isdisjoint(area.ids)
+        and not wanted.isdisjoint(plain)
+        and len(set(plain)) == len(plain)
+    ):
+        return replace(area, ids=plain)
+    return area
+
+
+def _some(ids: Sequence[str]) -> str:
+    """The first five."""
+    return f'{", ".join(ids[:5])}{", ..." if len(ids) > 5 else ""}'
 
 
 def common_ids(stimulus_ids: Sequence[str], areas: Sequence[NeuralArea]) -> list[str]:
@@ -269,19 +288,25 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
         if not assume_order:
             raise DataError(
                 f'{area.source}: area {area.name!r} does not say which stimulus is '
-                'which; store their ids under the key "ids", or, if they are in the '
-                'order of the images, say so with assume_order (--assume-order)'
+                'which; store the names of the images beside it under the key "ids", or, if it is '
+                'in the order of the images, say so with --assume-order (assume_order=True)'
             )
         return replace(area, ids=wanted)
     area = by_picture(area, wanted)
     place = {stimulus: i for i, stimulus in enumerate(area.ids or ())}
     missing = [i for i in wanted if i not in place]
+    if len(missing) == len(wanted):
+        raise DataError(
+            f'{area.source}: area {area.name!r} and the images have no id in common: the '
+            f'recordings name {_some(area.ids or ())}, the images {_some(wanted)}. Store the names '
+            'of the images under the key "ids", or list the images with the ids of the recordings in '
+            'a table of two columns, id and file (--manifest)'
+        )
     if missing:
         extra = [i for i in area.ids or () if i not in set(wanted)]
         raise DataError(
             f'{area.source}: area {area.name!r} lacks {len(missing)} of {len(wanted)} stimuli '
-            f'({", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}); it has '
-            f'{", ".join(extra[:5]) or "no other"}{", ..." if len(extra) > 5 else ""}. Give both '
+            f'({_some(missing)}); it has {_some(extra) or "no other"}. Give both '
             'the same ids, keep what all have (common_ids, --common), or analyse recordings of '
             'other pictures apart and combine the results (inference.combine_results)'
         )

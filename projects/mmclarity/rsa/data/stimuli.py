@@ -19,11 +19,10 @@ from mmclarity.errors import DataError, said
 from mmclarity.utils.cpus import available_cpus
 from mmclarity.utils.files import listing
 
-from .ids import natural_order
+from .ids import SUFFIXES, natural_order
 
 # Bytes of resized pictures that are kept for the next network.
 KEPT = 256 << 20
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
 class StimulusSet:
@@ -105,7 +104,10 @@ class StimulusSet:
         folder = Path(folder)
         if not folder.is_dir():
             if folder.exists():
-                raise NotADirectoryError(f'{folder}: is a file; give the folder of the stimuli')
+                raise NotADirectoryError(
+                    f'{folder}: is a file; give the folder of the stimuli. Pictures within a .mat, '
+                    '.npz or .npy file: save each as .png first'
+                )
             raise FileNotFoundError(f'{folder}: there is no such folder of stimuli')
         if manifest is None:
             images = listing(folder, SUFFIXES)
@@ -117,7 +119,7 @@ class StimulusSet:
             pairs = [(i, folder / name) for i, name in read_manifest(source)]
         if not pairs:
             raise DataError(
-                f'{source} names no image; stimuli are files of type {", ".join(SUFFIXES)}'
+                f'{source}: no image is there; stimuli are files that end in {", ".join(SUFFIXES)}'
             )
         seen: dict[str, Path] = {}
         for stimulus, path in pairs:

@@ -235,7 +235,7 @@ def dissimilarity(
             raise ValueError(
                 f'the response to {_name(int(undefined.argmax()), names)} is {what}'
                 f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
-                "choose other units, or use metric='euclidean'"
+                "choose other units, or use metric='euclidean' (--metric, --neural-metric)"
             )
         norm = np.sqrt(squares)
 

@@ -28,6 +28,7 @@ READERS: dict[str, Callable[[Path], dict[str, Found]]] = {
 SUFFIXES = ('.npz', '.npy', *READERS, *NIFTI)
 # Read by C libraries that a damaged file can crash or hold for ever.
 APART = ('.mat', '.h5', '.hdf5')
+SHEETS = ('.xls', '.xlsx', '.ods')
 PICKLED = ('.pkl', '.pickle', '.joblib')
 
 
@@ -63,7 +64,8 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
             "Write it anew: RDMs.save(file, file_type='hdf5') of rsatoolbox, or numpy.savez"
         )
     if suffix not in SUFFIXES:
-        raise DataError(f'{path}: recordings are read from {", ".join(SUFFIXES)}')
+        remedy = '; save the sheet as .csv' if suffix in SHEETS else ''
+        raise DataError(f'{path}: recordings are read from {", ".join(SUFFIXES)}{remedy}')
     if suffix == '.npy':
         if key:
             raise MissingKeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
@@ -99,8 +101,11 @@ def plain(path: Path) -> dict[str, list[Any]]:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = said(error).rstrip('.')
+    if 'pickled (object) data' in reason:  # numpy of any file that does not begin as its own do
+        reason = 'it does not begin as such files do'
     return DataError(
-        f'{path} cannot be read as {path.suffix.lower()}: {said(error)}. Is it complete, and what '
+        f'{path} cannot be read as {path.suffix.lower()}: {reason}. Is it complete, and what '
         'its ending says?'
     )
 

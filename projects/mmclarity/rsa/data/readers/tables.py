@@ -11,9 +11,10 @@ import numpy as np
 
 from mmclarity.errors import DataError
 
-from .found import Found, strings
+from .found import DESCRIPTORS, Found, strings
 
 KEY = 'table'
+UNNAMED = ('', 'unnamed: 0')  # of a column of names, as R and pandas write it
 MISSING = ('', 'na', 'nan', 'n/a', 'null', 'none', '-', '.')
 
 
@@ -21,8 +22,9 @@ def read_table(path: Path) -> dict[str, Found]:
     """The one table of a file, under no name that matters.
 
     A first line or column that holds text is one of names; so are a first line and column whose
-    numbers are those of a square with an empty corner. A triangle whose other half is empty is
-    mirrored.
+    numbers are those of a square with an empty corner, a first line that only counts, and a first
+    column that a header leaves without a name or calls ``id``, ``image`` and the like. Rows that
+    are only counted have no names. A triangle whose other half is empty is mirrored.
 
     Raises:
         DataError: If lines differ in length or a field is no number, with its place.
@@ -65,6 +67,9 @@ def read_table(path: Path) -> dict[str, Found]:
             ) from None
     names = list(cells[top:, 0]) if index else None
     columns = list(cells[0, left:]) if header else None
+    square = values.shape[0] == values.shape[1]
+    if names is not None and not square and _no_names(str(cells[0, 0]), names):
+        names = None
     return {KEY: table(values, names, columns, str(path))}
 
 
@@ -144,7 +149,23 @@ def _names(cells: np.ndarray) -> tuple[bool, bool]:
         index = _looks_square(cells[:, 1:])
     if not header and corner == '' and index:
         header = True
+    named = corner.lower() in (*UNNAMED, *DESCRIPTORS)
+    if 1 < height != width and (_counted(cells[0]) or (named and _counted(cells[0, 1:]))):
+        header = True
+    index = index or (header and named)
     return header, index
+
+
+def _counted(fields: Any) -> bool:
+    """Whether these are 0, 1, 2, ... or 1, 2, 3, ..., three at least."""
+    return len(fields) > 2 and any(
+        all(field == str(i + first) for i, field in enumerate(fields)) for first in (0, 1)
+    )
+
+
+def _no_names(corner: str, names: list[str]) -> bool:
+    """Whether rows were only counted: by pandas and R, in a column without a name."""
+    return corner.lower() in UNNAMED and _counted(names)
 
 
 def _is_empty_diagonal(cells: np.ndarray) -> bool:
