@@ -49,6 +49,19 @@ def test_adapts_and_restores_with_the_result(tools, capsys):
     assert '--overwrite' in capsys.readouterr().err
 
 
+def test_interrupted_it_says_how_to_go_on(tools, capsys, monkeypatch):
+    from mmclarity.restoration.general import adaptation
+
+    def stopped(fields, settings, start, resume, progress):
+        resume.write_bytes(b'state')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adaptation, 'adapt', stopped)
+    assert tools[0](['NOISY', '--steps', '2']) == 130
+    said = capsys.readouterr().err
+    assert 'kept in .NOISY_adapted.resume; the same command goes on from there' in said
+
+
 def test_restore_adapts_once(tools, capsys):
     _, restore = tools
     from mmclarity.cli import adapt as module

@@ -6,7 +6,7 @@
 For images unlike any training: noise of another kind, another material. Pixels are hidden, with as
 much of the scan line as shares their noise (which is measured), and the network learns to tell them
 from their surroundings. Several scans of one field teach more: give them with --scans, a folder for
-each field. Some two minutes on two cores.
+each field. It takes minutes.
 
 At the end old and new weights are compared on rows that were kept back, by an estimate of the error
 that needs no clean image, and as much of the new ones is kept as is sure to help: nothing, if the
@@ -148,7 +148,13 @@ def adapt_files(
         bar.update(done - bar.n)
 
     with bar:
-        result = adapt(fields, settings, start or WEIGHTS, resume, progress)
+        try:
+            result = adapt(fields, settings, start or WEIGHTS, resume, progress)
+        except KeyboardInterrupt:
+            bar.close()
+            if resume.exists():
+                say(f'what was learnt is kept in {resume}; the same command goes on from there')
+            raise
     result.save(out, overwrite=overwrite)
     say(result.verdict.describe())
     say(f'written: {out}')

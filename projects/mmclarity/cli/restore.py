@@ -97,7 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='of the general network: edges as narrow as in a slow scan, for a little fidelity',
     )
-    parser.add_argument('--quiet', action='store_true', help='no words about each image')
+    parser.add_argument('--quiet', action='store_true', help='no words about each image, no bar')
     parser.add_argument('--overwrite', action='store_true', help='replace existing outputs')
     _work_options(parser)
     _reading_options(parser)
@@ -182,12 +182,12 @@ def restore(args: argparse.Namespace) -> int:
         args.checkpoint = [_adapted(args)]
     count = _workers(args)
     if count > 1:
-        with _Bars() as bars:
+        with _Bars(args.quiet) as bars:
             done, failed = workers.restore_by_workers(args, reading, count, bars.say, _restorer)
             return _summary(done, failed, args, bars)
     args.device = workers.device_of(args.device, int(os.environ.get('LOCAL_RANK', 0)))
     restorer = _restorer(Restorer, args)
-    with warnings.catch_warnings(), _Bars() as bars:
+    with warnings.catch_warnings(), _Bars(args.quiet) as bars:
         warnings.showwarning = lambda text, *_, **__: bars.say(f'warning: {text}')
         if not args.quiet:
             restorer.tell = bars.say
@@ -331,7 +331,8 @@ def _workers(args: argparse.Namespace) -> int:
 class _Bars:
     """One progress bar of tiles at a time, and lines that do not tear it."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self.shown = not quiet
         self.bar = None
         self.path: Path | None = None
 
@@ -351,6 +352,8 @@ class _Bars:
         from tqdm import tqdm
 
         def tell(done: int, total: int) -> None:
+            if not self.shown:
+                return
             if self.bar is None or self.path != path:
                 self._close()
                 self.path, self.bar = path, tqdm(total=total, desc=path.name, unit='tile')

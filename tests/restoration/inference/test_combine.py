@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_what_cannot_be_combined():
         combine([scans[0], from_array(other)])
     with pytest.raises(UsageError, match='constant'):
         combine([scans[0], from_array(np.full_like(other, 9))])
+
+
+def test_a_scan_that_hardly_fits_is_named():
+    """Half of another field: more than chance, less than scans of one field have."""
+    scans = burst()
+    half = scans[1].pixels.copy()
+    half[:, 96:] = field(77).astype(np.uint8)[:, 96:]
+    with pytest.warns(UserWarning, match='Is it of the same field'):
+        combine([scans[0], from_array(half)])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        combine(scans)
 
 
 def test_in_strong_noise():

@@ -76,10 +76,11 @@ def test_what_will_be_wrong_without_a_mark():
     image, chance = np.zeros((40, 40)), np.array([0.7, 0.3, 0.4, 0.5])
     found = Doubts(image, image, image, particles, chance, chance > 0.6)
     assert found.unmarked_wrong == pytest.approx(1.2)
-    assert found.describe().startswith('4 particles, 1 of them doubtful; if it is')
+    assert found.describe().startswith('4 particles, 1 of them doubtful; in scans of spheres')
     assert 'some 1 of the others' in found.describe()
     few = replace(found, chance=chance / 10, doubtful=chance > 1)
-    assert 'none of them doubtful' in few.describe() and 'hardly one of' in few.describe()
+    assert few.describe().startswith('4 particles; in scans of spheres, hardly one of')
+    assert few.describe().endswith('none is marked') and 'others' not in few.describe()
     other = replace(found, chance=np.full(4, np.nan))
     assert other.describe() == '4 particles, 1 of them doubtful' and np.isnan(other.unmarked_wrong)
 

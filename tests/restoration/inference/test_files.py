@@ -139,7 +139,7 @@ def test_folders_below_are_kept(tmp_path):
     flat = Negative().restore_folder(source, tmp_path / 'flat')
     assert [path.name for path in flat.done] == ['a.tif']
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(FileNotFoundError, match='here or in folders below'):
+    with pytest.raises(FileNotFoundError, match='nor do the folders below'):
         Negative().restore_folder(tmp_path / 'empty', tmp_path / 'x', recursive=True)
 
 

@@ -227,7 +227,7 @@ def test_values_that_are_no_grey_values(tmp_path, bad):
 def test_folders_and_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         list_images(tmp_path / 'nowhere')
-    with pytest.raises(FileNotFoundError, match='holds no .tif'):
+    with pytest.raises(FileNotFoundError, match='holds no images'):
         list_images(tmp_path)
     for name in ('b.TIF', 'a.png', '.hidden.png', 'c.txt', 'd.bmp'):
         (tmp_path / name).write_bytes(b'x')

@@ -65,7 +65,7 @@ def test_doubtful_particles_know_their_plane(restorer, marks):
     restored = restore_planes(restorer, np.stack([image, np.full_like(image, 90)]), doubts=True)
     assert restored.particles.shape[1] == 3 and len(restored.particles) == len(restored.sizes) > 0
     assert set(restored.particles[:, 0]) == {0}  # an even plane has none
-    assert any('of the others will be wrong' in line for line in restored.said)
+    assert any('of the others would be wrong' in line for line in restored.said)
     assert (restored.particles[:, 1:] <= 512).all() and (restored.sizes > 0).all()
 
 

@@ -109,12 +109,17 @@ class Doubts:
     def describe(self) -> str:
         """How many particles there are, and how many of them will be wrong, in plain words."""
         count, marked = len(self.particles), int(self.doubtful.sum())
-        text = f'{count} particles, {marked or "none"} of them doubtful'
         wrong = self.unmarked_wrong
         if not count or not np.isfinite(wrong):
-            return text
+            return f'{count} particles, {marked or "none"} of them doubtful'
         words = 'hardly one' if wrong < 0.5 else f'some {wrong:.0f}'
-        return f'{text}; if it is like scans of spheres, {words} of the others will be wrong'
+        if marked:
+            text = f'{count} particles, {marked} of them doubtful'
+            return f'{text}; in scans of spheres, {words} of the others would be wrong'
+        return (
+            f'{count} particles; in scans of spheres, {words} of so many would be wrong, but the '
+            'image does not tell which: none is marked'
+        )
 
 
 @cache

@@ -200,7 +200,7 @@ def combine_files(
     _check_free(targets, overwrite)
     check_writable(dst, like)
     if restorer.tell is not None:
-        restorer.tell(f'{paths[0]}: the scan that the others are laid on')
+        restorer.tell(f'{paths[0]}: the others are laid on this scan')
     together = combine(_pictures(paths, reading), restorer.tell).image
     image = replace(together, page=0, pages=1)
     with ExitStack() as outputs:

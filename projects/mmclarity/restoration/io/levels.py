@@ -53,7 +53,8 @@ def _check_finite(path: Path | str, picture: np.ndarray) -> None:
             row, column = (int(i[0]) for i in np.nonzero(bad))
             raise SEMImageError(
                 f'{path}: {int(bad.sum())} pixels of the picture are NaN or infinite,'
-                f' the first at row {row}, column {column}; replace them first'
+                f' the first at row {row}, column {column}; fill them '
+                'first (Fiji: Process > Math > NaN Background)'
             )
 
 
@@ -71,5 +72,5 @@ def check_values(
     if high == low == 0 and not allow_black:
         raise SEMImageError(
             f'{path}: the picture is black, all of its pixels are 0; was the beam '
-            'on? Remove the file, or read it with allow_black=True'
+            'on? Remove the file (in Python, allow_black=True reads it)'
         )

@@ -151,9 +151,15 @@ def list_images(
     """
     found = listing(folder, suffixes, recursive)
     if not found:
-        below = ', here or in folders below' if recursive else ''
-        raise FileNotFoundError(f'{folder}: holds no {", ".join(suffixes)} files{below}')
+        below = ', nor do the folders below' if recursive else _where_else(folder, suffixes)
+        raise FileNotFoundError(f'{folder}: holds no images ({", ".join(suffixes)}){below}')
     return found
+
+
+def _where_else(folder: str | Path, suffixes: Sequence[str]) -> str:
+    """What to do about images that lie in folders below."""
+    count = len(listing(folder, suffixes, recursive=True))
+    return f'; {count} lie in folders below it: --recursive takes those' if count else ''
 
 
 def read_sem(
@@ -342,8 +348,9 @@ def _one_channel(
             row, column = row + content[0].start, column + content[1].start
             raise SEMImageError(
                 f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
-                f'the picture, the first at row {row}, column {column}. Choose one with channel=0 '
-                '(red), 1 (green) or 2 (blue) (--channel), or save the image in grey'
+                f'the picture, the first at row {row}, column {column}. Take one of them by '
+                '--channel 0 (red), 1 (green) or 2 (blue), in Python channel=0, or save '
+                'it in grey'
             )
     pixels = values[..., channel or 0]
     return pixels.copy() if marked is not None else np.ascontiguousarray(pixels)

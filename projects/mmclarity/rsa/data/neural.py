@@ -299,8 +299,8 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
         raise DataError(
             f'{area.source}: area {area.name!r} and the images have no id in common: the '
             f'recordings name {_some(area.ids or ())}, the images {_some(wanted)}. Store the names '
-            'of the images under the key "ids", or list the images with the ids of the recordings in '
-            'a table of two columns, id and file (--manifest)'
+            'of the images under the key "ids", or list the images with the ids of the recordings '
+            'in a table of two columns, id and file (--manifest)'
         )
     if missing:
         extra = [i for i in area.ids or () if i not in set(wanted)]
