@@ -54,8 +54,10 @@ RESTORATION = [  # with mmagic itself, which is installed without what it requir
     'tensorboard>=2.10',
 ]
 FORMATS = ['rosettasciio>=0.7', 'h5py>=3.8']  # micrographs of Gatan, Thermo Fisher and others
-APP = ['starlette>=0.40,<2', 'uvicorn>=0.30,<1']  # the page of mmclarity-restore --serve
-NAPARI = ['napari>=0.6,<1', 'qtpy>=2.0']  # without Qt, which napari[pyqt6] or another one brings
+# What restores with the network of the package needs no mmagic.
+APP = [*RESTORATION, 'starlette>=0.40,<2', 'uvicorn>=0.30,<1']  # mmclarity-restore --serve
+# without Qt, which napari[pyqt6] or another one brings
+NAPARI = [*RESTORATION, 'napari>=0.6,<1', 'qtpy>=2.0']
 # mmagic asks for 700 MB that nobody needs here: requirements-nodeps.txt installs it alone, and
 # mmclarity.compat.stand_ins stands in for the rest. Where the rest is wanted, these go together.
 MMAGIC = ['mmagic>=1.2,<1.3']

@@ -72,9 +72,23 @@ def test_extras_and_commands(wheel):
         text = archive.read(next(n for n in names if n.endswith('/METADATA'))).decode()
         commands = archive.read(next(n for n in names if n.endswith('/entry_points.txt'))).decode()
     about = Parser().parsestr(text)
-    assert {'detection', 'restoration', 'restoration-slim', 'formats', 'all', 'dev'} <= set(
-        about.get_all('Provides-Extra')
-    )
+    assert {
+        'detection',
+        'restoration',
+        'restoration-slim',
+        'formats',
+        'app',
+        'napari',
+        'all',
+        'dev',
+    } <= set(about.get_all('Provides-Extra'))
+    # each is enough by itself: the page and the plugin restore
+    needed = {line for line in about.get_all('Requires-Dist') if "'restoration-slim'" in line}
+    needed |= {line for line in about.get_all('Requires-Dist') if '"restoration-slim"' in line}
+    assert needed
+    for extra in ('app', 'napari'):
+        theirs = {line.replace('restoration-slim', extra) for line in needed}
+        assert theirs <= set(about.get_all('Requires-Dist')), extra
     core = [line for line in about.get_all('Requires-Dist') if 'extra ==' not in line]
     heavy = ('mm', 'opencv', 'diffusers', 'transformers', 'scikit', 'albumentations')
     assert not [line for line in core if line.startswith(heavy)]
