@@ -19,6 +19,10 @@ from tests.docs.guides import PAGES, ROOT, Block, blocks, commands, links
 
 PYTHON, BASH = blocks('python'), blocks('bash')
 CONFIGS = [b for b in PYTHON if re.search(r'^(_base_|custom_imports) = ', b.code, re.M)]
+# What `pip install` makes of a tool.
+INSTALLED = {
+    f'mmclarity-{name}': f'tools/{name}.py' for name in ('adapt', 'detect', 'restore', 'rsa')
+}
 NOTEBOOKS = ROOT / 'docs/notebooks'  # run by test_notebooks.py
 SNIPPETS = sorted({b.page for b in PYTHON if b not in CONFIGS and b.page.parent != NOTEBOOKS})
 
@@ -84,6 +88,8 @@ def test_commands_exist_with_their_options(block):
     for words in commands(block.code):
         while '=' in words[0] and words[0].isupper() | words[0].split('=')[0].isupper():
             words = words[1:]  # variables of the environment
+        if words[0] in INSTALLED:
+            words = ['python', INSTALLED[words[0]], *words[1:]]
         if words[0] == 'make':
             assert set(words[1:]) <= MAKE_TARGETS | {w for w in words if '=' in w}, f'{block}'
         elif words[0] in ('python', 'bash') and len(words) > 1 and '/' in words[1]:
@@ -121,11 +127,15 @@ def stage(tmp_path_factory):
     subprocess.run([sys.executable, *map(str, make), *few], check=True, capture_output=True)
     for kind in ('low', 'high'):
         shutil.move(folder / 'phantom/val' / kind, folder / kind.upper())
+    shutil.copytree(folder / 'LOW', folder / 'NOISY')
+    shutil.copy(next((folder / 'LOW').iterdir()), folder / 'noisy.tif')
     return folder
 
 
 def run_in(stage, block: Block) -> None:
     for words in commands(block.code):
+        if words[0] in INSTALLED:
+            words = ['python', INSTALLED[words[0]], *words[1:]]
         if words[0] != 'python':
             continue
         done = subprocess.run(
