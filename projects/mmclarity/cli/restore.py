@@ -50,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; paths are relative to the current directory."""
     parser = argparse.ArgumentParser(
         prog='mmclarity-restore',
+        usage='%(prog)s IN [OUT] [options: see --help]\n       %(prog)s --serve [options]',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

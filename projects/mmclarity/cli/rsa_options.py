@@ -16,6 +16,8 @@ def rsa_parser(description: str) -> argparse.ArgumentParser:
     """The command line of ``mmclarity-rsa``; paths are relative to the current directory."""
     parser = argparse.ArgumentParser(
         prog='mmclarity-rsa',
+        usage='%(prog)s --model MODEL --stimuli DIR --neural AREA=FILE[:KEY] ... --out DIR\n'
+        '       [further options: see --help]',
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -42,7 +42,10 @@ def mds(
         first = points if first is None else first
         points = procrustes(points, first)
         _draw_points(axes, points, categories)
-        parts.panel_title(axes, name, f'stress {stress:.2f}')
+        parts.panel_title(axes, name)
+        # below, as beside the name of an untrained layer there is no room
+        note = axes.text(0.5, 0.0, f'stress {stress:.2f}', ha='center', va='top', color=parts.GREY)
+        note.set(transform=axes.transAxes, fontsize=parts.SMALL - 0.5)
         axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect='equal')
     parts.legend(figure, grid[0])
     parts.title(
