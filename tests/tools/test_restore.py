@@ -76,6 +76,24 @@ def test_out_of_the_box(main, tmp_path, capsys):
     assert main(['noisy.tif', 'x.tif', '--strength', '0']) == 2
 
 
+def test_several_names_are_not_taken_for_others(main, folder, capsys):
+    """Of ``*.tif`` the second is no place for the result, and nothing is lost."""
+    before = (folder / 'b.tif').read_bytes()
+    assert main(['images/a.tif', 'images/b.tif']) == 2
+    said = capsys.readouterr().err
+    assert 'images/b.tif: exists already' in said and 'name their folder' in said
+    with pytest.raises(SystemExit):
+        main(['images/a.tif', 'images/b.tif', 'c.tif', 'd.tif'])
+    said = capsys.readouterr().err
+    assert '2 names too many, from c.tif on' in said and 'the folder' in said
+    with pytest.raises(SystemExit):
+        main(['images/a.tif', '--strenght', '2'])
+    assert 'unrecognized arguments: --strenght 2' in capsys.readouterr().err
+    assert main(['images/a.tif', 'images/a.tif']) == 2
+    assert 'would be replaced by its restoration' in capsys.readouterr().err
+    assert (folder / 'b.tif').read_bytes() == before
+
+
 def test_signed_and_floating_point_files_out_of_the_box(main, tmp_path, capsys):
     pixels = micrograph((64, 64)).astype(np.float32)
     for name, dtype in (('signed.tif', np.int16), ('real.tif', np.float32)):

@@ -103,7 +103,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _work_options(parser)
     _reading_options(parser)
     serve.add_options(parser)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and not any(word.startswith('-') for word in rest):  # of a shell's *.tif
+        parser.error(
+            f'{len(rest)} names too many, from {rest[0]} on: give IN and OUT, or the folder that '
+            'holds the images; scans of one field go behind --combine'
+        )
+    if rest:
+        parser.error(f'unrecognized arguments: {" ".join(rest)}')
     if args.input is None and not args.serve:
         parser.error('IN is missing: an image or a folder; or --serve, for a page in the browser')
     return args
@@ -164,6 +171,8 @@ def restore(args: argparse.Namespace) -> int:
         serve.check(args)
     elif not args.input.exists():
         raise UsageError(f'{args.input}: no such file or folder')
+    elif args.input.is_file() and args.combine is None and not args.overwrite:
+        _check_second_name(args.input, args.output)
     with warnings.catch_warnings():
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')
@@ -197,6 +206,15 @@ def restore(args: argparse.Namespace) -> int:
         if args.input.is_dir():
             return _folder(restorer, args, reading, bars)
         return _file(restorer, args, reading, bars)
+
+
+def _check_second_name(source: Path, target: Path | None) -> None:
+    """Whether a second original was named where the result's name belongs."""
+    if target is not None and target.is_file() and not target.samefile(source):
+        raise UsageError(
+            f'{target}: exists already, and the second name is that of the result. To restore '
+            'several images name their folder; to replace this one say --overwrite'
+        )
 
 
 def _adapted(args: argparse.Namespace) -> Path:

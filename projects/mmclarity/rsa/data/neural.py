@@ -193,7 +193,10 @@ def _check_ids(known: list[str], total: int, values: Any, source: str, kind: str
         raise DataError(f'{source}: {len(known)} ids for {total} stimuli{remedy}')
     if len(set(known)) != len(known):
         twice = next(i for i, times in Counter(known).items() if times > 1)
-        raise DataError(f'{source}: the id {twice!r} comes twice')
+        raise DataError(
+            f'{source}: the id {twice!r} comes twice; one row a picture is needed, the mean of its '
+            'repeats'
+        )
 
 
 def by_picture(area: NeuralArea, stimulus_ids: Sequence[str]) -> NeuralArea:

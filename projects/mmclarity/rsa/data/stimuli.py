@@ -268,7 +268,8 @@ def read_manifest(path: str | Path) -> list[tuple[str, str]]:
         rows = csv.DictReader(text.splitlines())
         if not {'id', 'file'} <= set(rows.fieldnames or ()):
             raise DataError(
-                f'{path}: the first line must name the columns id and file, got {rows.fieldnames}'
+                f'{path}: the first line must name the columns id and file, separated by a comma, '
+                f'got {rows.fieldnames}'
             )
         pairs = [(row['id'], row['file']) for row in rows]
         for number, pair in enumerate(pairs, start=2):
