@@ -381,10 +381,11 @@ def test_in_a_browser(port, tmp_path):
         browser.wait('settings.limit < Infinity')
         files = [first, second, tmp_path / 'bad.tif', tmp_path / 'large.tif']
         browser.choose_files('#files', *files)
+        alerts = 'document.getElementById("alerts").innerText'
+        assert 'large.tif: is larger than 300 kB' in browser.run(alerts)  # at once; gone after 20 s
+        browser.wait(f'{alerts}.includes("bad.tif: ")', 120)
         over = '[...jobs.values()].every(j => ["done", "failed"].includes(j.state))'
         browser.wait(f'jobs.size === 3 && {over}', 120)
-        said = browser.run('document.getElementById("alerts").innerText')
-        assert 'large.tif: is larger than 300 kB' in said and 'bad.tif: ' in said
         assert browser.run('document.getElementById("title").textContent') == 'scan.tif'
         browser.wait('["before", "after"].every(i => document.getElementById(i).naturalWidth)')
         # the slider, by the mouse and by keys
@@ -403,9 +404,12 @@ def test_in_a_browser(port, tmp_path):
         every = browser.run(circles)
         assert every == browser.run('current.pages[0].particles.length') > 0
         browser.click('#all')
-        assert browser.run(circles) == browser.run('current.pages[0].doubtful')
+        assert browser.run(circles) == browser.run('current.pages[0].doubtful') == 0
+        assert browser.run('document.getElementById("markbox").hidden')
+        assert '0 doubtful' not in browser.run('document.body.innerText')
         lines = browser.run('document.getElementById("lines").innerText')
         assert 'Noise is ' in lines and '160 × 160 pixels' in lines
+        assert 'would be wrong' in lines and 'none is marked' in lines
         # what the button fetches is what the server has
         address = browser.run('document.getElementById("download").getAttribute("href")')
         assert browser.run('document.getElementById("download").download') == 'scan_restored.tif'

@@ -88,7 +88,7 @@ function stateText(job) {
   if (job.state === 'failed') return job.error;
   if (job.state !== 'done') return job.state;
   const doubtful = job.pages.reduce((sum, p) => sum + p.doubtful, 0);
-  return `${job.seconds} s` + (job.doubts ? ` · ${doubtful} doubtful` : '');
+  return `${job.seconds} s` + (doubtful ? ` · ${doubtful} doubtful` : '');
 }
 
 function draw(job) {
@@ -171,8 +171,9 @@ function overlay(job, shown) {
     if (p[3]) circle.setAttribute('class', 'doubt');
     return circle;
   }));
-  $('markbox').hidden = $('all').parentNode.hidden = !job.doubts;
   const n = shown.doubtful;
+  $('all').parentNode.hidden = !job.doubts;
+  $('markbox').hidden = !n;  // "0 doubtful" would say that all are real; the report says how many are
   $('marktext').textContent = n === 1 ? '1 doubtful particle' : `${n} doubtful particles`;
 }
 
