@@ -241,6 +241,15 @@ def test_attention_under_mmdets_own_roi_head_is_told_before_training(head, tmp_p
         check_config(cfg)
 
 
+def test_a_misspelt_attention_is_told_before_weights_are_fetched(tmp_path):
+    cfg = Config.fromfile(_write(tmp_path / 'a.py', f'_base_ = {FRCNN!r}\n'))
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='/nowhere.pth')
+    head = dict(type='RegionAttentionBBoxHead', attention=dict(type='RegionLamda'))
+    cfg.model.roi_head.update(type='RegionAttentionRoIHead', bbox_head=head)
+    with pytest.raises(UsageError, match="attention.type: .*did you mean 'RegionLambda'"):
+        check_config(cfg)
+
+
 REFUSED = {
     'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco': (
         'CascadeRoIHead.*CascadeRegionAttentionRoIHead.*for stage in stages'

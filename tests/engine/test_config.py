@@ -112,6 +112,31 @@ def test_missing_data_is_named(config, tmp_path):
         resolve_data_roots(cfg, ('train_dataloader',))
     (tmp_path / 'train.json').write_text('[]')
     resolve_data_roots(cfg, ('train_dataloader',))
+    dataset = cfg.train_dataloader.dataset.dataset
+    dataset.data_prefix = dict(img='images/')
+    with pytest.raises(UsageError, match='folder of images not found: .*images.*data_prefix.img'):
+        resolve_data_roots(cfg, ('train_dataloader',))
+    dataset.data_prefix = dict(img='labels')
+    resolve_data_roots(cfg, ('train_dataloader',))
+
+
+def test_the_option_that_is_told_reaches_the_missing_data(config, tmp_path):
+    """A data set with a root of its own does not follow the variable of the config."""
+    (tmp_path / 'val.json').touch()
+    options = {'data_root': str(tmp_path)}
+    with pytest.raises(UsageError, match='data/settled') as told:
+        resolve_data_roots(load_config(config, options), ('val_dataloader',))
+    option = re.search(r'--cfg-options (\S+)=PATH', str(told.value))[1]
+    assert option == 'val_dataloader.dataset.datasets.1.data_root'
+    resolve_data_roots(load_config(config, options | {option: str(tmp_path)}), ('val_dataloader',))
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path):
+    (tmp_path / 'plain.py').touch()
+    child = tmp_path / 'child.py'
+    child.write_text("_base_ = './plian.py'\n")
+    with pytest.raises(UsageError, match=r'child.py: its _base_ .*plian.py.*did you mean plain.py'):
+        load_config(str(child))
 
 
 def test_remote_data_is_not_looked_for(config):

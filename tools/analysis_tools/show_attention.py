@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmclarity.cli.main import DONE, MISTAKE, check_free, finish
+from mmclarity.cli.main import DONE, MISTAKE, check_free, counted, finish
 from mmclarity.errors import UsageError
 
 
@@ -84,8 +84,9 @@ def show(args: argparse.Namespace) -> int:
         for image in page.images
     )
     print(
-        f'written: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB): {len(page.images)} images, '
-        f'{found} detections, {changed} changed by context'
+        f'written: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB): '
+        f'{counted(len(page.images), "image")}, '
+        f'{counted(found, "detection")}, {changed} changed by context'
     )
     if count is not None and count > args.max_images:
         print(f'{count - args.max_images} further images were left out (--max-images)')

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import DONE, MISTAKE, check_folder, check_free, run
+from .main import DONE, MISTAKE, check_folder, check_free, counted, run
 
 PROGRAM = 'mmclarity-detect'
 SHIPPED = ('two_looks', 'context', 'plain')  # of mmclarity.detection.shipped, not imported here
@@ -29,13 +29,14 @@ def detect_parser() -> argparse.ArgumentParser:
         help="image, folder, pattern ('night/*.jpg'), video, or number of a camera",
     )
     parser.add_argument('--out', required=True, metavar='FOLDER', help='made if missing')
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         '--shipped',
         choices=SHIPPED,
         help=f'of the shipped detectors the one that looks twice ({SHIPPED[0]}, the default), that '
         'does so with attention (context, the default with --attention), or that looks once',
     )
-    parser.add_argument(
+    which.add_argument(
         '--plain', dest='shipped', action='store_const', const='plain', help='--shipped plain'
     )
     parser.add_argument(
@@ -122,9 +123,13 @@ def detect(args: argparse.Namespace) -> int:
             results.drop()
     for path in [*written, *(looks.write() if looks else [])]:
         print(f'written: {path}')
+    pictures_drawn = Path(args.out, 'drawn')
+    if pictures_drawn.is_dir() and not args.no_draw:
+        print(f'drawn: {pictures_drawn}')
     print(
-        f'{len(results.images)} images, {len(results.annotations)} objects, {failed} images '
-        'could not be read'
+        f'{counted(len(results.images), "image")}, '
+        f'{counted(len(results.annotations), "object")} with a score of {args.threshold:g} or more'
+        + (f'; {counted(failed, "image")} could not be read' if failed else '')
     )
     return MISTAKE if failed else DONE
 
@@ -141,6 +146,8 @@ def _detector(args: argparse.Namespace):
         from mmclarity.detection.inference.onnx_detector import OnnxDetector
 
         return OnnxDetector(args.checkpoint, args.threshold)
+    if args.config is None and str(args.checkpoint).endswith('.onnx'):
+        raise UsageError(f'--checkpoint {args.checkpoint}: add --backend onnxruntime')
     from mmclarity.detection.inference.detector import Detector
 
     shipped = args.shipped

@@ -136,6 +136,11 @@ def mistakes(*kinds: type[Exception], of: str = '') -> Iterator[None]:
         raise UsageError(f'{of}{": " if of else ""}{text}') from error
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things, in words."""
+    return f'{number} {thing}{"" if number == 1 else "s"}'
+
+
 def check_folder(folder: Path) -> None:
     """Say before the work that results could not be written after it.
 

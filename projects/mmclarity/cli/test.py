@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmclarity.engine.checks import check_config
+from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.config import resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes
 from mmclarity.engine.hooks.class_lists import ClassListHook
@@ -39,6 +40,7 @@ def test_model(args: argparse.Namespace) -> None:
         raise UsageError(f'config {args.config} has no test_dataloader')
     resolve_data_roots(cfg, ('test_dataloader',))
     check_config(cfg, training=False)
+    check_coco_classes(cfg, ['test_dataloader'])
     shipped = args.checkpoint == ckpt.SHIPPED
     cfg.load_from, cfg.resume = None if shipped else args.checkpoint, False
     loaded = None if shipped else _read(args.checkpoint)
@@ -76,8 +78,8 @@ def _load_shipped(runner: Runner, model: nn.Module) -> None:
             hook.weights_know(
                 shipped_config(name)['metainfo']['classes'],
                 'the weights that ship',
-                '; for classes of your own, train on from these weights: '
-                f'tools/model_converters/shipped_to_checkpoint.py {name} {name}.pth',
+                'For classes of your own, train on from these weights: '
+                'docs/user_guides/your_own_data.md',
             )
 
 

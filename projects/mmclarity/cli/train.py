@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmclarity.engine.checks import check_config
+from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.config import building, resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes
+from mmclarity.engine.hooks.freeze import TrainOnlyHook
 from mmclarity.engine.work_dir import WorkDirLock
 from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints as ckpt
@@ -83,6 +86,7 @@ def train(args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     check_config(cfg)
+    check_coco_classes(cfg, loaders)
     set_hook(cfg, 'RandomStateHook')
     set_hook(cfg, 'EvaluationCheckHook')
     set_hook(cfg, 'ClassListHook')
@@ -98,6 +102,11 @@ def train(args: argparse.Namespace) -> None:
 def _train(cfg: Config, args: argparse.Namespace) -> None:
     resumed = _set_resume(cfg, args)
     start = None
+    if not cfg.get('resume') and cfg.get('load_from') == ckpt.SHIPPED:
+        raise UsageError(
+            f'load_from={ckpt.SHIPPED}: write the detector that ships as a checkpoint first: '
+            'python tools/model_converters/shipped_to_checkpoint.py two_looks two_looks.pth'
+        )
     if not cfg.get('resume') and cfg.get('load_from'):
         read = ckpt.load_checkpoint_file if ckpt.is_local(cfg.load_from) else ckpt.fetch
         start = read(cfg.load_from)
@@ -106,6 +115,7 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         ckpt.check_fits(resumed, unwrap(runner.model), cfg.load_from)
     if start is not None:
         unused = ckpt.check_start(start, unwrap(runner.model), cfg.load_from)
+        _check_frozen(runner, start, cfg.load_from)
         if unused:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
@@ -116,6 +126,20 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         try_optimizers(runner)
     with full_disk_told(cfg.work_dir):
         runner.train()
+
+
+def _check_frozen(runner: Runner, start: dict, path: str) -> None:
+    """What is not trained must come from the checkpoint: else it stays as it was initialised."""
+    for hook in runner.hooks:
+        if isinstance(hook, TrainOnlyHook):
+            model = unwrap(runner.model)
+            anew = [name for name in ckpt.not_taken(start, model) if not hook.trains(name)]
+            if anew:
+                raise UsageError(
+                    f'load_from={path}: {len(anew)} weights that TrainOnlyHook freezes are not in '
+                    f'it, or of another shape, and would stay as initialised: {anew[0]}, ... Give '
+                    'a checkpoint of the same detector without the head'
+                )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from .names import (
     items,
     nested,
     parameters,
+    refuse_type,
     registered,
 )
 from .optimizer_checks import check_optimizers
@@ -142,6 +143,7 @@ def _check_attention(model: dict) -> None:
     kind = registered(roi_head.get('type'), registry.MODELS)
     name = getattr(kind, '__name__', '')
     if kind is None or 'RegionAttention' in name or hasattr(kind, 'explain'):
+        _check_attention_types(roi_head)
         return
     for place, head in items('model.roi_head.bbox_head', roi_head.get('bbox_head')):
         for key in ('attention', 'intra_attention'):
@@ -151,6 +153,16 @@ def _check_attention(model: dict) -> None:
                     "together; set roi_head=dict(type='RegionAttentionRoIHead') (Cascade..., "
                     'Dynamic... or HybridTaskCascadeRegionAttentionRoIHead on such bases)'
                 )
+
+
+def _check_attention_types(roi_head: dict) -> None:
+    """A misspelt attention, before weights are fetched for the backbone."""
+    for place, head in items('model.roi_head.bbox_head', roi_head.get('bbox_head')):
+        attention = head.get('attention')
+        if not isinstance(attention, dict) or not isinstance(attention.get('type'), str):
+            continue
+        if registered(attention['type'], registry.MODELS) is None:
+            refuse_type(f'{place}.attention', attention['type'], registry.MODELS)
 
 
 def _datasets(place: str, dataset: Any) -> Iterator[tuple[str, dict]]:

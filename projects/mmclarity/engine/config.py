@@ -107,6 +107,13 @@ def _read(path: Path) -> Config:
     except Exception as error:  # whatever Python says about a file of Python
         if 'in child config cannot inherit from base' in str(error):
             raise UsageError(f'config {path}: {_list_by_dict(str(error))}') from error
+        base = Path(getattr(error, 'filename', None) or '')
+        if isinstance(error, FileNotFoundError) and base.suffix == '.py':
+            near = close_to(base.name, [file.name for file in base.parent.glob('*.py')])
+            raise UsageError(
+                f'config {path}: its _base_ {base} is not there'
+                + (f'; did you mean {near}?' if near else ' (a path counts from the config itself)')
+            ) from error
         place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
         text = str(error).strip().splitlines()
         raise UsageError(
@@ -197,18 +204,28 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
 
 def datasets(cfg: Config, key: str) -> Iterator[dict]:
     """The innermost dataset configs of a loader (wrappers like ``ConcatDataset`` are opened)."""
+    for _, dataset in placed_datasets(cfg, key):
+        yield dataset
+
+
+def placed_datasets(cfg: Config, key: str) -> Iterator[tuple[str, dict]]:
+    """:func:`datasets`, each with its dotted name, as ``--cfg-options`` takes it."""
     loader = cfg.get(key) or {}
-    loaders = loader if isinstance(loader, list | tuple) else [loader]
-    todo = [item.get('dataset') for item in loaders]
+    several = isinstance(loader, list | tuple)
+    todo = [
+        (f'{key}.{index}.dataset' if several else f'{key}.dataset', item.get('dataset'))
+        for index, item in enumerate(loader if several else [loader])
+    ]
     while todo:
-        dataset = todo.pop(0)
+        place, dataset = todo.pop(0)
         if not isinstance(dataset, dict):
             continue
-        inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-        if inner:
-            todo.extend(inner)
+        if dataset.get('datasets'):
+            todo += [(f'{place}.datasets.{i}', one) for i, one in enumerate(dataset['datasets'])]
+        elif 'dataset' in dataset:
+            todo.append((f'{place}.dataset', dataset['dataset']))
         else:
-            yield dataset
+            yield place, dataset
 
 
 def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
@@ -225,9 +242,9 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
         UsageError: naming the folder or file that is missing and the loader that wants it.
     """
     for key in keys:
-        for dataset in datasets(cfg, key):
+        for place, dataset in placed_datasets(cfg, key):
             root = dataset.get('data_root')
-            if not root or '://' in str(root) or _is_remote(dataset):
+            if not root or '://' in str(root) or is_remote(dataset):
                 continue
             folder = Path(root).expanduser()
             if not folder.is_absolute() and not folder.is_dir() and (REPO / folder).is_dir():
@@ -236,29 +253,47 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
                 dataset['data_root'] = f'{folder}/'
             made = _GENERATORS.get(str(folder))
             if not folder.is_dir():
+                # Only what was made from the config's variable follows it.
+                shared = str(cfg.get('data_root') or '').rstrip('/') == str(root).rstrip('/')
+                option = 'data_root' if shared else f'{place}.data_root'
                 raise UsageError(
                     f'{key}: data root not found: {root} (absolute: {folder.absolute()}). '
                     + (f'Make it (python {made} {root}), put' if made else 'Put')
-                    + ' or link the data there, or name it: --cfg-options data_root=PATH'
+                    + f' or link the data there, or name it: --cfg-options {option}=PATH/'
                 )
-            _check_annotations(dataset, folder, key)
+            _check_annotations(dataset, folder, place)
+            _check_image_folder(dataset, folder, place)
 
 
-def _is_remote(dataset: dict) -> bool:
+def is_remote(dataset: dict) -> bool:
+    """Whether a data set's files are read from elsewhere than the disk."""
     backend = dataset.get('backend_args') or {}
     return backend.get('backend', 'local') not in ('local', 'atomic_local')
 
 
-def _check_annotations(dataset: dict, root: Path, key: str) -> None:
+def _check_annotations(dataset: dict, root: Path, place: str) -> None:
     annotations = dataset.get('ann_file')
     if isinstance(annotations, list | tuple):
         raise UsageError(
-            f'{key}: ann_file is a list of {len(annotations)} files; one data set has one. Join '
+            f'{place}: ann_file is a list of {len(annotations)} files; one data set has one. Join '
             "several by dict(type='ConcatDataset', datasets=[dict(..., ann_file=...), ...])"
         )
     if annotations and not (root / annotations).exists():
-        there = ', '.join(sorted(item.name for item in root.iterdir())[:10]) or 'nothing'
         raise UsageError(
-            f'{key}: annotations not found: {root / annotations}. {root} holds: {there}. '
-            f'Set {key}.dataset.ann_file, or choose another data_root.'
+            f'{place}: annotations not found: {root / annotations}. {root} holds: {_held(root)}. '
+            f'Set {place}.ann_file, or choose another data_root.'
         )
+
+
+def _check_image_folder(dataset: dict, root: Path, place: str) -> None:
+    prefix = dataset.get('data_prefix')
+    images = prefix.get('img') if isinstance(prefix, dict) else None
+    if isinstance(images, str) and images and not (root / images).is_dir():
+        raise UsageError(
+            f'{place}: folder of images not found: {root / images}. {root} holds: {_held(root)}. '
+            f'Set {place}.data_prefix.img, or choose another data_root.'
+        )
+
+
+def _held(folder: Path) -> str:
+    return ', '.join(sorted(item.name for item in folder.iterdir())[:10]) or 'nothing'

@@ -201,6 +201,17 @@ def _compare(checkpoint: dict, model: nn.Module) -> tuple[dict[str, list[str]], 
     return {title: names for title, names in problems.items() if names}, fitting
 
 
+def not_taken(checkpoint: dict, model: nn.Module) -> list[str]:
+    """Names of the model's weights that a checkpoint lacks or has of another shape."""
+    there = weights_of(checkpoint)
+    return [
+        name
+        for name, value in model.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+        and (name not in there or there[name].shape != value.shape)
+    ]
+
+
 def _lines(problems: dict[str, list[str]]) -> str:
     return ''.join(f'\n  {title}: {_listing(names)}' for title, names in problems.items())
 

@@ -14,7 +14,7 @@ import mmclarity.detection  # noqa: F401
 from mmclarity.detection.datasets.scalabel import load_frames
 from mmclarity.detection.evaluation.label_files import read_labels
 from mmclarity.engine.hooks.evaluation import EvaluationCheckHook
-from mmclarity.errors import DataError
+from mmclarity.errors import DataError, UsageError
 
 
 def coco(folder, files, boxes=1, **more):
@@ -45,6 +45,7 @@ def runner(train, val):
         test_dataloader=val,
         val_loop=object(),
         val_evaluator=SimpleNamespace(metrics=[]),
+        test_evaluator=SimpleNamespace(metrics=[]),
         hooks=[],
     )
 
@@ -53,6 +54,22 @@ def test_whole_sets_pass(tmp_path):
     one = loader(coco(tmp_path, ['a.png', 'b.png']))
     EvaluationCheckHook().before_train(runner(one, one))
     EvaluationCheckHook().before_test(runner(one, one))
+
+
+def test_groups_that_no_image_belongs_to(tmp_path):
+    """A config of the road with own data: told before the first image, in a test as well."""
+    one = loader(coco(tmp_path, ['a.png']))
+    weather = SimpleNamespace(metrics=[SimpleNamespace(by=('weather',), prefix='bdd')])
+    tested = runner(one, one)
+    tested.test_evaluator = weather
+    with pytest.raises(UsageError, match=r"no 'weather'.*test_evaluator=dict\(by=\(\)\)"):
+        EvaluationCheckHook().before_test(tested)
+    weather.metrics[0].format_only = True  # nothing is measured
+    EvaluationCheckHook().before_test(tested)
+    trained = runner(one, one)
+    trained.val_evaluator = SimpleNamespace(metrics=[SimpleNamespace(by=('weather',))])
+    with pytest.raises(UsageError, match=r'val_evaluator=dict\(by='):
+        EvaluationCheckHook().before_train(trained)
 
 
 @pytest.mark.parametrize('which', ['train', 'val'])

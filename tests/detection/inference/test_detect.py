@@ -243,6 +243,9 @@ def test_sources_that_are_not_there(source, why):
 
 
 def test_empty_folders_and_broken_videos(tmp_path):
+    (tmp_path / 'outer/inner').mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"subfolders .*'\S*outer/\*\*/\*\.jpg'"):
+        pictures(str(tmp_path / 'outer'))
     with pytest.raises(UsageError, match='no image in this folder'):
         pictures(str(tmp_path))
     (tmp_path / 'a.mp4').write_bytes(b'no video')
@@ -410,7 +413,8 @@ def test_an_image_too_narrow_is_named_and_the_others_go_on(checkpoint, scene, tm
     assert main([str(here), '--out', str(tmp_path / 'out'), *given]) == 2
     said = capsys.readouterr()
     assert 'a_line.png: 3000 x 2 pixels: one side is more than 200 times' in said.err
-    assert '3 images, ' in said.out and ', 1 images could not be read' in said.out
+    assert '3 images, ' in said.out and '; 1 image could not be read' in said.out
+    assert 'drawn: ' not in said.out
 
 
 def test_what_was_found_before_a_fault_is_kept(checkpoint, scene, tmp_path, monkeypatch, capsys):
@@ -431,6 +435,23 @@ def test_what_was_found_before_a_fault_is_kept(checkpoint, scene, tmp_path, monk
     assert 'the first 3 images are written' in said.err and 'not enough memory' in said.err
     coco = json.loads((out / 'detections.coco.json').read_text())
     assert [image['file_name'] for image in coco['images']] == ['a.png', 'b.png', 'c.png']
+
+
+@pytest.mark.parametrize(
+    ('options', 'why'),
+    [
+        (['--plain', '--shipped', 'context'], '--shipped: not allowed with argument --plain'),
+        (['--checkpoint', 'a.onnx'], 'a.onnx: add --backend onnxruntime'),
+    ],
+)
+def test_options_that_do_not_go_together(options, why, scene, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), scene)
+    try:
+        status = main([str(tmp_path), '--out', str(tmp_path / 'out'), *options])
+    except SystemExit as end:  # argparse's own
+        status = end.code
+    assert status == 2 and why in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_number_of_images_that_is_none(tmp_path, capsys):

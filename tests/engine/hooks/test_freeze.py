@@ -61,6 +61,21 @@ def test_an_unknown_part_is_named(tmp_path, monkeypatch):
         train(tmp_path, monkeypatch, ['fc'])
 
 
+def test_what_is_frozen_must_come_from_the_checkpoint(tmp_path, monkeypatch):
+    whole = ToyModel.state_dict
+
+    def without(self, *args, **kwargs):  # only of the checkpoint, which is written first
+        monkeypatch.setattr(ToyModel, 'state_dict', whole)
+        state = whole(self, *args, **kwargs)
+        del state['conv.weight']
+        return state
+
+    monkeypatch.setattr(ToyModel, 'state_dict', without)
+    with pytest.raises(UsageError, match=r'start.pth: 1 weights that .* freezes.*conv.weight'):
+        train(tmp_path, monkeypatch, ['fc_cls'])
+    assert not (tmp_path / 'work/epoch_1.pth').exists()
+
+
 @pytest.mark.parametrize('parts', ['fc_cls', []])
 def test_parts_are_a_list(parts):
     with pytest.raises(ValueError, match='list of names'):

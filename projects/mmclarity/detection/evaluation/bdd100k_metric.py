@@ -139,7 +139,8 @@ class BDD100KMetric(BaseMetric):
             if lacking:
                 raise MissingKeyError(
                     f'BDD100KMetric: the data samples lack {lacking}; add them to meta_keys of '
-                    "PackDetInputs in the test pipeline, or leave them out of the metric's `by`"
+                    "PackDetInputs in the test pipeline, or leave them out of the metric's by "
+                    '(a data set without weather, timeofday and scene: by=())'
                 )
             pred = sample['pred_instances']
             highest = int(pred['labels'].max()) if len(pred['labels']) else 0

@@ -171,7 +171,11 @@ def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
     if path.is_dir():
         files = listing(path, IMAGES)
         if not files:
-            raise UsageError(f'{source}: no image in this folder ({", ".join(IMAGES)})')
+            below = any(item.is_dir() for item in path.iterdir())
+            raise UsageError(
+                f'{source}: no image in this folder ({", ".join(IMAGES)})'
+                + (f"; its subfolders are read by a pattern: '{path}/**/*.jpg'" if below else '')
+            )
         return _images(files), len(files)
     if path.is_file():
         if path.suffix.lower() in VIDEOS:

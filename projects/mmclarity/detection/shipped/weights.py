@@ -133,7 +133,11 @@ def load_shipped(model: nn.Module, path: str | Path = FILE) -> str:
     configs = ', '.join(
         f'{shipped_config(name, path).get("config", "?")} ({name})' for name in DETECTORS
     )
-    raise CheckpointError(f'the shipped weights belong to other models than this one: {configs}')
+    raise CheckpointError(
+        f'the shipped weights belong to other models than this one: {configs}; their ten classes '
+        'are of the road. For classes of your own, train on from them: '
+        'docs/user_guides/your_own_data.md'
+    )
 
 
 def split_weights(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

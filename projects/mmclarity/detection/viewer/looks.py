@@ -15,6 +15,11 @@ from ..inference.detector import Detector
 from ..roi_heads.consensus import agreed_boxes
 from ..roi_heads.explanation import Explanation, Verdict, traced_detections
 
+_WITH_ATTENTION = (
+    "of the detectors that ship 'context' has some (detect.py --attention or --shipped context, "
+    "configs/context_frcnn_bdd100k_fine.py, Detector(shipped='context'))"
+)
+
 #: A score counts as changed by context from here on, and a box below this IoU with itself.
 SCORE_CHANGE, BOX_CHANGE = 0.05, 0.9
 
@@ -115,15 +120,13 @@ def check_explains(model: nn.Module) -> None:
     if not hasattr(head, 'explain'):
         kind = type(model).__name__ if head is None else type(head).__name__
         raise UsageError(
-            f'{kind} has no attention among regions to show; take a detector with one, such as '
-            'configs/lambda_frcnn_bdd100k_small.py, or put a head into yours '
-            '(docs/user_guides/plug_in.md)'
+            f'{kind} has no attention among regions to show; {_WITH_ATTENTION}, or put a head into '
+            'yours (docs/user_guides/plug_in.md)'
         )
     if not any(len(box_head.attention) for box_head in head._bbox_heads()):
         raise UsageError(
             'the box head of this detector has no attention (bbox_head.attention), so that no '
-            "region looks at another; of the detectors that ship 'context' has "
-            "(--shipped context, Detector(shipped='context'))"
+            f'region looks at another; {_WITH_ATTENTION}'
         )
 
 

@@ -34,17 +34,17 @@ class ClassListHook(Hook):
     def __init__(self) -> None:
         self._saved: Names = ()
         self._saved_in = 'the checkpoint'
-        self._otherwise = ''
+        self._remedy = ''
 
-    def weights_know(self, names: Sequence[str], whose: str, otherwise: str) -> None:
+    def weights_know(self, names: Sequence[str], whose: str, remedy: str) -> None:
         """Tell what weights know that were not read from a checkpoint.
 
         Args:
             names: Of the classes.
             whose: What the weights are called in a message.
-            otherwise: What else to do than to bring the data's classes to these.
+            remedy: What to do if the data has other classes.
         """
-        self._saved, self._saved_in, self._otherwise = tuple(names), whose, otherwise
+        self._saved, self._saved_in, self._remedy = tuple(names), whose, remedy
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the classes of a checkpoint that is tested or resumed.
@@ -54,6 +54,11 @@ class ClassListHook(Hook):
         training = _is_training(runner) and not getattr(runner, '_resume', False)
         meta = checkpoint.get('meta') or {}
         self._saved = () if training else _names(meta.get('dataset_meta'))
+        self._remedy = (
+            'Give a checkpoint that was trained on the classes of the data'
+            if not _is_training(runner)
+            else ''
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Compare training data, validation data and model."""
@@ -76,14 +81,16 @@ class ClassListHook(Hook):
     def _check(self, runner: Runner, party: str, names: Names) -> None:
         if not names:
             return
-        compare(runner, self._saved_in, self._saved, party, names, self._otherwise)
-        for head, count in _head_classes(runner.model):
-            if count != len(names):
-                raise UsageError(
-                    f'model.{head} has num_classes={count}, but {party} has {len(names)} classes: '
-                    f'{", ".join(names)}. Set num_classes={len(names)} there, or '
-                    'metainfo=dict(classes=...) of the data set'
-                )
+        compare(runner, self._saved_in, self._saved, party, names, self._remedy)
+        wrong = {head: n for head, n in _head_classes(runner.model) if n != len(names)}
+        if wrong:
+            head, count = next(iter(wrong.items()))
+            options = ' '.join(f'model.{one}.num_classes={len(names)}' for one in wrong)
+            raise UsageError(
+                f'model.{head} has num_classes={count}, but {party} has {len(names)} classes: '
+                f'{", ".join(names)}. Set num_classes={len(names)} there (--cfg-options '
+                f'{options}), or metainfo=dict(classes=...) of the data set'
+            )
 
 
 def _is_training(runner: Runner) -> bool:
@@ -92,7 +99,7 @@ def _is_training(runner: Runner) -> bool:
 
 
 def compare(
-    runner: Runner, one: str, left: Names, other: str, right: Names, otherwise: str = ''
+    runner: Runner, one: str, left: Names, other: str, right: Names, remedy: str = ''
 ) -> None:
     """Refuse lists of other lengths or order; warn of other names.
 
@@ -102,7 +109,7 @@ def compare(
         left: class names; empty if unknown: nothing is compared then.
         other: whose list ``right`` is.
         right: class names.
-        otherwise: what else to do than to bring them to one list, for the message.
+        remedy: for the message, if there is another one than to bring them to one list.
 
     Raises:
         UsageError: see :class:`ClassListHook`.
@@ -118,10 +125,9 @@ def compare(
             if moved
             else f'{len(left)} against {len(right)}'
         )
-        raise UsageError(
-            f'class lists do not match ({what}):\n  {lists}\n  Set '
-            f'metainfo=dict(classes=...) of the data sets to one list, in one order{otherwise}'
-        )
+        same = 'set metainfo=dict(classes=...) of the data sets to one list, in one order'
+        remedy = f'{remedy}. If they are the same classes, {same}' if remedy else f'S{same[1:]}'
+        raise UsageError(f'class lists do not match ({what}):\n  {lists}\n  {remedy}')
     runner.logger.warning(f'Class names differ; are they spellings of one another?\n  {lists}')
 
 

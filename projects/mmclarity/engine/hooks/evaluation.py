@@ -54,13 +54,12 @@ class EvaluationCheckHook(Hook):
                 for key in hook.key_indicators:
                     if key != 'auto':
                         _check_key(key, metrics)
-        for metric in metrics:
-            for name in getattr(metric, 'by', None) or ():
-                _check_group(name, metric, runner.val_dataloader.dataset)
+        _check_groups('val', metrics, runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
-        """Refuse an image that would count twice."""
+        """Refuse an image that would count twice, and groups that no image belongs to."""
         _check_images('test_dataloader', runner.test_dataloader)
+        _check_groups('test', runner.test_evaluator.metrics, runner.test_dataloader.dataset)
 
 
 def _infos(loader: Any) -> Iterator[tuple[Any, Iterator[dict]]]:
@@ -150,7 +149,15 @@ def _check_key(key: str, metrics: list[Any]) -> None:
         )
 
 
-def _check_group(name: str, metric: Any, dataset: Any) -> None:
+def _check_groups(which: str, metrics: list[Any], dataset: Any) -> None:
+    for metric in metrics:
+        if getattr(metric, 'format_only', False):
+            continue
+        for name in getattr(metric, 'by', None) or ():
+            _check_group(which, name, metric, dataset)
+
+
+def _check_group(which: str, name: str, metric: Any, dataset: Any) -> None:
     for part in innermost(dataset):
         info = getattr(part, 'get_data_info', None)
         if info is None or not len(part):
@@ -160,5 +167,6 @@ def _check_group(name: str, metric: Any, dataset: Any) -> None:
             texts = sorted(key for key, value in known.items() if isinstance(value, str))
             raise UsageError(
                 f'{type(metric).__name__}: by={list(metric.by)}: the images of '
-                f'{type(part).__name__} have no {name!r}; they have {", ".join(texts)}'
+                f'{type(part).__name__} have no {name!r}; they have {", ".join(texts)}. Without '
+                f'groups: {which}_evaluator=dict(by=())'
             )

@@ -35,7 +35,8 @@ class TrainOnlyHook(Hook):
         self.parts = tuple(parts)
         self._still: list[nn.Module] = []
 
-    def _trains(self, name: str) -> bool:
+    def trains(self, name: str) -> bool:
+        """Whether a weight of this name belongs to a part that is trained."""
         return any(_holds(part, name) for part in self.parts)
 
     def before_train(self, runner: Runner) -> None:
@@ -55,14 +56,14 @@ class TrainOnlyHook(Hook):
             raise UsageError(f'TrainOnlyHook: the model has no {missing}; its parts are {there}')
         trained = 0
         for name, parameter in parameters.items():
-            if self._trains(name):
+            if self.trains(name):
                 trained += parameter.numel() * parameter.requires_grad
             else:
                 parameter.requires_grad_(False)
         self._still = [
             module
             for name, module in model.named_modules()
-            if hasattr(module, 'running_mean') and not self._trains(name)
+            if hasattr(module, 'running_mean') and not self.trains(name)
         ]
         runner.logger.info(
             f'{trained:,} parameters in {", ".join(self.parts)} are trained; the rest is frozen'
