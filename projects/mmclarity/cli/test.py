@@ -78,8 +78,9 @@ def _load_shipped(runner: Runner, model: nn.Module) -> None:
             hook.weights_know(
                 shipped_config(name)['metainfo']['classes'],
                 'the weights that ship',
-                'For classes of your own, train on from these weights: '
-                'docs/user_guides/your_own_data.md',
+                'For classes of your own, train on from these weights '
+                f'(tools/model_converters/shipped_to_checkpoint.py {name} {name}.pth; '
+                'docs/user_guides/your_own_data.md)',
             )
 
 

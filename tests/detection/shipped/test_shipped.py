@@ -153,13 +153,13 @@ def one_frame(folder):
     car = dict(id='0', category='car', box2d=dict(x1=4, y1=4, x2=20, y2=20))
     frame = dict(name='a.jpg', attributes={}, labels=[car])
     labels.write_text(json.dumps([frame]))
+    pictures = folder / 'images/100k/val'
+    pictures.mkdir(parents=True)
+    cv2.imwrite(str(pictures / 'a.jpg'), np.zeros((36, 64, 3), np.uint8))
     return ['--work-dir', str(folder), '--cfg-options', f'data_root={folder}/']
 
 
 def test_data_of_other_classes_name_the_way_to_them(tmp_path, capsys):
-    pictures = tmp_path / 'images/100k/val'
-    pictures.mkdir(parents=True)
-    cv2.imwrite(str(pictures / 'a.jpg'), np.zeros((36, 64, 3), np.uint8))
     options = [*one_frame(tmp_path), "test_dataloader.dataset.metainfo.classes=('car','bus')"]
     assert run_test(['configs/frcnn_bdd100k_fine.py', 'shipped', *options]) == 2
     said = capsys.readouterr().err

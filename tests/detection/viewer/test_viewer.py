@@ -343,7 +343,7 @@ def test_the_tool(checkpoint, scene, tmp_path, capsys):
     given = [CONFIG, checkpoint, str(folder), '--out', str(out), '--device', 'cpu']
     assert show_attention.main(given) == 2  # one could not be read
     said = capsys.readouterr()
-    assert 'bad.png' in said.err and '1 images' in said.out and out.stat().st_size > 50_000
+    assert 'bad.png' in said.err and '1 image, ' in said.out and out.stat().st_size > 50_000
     assert show_attention.main(given) == 2
     assert 'exists; give --overwrite' in capsys.readouterr().err
     with pytest.raises(SystemExit):
