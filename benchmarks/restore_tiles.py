@@ -1,20 +1,21 @@
-"""Tiles as they are cut now beside how they were: precision, size, overlap, memory kept.
+"""What tiles cost, and how far they are from the image at once.
 
-    taskset -c 0 python benchmarks/restore_tiles.py --rounds 3 --threads 1
+    taskset -c 0 python benchmarks/restore_tiles.py --rounds 9 --threads 1
 
 An image of 2048 x 2048, two networks: the one that ships (`general`) and the U-net of
 configs/ssim_unet_sem.py with random weights (`unet`). In each round every contender runs once:
 
-former     tiles of 1024 (unet: 512) that overlap by the theoretical receptive field, four at once
-tiles      tiles of 1024 as they are cut now, so that there are several
+tiles      tiles of 1024, so that there are several
 default    what Restorer does by itself
 whole      the image at once, in the precision of `tiles`
 
-`seconds` is processor time (user and system), median and range of the rounds: on a machine that
-others use too, the clock says how busy they are; --clock takes it all the same, for a quiet one
-with several threads. --page puts the table between the marks `NETWORK tiles` of a page. `dB` and
-`most` compare with the whole image at once in float32: peak signal-to-noise ratio and largest
-difference, for a range of one.
+each of them also in float32. `seconds` is processor time (user and system), median and quartiles of
+the rounds: on a machine that others use too, the clock says how busy they are; --clock takes it all
+the same, for a quiet one with several threads. `of whole` is the ratio to `whole` in the same
+precision and round, median and quartiles: where the speed of the cores changes, it says more than
+the seconds. --page puts the table between the marks `NETWORK tiles` of a page. `dB` and `most`
+compare with the whole image at once in float32: peak signal-to-noise ratio and largest difference,
+for a range of one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ from timing import machine_line, table
 
 ROOT = Path(__file__).resolve().parents[1]
 HUGE = 1 << 20
+# In pairs side by side: their ratio is what counts.
+CONTENDERS = ('tiles', 'whole', 'default', 'tiles, float32', 'whole, float32')
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,9 +50,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--side', type=int, default=2048)
-    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--networks', nargs='+', default=['general', 'unet'])
+    parser.add_argument('--only', nargs='+', choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument('--clock', action='store_true', help='elapsed time')
     parser.add_argument('--page', type=Path, help='Markdown page to write into')
     return parser.parse_args()
@@ -97,20 +101,50 @@ def random_unet(folder: Path) -> tuple[Path, Path]:
 def contenders(network: str, folder: Path) -> dict[str, Restorer]:
     """The restorers by name."""
     model = () if network == 'general' else random_unet(folder)
-    # what was the default before
-    tile, overlap = (1024, 184) if network == 'general' else (512, 208)
-    before = None if network == 'general' else 'float32'
-    return {
-        'former': Restorer(*model, tile=tile, overlap=overlap, batch_size=4, dtype=before),
-        'former, float32': Restorer(
-            *model, tile=tile, overlap=overlap, batch_size=4, dtype='float32'
-        ),
-        'tiles, float32': Restorer(*model, tile=1024, dtype='float32'),
-        'whole, float32': Restorer(*model, tile=HUGE, dtype='float32'),
-        'tiles': Restorer(*model, tile=1024),
-        'default': Restorer(*model),
-        'whole': Restorer(*model, tile=HUGE),
-    }
+    made = {}
+    for name in CONTENDERS:
+        kind, _, dtype = name.partition(', ')
+        tile = dict(tiles=1024, whole=HUGE).get(kind)
+        made[name] = Restorer(*model, tile=tile, dtype=dtype or None)
+    return made
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and quartiles."""
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return f'{median:.2f} ({low:.2f}-{high:.2f})'
+
+
+def measured(network: str, image: np.ndarray, args: argparse.Namespace) -> list[list[str]]:
+    """The rows of one network."""
+    with tempfile.TemporaryDirectory() as folder:
+        restorers = contenders(network, Path(folder))
+    exact = restorers['whole, float32'](image).astype(np.float64)
+    names = [name for name in CONTENDERS if name in args.only]
+    differ = {name: restorers[name](image) - exact for name in names}  # warms up, and fits overlaps
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(args.rounds):
+        for name in names:
+            run = functools.partial(restorers[name], image)
+            times[name].append(seconds(run, args.clock))
+    rows = []
+    for name in names:
+        _, comma, dtype = name.partition(', ')
+        error = float(np.mean(differ[name] ** 2))
+        whole = times.get(f'whole{comma}{dtype}')
+        rows.append(
+            [
+                f'{network}: {name}',
+                str(restorers[name].dtype or torch.float32).removeprefix('torch.'),
+                str(restorers[name].tiling['overlap']),
+                spread(times[name]),
+                spread(np.divide(times[name], whole)) if whole else '',
+                f'{args.side**2 / 1e6 / statistics.median(times[name]):.2f}',
+                'same' if not error else f'{-10 * np.log10(error):.1f}',
+                f'{np.abs(differ[name]).max():.4f}',
+            ]
+        )
+    return rows
 
 
 def main() -> None:
@@ -118,50 +152,21 @@ def main() -> None:
     args = parse_args()
     warnings.simplefilter('ignore')
     torch.set_num_threads(args.threads)
-    image, rows = micrograph(args.side), []
-    with tempfile.TemporaryDirectory() as folder:
-        for network in args.networks:
-            restorers = contenders(network, Path(folder))
-            # The former ones first: once memory is kept, it is kept for all.
-            times = {name: [] for name in restorers}
-            for kept in (False, True):
-                names = [name for name in restorers if name.startswith('former') is not kept]
-                if kept:
-                    keep_freed_memory()
-                for name in names:  # warms up, and measures the overlap
-                    restorers[name](image)
-                for _ in range(args.rounds):
-                    for name in names:
-                        run = functools.partial(restorers[name], image)
-                        times[name].append(seconds(run, args.clock))
-            exact = restorers['whole, float32'](image).astype(np.float64)
-            for name, restorer in restorers.items():
-                differ = restorer(image) - exact
-                error = float(np.mean(differ**2))
-                median = statistics.median(times[name])
-                rows.append(
-                    [
-                        f'{network}: {name}',
-                        str(restorer.dtype or torch.float32).removeprefix('torch.'),
-                        restorer.tiling['overlap'],
-                        f'{median:.2f} ({min(times[name]):.2f}-{max(times[name]):.2f})',
-                        f'{args.side**2 / 1e6 / median:.2f}',
-                        'same' if not error else f'{-10 * np.log10(error):.1f}',
-                        f'{np.abs(differ).max():.4f}',
-                    ]
-                )
+    keep_freed_memory()
+    image = micrograph(args.side)
     kind = 'elapsed' if args.clock else 'of the processor'
     about = (
         f'{machine_line(torch.device("cpu"))}; {args.side} x {args.side}, {args.rounds} rounds, '
+        f'{args.threads} thread(s), seconds {kind}'
     )
-    about += f'{args.threads} thread(s), seconds {kind}'
-    head = ['', 'precision', 'overlap', 'seconds', 'MP/s', 'dB', 'most']
     print(about)
-    print(table(head, rows))
-    for network in args.networks if args.page else ():
-        mine = [[str(cell) for cell in row] for row in rows if row[0].startswith(f'{network}: ')]
-        text = markdown_table(head, mine)
-        replace_part(args.page, f'{network} tiles', f'{about}:\n\n{text}')
+    head = ['', 'precision', 'overlap', 'seconds', 'of whole', 'MP/s', 'dB', 'most']
+    for network in args.networks:
+        rows = measured(network, image, args)
+        print(table(head, rows))
+        if args.page:
+            text = markdown_table(head, rows)
+            replace_part(args.page, f'{network} tiles', f'{about}:\n\n{text}')
 
 
 if __name__ == '__main__':

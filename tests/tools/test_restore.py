@@ -145,7 +145,7 @@ def test_uncertainty_of_an_ensemble(main, model, folder, tmp_path):
     [
         (['--checkpoint', 'no.pth'], 'checkpoint not found: no.pth'),
         (['--config', 'no.py'], 'config not found: no.py'),
-        (['--tile', '64', '--overlap', '60'], 'half a tile'),
+        (['--tile', '64', '--overlap', '70'], '0 to a tile, 64'),
         (['--device', 'nonsense'], 'nonsense'),
     ],
 )

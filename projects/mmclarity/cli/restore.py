@@ -127,7 +127,8 @@ def _work_options(parser: argparse.ArgumentParser) -> None:
     work.add_argument(
         '--tile',
         type=int,
-        help='pixels at most (default 2048, less where there is little memory)',
+        help='pixels a side at most, and the overlap on top (default 2048, less where there is '
+        'little memory)',
     )
     work.add_argument(
         '--overlap', type=int, help='of tiles, in pixels (default: as measured for the network)'

@@ -10,7 +10,7 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general import GeneralUNet, appraise, load_general, restore_general
-from mmclarity.restoration.general.appraisal import LOOKS
+from mmclarity.restoration.general.appraisal import LOOKS, Appraisal
 from mmclarity.restoration.general.content import KINDS, make_structure
 from mmclarity.restoration.general.network import grown, widths_of
 from mmclarity.restoration.general.patches import Ranges, draw_example
@@ -219,7 +219,34 @@ def test_tiles_are_the_whole_image():
     image = np.random.default_rng(0).integers(60, 200, (300, 420), np.uint8)
     whole = Restorer(dtype='float32', tile=512)(image)
     tiles = Restorer(dtype='float32', tile=256)(image)
-    assert np.abs(whole - tiles).max() < 2e-3
+    assert 0 < np.abs(whole - tiles).max() < 2e-3
+
+
+@pytest.mark.parametrize('widths', [(6, 6), (6, 6, 6, 6)])
+def test_what_is_spare_is_left_out_and_sways_nothing_else(widths):
+    net, image = drawn(*widths), torch.rand(1, 1, 163, 150)
+    with torch.inference_mode():
+        whole = net(image, NOISE)
+        for first in range(40):  # every place on the grids, and beyond what is read
+            spare = (first, 41 - first, 0, first)
+            part = net(image, NOISE, spare)
+            wanted = whole[..., first : 163 - 41 + first, : 150 - first]
+            torch.testing.assert_close(part, wanted, atol=1e-5, rtol=1e-5)
+        for spare in ((-1, 0, 0, 0), (100, 63, 0, 0)):
+            with pytest.raises(ValueError, match='not to spare of 163 x 150'):
+                net(image, NOISE, spare)
+
+
+@pytest.mark.parametrize('twice', [False, True])
+def test_a_part_of_an_image_is_restored_as_in_the_whole(twice):
+    like = Appraisal(0.01, 0.01, 0.3, 0.0, 0.1, 0.9)
+    image = torch.from_numpy(np.random.default_rng(0).random((1, 1, 130, 141), np.float32))
+    with torch.inference_mode():
+        whole = restore_general(load_general(), image, like, 1.0, twice)
+        for spare in ((0, 70, 5, 0), (33, 0, 12, 90)):
+            part = restore_general(load_general(), image, like, 1.0, twice, spare)
+            wanted = whole[..., spare[0] : 130 - spare[1], spare[2] : 141 - spare[3]]
+            torch.testing.assert_close(part, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_words_about_the_image_and_warnings():

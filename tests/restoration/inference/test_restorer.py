@@ -122,9 +122,9 @@ def test_the_overlap_is_measured_at_the_first_image_that_needs_tiles(
     monkeypatch.setattr('mmclarity.restoration.inference.restorer.measured_overlap', measured)
     restorer = Restorer(config, checkpoint, tile=256, dtype='float32')
     before = restorer.tiling['overlap']
-    restorer(micrograph((200, 200)))
+    restorer(micrograph((200, 256 + before)))
     assert not calls and restorer.tiling['overlap'] == before > 24
-    image = micrograph((300, 280))
+    image = micrograph((100, 257 + before))
     restorer(image)
     restorer(image)
     assert calls == [4] and restorer.tiling['overlap'] == 24
@@ -179,8 +179,8 @@ def test_wrong_models_and_options(tmp_path, config, checkpoint):
         Restorer(config, checkpoint, dtype='int8')
     with pytest.raises(ValueError, match='at least one checkpoint'):
         Restorer(config, [])
-    with pytest.raises(ValueError, match='half a tile'):
-        Restorer(config, checkpoint, tile=64, overlap=40)
+    with pytest.raises(ValueError, match='overlap must be 0 to a tile, 64, got 65'):
+        Restorer(config, checkpoint, tile=64, overlap=65)
     with pytest.raises(ValueError, match='batch_size'):
         Restorer(config, checkpoint, batch_size=0)
 

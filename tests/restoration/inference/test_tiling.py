@@ -16,13 +16,17 @@ from mmclarity.restoration.inference.tiling import restore_tiled, tile_weights
 @pytest.mark.parametrize('length', [1, 15, 16, 17, 31, 32, 33, 100, 257])
 @pytest.mark.parametrize(
     ('tile', 'overlap', 'align'),
-    [(16, 0, 1), (16, 8, 1), (16, 3, 2), (32, 8, 8), (33, 16, 5), (1, 0, 1), (48, 4, 16)],
-)
+    [
+        (16, 0, 1), (16, 8, 1), (16, 16, 1), (16, 3, 2), (32, 8, 8), (33, 16, 5), (1, 0, 1),
+        (1, 1, 1), (48, 4, 16), (40, 29, 16),
+    ],
+)  # fmt: skip
 def test_weights_sum_to_one_everywhere(length, tile, overlap, align):
     tiles = tile_weights(length, tile, overlap, align)
     total = np.zeros(length)
     for t in tiles:
-        assert t.start % align == 0 and 0 < t.stop - t.start <= tile
+        assert t.start % align == 0
+        assert 0 < t.stop - t.start <= tile + -(-overlap // align) * align
         assert (t.weights >= 0).all() and len(t.weights) == t.stop - t.start
         total[t.start : t.stop] += t.weights
     np.testing.assert_allclose(total, 1, atol=1e-6)
@@ -32,6 +36,15 @@ def test_weights_sum_to_one_everywhere(length, tile, overlap, align):
         # nothing within three eighths of the overlap of a false edge is used
         unused = overlap * 3 // 8
         assert not a.weights[len(a.weights) - unused :].any() and not b.weights[:unused].any()
+    for t in tiles:
+        first, last = t.spare
+        assert not t.weights[:first].any() and not t.weights[len(t.weights) - last :].any()
+        assert t.weights[first] > 0 and t.weights[-1 - last] > 0
+
+
+def test_an_image_of_so_many_tiles_is_cut_into_so_many():
+    for count in (1, 2, 3, 7):
+        assert len(tile_weights(64 * count, 64, 24, 8)) == count
 
 
 def test_weights_change_gradually():
@@ -44,9 +57,9 @@ def test_weights_change_gradually():
     [
         ((0, 8, 2), 'at least 1'),
         ((9, 0, 0), 'at least 1'),
-        ((9, 8, 5), 'half a tile'),
-        ((9, 8, -1), 'half a tile'),
-        ((90, 40, 10, 32), 'stride of the network'),
+        ((9, 8, 9), '0 to a tile, 8, got 9'),
+        ((9, 8, -1), '0 to a tile, 8, got -1'),
+        ((90, 30, 10, 32), 'tile=30 is below the stride of the network, 32'),
     ],
 )
 def test_sizes_that_do_not_go_together(arguments, message):
@@ -74,7 +87,29 @@ def test_equal_to_untiled(shape, batch_size):
     tiled = restore_tiled(function, image, 32, 16, batch_size, align=1)
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
     assert max(c[0] for c in calls) <= batch_size
-    assert max(c[2] for c in calls) <= 32 and max(c[3] for c in calls) <= 32
+    assert max(c[2] for c in calls) <= 48 and max(c[3] for c in calls) <= 48
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_what_has_no_weight_is_not_asked_for(batch_size):
+    image = np.random.default_rng(0).random((100, 150), np.float32)
+    whole = blur(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    restored = 0
+
+    def function(batch, spare):
+        nonlocal restored
+        top, bottom, left, right = spare
+        height, width = batch.shape[2:]
+        part = blur(batch)[..., top : height - bottom, left : width - right]
+        restored += part.numel()
+        return part
+
+    tiled = restore_tiled(function, image, 32, 16, batch_size, align=4, trims=True)
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+    # less than a quarter more than the image, by what is blended; the tiles have more than twice
+    assert image.size < restored < 1.25 * image.size
+    with pytest.raises(ValueError, match='keeps the size'):
+        restore_tiled(lambda batch, spare: batch, image, 32, 16, align=4, trims=True)
 
 
 def test_equal_to_untiled_for_a_network_that_pools():

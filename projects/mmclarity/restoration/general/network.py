@@ -71,25 +71,31 @@ class GeneralUNet(nn.Module):
         interpolated = sum(2 ** (level + 1) for level in range(1, levels))
         return convs + interpolated + self.stride + 2 + 2 * (LEVEL_WINDOW // 2)
 
-    def forward(self, image: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, image: Tensor, noise: Tensor, spare: Sequence[int] = (0, 0, 0, 0)) -> Tensor:
         """Restores a batch.
 
         Args:
             image: (N, 1, H, W) in [0, 1], values beyond allowed; any H and W from 1.
             noise: (N, 3): slope and intercept of the noise's variance against the grey level, and
                 its correlation with the next pixel of the line.
+            spare: pixels above, below, left and right that are read and not restored. On the way
+                up, where most of the work lies, they are computed only as far as they sway others.
 
         Returns:
-            (N, 1, H, W) float32.
+            (N, 1, H, W) float32, less what is spare.
 
         Raises:
-            ValueError: a shape is another.
+            ValueError: a shape is another, or nothing is left.
         """
         if image.dim() != 4 or image.shape[1] != 1 or 0 in image.shape[2:]:
             raise ValueError(f'images must be (N, 1, H, W), got {tuple(image.shape)}')
         if noise.shape != (len(image), 3):
             raise ValueError(f'noise must be ({len(image)}, 3), got {tuple(noise.shape)}')
         height, width = image.shape[2:]
+        top, bottom, left, right = spare
+        kept = slice(top, height - bottom), slice(left, width - right)
+        if min(spare) < 0 or any(part.start >= part.stop for part in kept):
+            raise ValueError(f'{tuple(spare)} is not to spare of {height} x {width} pixels')
         rows, columns = -height % self.stride, -width % self.stride
         mode = 'reflect' if rows < height and columns < width else 'replicate'
         padded = F.pad(image, (0, columns, 0, rows), mode=mode) if rows or columns else image
@@ -100,14 +106,19 @@ class GeneralUNet(nn.Module):
         for level, block in enumerate(self.encoder):
             features = block(F.max_pool2d(features, 2) if level else features)
             skips.append(features)
+        starts = [0, 0]  # where the features from below begin, in cells of the level
         for level in reversed(range(len(self.up))):
             below = F.interpolate(
                 self.up[level](features), scale_factor=2, mode='bilinear', align_corners=False
             )
-            features = self.decoder[level](torch.cat([skips[level], below], 1))
+            skip = skips[level]
+            parts = [_needed(p, level, cells) for p, cells in zip(kept, skip.shape[2:])]
+            features = torch.cat([_cut(skip, parts), _cut(below, parts, starts)], 1)
+            features = self.decoder[level](features)
+            starts = [2 * part.start for part in parts]
         # The sum in float32: near 1, bfloat16 comes in steps of 1/128.
-        out = padded.float() + F.pixel_shuffle(self.last(features).float(), 2)
-        return out[..., :height, :width]
+        added = F.pixel_shuffle(self.last(features).float(), 2)
+        return _cut(padded, kept).float() + _cut(added, kept, starts)
 
     @staticmethod
     def _noise_planes(folded: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,6 +131,24 @@ class GeneralUNet(nn.Module):
         variance = slope * level.clamp(min=0) + intercept
         sigma = variance.clamp(min=0).sqrt() / SIGMA_UNIT
         return sigma, correlation.expand_as(sigma)
+
+
+def _needed(kept: slice, level: int, cells: int) -> slice:
+    """Cells of a level that its decoder has to be given for the kept pixels to come out right.
+
+    From where it is cut, two convolutions go wrong by two cells, and by one more the last one of
+    all, or else the interpolation to the next level.
+    """
+    margin = sum(3 * 2 ** (i + 1) for i in range(level + 1))
+    side = 2 ** (level + 1)
+    first, last = (kept.start - margin) // side, -(-(kept.stop + margin) // side)
+    return slice(max(0, first), min(cells, last))
+
+
+def _cut(features: Tensor, parts: Sequence[slice], starts: Sequence[int] = (0, 0)) -> Tensor:
+    """Parts of (N, C, H, W) that begins at ``starts``."""
+    rows, columns = (slice(p.start - s, p.stop - s) for p, s in zip(parts, starts))
+    return features[..., rows, columns]
 
 
 def widths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:

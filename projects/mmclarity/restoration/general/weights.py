@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -59,7 +60,12 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
 
 
 def restore_general(
-    net: GeneralUNet, levels: Tensor, image: Appraisal, strength: float = 1.0, twice: bool = True
+    net: GeneralUNet,
+    levels: Tensor,
+    image: Appraisal,
+    strength: float = 1.0,
+    twice: bool = True,
+    spare: Sequence[int] = (0, 0, 0, 0),
 ) -> Tensor:
     """Restores tiles of one image: what two looks agree on, the second turned by 180 degrees.
 
@@ -73,22 +79,30 @@ def restore_general(
         image: of the whole image.
         strength: factor on the noise the network is told of.
         twice: else the first look alone, in half of the time.
+        spare: pixels above, below, left and right that are read and not restored.
 
     Returns:
-        (N, 1, H, W) float32 in [0, 1].
+        (N, 1, H, W) float32 in [0, 1], less what is spare.
     """
     first, second = (
         levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3) for factor in LOOKS
     )
     stretched = levels * image.gain + image.offset
-    restored = net(_mirrored(stretched, EDGE, EDGE), first)[..., EDGE:-EDGE, EDGE:-EDGE]
+    # of what is spare, agreement reads this far
+    reach = len(gaussian_taps(DETAIL)) // 2 if twice else 0
+    top, bottom, left, right = (max(0, pixels - reach) for pixels in spare)
+    unused = (top + EDGE, bottom + EDGE, left + EDGE, right + EDGE)
+    restored = net(_mirrored(stretched, EDGE, EDGE), first, unused)
     if twice:
         # Its grid of pooled pixels starts at the far end, PHASE beyond that of the first look:
         # in every tile alike, since tiles start at multiples of the stride.
-        height, width = levels.shape[2:]
-        below, right = (EDGE + (PHASE - EDGE - length) % net.stride for length in (height, width))
-        turned = net(_mirrored(stretched, below, right).flip(2, 3), second).flip(2, 3)
-        restored = agreement(restored, turned[..., EDGE : EDGE + height, EDGE : EDGE + width])
+        rows, columns = (EDGE + (PHASE - EDGE - length) % net.stride for length in levels.shape[2:])
+        unused = (bottom + rows, top + EDGE, right + columns, left + EDGE)
+        turned = net(_mirrored(stretched, rows, columns).flip(2, 3), second, unused).flip(2, 3)
+        restored = agreement(restored, turned)
+        read = [min(reach, pixels) for pixels in spare]
+        height, width = restored.shape[2:]
+        restored = restored[..., read[0] : height - read[1], read[2] : width - read[3]]
     return ((restored - image.offset) / image.gain).clamp(0, 1)
 
 

@@ -29,11 +29,13 @@ __all__ = [
 
 # Where tiles are blended, they may differ from the whole image by this much of the range.
 EDGE_TOLERANCE = 1 / 255
-# Of the overlap that network the package ships with; tests/restoration/inference measures it.
-GENERAL_OVERLAP = 128
-# Bytes a pixel that a U-net of 32 channels at full resolution takes in float32, rounded up.
+# Of the network that ships: at 33 % noise a third of the tolerance is used, with 128 more than all;
+# benchmarks/restore_overlap.py measures it, and tests/restoration/inference.
+GENERAL_OVERLAP = 160
+# Bytes a pixel that a U-net of 32 channels at full resolution takes in float32, rounded up so that
+# the overlap has room; the network that ships takes half.
 BYTES_PER_PIXEL = 1000
-# Larger tiles gain nothing: an overlap of 96 pixels is then less than a tenth of the work.
+# Larger tiles gain little: those of 2048 cost a tenth more than the image at once.
 LARGEST_TILE, SMALLEST_TILE = 2048, 256
 # Share of the memory that tiles may take.
 SHARE = 4
@@ -57,7 +59,7 @@ def best_dtype(network: nn.Module, device: str) -> torch.dtype | None:
 
 
 def default_tile(device: str, batch_size: int) -> int:
-    """The side of the tiles where none is asked for.
+    """The side of the tiles where none is asked for, less their overlap.
 
     It depends on the memory that the machine has, not on what is free at the moment: the same
     image gives the same result today and tomorrow.

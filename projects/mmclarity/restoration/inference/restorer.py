@@ -66,8 +66,9 @@ class Restorer:
         checkpoint: weights, or several weights for an ensemble; None for the general network. Of
             that, without a config, what ``mmclarity-adapt`` wrote (``.safetensors``).
         device: 'cpu', 'cuda', 'cuda:1', ...
-        tile: pixels at most, see :func:`.tiling.restore_tiled`; larger ones are faster and take
-            memory. By default 2048, less on machines with little memory (:mod:`.planning`).
+        tile: pixels at most, and the overlap on top, see :func:`.tiling.restore_tiled`; larger
+            ones take less time and more memory. By default 2048, less on machines with little
+            memory (:mod:`.planning`).
         overlap: pixels; by default measured, so that tiles differ from the whole image by less
             than one grey level of 8 bits (:func:`.planning.measured_overlap`).
         batch_size: tiles at once; by default 1, and 4 on a GPU.
@@ -123,7 +124,7 @@ class Restorer:
         self._measure = overlap is None and not self.general
         if overlap is None:
             most = GENERAL_OVERLAP if self.general else default_overlap(self.models[0], tile)
-            overlap = min(most, tile // 2)
+            overlap = min(most, tile)
         self.device = torch.device(device)
         self.dtype = best_dtype(network, device) if dtype is None else getattr(torch, dtype)
         if self.dtype == torch.float32:
@@ -280,7 +281,7 @@ class Restorer:
         strength: float | None = None,
         twice: bool = True,
     ) -> np.ndarray:
-        def function(batch: Tensor) -> Tensor:
+        def function(batch: Tensor, spare: Sequence[int] = (0, 0, 0, 0)) -> Tensor:
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
@@ -288,15 +289,22 @@ class Restorer:
                 levels = batch.to(self.device) - job.black
                 if job.like is not None:
                     told = strength or self.strength
-                    return restore_general(model, levels, job.like, told, twice)
+                    return restore_general(model, levels, job.like, told, twice, spare)
                 return restore_batch(model, levels)
 
-        if self._measure and max(pixels.shape) > self.tiling['tile']:
+        if self._measure and max(pixels.shape) > self.tiling['tile'] + self.tiling['overlap']:
             self._measure = False
             measured = measured_overlap(function, self.tiling['align'])
             if measured is not None:
                 self.tiling['overlap'] = min(measured, self.tiling['overlap'])
-        return restore_tiled(function, pixels, progress=progress, scale=job.scale, **self.tiling)
+        return restore_tiled(
+            function,
+            pixels,
+            progress=progress,
+            scale=job.scale,
+            trims=job.like is not None,
+            **self.tiling,
+        )
 
     def _sharpened(self, restored: np.ndarray, job: _Job) -> np.ndarray:
         if not self.sharpen or job.like is None:

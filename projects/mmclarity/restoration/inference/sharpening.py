@@ -43,5 +43,5 @@ def sharpened(
         with torch.inference_mode():
             return sharpen_general(batch.to(device), like, amount)
 
-    overlap = min(OVERLAP, tiling['tile'] // 2)
+    overlap = min(OVERLAP, tiling['tile'])
     return restore_tiled(function, restored, **{**tiling, 'overlap': overlap})

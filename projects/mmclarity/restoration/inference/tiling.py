@@ -7,7 +7,8 @@ the whole. Only tiles inside the image see a false edge; what they say near it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,12 @@ class _Tile:
     stop: int
     weights: np.ndarray
 
+    @property
+    def spare(self) -> tuple[int, int]:
+        """Pixels at its start and end that have no weight."""
+        used = np.flatnonzero(self.weights)
+        return int(used[0]), len(self.weights) - 1 - int(used[-1])
+
 
 def tile_weights(length: int, tile: int, overlap: int, align: int = 1) -> list[_Tile]:
     """Cuts one axis into tiles whose weights sum to one at every pixel.
@@ -34,8 +41,8 @@ def tile_weights(length: int, tile: int, overlap: int, align: int = 1) -> list[_
 
     Args:
         length: pixels of the axis, at least 1.
-        tile: longest tile.
-        overlap: pixels shared by neighbours, at least; at most half a tile.
+        tile: pixels that a tile is there for, at most; it is longer by the overlap.
+        overlap: pixels shared by neighbours, at most ``tile``; rounded up to ``align``.
         align: tiles start at multiples of it.
 
     Raises:
@@ -45,24 +52,19 @@ def tile_weights(length: int, tile: int, overlap: int, align: int = 1) -> list[_
         raise ValueError(
             f'length, tile and align must be at least 1, got {length}, {tile}, {align}'
         )
-    if not 0 <= overlap <= tile // 2:
-        raise ValueError(f'overlap must be 0 to half a tile, {tile // 2}, got {overlap}')
-    if length <= tile:
+    if not 0 <= overlap <= tile:
+        raise ValueError(f'overlap must be 0 to a tile, {tile}, got {overlap}')
+    if tile < align:
+        raise ValueError(f'tile={tile} is below the stride of the network, {align}')
+    overlap, step = -(-overlap // align) * align, tile // align * align
+    if length <= step + overlap:
         return [_Tile(0, length, np.ones(length, np.float32))]
-    step = (tile - overlap) // align * align
-    if not step:
-        raise ValueError(
-            f'tile={tile} less overlap={overlap} is below the stride of the network, '
-            f'{align}; take tiles of at least {align + max(overlap, align)}'
-        )
     # As few tiles as reach the end, all of about one size: none that mostly repeats another one.
-    count = -(-(length - tile) // step) + 1
-    step = min(step, -(-(length - overlap) // (count * align)) * align)
-    count = min(count, -(-(length - overlap) // step))
-    starts = [i * step for i in range(count)]
-    tile = min(tile, -(-max(step + overlap, length - starts[-1]) // align) * align)
-    stops = [*(start + tile for start in starts[:-1]), length]
-    ramp = min((tile - step) // 4, step // 2)
+    count = -(-(length - overlap) // step)
+    step = -(-(length - overlap) // (count * align)) * align
+    starts = range(0, length - overlap, step)
+    stops = [*(start + step + overlap for start in starts[:-1]), length]
+    ramp = min(overlap // 4, step // 2)
     tiles = []
     for i, (start, stop) in enumerate(zip(starts, stops)):
         weights = np.ones(stop - start, np.float64)
@@ -84,7 +86,7 @@ def _rise(start: int, stop: int, first: int, end: int, ramp: int) -> np.ndarray:
 
 
 def restore_tiled(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     image: np.ndarray,
     tile: int = 512,
     overlap: int = 64,
@@ -93,6 +95,7 @@ def restore_tiled(
     progress: Callable[[int, int], None] | None = None,
     align: int = 32,
     scale: float = 1.0,
+    trims: bool = False,
 ) -> np.ndarray:
     """Restores (H, W) in tiles; beside input and output it needs memory for one row of tiles.
 
@@ -103,13 +106,16 @@ def restore_tiled(
     Args:
         function: (N, 1, h, w) float32 to the same shape, any h, w.
         image: (H, W), an array or a memory map; ``image / scale`` is passed to ``function``.
-        tile: side of a tile in pixels; an image no larger is restored as a whole.
+        tile: side in pixels of what a tile is there for. It is larger by the overlap; an image no
+            larger than that is restored as a whole.
         overlap: of neighbouring tiles in pixels, see :func:`tile_weights`.
         batch_size: tiles per call.
         out: (H, W) float32 array or memory map to fill; made if not given.
         progress: called with the number of tiles done and of all.
         align: the network's stride, or a multiple.
         scale: 255 for an 8 bit image, so that no float copy of all of it is needed.
+        trims: ``function`` takes as well how many pixels above, below, left and right it need not
+            restore, and returns the others.
 
     Returns:
         ``out``, (H, W) float32.
@@ -145,7 +151,7 @@ def restore_tiled(
             if progress is not None:
                 progress(before + done, total)
 
-        band = _restore_band(function, image, row, columns, batch_size, scale, report)
+        band = _restore_band(function, image, row, columns, batch_size, scale, report, trims)
         band *= row.weights[:, None]
         # what the row of tiles above has begun is completed, the rest is begun
         shared = filled - row.start
@@ -157,30 +163,28 @@ def restore_tiled(
 
 
 def _restore_band(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     image: np.ndarray,
     row: _Tile,
     columns: list[_Tile],
     batch_size: int,
     scale: float,
     report: Callable[[int], None],
+    trims: bool,
 ) -> np.ndarray:
     """One row of tiles, blended along the row: (row.stop - row.start, W) float32."""
     band = np.zeros((row.stop - row.start, image.shape[1]), np.float32)
-    # the last tile may be shorter than the others; a batch has one size
-    groups = [
-        columns[i : min(i + batch_size, len(columns) - 1)]
-        for i in range(0, len(columns) - 1, batch_size)
-    ] + [columns[-1:]]
     done = 0
-    for group in groups:
+    for group, spare in _batches(row, columns, batch_size, trims):
         pixels = np.stack([image[row.start : row.stop, t.start : t.stop] for t in group])
         pixels = pixels.astype(np.float32)
         if scale != 1:
             pixels /= np.float32(scale)
         batch = torch.from_numpy(pixels[:, None])
-        restored = function(batch)
-        if restored.shape != batch.shape:
+        restored = function(batch, spare) if trims else function(batch)
+        top, bottom, left, right = spare
+        height, width = batch.shape[2] - top - bottom, batch.shape[3] - left - right
+        if restored.shape != (len(batch), 1, height, width):
             raise ValueError(
                 f'the network made {tuple(restored.shape)} of tiles of '
                 f'{tuple(batch.shape)}; a restorer keeps the size'
@@ -193,7 +197,23 @@ def _restore_band(
                     f'{row.start}-{row.stop - 1}, columns {t.start}-{t.stop - 1}; '
                     'try dtype=None (float32), or another checkpoint'
                 )
-            band[:, t.start : t.stop] += value * t.weights
+            across = slice(t.start + left, t.stop - right)
+            band[top : top + height, across] += value * t.weights[left : left + width]
         done += len(group)
         report(done)
     return band
+
+
+def _batches(
+    row: _Tile, columns: Sequence[_Tile], batch_size: int, trims: bool
+) -> Iterator[tuple[list[_Tile], tuple[int, int, int, int]]]:
+    """Tiles of one size, and what they have to spare above, below, left and right."""
+
+    def alike(t: _Tile) -> tuple[int, tuple[int, int]]:
+        # the first and the last one have an edge of the image; the last one may be shorter
+        return t.stop - t.start, t.spare if trims else (0, 0)
+
+    for (_, spare), tiles in itertools.groupby(columns, alike):
+        same = list(tiles)
+        for i in range(0, len(same), batch_size):
+            yield same[i : i + batch_size], (*(row.spare if trims else (0, 0)), *spare)
