@@ -94,6 +94,11 @@ def test_without_images_and_errors(files, capsys):
     assert 'pedestrian' not in (files / 'r.md').read_text()
     assert call(*given, '--images', files / 'no') == 2
     assert 'no such folder' in capsys.readouterr().err
+    (files / 'empty').mkdir()
+    assert not call(*given, '--images', files / 'empty')
+    assert 'none of the worst images is in' in capsys.readouterr().err
+    assert not call(*given, '--images', files / 'images')
+    assert not capsys.readouterr().err
     assert call(*given, '--classes', 'lorry') == 2
     assert "['lorry']" in capsys.readouterr().err
 

@@ -86,6 +86,13 @@ def run(args: argparse.Namespace) -> None:
     write_text(f'{args.out}.md', report.as_markdown(sections, pictures.name), parents=True)
     write_text(f'{args.out}.html', report.as_html(sections), parents=True)
     print(f'written: {args.out}.html, {args.out}.md, {pictures}/')
+    files = [file for section in sections for file, _, _ in section.images]
+    wanted = folder is not None and any(section.title == 'Worst images' for section in sections)
+    if wanted and args.worst and not any(file.startswith('worst_') for file in files):
+        print(
+            f'detection_errors.py: none of the worst images is in {folder}, so none is shown',
+            file=sys.stderr,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

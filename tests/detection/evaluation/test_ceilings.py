@@ -328,7 +328,7 @@ def test_the_tool_refuses_with_a_remedy(files, capsys, tmp_path):
     assert detection_ceilings.main([gt, dt, '--classes', 'lorry']) == 2
     assert "['lorry']" in capsys.readouterr().err
     assert detection_ceilings.main([dt, dt]) == 2
-    assert 'a frame must be an object with a file name' in capsys.readouterr().err
+    assert 'a COCO list of results; labels are wanted here' in capsys.readouterr().err
     assert detection_ceilings.main([gt, gt]) == 2
     assert 'this is ground truth' in capsys.readouterr().err
     assert detection_ceilings.main([gt, str(tmp_path / 'no.json')]) == 2

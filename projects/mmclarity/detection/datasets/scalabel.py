@@ -178,6 +178,8 @@ def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
         raise LabelFileError(f'{file}: unknown layout ({_describe(content)}). {_LAYOUT_HELP}')
     for index, raw in enumerate(content):
         place = f'{file}: frame {index}'
+        if isinstance(raw, dict) and {'image_id', 'score'} <= set(raw):
+            raise LabelFileError(f'{file}: a COCO list of results; labels are wanted here')
         if not isinstance(raw, dict) or not isinstance(raw.get('name'), str) or not raw['name']:
             raise LabelFileError(
                 f'{place}: a frame must be an object with a file name under "name", '
