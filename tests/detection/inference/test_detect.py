@@ -280,6 +280,22 @@ def test_drawing_leaves_the_image_alone(scene):
     assert changed[:, 0].min() >= 10 and changed[:, 0].max() <= 81
 
 
+def test_the_surest_name_is_on_top_and_inside_the_picture(scene):
+    from mmclarity.detection.inference import Detections
+
+    width = scene.shape[1]
+    box = [width - 12.0, 60, width - 2, 80]
+
+    def of(*scores):
+        labels = np.full(len(scores), 2)
+        return drawn(scene, Detections(np.array([box] * len(scores)), scores, labels, CLASSES))
+
+    assert np.array_equal(of(0.91, 0.45), of(0.91))
+    assert not np.array_equal(of(0.91, 0.45), of(0.45))
+    name = np.argwhere((of(0.91) != scene).any(-1)[:58])  # above the box
+    assert name[:, 1].min() < width - 40, 'the whole name is to be read'
+
+
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
 @pytest.mark.parametrize('tag', [2, 3, 6, 8])
 def test_photographs_are_turned_as_their_tag_says(suffix, tag, tmp_path, scene):

@@ -131,19 +131,21 @@ def colour_of(label: int) -> tuple[int, int, int]:
 
 
 def drawn(pixels: np.ndarray, found: Detections) -> np.ndarray:
-    """A copy of an image with boxes, names and scores on it."""
+    """A copy of an image with boxes, names and scores on it, the surest on top and inside it."""
     canvas = pixels.copy()
     thickness = max(1, round(max(canvas.shape[:2]) / 600))
     scale = 0.4 * max(1.0, thickness * 0.8)
-    for box, score, label, name in zip(found.boxes, found.scores, found.labels, found.names):
-        colour = colour_of(int(label))
+    items = list(zip(found.boxes, found.scores, found.labels, found.names))[::-1]
+    for box, _, label, _ in items:
         x1, y1, x2, y2 = (int(round(float(value))) for value in box)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour_of(int(label)), thickness)
+    for box, score, label, name in items:
         text = f'{name} {score:.2f}'
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        top = max(y1 - height - 4, 0)
-        cv2.rectangle(canvas, (x1, top), (x1 + width + 2, top + height + 4), colour, -1)
-        cv2.putText(
-            canvas, text, (x1 + 1, top + height + 1), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1
-        )
+        left = max(min(round(float(box[0])), canvas.shape[1] - width - 3), 0)
+        top = max(round(float(box[1])) - height - 4, 0)
+        low = (left + width + 2, top + height + 4)
+        cv2.rectangle(canvas, (left, top), low, colour_of(int(label)), -1)
+        at = (left + 1, top + height + 1)
+        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1)
     return canvas
