@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.errors import CheckpointError, DataError, UsageError
+from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.general import GeneralUNet, adaptation, load_general
 from mmclarity.restoration.general.adaptation import (
@@ -67,17 +68,6 @@ def test_a_hidden_pixel_is_gone_with_its_neighbours(along, across, shape):
     assert (shown[far] == numbers[far]).all()
 
 
-class Smoothing(torch.nn.Module):
-    """A Gaussian filter in the place of a network."""
-
-    def __init__(self, sigma):
-        super().__init__()
-        self.sigma = sigma
-
-    def forward(self, image, noise):
-        return torch.from_numpy(gaussian_filter(image.numpy(), (0, 0, self.sigma, self.sigma)))
-
-
 @pytest.mark.parametrize('kind', ['white', 'smeared', 'impulses'])
 def test_error_is_told_without_a_clean_image(kind):
     clean = np.full((300, 300), 0.4) + 0.3 * (np.indices((300, 300)).sum(0) % 100 > 50)
@@ -91,12 +81,30 @@ def test_error_is_told_without_a_clean_image(kind):
     variance = np.clip(one.like.slope * np.clip(truth, 0, 1) + one.like.intercept, 1e-6, None)
     said, real = [], []
     for sigma in (0.01, 0.7, 2.0):
-        net = Smoothing(sigma)
-        said.append(error_blocks(net, one).mean())
-        out = net(torch.from_numpy(one.levels)[None, None], None)[0, 0].numpy()
+        said.append(error_blocks(lambda levels, s=sigma: gaussian_filter(levels, s), one).mean())
+        out = gaussian_filter(one.levels, sigma)
         real.append(np.mean((out - truth) ** 2 / variance))
     assert np.argsort(said).tolist() == np.argsort(real).tolist() == [2, 1, 0]
     assert np.allclose(said, real, rtol=0.25, atol=0.06 * real[0])
+
+
+def test_judged_is_what_images_are_restored_by():
+    image = from_array(smeared(phantom(9250, 120), 0.1, (), 2), 'measured')
+    one = noisy_field(image)
+    restored = Restorer(dtype='float32')(image)
+    wanted = (restored * one.like.gain + one.like.offset).clip(0, 1)
+    with torch.no_grad():
+        judged = adaptation._as_used(load_general(), one)(one.levels)
+    inside = (restored > 0) & (restored < 1)
+    np.testing.assert_allclose(judged[inside], wanted[inside], atol=1e-3)
+
+
+def test_a_gain_is_told_where_the_estimate_is_below_zero():
+    """The noise was taken for more than it is."""
+    errors = (-0.2, -0.3, -0.45, -0.4, -0.1)
+    verdict = adaptation.Verdict(0.5, -0.2, 1e-6, 4.0, errors)
+    assert 'by 0.25 of the variance of noise (' in verdict.describe()
+    assert 'by 3.01 dB' in adaptation.Verdict(0.5, 0.2, 0.1, 4.0, (0.2,) * 2 + (0.1,)).describe()
 
 
 def test_noise_that_is_not_known_is_learnt(tmp_path):

@@ -24,9 +24,10 @@ from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.utils.files import replacing
 
 from ..ops.registration import register
+from .appraisal import BRIGHT, DARK
 from .blind_spot import NoisyField, blinded, draw_batch
 from .network import GeneralUNet
-from .weights import WEIGHTS, load_general
+from .weights import WEIGHTS, load_general, restore_general
 
 __all__ = ['Adaptation', 'AdaptSettings', 'Verdict', 'adapt', 'join_scans']
 
@@ -95,9 +96,13 @@ class Verdict:
                 'the network as it ships does as well on these images (no sure gain on rows kept '
                 'back): its weights are kept'
             )
-        gain = 10 * math.log10(self.before / self.after)
+        gain = f'{self.before - self.errors[SHARES.index(self.share)]:.2g} of the variance of noise'
+        if (
+            self.before > 0
+        ):  # an estimate may be below zero where the noise is not what was measured
+            gain = f'{10 * math.log10(self.before / self.after):.2f} dB'
         return (
-            f'better on rows kept back by {gain:.2f} dB (estimated without clean images, '
+            f'better on rows kept back by {gain} (estimated without clean images, '
             f'{self.surety:.0f} standard errors); {100 * self.share:.0f} % of the new weights are '
             'kept'
         )
@@ -311,7 +316,7 @@ def judge(
     errors = []
     for share in SHARES:
         net.load_state_dict(_mixture(before, after, share))
-        errors.append(np.concatenate([error_blocks(net, one, seed) for one in held]))
+        errors.append(np.concatenate([error_blocks(_as_used(net, one), one, seed) for one in held]))
     means = [float(error.mean()) for error in errors]
     best, surety = 0, 0.0
     for index in range(1, len(SHARES)):
@@ -330,9 +335,21 @@ def _mixture(
     return {name: torch.lerp(value, after[name], share) for name, value in before.items()}
 
 
+def _as_used(net: GeneralUNet, one: NoisyField) -> Callable[[np.ndarray], np.ndarray]:
+    """Restores levels as images are restored, in two looks: one alone may gain where both lose."""
+    like = replace(one.like, low=DARK, high=BRIGHT)  # levels are the network's already
+
+    def restore(levels: np.ndarray) -> np.ndarray:
+        return restore_general(net, torch.from_numpy(levels)[None, None], like)[0, 0].numpy()
+
+    return restore
+
+
 @torch.no_grad()
-def error_blocks(net: GeneralUNet, one: NoisyField, seed: int = 0) -> np.ndarray:
-    """Estimated squared error of a network, in units of the noise's variance, by blocks of columns.
+def error_blocks(
+    restore: Callable[[np.ndarray], np.ndarray], one: NoisyField, seed: int = 0
+) -> np.ndarray:
+    """Estimated squared error in units of the noise's variance, by blocks of columns.
 
     With noise n of variance s^2, the noisy image y = x + n and the restored f(y),
 
@@ -345,19 +362,14 @@ def error_blocks(net: GeneralUNet, one: NoisyField, seed: int = 0) -> np.ndarray
     detour is needed: the noise of another scan is independent.
 
     Args:
-        net: in evaluation mode.
+        restore: (H, W) float32 in the network's levels to the same.
         one: rows that training did not see.
         seed: of the pixels.
 
     Returns:
         (K,), at least two.
     """
-    noise = torch.tensor([one.like.told()], dtype=torch.float32)
-
-    def run(levels: np.ndarray) -> np.ndarray:
-        return net(torch.from_numpy(levels)[None, None], noise)[0, 0].numpy()
-
-    restored = run(one.levels)
+    restored = restore(one.levels)
     level = np.clip(restored, 0, 1)
     variance = np.maximum(one.like.slope * level + one.like.intercept, 1e-6)
     width = one.levels.shape[1]
@@ -380,7 +392,7 @@ def error_blocks(net: GeneralUNet, one: NoisyField, seed: int = 0) -> np.ndarray
     for _ in range(ROUNDS):
         shown, asked = blinded(one.levels, one.along, one.across, rng, signal)
         noisy = (one.levels - shown)[asked]
-        kept = (restored - run(shown))[asked]
+        kept = (restored - restore(shown))[asked]
         total += np.bincount(
             block[asked], (noisy * kept - noisy**2 / 2) / variance[asked], len(error)
         )
