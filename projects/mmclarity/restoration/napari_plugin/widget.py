@@ -57,7 +57,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         self.strength.setToolTip('Above 1 more noise is taken away, below 1 less')
         self.sharp = QCheckBox('sharpen edges')
         self.sharp.setToolTip('As narrow as in a slow scan, for a little fidelity')
-        self.doubts = QCheckBox('mark doubtful particles')
+        self.doubts = QCheckBox('estimate wrong particles')
         self.doubts.setToolTip('Judges every particle by eight looks, not two: four times the time')
         self.start = QPushButton('Restore')
         self.cancel = QPushButton('Cancel')
