@@ -165,7 +165,10 @@ def test_two_looks_at_boxes(name):
     for part in ('backbone', 'neck', 'rpn_head'):
         own, theirs = (dict(model[part], pretrained=None) for model in (cfg.model, plain))
         assert own == theirs
-    assert cfg.model.test_cfg.rpn == plain.test_cfg.rpn
+    own = dict(cfg.model.test_cfg.rpn)
+    if not name:  # by itself it takes fewer proposals; of a cache all that the plain one gave
+        assert own.pop('max_per_img') == 250 < plain.test_cfg.rpn.max_per_img
+    assert own.items() <= plain.test_cfg.rpn.items()
 
 
 @pytest.mark.parametrize('data', ['bdd100k', 'murky'])
