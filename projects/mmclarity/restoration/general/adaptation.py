@@ -96,11 +96,11 @@ class Verdict:
                 'the network as it ships does as well on these images (no sure gain on rows kept '
                 'back): its weights are kept'
             )
-        gain = f'{self.before - self.errors[SHARES.index(self.share)]:.2g} of the variance of noise'
-        if (
-            self.before > 0
-        ):  # an estimate may be below zero where the noise is not what was measured
+        if self.before > 0:
             gain = f'{10 * math.log10(self.before / self.after):.2f} dB'
+        else:  # the noise is not what was measured, and the estimates lie below zero
+            less = self.before - self.errors[SHARES.index(self.share)]
+            gain = f'{less:.2g} of the variance of noise'
         return (
             f'better on rows kept back by {gain} (estimated without clean images, '
             f'{self.surety:.0f} standard errors); {100 * self.share:.0f} % of the new weights are '
