@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from mmclarity.cli import rsa
-from mmclarity.rsa.rdms.rdms import between_groups
+from mmclarity.rsa.rdms.pairs import between_groups
 from mmclarity.rsa.report import tables as report
 from tests.tools.test_rsa import COUNT, FIGURES, command, data
 

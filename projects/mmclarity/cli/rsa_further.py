@@ -12,7 +12,7 @@ import numpy as np
 
 from mmclarity.errors import DataError, UsageError, said
 from mmclarity.rsa.data.average import average_populations
-from mmclarity.rsa.data.ids import name_of_file
+from mmclarity.rsa.data.ids import names_of_pictures
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.inference.dual import dual_bootstrap
@@ -128,8 +128,7 @@ def read_time(spec: str, ids: Sequence[str]) -> np.ndarray:
 
 def _places(known: Sequence[str], ids: Sequence[str], source: str) -> list[int]:
     """Where the stimuli are among those of a file, which may name them as files."""
-    names = list(known) if set(known) & set(ids) else [name_of_file(name) for name in known]
-    place = {name: i for i, name in enumerate(names)}
+    place = {name: i for i, name in enumerate(names_of_pictures(known, ids))}
     missing = [name for name in ids if name not in place]
     if missing:
         raise DataError(

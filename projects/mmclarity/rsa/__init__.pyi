@@ -10,7 +10,8 @@ from .models.recorder import FeatureRecorder
 from .models.untrained import random_twin, untrained_copy
 from .rdms.accumulator import RDMAccumulator
 from .rdms.compute import compute_rdm
-from .rdms.rdms import RDMs, as_condensed, to_square
+from .rdms.pairs import to_square
+from .rdms.rdms import RDMs, as_condensed
 from .similarity.compare import compare_rdms
 
 __all__ = [

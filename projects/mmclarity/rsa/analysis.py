@@ -18,7 +18,8 @@ from .data.neural import NeuralArea
 from .inference.noise_ceiling import noise_ceiling
 from .inference.significance import bootstrap, fdr, permutation_test
 from .rdms.compute import METRICS
-from .rdms.rdms import RDMs, as_condensed, num_stimuli
+from .rdms.pairs import num_stimuli
+from .rdms.rdms import RDMs, as_condensed
 from .recording import network_rdms
 from .renamed import warn_renamed
 from .result import (

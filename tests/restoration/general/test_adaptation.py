@@ -13,10 +13,10 @@ from mmclarity.restoration.general import GeneralUNet, adaptation, load_general
 from mmclarity.restoration.general.adaptation import (
     AdaptSettings,
     adapt,
-    error_blocks,
     join_scans,
 )
 from mmclarity.restoration.general.blind_spot import blinded, draw_batch, noisy_field
+from mmclarity.restoration.general.verdict import Verdict, as_used, error_blocks
 from mmclarity.restoration.io.micrograph import from_array
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
@@ -94,7 +94,7 @@ def test_judged_is_what_images_are_restored_by():
     restored = Restorer(dtype='float32')(image)
     wanted = (restored * one.like.gain + one.like.offset).clip(0, 1)
     with torch.no_grad():
-        judged = adaptation._as_used(load_general(), one)(one.levels)
+        judged = as_used(load_general(), one)(one.levels)
     inside = (restored > 0) & (restored < 1)
     np.testing.assert_allclose(judged[inside], wanted[inside], atol=1e-3)
 
@@ -102,9 +102,9 @@ def test_judged_is_what_images_are_restored_by():
 def test_a_gain_is_told_where_the_estimate_is_below_zero():
     """The noise was taken for more than it is."""
     errors = (-0.2, -0.3, -0.45, -0.4, -0.1)
-    verdict = adaptation.Verdict(0.5, -0.2, 1e-6, 4.0, errors)
+    verdict = Verdict(0.5, -0.2, 1e-6, 4.0, errors)
     assert 'by 0.25 of the variance of noise (' in verdict.describe()
-    assert 'by 3.01 dB' in adaptation.Verdict(0.5, 0.2, 0.1, 4.0, (0.2,) * 2 + (0.1,)).describe()
+    assert 'by 3.01 dB' in Verdict(0.5, 0.2, 0.1, 4.0, (0.2,) * 2 + (0.1,)).describe()
 
 
 def test_noise_that_is_not_known_is_learnt(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from mmclarity.rsa import bootstrap, compare_rdms, fdr, noise_ceiling, permutation_test
-from mmclarity.rsa.rdms.rdms import to_square
+from mmclarity.rsa.rdms.pairs import to_square
 from mmclarity.rsa.similarity.compare import METHODS
 from tests.real_data import DATA, needs
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from mmclarity.rsa import RDMs, bootstrap, compare_rdms, noise_ceiling, permutation_test
-from mmclarity.rsa.rdms.rdms import to_square
+from mmclarity.rsa.rdms.pairs import to_square
 from mmclarity.rsa.similarity.compare import METHODS
 
 STIMULI, PAIRS = 9, 36

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import squareform
 
 from mmclarity.rsa import as_condensed, to_square
-from mmclarity.rsa.rdms.rdms import num_stimuli
+from mmclarity.rsa.rdms.pairs import num_stimuli
 
 
 @pytest.mark.parametrize('n', [2, 3, 92, 1000])

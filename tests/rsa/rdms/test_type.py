@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import squareform
 
 from mmclarity.rsa import RDMs, as_condensed, compare_rdms
-from mmclarity.rsa.rdms.rdms import between_groups
+from mmclarity.rsa.rdms.pairs import between_groups
 
 IDS = tuple('abcde')
 

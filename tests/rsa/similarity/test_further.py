@@ -8,7 +8,7 @@ from scipy.stats import kendalltau, ortho_group
 
 from mmclarity.rsa import RDMs, bootstrap, compare_rdms, compute_rdm, noise_ceiling
 from mmclarity.rsa.inference.significance import permutation_test
-from mmclarity.rsa.rdms.rdms import to_square
+from mmclarity.rsa.rdms.pairs import to_square
 from mmclarity.rsa.similarity.compare import FURTHER_METHODS
 from mmclarity.rsa.similarity.representations import cka, procrustes_similarity
 from mmclarity.rsa.similarity.structured import whitened

@@ -1,8 +1,6 @@
 """The general network trained further on a user's own noisy images, without clean ones.
 
-Afterwards the old and the new weights are compared by an estimate of the true error that needs no
-clean image either, and a mixture of the two is kept (Wortsman et al., WiSE-FT, CVPR 2022): only as
-much of the new ones as is shown to help.
+Of the new weights only as much is kept as is shown to help: see :mod:`.verdict`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor, nn
 
 from mmclarity.engine.hooks.precision import has_bfloat16_units
@@ -24,21 +21,15 @@ from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.utils.files import replacing
 
 from ..ops.registration import register
-from .appraisal import BRIGHT, DARK
-from .blind_spot import NoisyField, blinded, draw_batch
+from .blind_spot import NoisyField, draw_batch
 from .network import GeneralUNet
-from .weights import WEIGHTS, load_general, restore_general
+from .verdict import Verdict, judge
+from .weights import WEIGHTS, load_general
 
-__all__ = ['Adaptation', 'AdaptSettings', 'Verdict', 'adapt', 'join_scans']
+__all__ = ['AdaptSettings', 'Adaptation', 'adapt', 'join_scans']
 
-# Shares of the new weights that are tried.
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Standard errors by which new weights have to be better.
-SURE = 2.0
 # Part of the rows, the last ones, that training does not see, of images that can spare it.
 KEPT_BACK, LEAST_ROWS = 5, 64
-# Times that pixels are hidden for the estimate of the error, and columns of one sample of it.
-ROUNDS, BLOCK = 8, 32
 SAVED_EVERY = 100
 # Correlation of two noisy scans of one field, smoothed; those of different ones stay below.
 AGREEMENT = 0.3
@@ -70,42 +61,6 @@ class AdaptSettings:
             raise UsageError(f'size must be a multiple of 16 of at least 32, got {self.size}')
         if not 0 < self.lr < 1:
             raise UsageError(f'lr must lie within 0 and 1, got {self.lr}')
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the estimate of the true error says, on rows that were kept back.
-
-    Attributes:
-        share: of the new weights in what is kept; 0 is the network as it was.
-        before, after: mean squared error in units of the noise's variance, estimated.
-        surety: their difference in its standard errors.
-        errors: the estimate at each of :data:`SHARES`.
-    """
-
-    share: float
-    before: float
-    after: float
-    surety: float
-    errors: tuple[float, ...]
-
-    def describe(self) -> str:
-        """One sentence."""
-        if not self.share:
-            return (
-                'the network as it ships does as well on these images (no sure gain on rows kept '
-                'back): its weights are kept'
-            )
-        if self.before > 0:
-            gain = f'{10 * math.log10(self.before / self.after):.2f} dB'
-        else:  # the noise is not what was measured, and the estimates lie below zero
-            less = self.before - self.errors[SHARES.index(self.share)]
-            gain = f'{less:.2g} of the variance of noise'
-        return (
-            f'better on rows kept back by {gain} (estimated without clean images, '
-            f'{self.surety:.0f} standard errors); {100 * self.share:.0f} % of the new weights are '
-            'kept'
-        )
 
 
 @dataclass
@@ -292,122 +247,6 @@ def _variance(levels: Tensor, noise: Tensor) -> Tensor:
     """Of the noise, as the network is told, at each pixel; never quite zero."""
     slope, intercept = noise[:, 0, None, None, None], noise[:, 1, None, None, None]
     return (slope * levels.clamp(0, 1) + intercept).clamp(min=1e-6)
-
-
-def judge(
-    net: GeneralUNet,
-    before: dict[str, Tensor],
-    after: dict[str, Tensor],
-    held: list[NoisyField],
-    seed: int = 0,
-) -> tuple[Verdict, dict[str, Tensor]]:
-    """Chooses how much of the new weights is kept.
-
-    Args:
-        net: any weights; in evaluation mode.
-        before: weights.
-        after: other weights.
-        held: what they are judged on.
-        seed: see :func:`error_blocks`.
-
-    Returns:
-        The verdict, and the mixture.
-    """
-    errors = []
-    for share in SHARES:
-        net.load_state_dict(_mixture(before, after, share))
-        errors.append(np.concatenate([error_blocks(_as_used(net, one), one, seed) for one in held]))
-    means = [float(error.mean()) for error in errors]
-    best, surety = 0, 0.0
-    for index in range(1, len(SHARES)):
-        gain = errors[0] - errors[index]
-        spread = float(gain.std(ddof=1) / math.sqrt(len(gain)))
-        sure = float(gain.mean()) / max(spread, 1e-12)
-        if sure >= SURE and means[index] < means[best]:
-            best, surety = index, sure
-    verdict = Verdict(SHARES[best], means[0], max(means[best], 1e-6), surety, tuple(means))
-    return verdict, _mixture(before, after, SHARES[best])
-
-
-def _mixture(
-    before: dict[str, Tensor], after: dict[str, Tensor], share: float
-) -> dict[str, Tensor]:
-    return {name: torch.lerp(value, after[name], share) for name, value in before.items()}
-
-
-def _as_used(net: GeneralUNet, one: NoisyField) -> Callable[[np.ndarray], np.ndarray]:
-    """Restores levels as images are restored, in two looks: one alone may gain where both lose."""
-    like = replace(one.like, low=DARK, high=BRIGHT)  # levels are the network's already
-
-    def restore(levels: np.ndarray) -> np.ndarray:
-        return restore_general(net, torch.from_numpy(levels)[None, None], like)[0, 0].numpy()
-
-    return restore
-
-
-@torch.no_grad()
-def error_blocks(
-    restore: Callable[[np.ndarray], np.ndarray], one: NoisyField, seed: int = 0
-) -> np.ndarray:
-    """Estimated squared error in units of the noise's variance, by blocks of columns.
-
-    With noise n of variance s^2, the noisy image y = x + n and the restored f(y),
-
-        E (f - x)^2 = E (f - y)^2 - s^2 + 2 E n f(y).
-
-    The last term tells how much of its own noise a pixel keeps. It is found by giving pixels, with
-    the segment that shares their noise, that of another line, y': 2 E n f(y) is the mean of
-    (y - y')(f(y) - f(y')), and 2 s^2 that of (y - y')^2, whatever the distribution of the noise.
-    (For Gaussian noise this is Stein's unbiased estimate, Ann. Stat. 1981.) With scans no such
-    detour is needed: the noise of another scan is independent.
-
-    Args:
-        restore: (H, W) float32 in the network's levels to the same.
-        one: rows that training did not see.
-        seed: of the pixels.
-
-    Returns:
-        (K,), at least two.
-    """
-    restored = restore(one.levels)
-    level = np.clip(restored, 0, 1)
-    variance = np.maximum(one.like.slope * level + one.like.intercept, 1e-6)
-    width = one.levels.shape[1]
-    blocks = np.minimum(np.arange(width) // BLOCK, max(2, width // BLOCK) - 1)
-    if width < 2 * BLOCK:
-        blocks = np.arange(width) * 2 // width
-    block = np.broadcast_to(blocks, one.levels.shape)
-    if one.scans:
-        others = np.stack(one.scans)
-        known = np.isfinite(others)
-        count = known.sum(0)
-        mean = np.where(known, others, 0).sum(0) / np.maximum(count, 1)
-        power = np.square(others - one.levels)[known].mean() / 2
-        # less the noise of the others' mean
-        error = ((restored - mean) ** 2 - power / np.maximum(count, 1)) / variance
-        return _by_block(error[count > 0], block[count > 0])
-    error = _by_block((restored - one.levels) ** 2 / variance, block)
-    rng, signal = np.random.default_rng(seed), _rough_signal(one.levels)
-    total, count = np.zeros(len(error)), np.zeros(len(error))
-    for _ in range(ROUNDS):
-        shown, asked = blinded(one.levels, one.along, one.across, rng, signal)
-        noisy = (one.levels - shown)[asked]
-        kept = (restored - restore(shown))[asked]
-        total += np.bincount(
-            block[asked], (noisy * kept - noisy**2 / 2) / variance[asked], len(error)
-        )
-        count += np.bincount(block[asked], minlength=len(error))
-    return error + total / np.maximum(count, 1)
-
-
-def _rough_signal(levels: np.ndarray) -> np.ndarray:
-    """The image without fine detail and without most of its noise, whatever kind that is."""
-    return gaussian_filter(median_filter(levels, 5), 1.0)
-
-
-def _by_block(values: np.ndarray, block: np.ndarray) -> np.ndarray:
-    count = np.bincount(block.ravel())
-    return np.bincount(block.ravel(), values.ravel()) / np.maximum(count, 1)
 
 
 def _fingerprint(fields: list[NoisyField], settings: AdaptSettings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mmclarity.utils.devices import check_device
 from ..general.network import GeneralUNet
 from ..models.restorers import generator_of
 
-__all__ = ['DTYPES', 'build_restorer', 'check_options', 'default_overlap']
+__all__ = ['DTYPES', 'build_restorer', 'check_options', 'default_overlap', 'general_weights']
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -104,3 +105,13 @@ def default_overlap(model: nn.Module, tile: int) -> int:
     network = model if isinstance(model, GeneralUNet) else generator_of(model)
     radius = getattr(network, 'receptive_radius', None)
     return min(-(-4 * radius // 3) if radius is not None else tile // 4, tile // 2)
+
+
+def general_weights(
+    checkpoint: str | Path | Sequence[str | Path] | None,
+) -> list[str | Path]:
+    """Weights of the general network among what was given; empty if these are others."""
+    if checkpoint is None:
+        return []
+    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    return paths if all(str(path).endswith('.safetensors') for path in paths) else []

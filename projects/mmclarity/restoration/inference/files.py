@@ -31,12 +31,11 @@ from ..io.sidecars import sidecar_name
 from ..io.stack import open_stack, rewriting_stack
 from . import uncertainty as spread
 from .combine import combine
+from .progress import Progress, part_of
 
 if TYPE_CHECKING:
     from .doubts import Doubts
     from .restorer import Restorer
-
-Progress = Callable[[int, int], None]
 
 # What lies beside images and is none: texts of microscopes, tables, weights.
 _BESIDE = ('.txt', '.hdr', '.xml', '.json', '.csv', '.md', '.log', '.safetensors', '.resume')
@@ -172,7 +171,7 @@ def restore_file(
             add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
             for i, number in enumerate(numbers):
                 image = first if i == 0 else stack[number]
-                put(_restored(restorer, image, add, _part(progress, i, len(numbers))), image)
+                put(_restored(restorer, image, add, part_of(progress, i, len(numbers))), image)
     _copy_sidecar(first, targets, overwrite)
     return targets.all()
 
@@ -367,13 +366,6 @@ def _pictures(paths: Sequence[Path], reading: dict[str, Any]) -> Iterator[SEMIma
     for path in paths:
         with open_stack(path, **reading) as stack:
             yield from stack
-
-
-def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
-    """Progress of one of ``count`` equal runs as progress of all."""
-    if progress is None or count == 1:
-        return progress
-    return lambda done, total: progress(index * total + done, count * total)
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +15,23 @@ from torch import Tensor, nn
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
-from ..general.appraisal import Appraisal, appraise
+from ..general.appraisal import appraise
 from ..general.weights import WEIGHTS, load_general, restore_general
-from ..io.micrograph import SEMImage, from_array
+from ..io.micrograph import SEMImage
 from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
 from . import files
 from . import uncertainty as spread
-from .building import build_restorer, check_options, default_overlap
+from .building import build_restorer, check_options, default_overlap, general_weights
 from .doubts import BOLDER, Doubts, find_doubts
 from .files import FolderReport
+from .job import Job, prepare
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
-from .remarks import beside_training, of_file
+from .progress import Progress, part_of
 from .sharpening import sharpened
 from .tiling import restore_tiled, tile_weights
 
-Progress = Callable[[int, int], None]
-
 __all__ = ['FolderReport', 'Restorer', 'build_restorer']
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A checked picture: levels are ``pixels / scale - black``, 0 black and 1 white."""
-
-    pixels: np.ndarray
-    scale: float
-    black: float = 0.0
-    like: Appraisal | None = None
 
 
 class Restorer:
@@ -102,7 +90,7 @@ class Restorer:
     ) -> None:
         whole = dict(tile=tile, overlap=overlap, batch_size=batch_size)
         check_options(device, strength, dtype, tell, sharpen, **whole)
-        adapted = _general_weights(checkpoint) if config is None else []
+        adapted = general_weights(checkpoint) if config is None else []
         self.general = config is None and (checkpoint is None or bool(adapted))
         if sharpen and not self.general:
             raise UsageError(
@@ -182,7 +170,7 @@ class Restorer:
             return self._sharpened(self._run(self.models[0], job.pixels, job, progress), job)
         total = np.zeros(job.pixels.shape, np.float32)
         for i, model in enumerate(self.models):
-            total += self._run(model, job.pixels, job, _part(progress, i, len(self.models)))
+            total += self._run(model, job.pixels, job, part_of(progress, i, len(self.models)))
         return self._sharpened(total / np.float32(len(self.models)), job)
 
     def with_uncertainty(
@@ -232,7 +220,7 @@ class Restorer:
         restored, mean, std = self._several(job, 0.0, first)
         bolder = None
         if judged:
-            last = _part(progress, count, whole)
+            last = part_of(progress, count, whole)
             bolder = self._run(self.models[0], job.pixels, job, last, BOLDER * self.strength)
         like = job.like or appraise(job.pixels, job.scale, job.black * job.scale)
         noisy = np.asarray(job.pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
@@ -247,13 +235,13 @@ class Restorer:
         return len(spread.FLIPS) + self.general
 
     def _several(
-        self, job: _Job, noise: float, progress: Progress | None
+        self, job: Job, noise: float, progress: Progress | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = self._restorations
         asked = iter(range(count))
 
         def run(model: nn.Module, copy: np.ndarray, twice: bool = True) -> np.ndarray:
-            return self._run(model, copy, job, _part(progress, next(asked), count), twice=twice)
+            return self._run(model, copy, job, part_of(progress, next(asked), count), twice=twice)
 
         if len(self.models) > 1:
             mean, std = spread.mean_and_spread(
@@ -276,7 +264,7 @@ class Restorer:
         self,
         model: nn.Module,
         pixels: np.ndarray,
-        job: _Job,
+        job: Job,
         progress: Progress | None,
         strength: float | None = None,
         twice: bool = True,
@@ -306,41 +294,19 @@ class Restorer:
             **self.tiling,
         )
 
-    def _sharpened(self, restored: np.ndarray, job: _Job) -> np.ndarray:
+    def _sharpened(self, restored: np.ndarray, job: Job) -> np.ndarray:
         if not self.sharpen or job.like is None:
             return restored
         return sharpened(restored, job.like, self.sharpen, self.tiling, self.device)
 
-    def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> _Job:
+    def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> Job:
         """Checked pixels as they are, what makes levels of them, and what the image is like."""
-        if not isinstance(image, SEMImage):
-            given = data_range if data_range is not None or not self.general else 'measured'
-            image = from_array(image, given)
-        elif data_range is not None:
-            raise ValueError('data_range goes to read_sem where the image comes from a file')
-        if self.tell is not None and not image.page:
-            for line in of_file(image):
-                self.tell(line)
-        pixels, span, black = image.image, image.data_range - image.black, image.black
-        if image.is_wide:  # a large offset would drown the picture in rounding
-            pixels, span, black = image.unit, 1.0, 0.0
-        if not self.general:
-            for key, line in beside_training(image, self.trained_on):
-                self._warn(key, line)
-            return _Job(pixels, span, black / span)
-        like = appraise(pixels, span, black)
-        if self.tell is not None and image.page == 0:
-            for line in like.describe():
-                self.tell(f'{image.label}: {line}')
-        for line in like.warnings():
-            # once a file and kind: the pages of a stack differ in numbers only
-            self._warn(f'{image.path} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
-        return _Job(pixels, span, black / span, like)
+        return prepare(image, data_range, self.general, self.trained_on, self.tell, self._warn)
 
     def _warn(self, key: str, text: str) -> None:
         if key not in self._said:
             self._said.add(key)
-            warnings.warn(text, stacklevel=4)
+            warnings.warn(text, stacklevel=5)
 
     def restore_file(
         self,
@@ -439,20 +405,3 @@ class Restorer:
         return files.restore_folder(
             self, src, dst, overwrite, uncertainty, progress, recursive, share, **reading
         )
-
-
-def _general_weights(
-    checkpoint: str | Path | Sequence[str | Path] | None,
-) -> list[str | Path]:
-    """Weights of the general network among what was given; empty if these are others."""
-    if checkpoint is None:
-        return []
-    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
-    return paths if all(str(path).endswith('.safetensors') for path in paths) else []
-
-
-def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
-    """Progress of one of ``count`` equal runs as progress of all."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(index * total + done, count * total)

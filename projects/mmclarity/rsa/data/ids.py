@@ -52,3 +52,25 @@ def name_of_file(text: str) -> str:
     name = re.split(r'[/\\]', text)[-1]
     stem, dot, ending = name.rpartition('.')
     return stem if dot and f'.{ending.lower()}' in SUFFIXES else name
+
+
+def names_of_pictures(ids: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Ids as those of pictures: names of files without folder and ending, where that finds more.
+
+    Where an id is found as it stands, none would be found either way, or two would become one,
+    all stay as they are.
+
+    Args:
+        ids: of a table or recording.
+        wanted: ids of the pictures.
+
+    Examples:
+        >>> names_of_pictures(['images/face1.png', 'images/cat.png'], ['cat', 'dog'])
+        ['face1', 'cat']
+        >>> names_of_pictures(['a/cat.png', 'b/cat.png'], ['cat'])
+        ['a/cat.png', 'b/cat.png']
+    """
+    pictures = set(wanted)
+    plain = [name_of_file(one) for one in ids]
+    helps = pictures.isdisjoint(ids) and not pictures.isdisjoint(plain)
+    return plain if helps and len(set(plain)) == len(plain) else list(ids)

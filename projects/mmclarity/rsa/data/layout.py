@@ -12,7 +12,8 @@ from scipy.spatial.distance import squareform
 from mmclarity.errors import DataError
 
 from ..rdms.compute import REPEATED, compute_rdm
-from ..rdms.rdms import as_condensed, num_stimuli
+from ..rdms.pairs import num_stimuli
+from ..rdms.rdms import as_condensed
 
 KINDS = ('auto', 'rdm', 'responses', 'repeats', 'time')
 ORDERS = ('rows', 'columns')

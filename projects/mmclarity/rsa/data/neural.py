@@ -13,8 +13,8 @@ import numpy as np
 
 from mmclarity.errors import DataError
 
-from ..rdms.rdms import num_stimuli
-from .ids import name_of_file
+from ..rdms.pairs import num_stimuli
+from .ids import names_of_pictures
 from .labels import StimulusTable, average_repeats, match_labels
 from .layout import KINDS, Layout, to_rdms
 from .readers import Found, read, split_spec
@@ -202,8 +202,7 @@ def _check_ids(known: list[str], total: int, values: Any, source: str, kind: str
 def by_picture(area: NeuralArea, stimulus_ids: Sequence[str]) -> NeuralArea:
     """Labels of BIDS, and names of files, as the ids of the pictures they stand for.
 
-    Names of files (``images/face1.png``) are matched without folder and ending where no id is
-    found as it stands. Other areas stay as they are.
+    Names of files (``images/face1.png``) are matched as :func:`.ids.names_of_pictures` says.
 
     Raises:
         DataError: If a label fits several pictures, or several labels fit one.
@@ -212,15 +211,7 @@ def by_picture(area: NeuralArea, stimulus_ids: Sequence[str]) -> NeuralArea:
         return area
     if area.labels:
         return replace(area, ids=match_labels(area.ids, stimulus_ids, area.source), labels=False)
-    wanted = {str(i) for i in stimulus_ids}
-    plain = [name_of_file(i) for i in area.ids]
-    if (
-        wanted.isdisjoint(area.ids)
-        and not wanted.isdisjoint(plain)
-        and len(set(plain)) == len(plain)
-    ):
-        return replace(area, ids=plain)
-    return area
+    return replace(area, ids=names_of_pictures(area.ids, map(str, stimulus_ids)))
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from mmclarity.errors import DataError
 from mmclarity.utils.files import replacing
 
-from ..rdms.rdms import as_condensed, num_stimuli
+from ..rdms.pairs import num_stimuli
+from ..rdms.rdms import as_condensed
 from .readers.found import Found, of_toolbox
 from .readers.hdf5 import require_h5py
 

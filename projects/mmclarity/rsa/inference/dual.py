@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from ..rdms.rdms import as_condensed, num_stimuli, to_square
+from ..rdms.pairs import num_stimuli, to_square
+from ..rdms.rdms import as_condensed
 from ..similarity.compare import check_same_stimuli
 from .weighted import cross_validate, folds
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmclarity.utils.cpus import available_cpus
 
-from ..rdms.rdms import num_stimuli, to_square
+from ..rdms.pairs import num_stimuli, to_square
 from ..similarity.compare import FURTHER_METHODS, compare_known, patterns
 from ..similarity.drawn_ranks import DrawnRanks
 from ..similarity.kendall import tau_a

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from ..rdms.rdms import RDMs, as_condensed, num_stimuli, to_square
+from ..rdms.pairs import num_stimuli, to_square
+from ..rdms.rdms import RDMs, as_condensed
 from ..similarity.compare import (
     PREPARED,
     check_method,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from ..rdms.rdms import as_array, as_condensed, num_stimuli, pairs_of
+from ..rdms.pairs import num_stimuli, pairs_of
+from ..rdms.rdms import as_array, as_condensed
 from ..similarity.compare import compare_known
 from ..similarity.structured import whitened
 from .noise_ceiling import bounds, normalise

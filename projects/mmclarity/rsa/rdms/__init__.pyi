@@ -1,7 +1,8 @@
 from .accumulator import RDMAccumulator
 from .compute import METRICS, compute_rdm
 from .noise import noise_precision, precision_from_residuals
-from .rdms import RDMs, as_condensed, between_groups, num_stimuli, to_square
+from .pairs import between_groups, num_stimuli, to_square
+from .rdms import RDMs, as_condensed
 
 __all__ = [
     'METRICS',

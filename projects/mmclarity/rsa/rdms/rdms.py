@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-# scipy.spatial.distance.squareform's order: row by row of the upper triangle.
+from .pairs import between_groups, num_stimuli, pairs_of, to_square
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,46 +207,6 @@ def _first_double(items: Sequence[str]) -> str | None:
     return None
 
 
-def pairs_of(order: np.ndarray, stimuli: int) -> np.ndarray:
-    """Places, among the pairs of ``stimuli``, of the pairs of the stimuli ``order``."""
-    rows, columns = np.triu_indices(len(order), 1)
-    first, second = np.minimum(order[rows], order[columns]), np.maximum(order[rows], order[columns])
-    return first * (2 * stimuli - first - 1) // 2 + second - first - 1
-
-
-def between_groups(groups: Sequence[Any]) -> np.ndarray:
-    """(P,) whether the two stimuli of a pair belong to different groups.
-
-    Examples:
-        >>> from mmclarity.rsa.rdms import between_groups
-        >>> between_groups(['a', 'a', 'b'])
-        array([False,  True,  True])
-    """
-    names = np.asarray([str(item) for item in groups])
-    rows, columns = np.triu_indices(len(names), 1)
-    return names[rows] != names[columns]
-
-
-def num_stimuli(num_pairs: int) -> int:
-    """The n with n (n - 1) / 2 pairs.
-
-    Raises:
-        ValueError: If there is none.
-
-    Examples:
-        >>> from mmclarity.rsa.rdms import num_stimuli
-        >>> num_stimuli(45)
-        10
-    """
-    n = (1 + math.isqrt(max(0, 1 + 8 * num_pairs))) // 2
-    if num_pairs < 1 or n * (n - 1) // 2 != num_pairs:
-        raise ValueError(
-            f'{num_pairs} is not a number of pairs n (n - 1) / 2: the vector is no '
-            'condensed dissimilarity matrix'
-        )
-    return n
-
-
 def as_array(values: Any, name: str) -> np.ndarray:
     """A float64 array of a tensor or array of real numbers.
 
@@ -389,23 +349,3 @@ def _square_rows(square: np.ndarray, name: str, tolerance: float) -> np.ndarray:
         )
     upper = np.triu_indices(square.shape[1], 1)
     return square[:, upper[0], upper[1]]
-
-
-def to_square(condensed: np.ndarray) -> np.ndarray:
-    """Condensed (P,) or (S, P) to square (n, n) or (S, n, n) with a zero diagonal.
-
-    Examples:
-        >>> import numpy as np
-        >>> from mmclarity.rsa import to_square
-        >>> to_square(np.array([1.0, 2.0, 3.0]))
-        array([[0., 1., 2.],
-               [1., 0., 3.],
-               [2., 3., 0.]])
-    """
-    condensed = np.asarray(condensed)
-    n = num_stimuli(condensed.shape[-1])
-    square = np.zeros((*condensed.shape[:-1], n, n), dtype=condensed.dtype)
-    rows, columns = np.triu_indices(n, 1)
-    square[..., rows, columns] = condensed
-    square[..., columns, rows] = condensed
-    return square

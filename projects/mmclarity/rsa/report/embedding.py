@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
-from ..rdms.rdms import to_square
+from ..rdms.pairs import to_square
 
 
 def classical_mds(square: np.ndarray, dims: int = 2) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..analysis import RSAResult
-from ..rdms.rdms import to_square
+from ..rdms.pairs import to_square
 from . import style as parts
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..inference.significance import fdr
-from ..rdms.rdms import RDMs, num_stimuli
+from ..rdms.pairs import num_stimuli
+from ..rdms.rdms import RDMs
 from . import style as parts
 from .embedding import smacof
 from .tables import SIGNIFICANT, ceiling_text

@@ -15,7 +15,7 @@ from mmclarity.errors import UsageError
 from mmclarity.utils.figures import clean, new_figure
 from mmclarity.utils.files import replacing
 
-from ..rdms.rdms import to_square
+from ..rdms.pairs import to_square
 from ..result import RSAResult
 from . import tables
 from .style import SEQUENTIAL, UNTRAINED, measure, short_names

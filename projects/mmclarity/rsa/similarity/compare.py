@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..rdms.rdms import RDMs, condensed_rows, num_stimuli, refuse_infinite
+from ..rdms.pairs import num_stimuli
+from ..rdms.rdms import RDMs, condensed_rows, refuse_infinite
 from .inner import correlate, inner_products
 from .kendall import tau_a, tau_b
 from .ranks import all_finite, rank_known, rank_transform
