@@ -48,7 +48,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--by',
         nargs='*',
         metavar='ATTRIBUTE',
-        help=f'attributes of the image by which to split ({", ".join(FRAME_ATTRIBUTES)})',
+        help=f'attributes of the image by which to split ({", ".join(FRAME_ATTRIBUTES)}); '
+        'weather+timeofday splits by both at once',
     )
     add('--draws', type=int, default=10_000, help='bootstrap draws (10000)')
     add('--confidence', type=float, default=0.95, help='of the intervals (0.95)')
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> Comparison:
     labelled = read_labels(args.ann, parse_size(args.image_size) if args.image_size else None)
     categories = labelled.chosen(args.classes)
     known = {key for item in labelled.attributes for key in item}
-    unknown = [name for name in args.by or () if name not in known]
+    unknown = [name for name in args.by or () if not known.issuperset(name.split('+'))]
     if unknown:
         raise UsageError(
             f'--by {" ".join(unknown)}: the images of {args.ann} have '

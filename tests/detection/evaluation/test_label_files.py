@@ -240,3 +240,13 @@ def test_images_are_grouped_by_an_attribute_of_zero(tmp_path):
     (tmp_path / 'gt.json').write_text(json.dumps(content))
     groups = read_labels(tmp_path / 'gt.json').groups(['night', 'weather'])
     assert groups == {'night/False': [0, 1], 'night/undefined': [2]}
+
+
+def test_images_are_grouped_by_two_attributes_at_once(tmp_path, data):
+    labelled = read_labels(save(tmp_path / 'gt.json', data[0]))
+    assert labelled.groups(['weather+timeofday', 'dust+mud']) == {
+        'weather+timeofday/clear, daytime': [0, 4],
+        'weather+timeofday/clear, night': [2],
+        'weather+timeofday/rainy, daytime': [1, 5],
+        'weather+timeofday/rainy, night': [3],
+    }

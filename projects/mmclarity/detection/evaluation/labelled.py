@@ -41,14 +41,21 @@ class Labelled:
     notes: list[str]
 
     def groups(self, keys: Sequence[str] = FRAME_ATTRIBUTES) -> dict[str, list[int]]:
-        """Images by ``'weather/rainy'`` and so on; attributes that no image has are left out."""
+        """Images by ``'weather/rainy'`` and so on; attributes that no image has are left out.
+
+        Args:
+            keys: Attributes; ``'weather+timeofday'`` gives ``'weather+timeofday/clear, night'``.
+        """
         groups: dict[str, list[int]] = {}
         for key in keys:
-            values = [attribute_value(item, key) for item in self.attributes]
-            if set(values) != {UNDEFINED}:
+            values = [
+                tuple(attribute_value(item, part) for part in key.split('+'))
+                for item in self.attributes
+            ]
+            if {part for value in values for part in value} != {UNDEFINED}:
                 for value in sorted(set(values)):
                     members = [place for place, other in enumerate(values) if other == value]
-                    groups[f'{key}/{value}'] = members
+                    groups[f'{key}/{", ".join(value)}'] = members
         return groups
 
     def chosen(self, names: Sequence[str] | None) -> dict[int, str]:
