@@ -2,6 +2,8 @@
 # Both make the environment (.venv) themselves when it is missing, outdated or broken.
 
 PY := .venv/bin/python
+# Processes of the tests; each takes up to 3 GB.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help env app demo demo-rsa demo-sem test test-slow lint docs check
@@ -34,7 +36,7 @@ app: env
 	$(PY) tools/restore.py --serve $(APP_ARGS)
 
 test: env
-	$(PY) -m pytest -q $(PYTEST_ARGS)
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: env
 	$(PY) -m pytest -q -m slow $(PYTEST_ARGS)

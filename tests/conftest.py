@@ -1,8 +1,13 @@
 """What holds for every test: OpenMMLab can be imported, and no test leaves its mark on another."""
 
+import os
 import random
 import sys
 from collections.abc import Iterator
+
+# Several processes of tests share the cores; before numpy and torch, who read it when they load.
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import numpy as np
 import pytest
