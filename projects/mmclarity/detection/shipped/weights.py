@@ -49,7 +49,7 @@ def _known(name: str) -> str:
 
 
 def shipped_weights(name: str = DETECTORS[0], path: str | Path = FILE) -> dict[str, Tensor]:
-    """The state dict of a shipped detector, in float32.
+    """The state dict of a shipped detector, in float32; counts are whole numbers.
 
     Args:
         name: One of ``DETECTORS``.
@@ -67,11 +67,14 @@ def shipped_weights(name: str = DETECTORS[0], path: str | Path = FILE) -> dict[s
     """
     parts = (f'{TRUNK}.', f'{_known(name)}.')
     with _open(Path(path)) as file:
-        return {
-            key.partition('.')[2]: file.get_tensor(key).float()
+        found = {
+            key.partition('.')[2]: file.get_tensor(key)
             for key in file.keys()  # noqa: SIM118  (no mapping)
             if key.startswith(parts)
         }
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in found.items()
+    }
 
 
 def shipped_config(name: str = DETECTORS[0], path: str | Path = FILE) -> dict[str, Any]:
