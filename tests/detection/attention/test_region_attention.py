@@ -169,18 +169,21 @@ def test_an_image_without_any_valid_key_gets_no_context(name, counts):
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
 
+_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+
+
 @every_module
 @pytest.mark.parametrize(
-    'device',
+    ('device', 'dtype'),
     [
-        'cpu',
-        pytest.param(
-            'cuda',
-            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device'),
-        ),
+        ('cpu', torch.bfloat16),
+        # half a minute a module on a processor without units for it
+        pytest.param('cpu', torch.float16, marks=pytest.mark.slow),
+        pytest.param('cuda', torch.bfloat16, marks=_CUDA),
+        pytest.param('cuda', torch.float16, marks=_CUDA),
     ],
+    ids=str,
 )
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_mixed_precision_is_finite_at_published_size(name, device, dtype):
     """t = 0.32, 1000 proposals of 1024 dimensions, forward and backward; features up to ~30."""
     torch.manual_seed(0)
