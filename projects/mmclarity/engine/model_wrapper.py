@@ -6,7 +6,30 @@ from typing import Any
 
 from mmengine.dist import all_reduce, broadcast, get_world_size
 from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def wrap_anew(runner: Runner) -> None:
+    """Put the model into a new ``DistributedDataParallel``, after its parameters were laid out anew.
+
+    The wrapper notes the strides of the parameters when it is built, and sums gradients in buffers
+    of these strides. Where parameters have other ones since (``channels_last``), the elements of
+    their gradients come back in the wrong order: in the first step of a run, and with
+    ``find_unused_parameters`` in all of them. torch only warns of a loss of speed.
+
+    Args:
+        runner: its ``model`` is exchanged; one without such a wrapper is left alone. Of
+            ``MMSeparateDistributedDataParallel`` the wrappers of all parts are exchanged.
+    """
+    if not isinstance(runner.model, DistributedDataParallel):
+        return
+    model = runner.model.module
+    for name, part in model.named_children():
+        if isinstance(part, DistributedDataParallel):
+            setattr(model, name, part.module)
+    runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)
 
 
 @MODEL_WRAPPERS.register_module()

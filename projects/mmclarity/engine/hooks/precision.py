@@ -11,10 +11,12 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, TestLoop, ValLoop
+from mmengine.runner import BaseLoop, Runner, TestLoop, ValLoop
 from torch import Tensor, nn
 
 from mmclarity.utils.models import unwrap
+
+from ..model_wrapper import wrap_anew
 
 # The layers whose outputs are logits and box offsets in mmdet's RPN and RoI heads, and the one that
 # gives boxes the type of the features: in bfloat16 an edge at 600 pixels moves by up to two.
@@ -134,6 +136,8 @@ class MixedPrecisionHook(Hook):
         model = unwrap(runner.model)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
+            if isinstance(runner._train_loop, BaseLoop):
+                wrap_anew(runner)
         keep_float32(model, self.float32)
         emulated = get_device() == 'cpu' and not has_bfloat16_units()
         if emulated:
