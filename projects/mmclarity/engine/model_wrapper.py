@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def wrap_anew(runner: Runner) -> None:
-    """Put the model into a new ``DistributedDataParallel``, after its parameters were laid out anew.
+    """Exchange ``DistributedDataParallel`` after the model's parameters were laid out anew.
 
     The wrapper notes the strides of the parameters when it is built, and sums gradients in buffers
     of these strides. Where parameters have other ones since (``channels_last``), the elements of
