@@ -128,3 +128,47 @@ def test_file_systems_without_locks(tmp_path, without_locks, holder, refused):
 def test_a_damaged_note_is_no_obstacle(tmp_path, content):
     (tmp_path / LOCK).write_text(content)
     WorkDirLock(tmp_path).release()
+
+
+class WindowsLocks:
+    """``msvcrt.locking`` as Windows has it: by file and byte, until the descriptor is closed."""
+
+    LK_NBLCK = 2
+
+    def __init__(self):
+        self.held = {}
+
+    def locking(self, file, mode, count):
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        # Whoever reads or writes a locked byte is refused: the note must stay readable.
+        assert os.lseek(file, 0, os.SEEK_CUR) > 4096
+        status = os.fstat(file)
+        holder = self.held.get(status.st_ino)
+        if holder is not None and holder != file:
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        self.held[status.st_ino] = file
+
+
+def test_windows_has_a_lock_of_its_own(tmp_path, monkeypatch):
+    for name in ('pread', 'pwrite', 'O_CLOEXEC', 'register_at_fork'):
+        monkeypatch.delattr(os, name)
+    locks = WindowsLocks()
+    monkeypatch.setattr(work_dir, 'fcntl', None)
+    monkeypatch.setattr(work_dir, 'msvcrt', locks)
+    # A killed training's number may be another program's by now: the lock decides, not the note.
+    (tmp_path / LOCK).write_text(json.dumps(dict(host=host(), pid=1, since='then')))
+    first = WorkDirLock(tmp_path)
+    assert json.loads((tmp_path / LOCK).read_text())['pid'] == os.getpid()
+    with pytest.raises(UsageError, match=f'process {os.getpid()} on'):
+        WorkDirLock(tmp_path)
+    first.release()
+    locks.held.clear()
+    WorkDirLock(tmp_path).release()
+
+
+def test_without_any_locks_the_note_decides(tmp_path, monkeypatch):
+    monkeypatch.setattr(work_dir, 'fcntl', None)
+    monkeypatch.setattr(work_dir, 'msvcrt', None)
+    (tmp_path / LOCK).write_text(json.dumps(dict(host=host(), pid=1, since='then')))
+    with pytest.raises(UsageError, match='process 1 on'):
+        WorkDirLock(tmp_path)

@@ -13,12 +13,16 @@ from typing import Any
 from mmclarity.errors import UsageError
 from mmclarity.utils.files import host, is_alive, sweep
 
-try:
+fcntl: Any = None
+msvcrt: Any = None
+with suppress(ModuleNotFoundError):
     import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+with suppress(ModuleNotFoundError):  # Windows
+    import msvcrt
 
 LOCK = '.in_use'
+# Windows keeps others from reading what is locked: a byte far behind the note.
+_FAR = 1 << 20
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _held: set[WorkDirLock] = set()
 
@@ -27,9 +31,10 @@ class WorkDirLock:
     """Keeps a second training out of a folder while this process lives.
 
     The file ``.in_use`` says which process has the folder, and carries the system's own lock
-    (``flock``, on NFS too), which ends with the process however it ends: a killed training leaves
-    nothing behind that would have to be cleared by hand. On a file system without locks, a process
-    of this machine is asked for by its number, and one of another machine is believed.
+    (``flock``, on NFS too; ``msvcrt.locking`` on Windows), which ends with the process however it
+    ends: a killed training leaves nothing behind that would have to be cleared by hand. On a file
+    system without locks, a process of this machine is asked for by its number, and one of another
+    machine is believed.
 
     Use it as a context manager, or call :meth:`release`.
 
@@ -43,7 +48,7 @@ class WorkDirLock:
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / LOCK
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)  # never inherited (PEP 446)
         try:
             self._take(file)
         except BaseException:
@@ -55,26 +60,24 @@ class WorkDirLock:
 
     def _take(self, file: int) -> None:
         holder = self._holder(file)
-        if fcntl is None:
+        try:
+            locks = _locked(file)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise self._refusal(holder) from None
             locks = False
-        else:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                locks = True
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise self._refusal(holder) from None
-                locks = False
         if not locks and self._seems_alive(holder):
             raise self._refusal(holder)
         note = dict(host=host(), pid=os.getpid(), since=time.strftime('%Y-%m-%d %H:%M:%S %z'))
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(note).encode(), 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, json.dumps(note).encode())
 
     @staticmethod
     def _holder(file: int) -> dict[str, Any]:
         with suppress(ValueError, OSError):
-            found = json.loads(os.pread(file, 4096, 0))
+            os.lseek(file, 0, os.SEEK_SET)
+            found = json.loads(os.read(file, 4096))
             if isinstance(found, dict):
                 return found
         return {}
@@ -112,6 +115,20 @@ class WorkDirLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _locked(file: int) -> bool:
+    """Take the system's lock; False where Python knows none.
+
+    Raises:
+        OSError: another process has it, or the file system has no locks (:data:`_NO_LOCKS`).
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt is not None:
+        os.lseek(file, _FAR, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    return fcntl is not None or msvcrt is not None
 
 
 def _let_go_in_child() -> None:
