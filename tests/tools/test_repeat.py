@@ -1,7 +1,10 @@
 """tools/analysis_tools/repeat.py: reading results and tabulating them."""
 
 import json
+import os
 import statistics
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -53,7 +56,7 @@ def test_report_names_what_is_missing(tmp_path, capsys):
         '--json',
         str(tmp_path / 'all.json'),
     ]
-    assert repeat.main(arguments) == 1
+    assert repeat.main(arguments) == 2
     out = capsys.readouterr()
     assert '| some | 1 | 30.0 |' in out.out
     assert 'no result yet' in out.err
@@ -73,3 +76,86 @@ def test_metrics_of_what_is_not_there_are_left_out():
         ['mAP', 'mAP_s', 'mAP_l'],
     )
     assert 'mAP_l' not in text and '| a | 2 | 60.0 ± 14.1 | 20.0 |' in text
+
+
+def test_half_a_line_of_a_killed_training_is_passed_over(tmp_path):
+    write_scalars(tmp_path, {'bdd/mAP': 0.2})
+    with open(next(tmp_path.rglob('scalars.json')), 'a') as file:
+        file.write('\n{"lr": 0.0')
+    assert repeat.last_metrics(tmp_path, 'bdd/') == {'mAP': 0.2}
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Trainings that only write what a real one would: two validations, or what is said of it."""
+    ran, ends = [], {}
+
+    def start(command, env, **_):
+        config, folder = Path(command[2]), Path(command[command.index('--work-dir') + 1])
+        ran.append((config.stem, folder.name))
+        assert command[-2:] == ['--resume', 'auto'] and int(env['OMP_NUM_THREADS']) >= 1
+        code, *metrics = ends.get(ran[-1], (0, 0.1, 0.5))
+        lines = [{'bdd/mAP': value} for value in metrics]
+        write_scalars(folder, *lines, stamp=f'2026_{len(ran)}')
+        return CompletedProcess(command, code)
+
+    monkeypatch.setattr(repeat.subprocess, 'run', start)
+    return ran, ends
+
+
+def series(folder, *more):
+    configs = [folder / 'a.py', folder / 'b.py']
+    for config in configs:
+        config.touch()
+    return repeat.main([*map(str, configs), '--seeds', '2', '--work-dir', f'{folder}/w', *more])
+
+
+def test_a_training_that_broke_off_after_a_validation_is_not_finished(tmp_path, trainings, capsys):
+    ran, ends = trainings
+    ends['a', 'seed_1'] = (1, 0.1)  # killed after the first of its validations
+    assert series(tmp_path) == 2
+    assert ran == [(name, f'seed_{seed}') for seed in (0, 1) for name in 'ab']
+    out = capsys.readouterr()
+    assert 'a seed_1'.replace('_', ' ') + ': FAILED with status 1' in out.out
+    place = tmp_path / 'w' / 'a' / 'seed_1'
+    assert 'not finished, their last validation is tabulated (start again' in out.err
+    assert out.err.rstrip().endswith(f': {place}')
+    assert series(tmp_path, '--report') == 2 and len(ran) == 4
+    ends.clear()
+    assert series(tmp_path, '--jobs', '2') == 0
+    assert ran[4:] == [('a', 'seed_1')]
+    assert '| a | 2 | 50.0 ± 0.0 |' in capsys.readouterr().out
+    assert series(tmp_path) == 0 and len(ran) == 5
+
+
+def test_killed_between_the_last_checkpoint_and_its_validation(tmp_path, trainings, capsys):
+    _, ends = trainings
+    ends['b', 'seed_0'] = (0,)
+    place = tmp_path / 'w' / 'b' / 'seed_0'
+    place.mkdir(parents=True)
+    (place / 'epoch_2.pth').touch()
+    assert series(tmp_path) == 2
+    out = capsys.readouterr()
+    assert 'b seed 0: ended without bdd/mAP' in out.out and f'delete {place}/epoch_2.pth' in out.out
+    assert 'no result yet' in out.err
+
+
+def test_where_the_system_has_no_affinity(tmp_path, trainings, monkeypatch):
+    """macOS and Windows."""
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    assert series(tmp_path) == 0
+
+
+@pytest.mark.parametrize('option', ['--jobs', '--seeds'])
+def test_none_at_all_is_an_error(tmp_path, option, capsys):
+    with pytest.raises(SystemExit):
+        series(tmp_path, option, '0')
+    assert 'at least 1' in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_fault(tmp_path, monkeypatch):
+    def start(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(repeat.subprocess, 'run', start)
+    assert series(tmp_path) == 130

@@ -4,7 +4,8 @@
         --cfg-options data_root=data/murky/
 
 Each training has its own folder WORK_DIR/CONFIG/seed_N. Broken-off trainings go on where they
-stopped, finished ones are not repeated; with --report nothing is trained.
+stopped, finished ones (which hold a file "finished") are not repeated; with --report nothing is
+trained, and those that are not finished are named.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mmclarity.cli.main import DONE, MISTAKE, finish
+from mmclarity.utils.checkpoints import find_latest
+from mmclarity.utils.cpus import available_cpus
 from mmclarity.utils.files import write_text
 
 REPO = Path(__file__).resolve().parents[2]
 
+# Stands in the folder of a training that came to its end.
+FINISHED = 'finished'
 METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
 
 
@@ -51,6 +57,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     missing = [str(c) for c in args.configs if not c.is_file()]
     if missing:
         parser.error(f'no such config: {", ".join(missing)}')
+    if min(args.seeds, args.jobs) < 1:
+        parser.error('--seeds and --jobs must be at least 1')
     return args
 
 
@@ -58,8 +66,11 @@ def last_metrics(folder: Path, prefix: str) -> dict[str, float] | None:
     """The last validation a training wrote, or None if it has not got there."""
     result = None
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in log.read_text().splitlines():
-            scalars = json.loads(line)
+        for line in log.read_text(encoding='utf-8').splitlines():
+            try:
+                scalars = json.loads(line)
+            except ValueError:  # the last line of a training that was killed, cut off
+                continue
             if f'{prefix}mAP' in scalars:
                 result = {
                     k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)
@@ -67,10 +78,15 @@ def last_metrics(folder: Path, prefix: str) -> dict[str, float] | None:
     return result
 
 
+def folder_of(config: Path, seed: int, args: argparse.Namespace) -> Path:
+    """Where one training works."""
+    return args.work_dir / config.stem / f'seed_{seed}'
+
+
 def train(config: Path, seed: int, args: argparse.Namespace) -> None:
     """Run one training to its end; its output goes to train.log in its folder."""
-    folder = args.work_dir / config.stem / f'seed_{seed}'
-    if last_metrics(folder, args.prefix):
+    folder = folder_of(config, seed, args)
+    if (folder / FINISHED).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     command = [
@@ -86,9 +102,9 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
     ]
     if args.cfg_options:
         command += ['--cfg-options', *args.cfg_options]
-    threads = str(max(1, len(os.sched_getaffinity(0)) // args.jobs))
+    threads = str(max(1, available_cpus() // args.jobs))
     print(f'{config.stem} seed {seed}: started', flush=True)
-    with open(folder / 'train.log', 'a') as log:
+    with open(folder / 'train.log', 'a', encoding='utf-8') as log:
         code = subprocess.run(
             command,
             stdout=log,
@@ -96,6 +112,13 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
             env=dict(os.environ, OMP_NUM_THREADS=threads),
         ).returncode
     outcome = 'done' if code == 0 else f'FAILED with status {code}: see {folder / "train.log"}'
+    if code == 0 and last_metrics(folder, args.prefix):
+        (folder / FINISHED).touch()
+    elif code == 0:  # killed between its last checkpoint and the validation, or it has none
+        outcome = (
+            f'ended without {args.prefix}mAP. If it was killed in its last validation, delete '
+            f'{find_latest(folder)}: the training goes on from the checkpoint before, or anew'
+        )
     print(f'{config.stem} seed {seed}: {outcome}', flush=True)
 
 
@@ -118,28 +141,39 @@ def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
     return '\n'.join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
+def repeat(args: argparse.Namespace) -> int:
     """Trains what is not trained yet, and prints the table; returns the exit status."""
-    args = parse_args(argv)
     if not args.report:
         # Seed by seed, so that a broken-off series has every config equally often.
         tasks = [(config, seed) for seed in range(args.seeds) for config in args.configs]
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda task: train(*task, args), tasks))
-    results, complete = {}, True
+    results, missing, unfinished = {}, False, []
     for config in args.configs:
-        found = [
-            last_metrics(args.work_dir / config.stem / f'seed_{s}', args.prefix)
-            for s in range(args.seeds)
+        folders = [folder_of(config, seed, args) for seed in range(args.seeds)]
+        found = {folder: last_metrics(folder, args.prefix) for folder in folders}
+        results[config.stem] = [metrics for metrics in found.values() if metrics]
+        missing |= not all(found.values())
+        unfinished += [
+            str(folder) for folder in folders if found[folder] and not (folder / FINISHED).exists()
         ]
-        complete &= all(found)
-        results[config.stem] = [metrics for metrics in found if metrics]
     if args.json:
         write_text(args.json, json.dumps(results, indent=1), parents=True)
     print(table(results, args.metrics))
-    if not complete:
+    if missing:
         print(f'some of the {args.seeds} seeds have no result yet', file=sys.stderr)
-    return 0 if complete else 1
+    if unfinished:
+        print(
+            'not finished, their last validation is tabulated (start again without --report to '
+            f'train on): {", ".join(unfinished)}',
+            file=sys.stderr,
+        )
+    return MISTAKE if missing or unfinished else DONE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    return finish(repeat, parse_args(argv), 'repeat.py')
 
 
 if __name__ == '__main__':
