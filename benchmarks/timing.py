@@ -24,7 +24,7 @@ class PeakMemory:
 
     @staticmethod
     def _status(field: str) -> float:
-        for line in Path('/proc/self/status').read_text().splitlines():
+        for line in Path('/proc/self/status').read_text(encoding='utf-8').splitlines():
             if line.startswith(field + ':'):
                 return int(line.split()[1]) / 1024
         raise OSError(f'no {field} in /proc/self/status')
@@ -38,7 +38,7 @@ class PeakMemory:
         try:
             # Freed memory that the C library keeps would hide what the run takes.
             ctypes.CDLL(None).malloc_trim(0)
-            Path('/proc/self/clear_refs').write_text('5')
+            Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
             self.before = self._status('VmRSS')
         except (OSError, AttributeError):
             self.before = None

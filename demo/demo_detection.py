@@ -113,7 +113,7 @@ def test(args: argparse.Namespace, checkpoint: Path) -> tuple[dict[str, float], 
     )
     # mmengine's logger writes the numbers of a test to TIMESTAMP/TIMESTAMP.json.
     logs = sorted(folder.glob('*/*.json'))
-    numbers = json.loads(logs[-1].read_text().splitlines()[-1]) if logs else {}
+    numbers = json.loads(logs[-1].read_text(encoding='utf-8').splitlines()[-1]) if logs else {}
     numbers = {key.removeprefix('bdd/'): value for key, value in numbers.items()}
     if 'mAP' not in numbers or not predictions.is_file():
         raise DemoError(f'the test wrote no numbers or predictions to {folder}')

@@ -111,7 +111,7 @@ def last_checkpoint(folder: Path) -> Path:
         DemoError: If that is nothing.
     """
     pointer = folder / 'last_checkpoint'
-    checkpoint = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    checkpoint = Path(pointer.read_text(encoding='utf-8').strip()) if pointer.is_file() else None
     if checkpoint is None or not checkpoint.is_file():
         raise DemoError(f'the training left no checkpoint in {folder}; add --restart')
     return checkpoint
@@ -120,6 +120,6 @@ def last_checkpoint(folder: Path) -> Path:
 def read_state(path: Path) -> dict | None:
     """What the training in the work directory was started with; None if unknown."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding='utf-8'))
     except (FileNotFoundError, json.JSONDecodeError):
         return None

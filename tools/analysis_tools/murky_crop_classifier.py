@@ -121,7 +121,7 @@ def read_crops(root: Path, split: str, seed: int = 0) -> Crops:
         )
     rng = np.random.default_rng(seed)
     pixels, classes, degraded, weather, objects, background = [], [], [], [], [], []
-    for frame in json.loads(path.read_text()):
+    for frame in json.loads(path.read_text(encoding='utf-8')):
         image = Image.open(root / 'images' / '100k' / split / frame['name']).convert('RGB')
         boxes = [corners(label) for label in frame['labels']]
         for label, box in zip(frame['labels'], boxes):

@@ -251,7 +251,7 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
                 folder = REPO / folder
             if folder != Path(root):
                 dataset['data_root'] = f'{folder}/'
-            made = _GENERATORS.get(str(folder))
+            made = _GENERATORS.get(folder.as_posix())
             if not folder.is_dir():
                 # Only what was made from the config's variable follows it.
                 shared = str(cfg.get('data_root') or '').rstrip('/') == str(root).rstrip('/')

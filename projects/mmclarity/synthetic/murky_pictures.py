@@ -46,7 +46,7 @@ def read_scenes(root: Path, results: Path) -> list[dict]:
     # The pickle holds tensors: it can only be read where torch is.
     from mmclarity.detection.datasets.scalabel import CLASSES
 
-    frames = json.loads((root / 'labels' / 'det_20' / 'det_val.json').read_text())
+    frames = json.loads((root / 'labels' / 'det_20' / 'det_val.json').read_text(encoding='utf-8'))
     frames = {frame['name']: frame for frame in frames}
     with open(results, 'rb') as file:
         samples = pickle.load(file)

@@ -30,7 +30,7 @@ def find_latest(work_dir: str | Path) -> Path | None:
     """
     folder = Path(work_dir)
     note = folder / 'last_checkpoint'
-    named = note.read_text().strip() if note.is_file() else ''
+    named = note.read_text(encoding='utf-8').strip() if note.is_file() else ''
     if named:
         # The directory itself first: after a copy, the name still points to the original.
         for path in (folder / Path(named).name, Path(named)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -173,7 +174,8 @@ def _found(spec: Any) -> tuple[Found, str]:
 def _check_order(values: Any, source: str, order: str | None) -> None:
     """Warn where a file of MATLAB or text holds a vector whose order nobody said."""
     vector = isinstance(values, np.ndarray) and values.ndim == 1
-    if order is None and vector and source.split(':')[0].lower().endswith(('.mat', '.csv', '.tsv')):
+    is_text = re.search(r'\.(mat|csv|tsv)(:|$)', source.lower()) is not None
+    if order is None and vector and is_text:
         warnings.warn(
             f'{source} is a condensed RDM, taken in the order of squareform and pdist (rows of '
             'the upper triangle). If it was made by RDM(triu(true(n), 1)), its columns, say '

@@ -20,7 +20,7 @@ def available_memory() -> int:
     """Bytes that may be used without swapping: of the machine, or of its control group."""
     found = []
     try:
-        for line in Path('/proc/meminfo').read_text().splitlines():
+        for line in Path('/proc/meminfo').read_text(encoding='utf-8').splitlines():
             if line.startswith('MemAvailable:'):
                 found.append(int(line.split()[1]) << 10)
     except OSError:
@@ -28,9 +28,9 @@ def available_memory() -> int:
             found.append(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2)
     group = Path('/sys/fs/cgroup')
     try:
-        limit = (group / 'memory.max').read_text().strip()
+        limit = (group / 'memory.max').read_text(encoding='utf-8').strip()
         if limit != 'max':
-            found.append(int(limit) - int((group / 'memory.current').read_text()))
+            found.append(int(limit) - int((group / 'memory.current').read_text(encoding='utf-8')))
     except OSError:
         pass
     return max(0, min(found)) if found else 4 << 30
