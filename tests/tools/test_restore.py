@@ -259,6 +259,19 @@ def test_two_processes_of_torchrun_write_what_one_does(tmp_path):
         assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()
 
 
+@pytest.mark.slow
+def test_a_broken_file_does_not_end_the_other_processes_of_torchrun(tmp_path):
+    """torchrun ends all of them when one has ended with another status than 0."""
+    (tmp_path / 'images').mkdir()
+    for name in 'ace':  # every second file: all of the first process's share
+        (tmp_path / f'images/{name}.tif').write_bytes(b'II*')
+    for name in 'bd':
+        tifffile.imwrite(tmp_path / f'images/{name}.tif', np.tile(micrograph((900, 900)), (2, 2)))
+    both = run_workers(tmp_path, REPO / 'tools/restore.py', 2, 'images', 'out', '--quiet')
+    assert both.returncode != 0 and both.stderr.count('failed: ') == 3
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['b.tif', 'd.tif']
+
+
 def test_a_file_where_a_folder_should_be(main, folder, tmp_path, capsys):
     for arguments in (['images/a.tif', 'images/b.tif/o.tif'], ['images', 'images/b.tif']):
         before = (folder / 'b.tif').read_bytes()

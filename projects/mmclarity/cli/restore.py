@@ -322,7 +322,9 @@ def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> i
             share=workers.rank_of_torchrun(),
             **reading,
         )
-    return _summary(report.done, report.failed, args, bars)
+    status = _summary(report.done, report.failed, args, bars)
+    workers.wait_for_ranks(failed=status != DONE)
+    return status
 
 
 def _summary(done: list, failed: dict, args: argparse.Namespace, bars: _Bars) -> int:

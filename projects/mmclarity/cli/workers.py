@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 import os
 import queue
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from mmclarity.errors import UsageError
 from mmclarity.utils.cpus import available_cpus
 
-__all__ = ['default_workers', 'rank_of_torchrun', 'restore_by_workers']
+__all__ = ['default_workers', 'rank_of_torchrun', 'restore_by_workers', 'wait_for_ranks']
 
 # A process loads its libraries for seconds: fewer images than this are done sooner by one.
 IMAGES_EACH = 4
@@ -36,6 +37,23 @@ def rank_of_torchrun() -> tuple[int, int]:
     if not 0 <= pair[0] < pair[1]:
         raise UsageError(f'RANK={rank} and WORLD_SIZE={world} do not go together; use torchrun')
     return pair
+
+
+def wait_for_ranks(failed: bool) -> None:
+    """Under torchrun, say that this process is done; after a failure, wait until all are.
+
+    torchrun ends all the others as soon as one process has ended with another status than 0: one
+    damaged file would cost the images that others are at.
+    """
+    if 'TORCHELASTIC_RUN_ID' not in os.environ or rank_of_torchrun()[1] == 1:
+        return
+    import torch.distributed as dist
+
+    store, _, world = next(iter(dist.rendezvous('env://')))
+    done = store.add('restored', 1)
+    while failed and done < world:
+        time.sleep(0.2)
+        done = store.add('restored', 0)
 
 
 def device_of(device: str, rank: int) -> str:
