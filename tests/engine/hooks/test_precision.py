@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from mmclarity.cli.prepare import enable_amp
 from mmclarity.engine import AutocastOptimWrapper, has_bfloat16_units, keep_float32
+from mmclarity.engine.hooks.precision import keeps_float32
 from tests.engine.toy_parts import ToyModel, write_config
 
 
@@ -144,6 +146,20 @@ def test_output_layers_stay_in_float32_also_in_copies():
     assert scores.dtype == torch.float32
     expected = nn.functional.linear(features.float(), model.fc_cls.weight, model.fc_cls.bias)
     assert torch.equal(scores, expected)
+
+
+def test_layers_in_float32_can_be_pickled():
+    """A process that is spawned gets its model so, and torch.save writes whole ones."""
+    model = Net()
+    keep_float32(model)
+    twin = pickle.loads(pickle.dumps(model))
+    assert type(twin.fc_cls).__name__ == 'Float32Linear' and isinstance(twin.fc_cls, nn.Linear)
+    assert keeps_float32(twin.fc_cls) and keep_float32(twin) == ['fc_cls']
+    features = torch.randn(5, 8)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(twin.fc_cls(features), model.fc_cls(features))
+    twin.fc_cls.weight.data.zero_()
+    assert model.fc_cls.weight.abs().sum() > 0
 
 
 @pytest.mark.parametrize(

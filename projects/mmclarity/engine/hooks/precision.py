@@ -63,6 +63,18 @@ class _Float32Mixin:
         with torch.autocast(device_type=device, enabled=False):
             return super().forward(*args, **kwargs)  # type: ignore[misc]  # a mixin of modules
 
+    def __reduce__(self) -> tuple:
+        """The class is made while running: a pickle (for a spawned process) tells its base."""
+        return _empty_float32, (type(self).__mro__[2],), self.__dict__
+
+
+def _float32_class(cls: type[nn.Module]) -> type[nn.Module]:
+    return type(f'Float32{cls.__name__}', (_Float32Mixin, cls), {})
+
+
+def _empty_float32(cls: type[nn.Module]) -> nn.Module:
+    return nn.Module.__new__(_float32_class(cls))
+
 
 def _to_float32(value: Any) -> Any:
     if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
@@ -99,8 +111,7 @@ def keep_float32(model: nn.Module, names: Sequence[str] = OUTPUT_LAYERS) -> list
         if named not in names or isinstance(module, nn.ModuleList):
             continue
         if not keeps_float32(module):
-            cls = type(module)
-            module.__class__ = type(f'Float32{cls.__name__}', (_Float32Mixin, cls), {})
+            module.__class__ = _float32_class(type(module))
         changed.append(name)
     return changed
 
