@@ -1,4 +1,5 @@
 import re
+import warnings
 
 import pytest
 from mmengine.config import Config, ConfigDict
@@ -258,6 +259,19 @@ def test_show_needs_a_hook():
     )
     with pytest.raises(UsageError, match='default_hooks.visualization'):
         set_up_show(Config(dict(default_hooks=dict())), True, None, 1)
+
+
+@pytest.mark.parametrize('variable', ['WORLD_SIZE', 'SLURM_NTASKS'])
+def test_pictures_of_several_processes_are_not_all(monkeypatch, variable):
+    """Visualizers of OpenMMLab paint in the first process only."""
+    cfg = Config(dict(default_hooks=dict(visualization=dict(type='DetVisualizationHook'))))
+    monkeypatch.setenv(variable, '4')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        set_up_show(cfg, show=False, show_dir='painted', wait_time=1)  # one, within such a job
+    cfg.launcher = 'pytorch'
+    with pytest.warns(UserWarning, match='in 4 processes only .* one in 4; .* one process'):
+        set_up_show(cfg, show=False, show_dir='painted', wait_time=1)
 
 
 def test_backends_by_name_where_the_config_has_no_variable(tmp_path):

@@ -1,5 +1,7 @@
 """Options of tools/test.py: painted images, dumped predictions, test-time augmentation."""
 
+import os
+import warnings
 from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
@@ -21,6 +23,14 @@ def set_up_show(cfg: Config, show: bool, show_dir: str | None, wait_time: float)
         raise UsageError(
             '--show and --show-dir need default_hooks.visualization in the config, e.g. '
             "visualization=dict(type='DetVisualizationHook')"
+        )
+    processes = os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or '1'
+    first = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0
+    if cfg.get('launcher', 'none') != 'none' and processes != '1' and first:
+        warnings.warn(
+            f'in {processes} processes only the images of the first are painted, one in '
+            f'{processes}; for all of them, test in one process',
+            stacklevel=2,
         )
     hook['draw'] = True
     if show:
