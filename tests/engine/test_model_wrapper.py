@@ -30,11 +30,11 @@ class Deep(nn.Sequential):
         super().__init__(nn.Conv2d(1, 6, 1), nn.Conv2d(6, 4, 3, padding=1))
 
 
-def trained(folder, name, **settings):
+def trained(folder, name, hooks, **settings):
     cfg = Config.fromfile(write_config(folder))
     cfg.merge_from_dict(
         dict(
-            custom_hooks=[dict(type='MixedPrecisionHook', float32=[])],
+            custom_hooks=hooks,
             model=dict(type='ToyModel', noise=False),
             train_cfg=dict(max_epochs=1, val_interval=9),
             train_dataloader=dict(dataset=dict(augment=False)),
@@ -58,12 +58,24 @@ def trained(folder, name, **settings):
 @pytest.mark.parametrize('unused', [False, True])
 def test_gradients_of_channels_last_are_those_without_a_wrapper(tmp_path, group, unused):
     """DistributedDataParallel gave the elements of each kernel back in another order."""
-    alone, bare = trained(tmp_path, 'alone')
+    hooks = [dict(type='MixedPrecisionHook', float32=[])]
+    alone, bare = trained(tmp_path, 'alone', hooks)
     wrapped, wrapper = trained(
-        tmp_path, 'wrapped', launcher='pytorch', find_unused_parameters=unused
+        tmp_path, 'wrapped', hooks, launcher='pytorch', find_unused_parameters=unused
     )
     assert type(bare).__name__ == 'ToyModel'
     assert type(wrapper).__name__ == 'MMDistributedDataParallel'
     assert wrapper.find_unused_parameters is unused and wrapper.device_ids is None
+    for name, value in alone.items():
+        torch.testing.assert_close(wrapped[name], value, msg=lambda text, n=name: f'{n}: {text}')
+
+
+def test_what_is_frozen_is_neither_waited_for_nor_sent_around(tmp_path, group):
+    hooks = [dict(type='TrainOnlyHook', parts=['fc_cls'])]
+    alone, _ = trained(tmp_path, 'alone', hooks)
+    wrapped, wrapper = trained(tmp_path, 'wrapped', hooks, launcher='pytorch')
+    assert not wrapper.find_unused_parameters
+    size = sum(4 * value.numel() for value in wrapper.module.fc_cls.parameters())
+    assert wrapper._get_ddp_logging_data()['total_parameter_size_bytes'] == size
     for name, value in alone.items():
         torch.testing.assert_close(wrapped[name], value, msg=lambda text, n=name: f'{n}: {text}')

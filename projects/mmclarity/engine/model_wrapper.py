@@ -12,12 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def wrap_anew(runner: Runner) -> None:
-    """Exchange ``DistributedDataParallel`` after the model's parameters were laid out anew.
+    """Exchange ``DistributedDataParallel`` after parameters were laid out anew or frozen.
 
     The wrapper notes the strides of the parameters when it is built, and sums gradients in buffers
     of these strides. Where parameters have other ones since (``channels_last``), the elements of
     their gradients come back in the wrong order: in the first step of a run, and with
-    ``find_unused_parameters`` in all of them. torch only warns of a loss of speed.
+    ``find_unused_parameters`` in all of them. torch only warns of a loss of speed. What is frozen
+    since is waited for (an error without ``find_unused_parameters``), and sent around in vain.
 
     Args:
         runner: its ``model`` is exchanged; one without such a wrapper is left alone. Of

@@ -82,10 +82,12 @@ def test_parts_are_a_list(parts):
         TrainOnlyHook(parts)
 
 
-def test_several_processes_need_unused_parameters(monkeypatch):
+def test_a_compiled_step_of_several_processes_needs_unused_parameters(monkeypatch):
     from mmclarity.engine.hooks import freeze
 
     monkeypatch.setattr(freeze, 'unwrap', lambda model: model.module)
     wrapped = SimpleNamespace(find_unused_parameters=False, module=ToyModel())
     with pytest.raises(UsageError, match='find_unused_parameters=True'):
-        TrainOnlyHook(['fc_cls']).before_train(SimpleNamespace(model=wrapped))
+        TrainOnlyHook(['fc_cls']).before_train(
+            SimpleNamespace(model=wrapped, cfg=dict(compile=True))
+        )

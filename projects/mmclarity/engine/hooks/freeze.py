@@ -11,13 +11,16 @@ from torch import nn
 from mmclarity.errors import UsageError
 from mmclarity.utils.models import unwrap
 
+from ..model_wrapper import wrap_anew
+
 
 @HOOKS.register_module()
 class TrainOnlyHook(Hook):
     """Freezes everything but the named parts, for instance a head put into a trained detector.
 
     Frozen parameters get no gradient, and nothing is computed for one: a step takes less time and
-    memory, and weight decay leaves them alone. Their batch norms keep their running statistics.
+    memory, and weight decay leaves them alone. Their batch norms keep their running statistics. In
+    several processes they are not sent around.
 
     Args:
         parts: Names of modules or parameters, as in ``named_parameters``:
@@ -25,8 +28,8 @@ class TrainOnlyHook(Hook):
 
     Raises:
         ValueError: If no part is given.
-        UsageError: Before training, if the model has no such part, or in several processes without
-            ``find_unused_parameters=True``.
+        UsageError: Before training, if the model has no such part, or in several processes with a
+            compiled model without ``find_unused_parameters=True``.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:
@@ -42,9 +45,10 @@ class TrainOnlyHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Freeze, and say how many parameters are trained."""
         model = unwrap(runner.model)
-        if not getattr(runner.model, 'find_unused_parameters', True):  # a wrapper's
+        compiled = runner.cfg.get('compile')  # what is compiled is the step of this very wrapper
+        if compiled and not getattr(runner.model, 'find_unused_parameters', True):
             raise UsageError(
-                'TrainOnlyHook in several processes: set find_unused_parameters=True, '
+                'TrainOnlyHook in several processes with compile: set find_unused_parameters=True, '
                 'or they wait for the gradients of what is frozen'
             )
         parameters = dict(model.named_parameters())
@@ -65,6 +69,8 @@ class TrainOnlyHook(Hook):
             for name, module in model.named_modules()
             if hasattr(module, 'running_mean') and not self.trains(name)
         ]
+        if not compiled:
+            wrap_anew(runner)
         runner.logger.info(
             f'{trained:,} parameters in {", ".join(self.parts)} are trained; the rest is frozen'
         )
