@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 
+from mmclarity.engine.work_dir import WorkDirLock
 from tests.engine.toy_parts import write_config
 from tests.running import REPO, run, session
 
@@ -157,6 +158,24 @@ def test_missing_things_are_named_without_a_traceback(tmp_path):
     assert no_weights.returncode == 2 and 'nothing.pth' in no_weights.stderr
     for process in (no_config, no_data, no_weights):
         assert 'Traceback' not in process.stderr
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_several_processes_that_do_not_know_of_each_other(tmp_path, tool):
+    """Started by torchrun without --launcher, each would do all of the work, in one folder."""
+    config = write_config(tmp_path)
+    more = ('a.pth',) if tool == 'test.py' else ()
+    for rank in '01':
+        found = run(tmp_path, tool, config, *more, RANK=rank, WORLD_SIZE='2')
+        assert found.returncode == 2 and '--launcher pytorch' in found.stderr
+
+
+def test_tasks_of_slurm_that_do_not_know_of_each_other(tmp_path):
+    """srun without --launcher slurm: the second would write into the folder of the first."""
+    config = write_config(tmp_path)
+    with WorkDirLock(tmp_path / 'work'):
+        found = run(tmp_path, 'train.py', config, '--work-dir', 'work', SLURM_PROCID='1')
+    assert found.returncode == 2 and 'another training writes there' in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,19 @@ from mmclarity.utils.files import full_disk_told
 
 
 def prepare(args: argparse.Namespace) -> Config:
-    """The config of a command line, with its options, its launcher and a work directory."""
+    """The config of a command line, with its options, its launcher and a work directory.
+
+    Raises:
+        UsageError: for a config that cannot be read, or one of several processes that does not know
+            of the others.
+    """
+    world = os.environ.get('WORLD_SIZE', '1')
+    if args.launcher == 'none' and 'RANK' in os.environ and world != '1':
+        raise UsageError(
+            f'RANK={os.environ["RANK"]} and WORLD_SIZE={world} are set, as torchrun does, but '
+            '--launcher is not: each process would do all of the work on its own, in one folder. '
+            'Give --launcher pytorch (tools/dist_train.sh and dist_test.sh do), or unset them'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if get_device() == 'cpu':
         keep_freed_memory()

@@ -93,7 +93,8 @@ def train(args: argparse.Namespace) -> None:
     set_hook(cfg, 'BareWeightsHook')
     save_whole(cfg)
     # One process of a training holds the folder for all of them.
-    first = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0
+    rank = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
+    first = args.launcher == 'none' or rank == 0
     with WorkDirLock(cfg.work_dir) if first else nullcontext():
         _train(cfg, args)
         close_cpu_processes()
