@@ -1,7 +1,9 @@
 import re
 import warnings
+from datetime import timedelta
 
 import pytest
+import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 
 from mmclarity.cli import options as cli_options
@@ -227,6 +229,24 @@ def test_launcher_without_its_environment(monkeypatch):
     for launcher, remedy in (('pytorch', 'dist_train.sh'), ('slurm', 'slurm_train.sh')):
         with pytest.raises(UsageError, match=remedy):
             setup_cpu_processes(Config(dict(launcher=launcher)))
+
+
+@pytest.mark.parametrize('timeout', [7200, None, 'long', -1])
+def test_processes_wait_as_long_as_the_config_says(monkeypatch, timeout):
+    """For the first, which evaluates and analyses alone; half an hour by default."""
+    monkeypatch.setattr('mmclarity.engine.distributed.get_device', lambda: 'cpu')
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'OMP_NUM_THREADS'):
+        monkeypatch.setenv(name, '1')
+    begun = []
+    monkeypatch.setattr(dist, 'init_process_group', lambda **options: begun.append(options))
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(timeout=timeout))))
+    if timeout in ('long', -1):
+        with pytest.raises(UsageError, match='timeout must be a number of seconds'):
+            setup_cpu_processes(cfg)
+        return
+    setup_cpu_processes(cfg)
+    waiting = dict(timeout=timedelta(hours=2)) if timeout else {}
+    assert begun == [dict(backend='gloo', **waiting)]
 
 
 def test_test_time_augmentation_flips_before_packing():

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -45,7 +47,8 @@ def setup_cpu_processes(cfg: Config) -> None:
     wrapper is configured for host memory. Must be called before the Runner is built.
 
     Args:
-        cfg: ``launcher`` is read; ``model_wrapper_cfg`` and ``env_cfg`` are changed.
+        cfg: ``launcher`` is read, and the ``timeout`` (seconds) of ``env_cfg.dist_cfg``;
+            ``model_wrapper_cfg`` and ``env_cfg`` are changed.
 
     Raises:
         UsageError: if the launcher's environment variables are missing, or for ``mpi``.
@@ -67,9 +70,9 @@ def setup_cpu_processes(cfg: Config) -> None:
             f'--launcher {launcher}, but {", ".join(missing)} not set in the environment. '
             'Start it with torchrun (tools/dist_train.sh, tools/dist_test.sh).'
         )
-    if not dist.is_initialized():
-        dist.init_process_group(backend='gloo')
     env = cfg.get('env_cfg') or {}
+    if not dist.is_initialized():
+        dist.init_process_group(backend='gloo', **_timeout(env.get('dist_cfg') or {}))
     cfg.env_cfg = dict(env, dist_cfg=dict(backend='gloo'))
     wrapper = dict(
         type='MMDistributedDataParallel',
@@ -83,6 +86,16 @@ def setup_cpu_processes(cfg: Config) -> None:
     if 'OMP_NUM_THREADS' not in os.environ:
         local = int(os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE']))
         torch.set_num_threads(max(1, available_cpus() // local))
+
+
+def _timeout(given: dict[str, Any]) -> dict[str, timedelta]:
+    """How long processes wait for one that evaluates or analyses alone, as mmengine takes it."""
+    if given.get('timeout') is None:
+        return {}
+    seconds = given['timeout']
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise UsageError(f'env_cfg.dist_cfg.timeout must be a number of seconds, got {seconds!r}')
+    return dict(timeout=timedelta(seconds=seconds))
 
 
 def close_cpu_processes() -> None:
