@@ -48,7 +48,8 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the batch size actually used',
+        help='scale the learning rate with the batch size actually used (of all processes; '
+        'accumulated steps do not count)',
     )
     parser.add_argument('--seed', type=int, help='random seed (replaces randomness.seed)')
     return parser
