@@ -68,6 +68,19 @@ def test_a_misspelt_option_is_refused(config, option, near):
         load_config(config, {option: '1'})
 
 
+def test_what_a_class_takes_is_no_misspelling(tmp_path):
+    """``dtype`` is near ``type``, and an option of its own."""
+    path = str(tmp_path / 'a.py')
+    (tmp_path / 'a.py').write_text(
+        "custom_imports = dict(imports=['mmclarity.engine'], allow_failed_imports=False)\n"
+        "optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='SGD', lr=1))"
+    )
+    assert load_config(path, {'optim_wrapper.dtype': 'float16'}).optim_wrapper.dtype == 'float16'
+    for option, near in (('optimiser', 'optimizer'), ('optimizer.lrr', 'lr')):
+        with pytest.raises(UsageError, match=f'did you mean {near!r}'):
+            load_config(path, {f'optim_wrapper.{option}': 'float16'})
+
+
 def test_new_options_are_taken(config):
     cfg = load_config(config, {'load_from': 'a.pth', 'randomness.seed': 3, 'my_own': 1})
     assert cfg.load_from == 'a.pth' and cfg.randomness.seed == 3 and cfg.my_own == 1

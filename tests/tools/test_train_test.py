@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 
+from mmclarity.cli.train import main
 from mmclarity.engine.work_dir import WorkDirLock
 from tests.engine.toy_parts import write_config
 from tests.running import REPO, run, session
@@ -150,6 +151,15 @@ def test_resumed_detector_ends_with_the_same_weights(tmp_path, processes):
     assert not same(
         weights(tmp_path / 'whole' / 'epoch_2.pth'), weights(tmp_path / 'part' / 'epoch_1.pth')
     )
+
+
+def test_an_epoch_without_a_batch_is_refused(tmp_path, capsys):
+    """Twelve images, and only batches of sixteen count: training would end as it begins."""
+    config, work = write_config(tmp_path), str(tmp_path / 'work')
+    options = ['train_dataloader.batch_size=16', 'train_dataloader.drop_last=True']
+    assert main([config, '--work-dir', work, '--cfg-options', *options]) == 2
+    said = capsys.readouterr().err
+    assert '12 images a process' in said and 'fewer than 16; lower train_dataloader' in said
 
 
 def test_missing_things_are_named_without_a_traceback(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
@@ -91,6 +91,8 @@ def train(args: argparse.Namespace) -> None:
     set_hook(cfg, 'EvaluationCheckHook')
     set_hook(cfg, 'ClassListHook')
     set_hook(cfg, 'BareWeightsHook')
+    if args.launcher != 'none':
+        set_hook(cfg, 'SyncStatisticsHook')
     save_whole(cfg)
     # One process of a training holds the folder for all of them.
     rank = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
@@ -121,12 +123,24 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
             runner.logger.warning(unused)
     del resumed, start  # not kept through the training
     with full_disk_told(cfg.work_dir), building(cfg):  # data sets among it
-        runner.train_loop  # noqa: B018
+        _check_batches(runner)
         if cfg.get('val_cfg') is not None:
             runner.val_loop  # noqa: B018
         try_optimizers(runner)
     with full_disk_told(cfg.work_dir):
         runner.train()
+
+
+def _check_batches(runner: Runner) -> None:
+    """Build the training loop; without a single batch its epochs would end as they begin."""
+    loop = runner.train_loop
+    if isinstance(loop, EpochBasedTrainLoop) and not len(loop.dataloader):
+        images, size = len(loop.dataloader.sampler), loop.dataloader.batch_size
+        raise UsageError(
+            f'train_dataloader gives no batch: {images} images a process, and drop_last leaves '
+            f'out a batch of fewer than {size}; lower train_dataloader.batch_size, or set '
+            'train_dataloader.drop_last=False'
+        )
 
 
 def _check_frozen(runner: Runner, start: dict, path: str) -> None:

@@ -10,6 +10,7 @@ from .hooks.evaluation import EvaluationCheckHook
 from .hooks.freeze import TrainOnlyHook
 from .hooks.precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
 from .hooks.random_state import RandomStateHook
+from .hooks.statistics import SyncStatisticsHook
 from .model_wrapper import AveragedGradients
 from .optim_wrapper import AutocastOptimWrapper
 
@@ -23,6 +24,7 @@ __all__ = [
     'EvaluationCheckHook',
     'MixedPrecisionHook',
     'RandomStateHook',
+    'SyncStatisticsHook',
     'TrainOnlyHook',
     'has_bfloat16_units',
     'keep_float32',

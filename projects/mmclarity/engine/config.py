@@ -6,13 +6,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmengine import registry
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
 
-from .names import close_to
+from .names import close_to, parameters, registered
 from .variables import set_options
 
 REPO = Path(__file__).resolve().parents[3]
@@ -153,7 +154,8 @@ def _check_option_names(cfg: Config, options: dict) -> None:
                 raise UsageError(
                     f'--cfg-options {option}: the config has no {name!r}; did you mean {near!r}?'
                 )
-        _check_option(cfg._cfg_dict, option, value)
+        with scope_of(cfg):
+            _check_option(cfg._cfg_dict, option, value)
 
 
 def _deeper(cfg: Any, name: str, place: str = '') -> Iterator[str]:
@@ -181,7 +183,7 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
                 f'--cfg-options {option}: a list of {len(at)} stands before {name!r}; its items '
                 f'are numbered from 0 to {len(at) - 1}'
             )
-        elif isinstance(at, dict) and at and (near := close_to(name, at)):
+        elif isinstance(at, dict) and at and (near := _meant(name, at)):
             raise UsageError(f'--cfg-options {option}: no {name!r} there; did you mean {near!r}?')
         else:
             return
@@ -192,7 +194,7 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
         )
     if not isinstance(at, dict):
         return
-    if path and last not in at and (near := close_to(last, at)):
+    if path and last not in at and (near := _meant(last, at)):
         raise UsageError(f'--cfg-options {option}: no {last!r} there; did you mean {near!r}?')
     old = at.get(last)
     if isinstance(old, bool) and isinstance(value, str):
@@ -200,6 +202,16 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
     is_number = isinstance(old, int | float) and not isinstance(old, bool)
     if is_number and isinstance(value, str) and value != 'auto':
         raise UsageError(f'--cfg-options {option}: must be a number as {old!r} is, got {value!r}')
+
+
+def _meant(name: str, part: dict) -> str | None:
+    """The key of a config's part that a name is close to, unless the part's class takes both."""
+    near = close_to(name, part)
+    if near is None:
+        return None
+    kinds = [kind for kind in vars(registry).values() if isinstance(kind, registry.Registry)]
+    found = [registered(part.get('type'), kind) for kind in kinds]
+    return None if any(name in parameters(one)[0] for one in found if one is not None) else near
 
 
 def datasets(cfg: Config, key: str) -> Iterator[dict]:

@@ -6,6 +6,7 @@ from .evaluation import EvaluationCheckHook
 from .freeze import TrainOnlyHook
 from .precision import MixedPrecisionHook, has_bfloat16_units, keep_float32
 from .random_state import RandomStateHook
+from .statistics import SyncStatisticsHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -15,6 +16,7 @@ __all__ = [
     'EvaluationCheckHook',
     'MixedPrecisionHook',
     'RandomStateHook',
+    'SyncStatisticsHook',
     'TrainOnlyHook',
     'has_bfloat16_units',
     'keep_float32',

@@ -114,7 +114,7 @@ class RandomStateHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Gather the states if a checkpoint is due after this iteration."""
-        if get_world_size() > 1 and any(_due(hook, runner) for hook in runner.hooks):
+        if get_world_size() > 1 and any(is_due(hook, runner) for hook in runner.hooks):
             self._gather()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -155,7 +155,7 @@ class RandomStateHook(Hook):
             self._before_val = None
 
 
-def _due(hook: Hook, runner: Runner) -> bool:
+def is_due(hook: Hook, runner: Runner) -> bool:
     """Whether ``hook`` writes a checkpoint at the end of the current iteration."""
     if not isinstance(hook, CheckpointHook) or hook.by_epoch:
         return False
