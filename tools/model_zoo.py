@@ -15,7 +15,6 @@ page comes from them alone. Several result files are the seeds of one detector.
 import argparse
 import math
 import os
-import resource
 import statistics
 import sys
 import time
@@ -41,6 +40,14 @@ from mmclarity.utils.json_files import write_json  # noqa: E402
 REPO = Path(__file__).resolve().parents[1]
 #: AP of fewer images says nothing.
 LEAST_IMAGES = 20
+
+
+def _peak_memory() -> int:
+    """Bytes that this process had in use at most; not on Windows."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == 'darwin' else most * 1024  # elsewhere in kilobytes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -148,7 +155,7 @@ def _speed(args: argparse.Namespace) -> dict:
             seconds.append(time.process_time() - start)
         if len(seconds) < 3:
             raise UsageError(f'{args.images}: at least three readable images are needed')
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = _peak_memory()
         cfg = load_config(args.config)
         shape = _network_size(cfg, shape)
         parameters, operations = complexity_of(cfg, shape)['all']
@@ -221,7 +228,7 @@ def _restored(args: argparse.Namespace) -> dict:
         for pair in pairs:
             low, high = (pair[key][..., 0] / np.float32(255) for key in ('img', 'gt'))
             rows.append(RestorationReport([(low, high)]).add(args.name, timed))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = _peak_memory()
         shape = low.shape
         if args.config:
             counts = complexity_of(load_config(args.config), shape)['all']
