@@ -1,13 +1,18 @@
 """Wrappers for several processes, here with one: buffers and gradients take the same way."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 
 from mmclarity.engine.distributed import setup_cpu_processes
+from mmclarity.engine.model_wrapper import wrap_anew
 from tests.engine.toy_parts import write_config
 
 
@@ -68,6 +73,37 @@ def test_gradients_of_channels_last_are_those_without_a_wrapper(tmp_path, group,
     assert wrapper.find_unused_parameters is unused and wrapper.device_ids is None
     for name, value in alone.items():
         torch.testing.assert_close(wrapped[name], value, msg=lambda text, n=name: f'{n}: {text}')
+
+
+class TwoNetworks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.generator, self.discriminator = Deep(), Deep()
+
+    def forward(self, images):
+        return self.generator(images).square().mean() + self.discriminator(images).abs().mean()
+
+
+def test_networks_that_are_wrapped_one_by_one(group):
+    """As mmengine does it for GANs."""
+    alone, model, images = TwoNetworks(), TwoNetworks(), torch.randn(2, 1, 9, 9)
+    config = dict(type='MMSeparateDistributedDataParallel', device_ids=None)
+
+    def wrap(_, module):
+        return MODEL_WRAPPERS.build(config, default_args=dict(module=module))
+
+    runner = SimpleNamespace(model=wrap(None, model), wrap_model=wrap, cfg={})
+    model.to(memory_format=torch.channels_last)
+    wrap_anew(runner)
+    assert isinstance(model.generator, MMDistributedDataParallel)
+    assert runner.model.module is model and isinstance(model.generator.module, Deep)
+    for network in (alone, model):
+        network(images).backward()
+    expected = dict(alone.named_parameters())
+    for name, parameter in model.named_parameters():
+        same = expected[name.replace('.module', '')].grad
+        torch.testing.assert_close(parameter.grad, same, msg=lambda text, n=name: f'{n}: {text}')
 
 
 def test_what_is_frozen_is_neither_waited_for_nor_sent_around(tmp_path, group):

@@ -1,4 +1,4 @@
-"""What only some systems have is asked for before it is used (tools and package; not benchmarks)."""
+"""What only some systems have is asked for before it is used (benchmarks aside)."""
 
 import ast
 import re
