@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Test in several processes of this machine (GPUs, or CPU processes over gloo without them):
 #   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of tools/test.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
+# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each. On one machine a free port
+# is taken, so that several can run at a time.
 set -eu
 
 if [ $# -lt 3 ]; then
@@ -13,8 +14,12 @@ CHECKPOINT=$2
 PROCESSES=$3
 shift 3
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PYTHON=${PYTHON:-python}
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    PORT=$("$PYTHON" -c "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])")
+fi
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -1,8 +1,11 @@
 """tools/train.py and tools/test.py as they are called: in processes of their own."""
 
+import contextlib
 import os
 import pickle
 import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -160,6 +163,47 @@ def test_an_epoch_without_a_batch_is_refused(tmp_path, capsys):
     assert main([config, '--work-dir', work, '--cfg-options', *options]) == 2
     said = capsys.readouterr().err
     assert '12 images a process' in said and 'fewer than 16; lower train_dataloader' in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', ['dist_train.sh', 'dist_test.sh'])
+def test_two_at_a_time_on_one_machine(tmp_path, tool):
+    """torchrun's usual port is taken by the first."""
+    more = () if 'train' in tool else ('a.pth',)
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # somebody else has it already
+            other.bind(('', 29500))
+            other.listen()
+        started = run(tmp_path, tool, 'nowhere.py', *more, 1)
+    assert 'config not found: nowhere.py' in started.stderr, started.stderr
+
+
+@pytest.mark.slow
+def test_two_tasks_of_slurm_are_one_training(tmp_path):
+    """Two jobs on one node do not meet: each has a port of its own."""
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\necho 127.0.0.1\n')
+    scontrol.chmod(0o755)
+    config = write_config(tmp_path, "log_level = 'INFO'")
+    job = dict(SLURM_NTASKS='2', SLURM_NODELIST='here', SLURM_STEP_ID='0')
+    job['PATH'] = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+
+    def task(place):
+        number, rank = divmod(place, 2)
+        return run(
+            *(tmp_path, 'train.py', config, '--launcher', 'slurm', '--work-dir', f'job{number}'),
+            *('--cfg-options', 'train_cfg.max_epochs=1'),
+            **dict(job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)),
+            SLURM_JOB_ID=str(os.getpid() + number),
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        for process in pool.map(task, range(4)):
+            assert process.returncode == 0, process.stderr
+    for number in range(2):
+        saved = torch.load(tmp_path / f'job{number}/epoch_1.pth', weights_only=True)
+        assert len(saved['random_state']) == 2
+        assert len(list((tmp_path / f'job{number}').glob('*/*.log'))) == 1
 
 
 def test_missing_things_are_named_without_a_traceback(tmp_path):

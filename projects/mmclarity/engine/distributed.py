@@ -28,7 +28,9 @@ def _slurm_environment() -> None:
     os.environ['RANK'] = os.environ['SLURM_PROCID']
     os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
     os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
-    os.environ.setdefault('MASTER_PORT', '29500')
+    # Of its own for each job, and for each of its steps: others may be on these nodes.
+    job, step = (int(os.environ.get(name, 0)) for name in ('SLURM_JOB_ID', 'SLURM_STEP_ID'))
+    os.environ.setdefault('MASTER_PORT', str(20000 + (101 * job + step) % 12000))
     if 'MASTER_ADDR' not in os.environ:
         nodes = subprocess.run(
             ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
