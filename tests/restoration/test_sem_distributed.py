@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmclarity.utils.checkpoints import load_checkpoint_file
 from tests.running import run, run_workers
 
 
@@ -56,7 +57,7 @@ def test_two_processes(tmp_path, name):
         PORT=port,
     )
     assert trained.returncode == 0, trained.stderr
-    saved = torch.load(tmp_path / 'work' / 'iter_3.pth', weights_only=True)
+    saved = load_checkpoint_file(tmp_path / 'work' / 'iter_3.pth')
     assert len(saved['random_state']) == 2
     tested = [
         run(tmp_path, *script, *options, PORT=port)
