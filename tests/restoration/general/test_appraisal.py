@@ -76,10 +76,49 @@ def test_says_what_training_did_not_cover(clean):
     assert any('neighbouring lines' in text for text in appraise(smoothed).warnings())
 
 
+def test_noise_without_a_picture_is_said_to_be_that(clean):
+    for seed, lags in enumerate([(), (0.5, 0.1)]):
+        found = appraise(noisy(np.full_like(clean, 0.5), 0, 0.05**2, lags, seed))
+        assert found.is_noise_alone
+        assert 'nothing is seen' in found.warnings()[0]
+        # a picture as faint as its noise is one
+        assert not appraise(noisy(0.5 + 0.1 * (clean - 0.5), 0, 0.05**2, lags, seed)).is_noise_alone
+
+
+def test_few_counts_are_noise(clean):
+    # nearly all grey levels are cut off at black: their noise was said to be none, or too much
+    for counts in (0.3, 2.0, 4.0):
+        image = np.random.default_rng(0).poisson(counts * clean) / 8
+        found = appraise(np.minimum(image, 1))
+        expected = np.sqrt(counts * clean.mean()) / 8
+        assert found.sigma * (found.high - found.low) == pytest.approx(expected, rel=0.3)
+        assert not any('hardly any' in line for line in found.warnings())
+
+
+def test_single_pixels_far_off_are_named(clean):
+    rng = np.random.default_rng(0)
+    image = noisy(clean, 0, 0.01**2)
+    image = np.where(rng.random(image.shape) < 0.04, rng.integers(2, size=image.shape), image)
+    found = appraise(np.rint(255 * image.clip(0, 1)).astype(np.uint8), 255)
+    assert found.spikes == pytest.approx(0.04, rel=0.3)
+    # the network is told of the noise of the others
+    assert found.sigma * (found.high - found.low) < 0.03
+    assert any('Despeckle' in line for line in found.warnings())
+    assert not any('hardly any' in line for line in found.warnings())
+
+
+def test_flicker_of_lines_is_no_smoothing(clean):
+    flicker = 0.06 * np.random.default_rng(1).standard_normal((len(clean), 1))
+    said = ' '.join(appraise(noisy(clean, 0, 0.04**2) + flicker).warnings())
+    assert 'flickers' in said and 'enlarged' not in said
+    assert 'flickers' not in ' '.join(appraise(noisy(clean, 0, 0.1**2, (0.7, 0.4, 0.2))).warnings())
+
+
 @pytest.mark.parametrize('shape', [(1, 1), (2, 40), (5, 5), (31, 31), (40, 33)])
 def test_small_and_even_images_are_no_error(shape):
     assert appraise(np.zeros(shape)).warnings()[0].startswith('the picture has no contrast')
     found = appraise(np.random.default_rng(0).uniform(0, 1, shape))
+    assert ('too small' in ' '.join(found.warnings())) == (shape[0] == 2)
     assert np.isfinite(found.told()).all()
     assert found.intercept >= 0
 

@@ -177,3 +177,12 @@ def test_the_tool_fits_what_was_put_in(monkeypatch, tmp_path):
     assert tool.lowest_mark(*many) == 0.6
     assert tool.lowest_mark(chance, np.zeros(5)) == tool.NEVER
     assert tool.at_recall(chance, np.array([1, 0, 1, 0, 0]), 1.0) == pytest.approx(2 / 3)
+
+
+def test_nothing_in_pure_noise_is_believed():
+    noise = np.random.default_rng(1).normal(127, 12, (160, 160)).clip(0, 255).astype(np.uint8)
+    with pytest.warns(UserWarning, match='nothing is seen in it'):
+        found = Restorer().with_doubts(noise)
+    assert found.doubtful.all()
+    if len(found.particles):
+        assert 'all doubtful' in found.describe()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter, median_filter
 
 from ..degradation.measure import fit_noise, measure_noise
+from .spectrum import Floor, floor_of_flat_places, measure_floor, periodic_share
 
 __all__ = ['Appraisal', 'appraise']
 
@@ -21,8 +23,34 @@ DARK, BRIGHT = 0.05, 0.95
 LEAST_SIGMA, MOST_SIGMA, MOST_CORRELATION = 0.008, 0.35, 0.75
 # Correlation between lines that a detector alone does not make.
 MOST_ACROSS = 0.2
+# Pixels a side from which noise is measured by grey level and lines; deviation of the Gaussian
+# beyond which grey levels are no detail.
+LEAST_SIDE, LARGE = 48, 12.0
+# Strength that is recommended at most.
+MOST_STRENGTH = 3.0
 # Noise below this is drowned by the picture's own structure when lines are compared.
 VISIBLE = 0.02
+# What lines share may be structure. It is, where flat places have no more than this (deviations)
+# of what the spectrum leaves, or periods hold this share, or noise that was smoothed so much would
+# be this share of all there is.
+FLAT, PERIODIC, ALL = 0.97, 0.1, 0.75
+# Where flat places have so little of what is left by the spectrum, that is structure as well.
+EMPTY = 0.5
+# Noise is smeared along the columns where it is this much more (deviations) when the picture lies
+# on its side, and its pixels share so much then.
+UPRIGHT, UPRIGHT_SHARED = 2.5, 0.15
+# A range of grey levels is widened where averaging four pixels has narrowed it by this factor, and
+# two deviations of what is finer are this share of it.
+NARROWED, FINER = 1.25, 0.5
+# Deviations of the noise by which it moves the darkest and brightest thousandth of a fine pattern.
+OUTER = 2.9
+# Share of the noise's variance that is common to whole lines, and worth a word.
+MOST_LINES = 0.3
+# Deviations of a Gaussian's outer thousandth; share of the contrast that is noise where it is alone.
+THOUSANDTH, NOISE_ALONE = 3.09, 0.9
+# Spikes are most of the noise where the spectrum has this factor more (deviations) than typical
+# differences of lines; they are this many deviations off the median of nine.
+SPIKED, SPIKE = 2.0, 5.0
 # Share of the noise that has to grow with the grey level to be worth a word.
 SHOT = 0.5
 # Factors on the noise that the network is told of in its two looks, chosen on pairs 006-035; see
@@ -48,6 +76,13 @@ class Appraisal:
         across: of the noise with the next line.
         low, high: levels of the darkest and brightest thousandth, noise smoothed away, in units
             of the file's range (0 black, 1 white).
+        upright: the noise is smeared along the columns, as of a scan from top to bottom; slope,
+            intercept, correlation and across are those of the picture laid on its side.
+        measured: whether the image was large enough to measure its noise at all.
+        structure: what was told from noise by its spectrum: 'fine' structure; 'all' where there is
+            nothing but what lines share; '' where there was nothing to tell.
+        lines: share of the noise's variance that whole lines have in common.
+        spikes: share of pixels far off their neighbours, where these are most of the noise.
     """
 
     slope: float
@@ -56,6 +91,11 @@ class Appraisal:
     across: float
     low: float
     high: float
+    upright: bool = False
+    measured: bool = True
+    structure: str = ''
+    lines: float = 0.0
+    spikes: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -72,6 +112,23 @@ class Appraisal:
     def sigma(self) -> float:
         """Standard deviation of the noise in the middle of the contrast, in units of it."""
         return math.sqrt(max(0.5 * self.slope + self.intercept, 0.0)) / (BRIGHT - DARK)
+
+    @property
+    def is_noise_alone(self) -> bool:
+        """Whether noise of that strength has as much contrast, in four by four pixels."""
+        # of the mean of four neighbours that share as a Gaussian's do: r, r^4, r^9
+        r = min(max(self.correlation, 0.0), 0.95)
+        of_four = (1 + 1.5 * r + r**4 + 0.5 * r**9) / 4
+        return (
+            not self.structure
+            and self.sigma * 2 * THOUSANDTH * math.sqrt(of_four / 4) > NOISE_ALONE
+            and not self.lines > MOST_LINES
+        )
+
+    @property
+    def _unsmoothed(self) -> float:
+        """Strength for noise that was smoothed alike in all directions."""
+        return min(math.sqrt(_before_smoothing(self.across)), MOST_STRENGTH)
 
     def told(self, strength: float = 1.0) -> tuple[float, float, float]:
         """Slope, intercept and correlation as the network is told.
@@ -103,11 +160,14 @@ class Appraisal:
         if shot > SHOT:
             parts.append(f'more of it where it is bright ({100 * shot:.0f} % is shot noise)')
         if self.correlation > 0.1:
+            line = 'columns, which are taken for the scan lines' if self.upright else 'scan line'
             parts.append(
-                f'smeared along the scan line (neighbouring pixels share {self.correlation:.2f})'
+                f'smeared along the {line} (neighbouring pixels share {self.correlation:.2f})'
             )
         else:
             parts.append('independent from pixel to pixel')
+        if self.structure == 'fine':
+            parts.append('fine structure is all over the picture and was not counted as noise')
         lines = ['; '.join(parts)]
         span = self.high - self.low
         text = f'grey levels: the picture uses {100 * self.low:.3g} to {100 * self.high:.3g} %'
@@ -118,29 +178,57 @@ class Appraisal:
 
     def warnings(self) -> list[str]:
         """What lies outside of training; empty for an image that does not."""
-        found = []
         if self.high - self.low <= 1e-6:
             return ['the picture has no contrast: there is nothing to restore']
-        if self.sigma > MOST_SIGMA:
-            found.append(
+        if not self.measured:
+            return ['it is too small to measure its noise: what is done to it is a guess']
+        return [*self._of_amount(), *self._of_kind()]
+
+    def _of_amount(self) -> Iterator[str]:
+        if self.is_noise_alone:
+            yield (
+                'noise alone would have such a contrast: nothing is seen in it, and nothing in '
+                'the restored image means anything; take a slower scan'
+            )
+        elif self.sigma > MOST_SIGMA:
+            yield (
                 f'its noise is {100 * self.sigma:.0f} % of the contrast, most of training had less '
                 f'than {100 * MOST_SIGMA:.0f} %: small and faint things will be missing or made '
-                'up; take a slower scan'
+                'up, and grey levels may be shifted; take a slower scan'
             )
-        elif self.sigma < LEAST_SIGMA:
-            found.append('it has hardly any noise: restoring it may only take detail away')
-        if self.correlation > MOST_CORRELATION:
-            found.append(
+        elif self.sigma < LEAST_SIGMA and not self.spikes:
+            yield 'it has hardly any noise: restoring it may only take detail away'
+
+    def _of_kind(self) -> Iterator[str]:
+        if self.spikes:
+            yield (
+                f'{100 * self.spikes:.2g} % of its pixels are far off their neighbours, and are '
+                'most of its noise: some will stay, or look like particles; a median filter of '
+                '3 x 3 pixels (Fiji: Process > Noise > Despeckle) takes such pixels away'
+            )
+        if self.lines > MOST_LINES and self.sigma >= LEAST_SIGMA:
+            yield (
+                f'{100 * self.lines:.0f} % of its noise is shared by whole lines: their brightness '
+                'flickers, and stripes may stay'
+            )
+        elif self.correlation > MOST_CORRELATION and self.sigma >= LEAST_SIGMA:
+            yield (
                 f'neighbouring pixels share {self.correlation:.2f} of their noise, training went '
                 f'up to {MOST_CORRELATION}: was the image enlarged or smoothed? Take the original'
             )
-        if self.across > MOST_ACROSS and self.sigma > VISIBLE:
-            found.append(
-                f'neighbouring lines share noise ({self.across:.2f}): the image was enlarged, '
-                'filtered or stored as JPEG, and its noise is underestimated; take the original, '
-                'or raise the strength'
+        if self.structure == 'all':
+            yield (
+                f'neighbouring lines share what may be noise ({self.across:.2f}), and there is '
+                'little else: it is taken for fine texture and left. If the image was enlarged or '
+                'filtered, take the original'
             )
-        return found
+        elif self.across > MOST_ACROSS and self.sigma > VISIBLE and not self.structure:
+            yield (
+                f'neighbouring lines share noise ({self.across:.2f}): the image was enlarged, '
+                'filtered or stored as JPEG, and its noise is underestimated: take the original, '
+                f'or a strength of {self._unsmoothed:.1f}. Or it has fine texture all over, which '
+                'is taken away: compare with the original'
+            )
 
 
 def appraise(image: np.ndarray, scale: float = 1.0, black: float = 0.0) -> Appraisal:
@@ -159,23 +247,92 @@ def appraise(image: np.ndarray, scale: float = 1.0, black: float = 0.0) -> Appra
     top, left = max(0, (height - WINDOW) // 2), max(0, (width - WINDOW) // 2)
     part = image[top : top + WINDOW, left : left + WINDOW].astype(np.float64)
     part = (part - black) / scale
-    flat = Appraisal(0.0, 0.0, 0.0, 0.0, *_range(image, scale, black))
-    correlation = across = slope = 0.0
-    intercept = (flat.gain * _spread(part)) ** 2
-    if min(part.shape) >= 48 and np.ptp(part) > 0:
-        # measured in grey levels of 8 bits, where clipped ones are known; fitted in the network's
-        sample = measure_noise(part * 255)
-        correlation, across = float(sample.correlation[0]), _shared_by_lines(sample.down)
-        sample = replace(
-            sample,
-            level=flat.gain * sample.level / 255 + flat.offset,
-            variance=sample.variance * (flat.gain / 255) ** 2,
-        )
-        with suppress(ValueError):  # nearly all levels are clipped
-            slope, intercept = fit_noise([sample])
+    low, high = _range(image, scale, black)
+    if min(part.shape) < LEAST_SIDE or np.ptp(part) == 0:
+        flat = Appraisal(0.0, 0.0, 0.0, 0.0, low, high)
+        intercept = (flat.gain * _spread(part)) ** 2
+        return replace(flat, intercept=intercept, measured=min(part.shape) >= 3)
+    floor = measure_floor(part)
+    flat = Appraisal(0.0, 0.0, 0.0, 0.0, *_widened(low, high, part, floor))
+    straight = _measured(flat, part, floor)
+    if straight.across <= MOST_ACROSS:
+        return straight
+    side = measure_floor(part.T)
+    upright = side.variance > UPRIGHT**2 * floor.variance
+    if upright and side.correlation > UPRIGHT_SHARED:
+        laid = _measured(replace(flat, upright=True), part.T, side)
+        return laid if laid.across < straight.across else straight
+    return _without_structure(straight, part, floor)
+
+
+def _measured(flat: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
+    """With the noise of a part of the image, whose lines are rows."""
+    # measured in grey levels of 8 bits, where clipped ones are known; fitted in the network's
+    sample = measure_noise(part * 255)
+    correlation, across = float(sample.correlation[0]), _shared_by_lines(sample.down)
+    sample = replace(
+        sample,
+        level=flat.gain * sample.level / 255 + flat.offset,
+        variance=sample.variance * (flat.gain / 255) ** 2,
+    )
+    typical = spikes = 0.0
+    try:
+        slope, intercept = fit_noise([sample])
+    except ValueError:  # nearly all levels are clipped
+        typical = _spread(part)
+        slope, intercept = 0.0, flat.gain**2 * floor.variance
+        if 0 < typical < math.sqrt(floor.variance) / SPIKED:
+            intercept = (flat.gain * typical) ** 2
+            off = np.abs(part - median_filter(part, 3)) > SPIKE * typical
+            spikes = float(off.mean())
     if not math.isfinite(correlation + across):
         correlation = across = 0.0
-    return replace(flat, slope=slope, intercept=intercept, correlation=correlation, across=across)
+    return replace(
+        flat,
+        slope=slope,
+        intercept=intercept,
+        correlation=correlation,
+        across=across,
+        lines=floor.lines,
+        spikes=spikes,
+    )
+
+
+def _without_structure(found: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
+    """With no more noise than the spectrum leaves, where what lines share is structure."""
+    level = found.gain * part.mean() + found.offset
+    variance = max(found.slope * level + found.intercept, 1e-12)
+    least, even = floor.variance, floor_of_flat_places(part)
+    fine = even <= FLAT**2 * least or periodic_share(part) >= PERIODIC
+    smoothed = math.sqrt(variance * _before_smoothing(found.across)) / found.gain
+    if not fine and smoothed <= ALL * float((part - gaussian_filter(part, LARGE)).std()):
+        return found
+    if even < EMPTY**2 * least:  # as between letters: what is left even there is noise
+        least = even
+    return replace(
+        found,
+        slope=0.0,  # that which was measured may be of the structure
+        intercept=min(variance, found.gain**2 * least),
+        correlation=floor.correlation,
+        across=0.0 if fine else found.across,
+        structure='fine' if fine else 'all',
+    )
+
+
+def _widened(low: float, high: float, part: np.ndarray, floor: Floor) -> tuple[float, float]:
+    """The range of a picture whose pattern is so fine that averaging four pixels has lost it."""
+    if 2 * math.sqrt(floor.fine) < FINER * (high - low):
+        return low, high
+    margin = OUTER * math.sqrt(floor.mean_variance)
+    darkest, brightest = np.quantile(part, (0.001, 0.999)) + np.array([margin, -margin])
+    if brightest - darkest < NARROWED * (high - low):
+        return low, high
+    return min(low, float(darkest)), max(high, float(brightest))
+
+
+def _before_smoothing(r: float) -> float:
+    """Variance of noise over that of its second differences, where lines share r of it."""
+    return 6 / max(6 - 8 * r + 2 * r**4, 0.05)
 
 
 def _shared_by_lines(down: float) -> float:
@@ -189,10 +346,11 @@ def _shared_by_lines(down: float) -> float:
 
 
 def _range(image: np.ndarray, scale: float, black: float) -> tuple[float, float]:
-    """Levels of the darkest and brightest thousandth of the image, reduced four times."""
+    """Levels of the darkest and brightest thousandth of the image, reduced four times if it can."""
     step = max(1, min(image.shape) // 4096)  # of a huge image, some of the pixels
     some = np.ascontiguousarray(image[::step, ::step]).astype(np.float32)
-    size = tuple(max(1, length // 4) for length in some.shape[::-1])
+    factor = 4 if min(some.shape) >= 16 or max(some.shape) >= 64 else 1
+    size = tuple(max(1, length // factor) for length in some.shape[::-1])
     small = cv2.resize(some, size, interpolation=cv2.INTER_AREA)
     low, high = np.quantile((small - black) / scale, (0.001, 0.999))
     return float(low), float(high)

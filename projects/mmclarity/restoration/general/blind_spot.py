@@ -9,7 +9,7 @@ is noise of the same kind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -71,10 +71,12 @@ class Batch:
 
 
 def noisy_field(image: SEMImage) -> NoisyField:
-    """Measures an image and brings it to the network's grey levels."""
+    """Measures an image and brings it to the network's grey levels, its scan lines along rows."""
     span = image.data_range - image.black
     like = appraise(image.image, span, image.black)
     levels = image.unit * np.float32(like.gain) + np.float32(like.offset)
+    if like.upright:
+        levels, like = levels.T, replace(like, upright=False)
     along = _smeared(levels)
     across = 0 if like.across < LINES_SHARED else 1 if like.across < 0.5 else 2
     name = str(image.path or 'the image')

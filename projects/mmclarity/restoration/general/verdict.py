@@ -106,7 +106,10 @@ def _mixture(
 
 
 def as_used(net: GeneralUNet, one: NoisyField) -> Callable[[np.ndarray], np.ndarray]:
-    """Restores levels as images are restored, in two looks: one alone may gain where both lose."""
+    """Restores levels as images are restored, in two looks: one alone may gain where both lose.
+
+    Nothing is put back (:mod:`.lost`): of a hidden pixel, that would show what is hidden.
+    """
     like = replace(one.like, low=DARK, high=BRIGHT)  # levels are the network's already
 
     def restore(levels: np.ndarray) -> np.ndarray:

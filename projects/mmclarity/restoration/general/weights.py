@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ WEIGHTS = Path(__file__).parent / 'general.safetensors'
 EDGE = 16
 # Pixels by which the second look's grid is off the first one's; odd, to split pixels otherwise too.
 PHASE = 7
+# Levels that the network is shown; a hot pixel of 50 times the contrast would spoil all around it.
+DARKEST, BRIGHTEST = -1.0, 3.0
 # Deviation in pixels of the Gaussian beyond which there is detail, that both looks must have.
 DETAIL = 3.0
 
@@ -84,10 +87,18 @@ def restore_general(
     Returns:
         (N, 1, H, W) float32 in [0, 1], less what is spare.
     """
+    if image.upright:  # the network knows noise that is smeared along rows
+        top, bottom, left, right = spare
+        laid, image = levels.transpose(2, 3).contiguous(), replace(image, upright=False)
+        restored = restore_general(net, laid, image, strength, twice, (left, right, top, bottom))
+        return restored.transpose(2, 3)
     first, second = (
         levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3) for factor in LOOKS
     )
-    stretched = levels * image.gain + image.offset
+    whole = levels * image.gain + image.offset
+    stretched = whole.clamp(DARKEST, BRIGHTEST)
+    beyond = whole - stretched  # stays as it is
+    kept = tuple(slice(s, n - e) for s, e, n in zip(spare[::2], spare[1::2], levels.shape[2:]))
     # of what is spare, agreement reads this far
     reach = len(gaussian_taps(DETAIL)) // 2 if twice else 0
     top, bottom, left, right = (max(0, pixels - reach) for pixels in spare)
@@ -103,6 +114,7 @@ def restore_general(
         read = [min(reach, pixels) for pixels in spare]
         height, width = restored.shape[2:]
         restored = restored[..., read[0] : height - read[1], read[2] : width - read[3]]
+    restored = restored + beyond[(..., *kept)]
     return ((restored - image.offset) / image.gain).clamp(0, 1)
 
 

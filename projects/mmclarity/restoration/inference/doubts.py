@@ -87,6 +87,7 @@ class Doubts:
         chance: (K,), how likely each is wrong; NaN of networks for which no rule was fitted.
         doubtful: (K,) bool, which are marked.
         evidence: (K, 4), what the chances come from; None with them.
+        nothing_seen: noise alone would look like the image: all of them are doubtful.
     """
 
     restored: np.ndarray
@@ -96,6 +97,7 @@ class Doubts:
     chance: np.ndarray
     doubtful: np.ndarray
     evidence: np.ndarray | None = None
+    nothing_seen: bool = False
 
     @property
     def unmarked_wrong(self) -> float:
@@ -110,6 +112,8 @@ class Doubts:
         """How many particles there are, and how many of them will be wrong, in plain words."""
         count, marked = len(self.particles), int(self.doubtful.sum())
         wrong = self.unmarked_wrong
+        if count and self.nothing_seen:
+            return f'{count} particles, all doubtful: noise alone would look like this image'
         if not count or not np.isfinite(wrong):
             return f'{count} particles, {marked or "none"} of them doubtful'
         words = 'hardly one' if wrong < 0.5 else f'some {wrong:.0f}'
@@ -169,7 +173,9 @@ def find_doubts(
         doubtful = faint_particles(contrast(noisy), seen, particles)
     else:
         doubtful = doubtful_particles(contrast(mean), np.abs(gain) * std, particles)
-    return Doubts(restored, mean, std, particles, chance, doubtful, evidence)
+    if like.is_noise_alone:
+        doubtful = np.ones(len(particles), bool)
+    return Doubts(restored, mean, std, particles, chance, doubtful, evidence, like.is_noise_alone)
 
 
 def particle_evidence(

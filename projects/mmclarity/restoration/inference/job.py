@@ -22,12 +22,14 @@ class Job:
         scale: what a level of one is in them.
         black: level of black.
         like: what the general network is told of; None for networks of one's own.
+        label: what messages call it.
     """
 
     pixels: np.ndarray
     scale: float
     black: float = 0.0
     like: Appraisal | None = None
+    label: str = 'the image'
 
 
 def prepare(
@@ -74,4 +76,4 @@ def prepare(
     for line in like.warnings():
         # once a file and kind: the pages of a stack differ in numbers only
         warn(f'{image.path} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
-    return Job(pixels, span, black / span, like)
+    return Job(pixels, span, black / span, like, image.label)

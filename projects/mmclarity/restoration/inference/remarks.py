@@ -9,8 +9,10 @@ import numpy as np
 
 from mmclarity.utils.images import depth_held
 
+from ..general.appraisal import LEAST_SIGMA, Appraisal
 from ..io.micrograph import SEMImage
 
+_MISTAKEN = 0.05  # share of a picture where structure was put back that is worth a word
 _PIXEL_RATIO = 1.5  # larger or smaller pixels than in training by this factor are worth a word
 
 
@@ -35,6 +37,20 @@ def of_file(image: SEMImage) -> Iterator[str]:
         yield (
             f'{image.label}: was stored as JPEG or WebP, which has changed grey values; the '
             'restoration is stored without loss. Take the original where there is one'
+        )
+
+
+def mistaken(share: float, like: Appraisal) -> Iterator[str]:
+    """What the network took for noise though it is none; nothing of a clean picture.
+
+    Args:
+        share: of the picture, see :func:`..general.lost.put_back`.
+        like: of the noisy picture.
+    """
+    if share > _MISTAKEN and like.sigma >= LEAST_SIGMA:
+        yield (
+            f'in {100 * share:.0f} % of it the network took fine structure for noise; that was put '
+            'back as it was recorded, with some of its noise. Measure it in the original'
         )
 
 

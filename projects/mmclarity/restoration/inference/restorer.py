@@ -16,6 +16,7 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
 from ..general.appraisal import appraise
+from ..general.lost import put_back
 from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
 from ..models import restore_batch
@@ -28,6 +29,7 @@ from .files import FolderReport
 from .job import Job, prepare
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
 from .progress import Progress, part_of
+from .remarks import mistaken
 from .sharpening import sharpened
 from .tiling import restore_tiled, tile_weights
 
@@ -285,7 +287,7 @@ class Restorer:
             measured = measured_overlap(function, self.tiling['align'])
             if measured is not None:
                 self.tiling['overlap'] = min(measured, self.tiling['overlap'])
-        return restore_tiled(
+        restored = restore_tiled(
             function,
             pixels,
             progress=progress,
@@ -293,6 +295,13 @@ class Restorer:
             trims=job.like is not None,
             **self.tiling,
         )
+        if job.like is None or not twice:
+            return restored
+        noisy = np.asarray(pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
+        restored, share = put_back(noisy, restored, job.like, strength or self.strength)
+        for line in mistaken(share, job.like):
+            self._warn(f'{job.label} mistaken', f'{job.label}: {line}')
+        return restored
 
     def _sharpened(self, restored: np.ndarray, job: Job) -> np.ndarray:
         if not self.sharpen or job.like is None:
