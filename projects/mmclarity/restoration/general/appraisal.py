@@ -46,7 +46,7 @@ NARROWED, FINER = 1.25, 0.5
 OUTER = 2.9
 # Share of the noise's variance that is common to whole lines, and worth a word.
 MOST_LINES = 0.3
-# Deviations of a Gaussian's outer thousandth; share of the contrast that is noise where it is alone.
+# Deviations of a Gaussian's outer thousandth; share of the contrast that noise alone has.
 THOUSANDTH, NOISE_ALONE = 3.09, 0.9
 # Spikes are most of the noise where the spectrum has this factor more (deviations) than typical
 # differences of lines; they are this many deviations off the median of nine.
@@ -262,7 +262,7 @@ def appraise(image: np.ndarray, scale: float = 1.0, black: float = 0.0) -> Appra
     if upright and side.correlation > UPRIGHT_SHARED:
         laid = _measured(replace(flat, upright=True), part.T, side)
         return laid if laid.across < straight.across else straight
-    return _without_structure(straight, part, floor)
+    return _without_structure(straight, part, floor.variance)
 
 
 def _measured(flat: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
@@ -298,15 +298,17 @@ def _measured(flat: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
     )
 
 
-def _without_structure(found: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
+def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appraisal:
     """With no more noise than the spectrum leaves, where what lines share is structure."""
     level = found.gain * part.mean() + found.offset
     variance = max(found.slope * level + found.intercept, 1e-12)
-    least, even = floor.variance, floor_of_flat_places(part)
+    even = floor_of_flat_places(part)
     fine = even <= FLAT**2 * least or periodic_share(part) >= PERIODIC
     smoothed = math.sqrt(variance * _before_smoothing(found.across)) / found.gain
     if not fine and smoothed <= ALL * float((part - gaussian_filter(part, LARGE)).std()):
         return found
+    floor = measure_floor(part, whole_lines=False)
+    least = min(least, floor.variance)
     if even < EMPTY**2 * least:  # as between letters: what is left even there is noise
         least = even
     return replace(
@@ -316,6 +318,7 @@ def _without_structure(found: Appraisal, part: np.ndarray, floor: Floor) -> Appr
         correlation=floor.correlation,
         across=0.0 if fine else found.across,
         structure='fine' if fine else 'all',
+        lines=0.0,
     )
 
 

@@ -45,7 +45,8 @@ def put_back(
         made of spikes.
     """
     shared = like.across > MOST_ACROSS and not like.structure  # smoothed noise
-    if min(noisy.shape) < LEAST_SIDE or shared or like.spikes or like.high - like.low <= 1e-6:
+    empty = like.high - like.low <= 1e-6 or like.is_noise_alone
+    if min(noisy.shape) < LEAST_SIDE or shared or like.spikes or empty:
         return restored, 0.0
     if like.upright:
         laid, share = _put_back(noisy.T, restored.T, like, strength)
@@ -62,7 +63,7 @@ def _put_back(
     slope, intercept, _ = like.told(max(strength, 1.0))
     window = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
     window = np.outer(window, window).astype(np.float32)
-    power = noise_along(noisy[middle]) * np.square(window).sum()
+    power = noise_along(noisy[middle], not like.structure) * np.square(window).sum()
     back = np.zeros_like(taken)
     found = total = 0
     for top in range(0, len(taken) - STEP, STEP):

@@ -51,17 +51,18 @@ class Floor:
     lines: float
 
 
-def measure_floor(image: np.ndarray) -> Floor:
+def measure_floor(image: np.ndarray, whole_lines: bool = True) -> Floor:
     """Measures one picture.
 
     Args:
         image: (H, W), at least ``SIDE`` a side; lines are rows.
+        whole_lines: what whole lines have in common may be noise; else it is structure.
 
     Returns:
         Variances in the square of the image's units.
     """
     power = _block_spectra(np.asarray(image, np.float64))
-    mean, along, bands = power.mean(0), _along(power), _bands()
+    mean, along, bands = power.mean(0), _along(power, whole_lines), _bands()
     even = np.min([np.median(mean[band], 0) for band in bands], 0)
     rows = np.abs(np.fft.fftfreq(SIDE))
     shared = np.fft.ifft(along).real
@@ -76,16 +77,17 @@ def measure_floor(image: np.ndarray) -> Floor:
     return Floor(float(along.mean()), correlation, float(even.mean()), max(float(fine), 0.0), lines)
 
 
-def noise_along(image: np.ndarray) -> np.ndarray:
+def noise_along(image: np.ndarray, whole_lines: bool = True) -> np.ndarray:
     """How the power of the noise lies over frequencies along the line.
 
     Args:
         image: (H, W), at least ``SIDE`` a side.
+        whole_lines: see :func:`measure_floor`.
 
     Returns:
         (SIDE // 2 + 1,) as of :func:`numpy.fft.rfft`, of mean 1 over all ``SIDE`` frequencies.
     """
-    along = _along(_block_spectra(np.asarray(image, np.float64)))
+    along = _along(_block_spectra(np.asarray(image, np.float64)), whole_lines)
     along = np.maximum(along, LEAST_POWER * along.mean()) + np.finfo(float).tiny
     return along[: SIDE // 2 + 1] / along.mean()
 
@@ -95,10 +97,13 @@ def _bands() -> list[np.ndarray]:
     return [(rows >= low) & (rows < high) for low, high in BANDS]
 
 
-def _along(power: np.ndarray) -> np.ndarray:
+def _along(power: np.ndarray, whole_lines: bool) -> np.ndarray:
     """(SIDE,) power of the noise at each frequency along the line."""
     # power is distributed exponentially: its mean is its median over ln 2
-    return np.min([np.median(power[:, band], (0, 1)) for band in _bands()], 0) / math.log(2)
+    along = np.min([np.median(power[:, band], (0, 1)) for band in _bands()], 0) / math.log(2)
+    if not whole_lines:  # the window spreads them over three frequencies
+        along[[-1, 0, 1]] = np.minimum(along[[-1, 0, 1]], along[[-2, 2]].max())
+    return along
 
 
 def _block_spectra(image: np.ndarray) -> np.ndarray:
