@@ -121,6 +121,14 @@ def test_a_clean_picture_comes_back(clean):
     assert psnr(restored(stored(clean))[0], clean) > 32
 
 
+def test_grain_as_fine_as_noise_is_not_lost():
+    # it may be noise that was smoothed: both are said
+    clean, image = texture(), stored(texture() + noise(0.05))
+    found, said = restored(image)
+    assert psnr(found, clean) > psnr(image / 255, clean)
+    assert 'lines share' in said and 'fine texture' in said
+
+
 def test_pure_noise_is_not_put_back():
     image = stored(0.5 + noise(0.05))
     found, said = restored(image)

@@ -32,8 +32,8 @@ MOST_STRENGTH = 3.0
 VISIBLE = 0.02
 # What lines share may be structure. It is, where flat places have no more than this (deviations)
 # of what the spectrum leaves, or periods hold this share, or noise that was smoothed so much would
-# be this share of all there is.
-FLAT, PERIODIC, ALL = 0.97, 0.1, 0.75
+# be this share of all there is. It can be either where the spectrum leaves as much as the last.
+FLAT, PERIODIC, ALL, KNOWN = 0.97, 0.1, 0.75, 0.8
 # Where flat places have so little of what is left by the spectrum, that is structure as well.
 EMPTY = 0.5
 # Noise is smeared along the columns where it is this much more (deviations) when the picture lies
@@ -80,7 +80,8 @@ class Appraisal:
             intercept, correlation and across are those of the picture laid on its side.
         measured: whether the image was large enough to measure its noise at all.
         structure: what was told from noise by its spectrum: 'fine' structure; 'all' where there is
-            nothing but what lines share; '' where there was nothing to tell.
+            nothing but what lines share; 'mixed' where that may be structure or noise that was
+            smoothed a little; '' where there was nothing to tell.
         lines: share of the noise's variance that whole lines have in common.
         spikes: share of pixels far off their neighbours, where these are most of the noise.
     """
@@ -120,7 +121,7 @@ class Appraisal:
         r = min(max(self.correlation, 0.0), 0.95)
         of_four = (1 + 1.5 * r + r**4 + 0.5 * r**9) / 4
         return (
-            not self.structure
+            self.structure in ('', 'mixed')
             and self.sigma * 2 * THOUSANDTH * math.sqrt(of_four / 4) > NOISE_ALONE
             and not self.lines > MOST_LINES
         )
@@ -222,7 +223,7 @@ class Appraisal:
                 'little else: it is taken for fine texture and left. If the image was enlarged or '
                 'filtered, take the original'
             )
-        elif self.across > MOST_ACROSS and self.sigma > VISIBLE and not self.structure:
+        elif self.across > MOST_ACROSS and self.sigma > VISIBLE and self.structure != 'fine':
             yield (
                 f'neighbouring lines share noise ({self.across:.2f}): the image was enlarged, '
                 'filtered or stored as JPEG, and its noise is underestimated: take the original, '
@@ -306,7 +307,8 @@ def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appr
     fine = even <= FLAT**2 * least or periodic_share(part) >= PERIODIC
     smoothed = math.sqrt(variance * _before_smoothing(found.across)) / found.gain
     if not fine and smoothed <= ALL * float((part - gaussian_filter(part, LARGE)).std()):
-        return found
+        known = found.gain**2 * least >= KNOWN**2 * variance
+        return replace(found, structure='mixed') if known else found
     floor = measure_floor(part, whole_lines=False)
     least = min(least, floor.variance)
     if even < EMPTY**2 * least:  # as between letters: what is left even there is noise

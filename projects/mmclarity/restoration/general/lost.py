@@ -60,10 +60,11 @@ def _put_back(
     around = [(STEP, STEP + -length % STEP) for length in noisy.shape]
     taken = np.pad(np.asarray(noisy, np.float32) - restored, around, 'reflect')
     middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in noisy.shape)
+    sure = like.structure in ('fine', 'all')
     slope, intercept, _ = like.told(max(strength, 1.0))
     window = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
     window = np.outer(window, window).astype(np.float32)
-    power = noise_along(noisy[middle], not like.structure) * np.square(window).sum()
+    power = noise_along(noisy[middle], not sure) * np.square(window).sum()
     back = np.zeros_like(taken)
     found = total = 0
     for top in range(0, len(taken) - STEP, STEP):
@@ -74,7 +75,7 @@ def _put_back(
         variance = (slope * level.clip(0) + intercept) / like.gain**2
         spectrum = np.fft.rfft2(_blocks(taken[rows]) * window)
         ratio = np.square(np.abs(spectrum)) / power / (variance[:, None, None] + TINY)
-        if not like.structure:  # noise may be uneven
+        if not sure:  # noise may be uneven
             quiet = np.quantile(ratio, QUIET, (1, 2), keepdims=True) / AT_QUIET
             ratio /= np.maximum(quiet, 1)
         kept, mistaken = _structure(ratio)
