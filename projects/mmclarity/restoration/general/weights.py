@@ -24,8 +24,8 @@ WEIGHTS = Path(__file__).parent / 'general.safetensors'
 EDGE = 16
 # Pixels by which the second look's grid is off the first one's; odd, to split pixels otherwise too.
 PHASE = 7
-# Levels that the network is shown; a hot pixel of 50 times the contrast would spoil all around it.
-DARKEST, BRIGHTEST = -1.0, 3.0
+# Levels that the network is shown, and deviations of the noise around them; a hot pixel of 50 times the contrast would spoil all around it.
+DARKEST, BRIGHTEST, NOISE = -1.0, 3.0, 6.0
 # Deviation in pixels of the Gaussian beyond which there is detail, that both looks must have.
 DETAIL = 3.0
 
@@ -96,7 +96,8 @@ def restore_general(
         levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3) for factor in LOOKS
     )
     whole = levels * image.gain + image.offset
-    stretched = whole.clamp(DARKEST, BRIGHTEST)
+    margin = NOISE * image.sigma
+    stretched = whole.clamp(DARKEST - margin, BRIGHTEST + margin)
     beyond = whole - stretched  # stays as it is
     kept = tuple(slice(s, n - e) for s, e, n in zip(spare[::2], spare[1::2], levels.shape[2:]))
     # of what is spare, agreement reads this far
