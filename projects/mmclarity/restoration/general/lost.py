@@ -20,6 +20,8 @@ STEP = SIDE // 2
 # Power over that of the noise from which a frequency is none (noise is so at one of 160,000), also
 # beside such a one, and where more structure than noise was taken away.
 SURE, BESIDE, LIKELY = 12.0, 3.0, 6.0
+# Power of all that is put back in a block, over the noise's: a lone frequency may be chance.
+SOME = 0.1
 # Quantile of a block's power by which uneven noise is followed, and what it is for even noise.
 QUIET, AT_QUIET = 0.25, 0.2877
 # Cycles a block up to which there are grey levels only, which are the network's, and from which
@@ -109,5 +111,7 @@ def _structure(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     other[TURNS : SIDE + 1 - TURNS] = False
     beside = maximum_filter(sure & other, (1, 3, 3), mode=('nearest', 'wrap', 'nearest'))
     kept = beside & (ratio >= BESIDE) & other
-    mistaken = (ratio * kept).mean((1, 2)) > 1
+    power = (ratio * kept).mean((1, 2))
+    mistaken = power > 1
+    kept &= (power > SOME)[:, None, None]
     return kept | (mistaken[:, None, None] & np.where(other, ratio >= LIKELY, sure)), mistaken

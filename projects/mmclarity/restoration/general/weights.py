@@ -24,7 +24,8 @@ WEIGHTS = Path(__file__).parent / 'general.safetensors'
 EDGE = 16
 # Pixels by which the second look's grid is off the first one's; odd, to split pixels otherwise too.
 PHASE = 7
-# Levels that the network is shown, and deviations of the noise around them; a hot pixel of 50 times the contrast would spoil all around it.
+# Levels that the network is shown, and deviations of the noise around them: a hot pixel of 50 times
+# the contrast would spoil all around it.
 DARKEST, BRIGHTEST, NOISE = -1.0, 3.0, 6.0
 # Deviation in pixels of the Gaussian beyond which there is detail, that both looks must have.
 DETAIL = 3.0
