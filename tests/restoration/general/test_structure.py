@@ -144,8 +144,8 @@ def test_noise_that_is_uneven_is_not_put_back(spheres):
     )
     like = appraise(stored(spheres + uneven), 255)
     clean = spheres.astype(np.float32)
-    back, share = put_back((clean + uneven).astype(np.float32), clean, like)
-    assert share < 0.02
+    back = clean.copy()
+    assert put_back((clean + uneven).astype(np.float32), back, like) < 0.02
     assert np.std(back - clean) < 0.1 * uneven.std()
 
 
@@ -155,13 +155,13 @@ def test_what_was_taken_away_is_put_back_where_it_can_be_no_noise(shape):
     wave = np.broadcast_to(0.2 * np.cos(2 * np.pi * columns / 5), shape)
     white = 0.03 * np.random.default_rng(0).standard_normal(shape)
     noisy = (0.5 + wave + white).astype(np.float32)
-    back, share = put_back(noisy, np.full(shape, 0.5, np.float32), appraise(noisy))
-    assert share > 0.9
+    back = np.full(shape, 0.5, np.float32)
+    assert put_back(noisy, back, appraise(noisy)) > 0.9
     assert psnr(back, 0.5 + wave) > psnr(noisy, 0.5 + wave) + 3
     # of noise, next to nothing
     plain = (0.5 + white).astype(np.float32)
-    back, share = put_back(plain, np.full(shape, 0.5, np.float32), appraise(plain))
-    assert share == 0
+    back = np.full(shape, 0.5, np.float32)
+    assert put_back(plain, back, appraise(plain)) == 0
     assert back.std() < 0.3 * white.std()
 
 

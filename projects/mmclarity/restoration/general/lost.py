@@ -8,7 +8,10 @@ what was taken away is not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import scipy.fft
 from scipy.ndimage import maximum_filter
 
 from .appraisal import LEAST_SIDE, MOST_ACROSS, WINDOW, Appraisal
@@ -30,71 +33,124 @@ SMOOTH, TURNS = 1, 15
 TINY = 1e-12
 
 
+def _frequencies() -> np.ndarray:
+    """(SIDE, SIDE // 2 + 1) which frequencies of a block are neither grey levels nor turns."""
+    other = np.ones((SIDE, SIDE // 2 + 1), bool)
+    other[np.r_[: SMOOTH + 1, -SMOOTH:0], : SMOOTH + 1] = False
+    other[TURNS : SIDE + 1 - TURNS] = False
+    return other
+
+
+_OTHER = _frequencies()
+# Of a block before and after; where blocks overlap by half, their squares add up to one.
+_TAPER = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
+_TAPER = np.outer(_TAPER, _TAPER).astype(np.float32)
+
+
 def put_back(
-    noisy: np.ndarray, restored: np.ndarray, like: Appraisal, strength: float = 1.0
-) -> tuple[np.ndarray, float]:
+    image: np.ndarray,
+    restored: np.ndarray,
+    like: Appraisal,
+    strength: float = 1.0,
+    scale: float = 1.0,
+    black: float = 0.0,
+) -> float:
     """Puts structure back that a restoration has taken for noise.
 
+    Memory for some rows is taken, whatever the image's size.
+
     Args:
-        noisy: (H, W), levels 0 black and 1 white.
-        restored: (H, W) float32, the same levels.
+        image: (H, W), noisy; levels, 0 black and 1 white, are ``(image - black) / scale``.
+        restored: (H, W) float32, levels; written into.
         like: of the noisy image.
         strength: factor on the deviation of the noise that may be taken away; below 1 it is 1.
+        scale: what a level of one is in the image.
+        black: what a level of zero is in it.
 
     Returns:
-        The restored image, and the share of it where more structure than noise was taken away.
-        Images too small to tell stay as they are, and those whose noise is shared by lines or
-        made of spikes.
+        Share of the image where more structure than noise had been taken away. Images too small to
+        tell stay as they are, and those whose noise is shared by lines or made of spikes.
     """
     shared = like.across > MOST_ACROSS and not like.structure  # smoothed noise
     empty = like.high - like.low <= 1e-6 or like.is_noise_alone
-    if min(noisy.shape) < LEAST_SIDE or shared or like.spikes or empty:
-        return restored, 0.0
+    if min(image.shape) < LEAST_SIDE or shared or like.spikes or empty:
+        return 0.0
     if like.upright:
-        laid, share = _put_back(noisy.T, restored.T, like, strength)
-        return np.ascontiguousarray(laid.T), share
-    return _put_back(noisy, restored, like, strength)
-
-
-def _put_back(
-    noisy: np.ndarray, restored: np.ndarray, like: Appraisal, strength: float
-) -> tuple[np.ndarray, float]:
-    around = [(STEP, STEP + -length % STEP) for length in noisy.shape]
-    taken = np.pad(np.asarray(noisy, np.float32) - restored, around, 'reflect')
-    middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in noisy.shape)
+        image, restored = image.T, restored.T
+    middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in image.shape)
     sure = like.structure in ('fine', 'all')
+    power = noise_along((image[middle] - black) / scale, not sure)
+    power = (power * np.square(_TAPER).sum()).astype(np.float32)
     slope, intercept, _ = like.told(max(strength, 1.0))
-    window = np.sin(np.pi * (np.arange(SIDE) + 0.5) / SIDE)
-    window = np.outer(window, window).astype(np.float32)
-    power = noise_along(noisy[middle], not sure) * np.square(window).sum()
-    back = np.zeros_like(taken)
+    width = image.shape[1]
+    back = np.zeros((SIDE, _padded(width).size), np.float32)
     found = total = 0
-    for top in range(0, len(taken) - STEP, STEP):
-        rows = slice(top, top + SIDE)
-        level = np.clip(np.arange(top, top + SIDE) - STEP, 0, len(restored) - 1)
-        level = np.pad(restored[level].mean(0), around[1], 'reflect')[None]
-        level = _blocks(level).mean((1, 2)) * like.gain + like.offset
-        variance = (slope * level.clip(0) + intercept) / like.gain**2
-        spectrum = np.fft.rfft2(_blocks(taken[rows]) * window)
-        ratio = np.square(np.abs(spectrum)) / power / (variance[:, None, None] + TINY)
-        if not sure:  # noise may be uneven
-            quiet = np.quantile(ratio, QUIET, (1, 2), keepdims=True) / AT_QUIET
-            ratio /= np.maximum(quiet, 1)
-        kept, mistaken = _structure(ratio)
-        some = kept.any((1, 2))
-        found, total = found + int(mistaken.sum()), total + len(some)
-        if some.any():
-            blocks = np.fft.irfft2(spectrum * kept, s=(SIDE, SIDE)).astype(np.float32) * window
-            for index in np.flatnonzero(some):
-                back[rows, index * STEP : index * STEP + SIDE] += blocks[index]
-    inside = tuple(slice(STEP, STEP + length) for length in noisy.shape)
-    return np.clip(restored + back[inside], 0, 1), found / total
+    for bottom, taken, level in _strips(image, restored, scale, black):
+        level = level * like.gain + like.offset
+        variance = (slope * level.clip(0) + intercept) / like.gain**2 + TINY
+        spectrum = scipy.fft.rfft2(taken * _TAPER)
+        ratio = (np.square(spectrum.real) + np.square(spectrum.imag)) / power
+        ratio /= variance.astype(np.float32)[:, None, None]
+        total += len(ratio)
+        # nothing is put back without a frequency that is sure
+        some = np.flatnonzero((ratio * _OTHER).max((1, 2)) >= SURE)
+        if len(some):
+            kept, mistaken = _structure(ratio[some] if sure else _evened(ratio[some]))
+            found += int(mistaken.sum())
+            blocks = scipy.fft.irfft2(spectrum[some] * kept, s=(SIDE, SIDE)) * _TAPER
+            for index, block in zip(some, blocks):
+                back[:, index * STEP : index * STEP + SIDE] += block
+        if bottom > 0:
+            rows = restored[bottom - STEP : bottom]
+            rows[:] = np.clip(rows + back[: len(rows), STEP : STEP + width], 0, 1)
+        back[:STEP], back[STEP:] = back[STEP:], 0
+    return found / total
+
+
+def _strips(
+    image: np.ndarray, restored: np.ndarray, scale: float, black: float
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """What was taken away, in strips of blocks from the top, half of each the next one's.
+
+    Rows of ``restored`` above ``bottom`` may be changed before the next strip is asked for.
+
+    Yields:
+        ``bottom``, the row where the upper half of the strip ends; (blocks, SIDE, SIDE); and
+        (blocks,), levels of these.
+    """
+    rows, columns = (_padded(length) for length in image.shape)
+
+    def taken(first: int, last: int) -> np.ndarray:
+        at = rows[first:last]
+        levels = (image[at].astype(np.float32) - np.float32(black)) / np.float32(scale)
+        return (levels - restored[at])[:, columns]
+
+    # what lies mirrored below the image, before it is changed
+    end = taken(len(rows) - SIDE, len(rows))
+    lower = taken(0, STEP)
+    for top in range(0, len(rows) - STEP, STEP):
+        upper, beyond = lower, top + SIDE - (len(rows) - SIDE)
+        lower = end[beyond - STEP : beyond] if beyond > 0 else taken(top + STEP, top + SIDE)
+        at = np.clip(np.arange(top - STEP, top + STEP), 0, len(image) - 1)
+        level = _blocks(restored[at].mean(0)[columns][None]).mean((1, 2))
+        yield top, _blocks(np.concatenate([upper, lower])), level
+
+
+def _padded(length: int) -> np.ndarray:
+    """Places of the pixels of a row or column that is mirrored at its ends, to whole blocks."""
+    return np.pad(np.arange(length), (STEP, STEP + -length % STEP), 'reflect')
 
 
 def _blocks(band: np.ndarray) -> np.ndarray:
     """(blocks, rows, SIDE) of (rows, width): half of each is the next one's."""
     views = np.lib.stride_tricks.sliding_window_view(band, SIDE, axis=1)[:, ::STEP]
     return views.transpose(1, 0, 2)
+
+
+def _evened(ratio: np.ndarray) -> np.ndarray:
+    """Powers over those of a noise that is stronger in some blocks than what was measured."""
+    quiet = np.quantile(ratio, QUIET, (1, 2), keepdims=True) / AT_QUIET
+    return ratio / np.maximum(quiet, 1)
 
 
 def _structure(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,13 +161,9 @@ def _structure(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         than noise: of these, all that is strong is put back, grey levels and the finest as well.
     """
     sure = ratio >= SURE
-    smooth = np.zeros(sure.shape[1:], bool)
-    smooth[np.r_[: SMOOTH + 1, -SMOOTH:0], : SMOOTH + 1] = True
-    other = ~smooth
-    other[TURNS : SIDE + 1 - TURNS] = False
-    beside = maximum_filter(sure & other, (1, 3, 3), mode=('nearest', 'wrap', 'nearest'))
-    kept = beside & (ratio >= BESIDE) & other
+    beside = maximum_filter(sure & _OTHER, (1, 3, 3), mode=('nearest', 'wrap', 'nearest'))
+    kept = beside & (ratio >= BESIDE) & _OTHER
     power = (ratio * kept).mean((1, 2))
     mistaken = power > 1
     kept &= (power > SOME)[:, None, None]
-    return kept | (mistaken[:, None, None] & np.where(other, ratio >= LIKELY, sure)), mistaken
+    return kept | (mistaken[:, None, None] & np.where(_OTHER, ratio >= LIKELY, sure)), mistaken

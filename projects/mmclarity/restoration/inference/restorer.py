@@ -297,8 +297,8 @@ class Restorer:
         )
         if job.like is None or not twice:
             return restored
-        noisy = np.asarray(pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
-        restored, share = put_back(noisy, restored, job.like, strength or self.strength)
+        black = job.black * job.scale
+        share = put_back(pixels, restored, job.like, strength or self.strength, job.scale, black)
         for line in mistaken(share, job.like):
             self._warn(f'{job.label} mistaken', f'{job.label}: {line}')
         return restored
