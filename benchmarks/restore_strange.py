@@ -99,6 +99,16 @@ def cracks() -> np.ndarray:
     return gaussian_filter(small / 255, 0.6)
 
 
+def wires() -> np.ndarray:
+    """Bright lines of one to three pixels across one another."""
+    rng, picture = np.random.default_rng(0), np.full((4 * SIDE, 4 * SIDE), 64, np.uint8)
+    for _ in range(40):
+        ends = rng.integers(0, 4 * SIDE, 4).tolist()
+        cv2.line(picture, ends[:2], ends[2:], int(rng.uniform(128, 230)), int(rng.uniform(4, 13)))
+    small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return gaussian_filter(small / 255, 0.4)
+
+
 def texture(width: float = 1.0) -> np.ndarray:
     """Random grain, a Gaussian of ``width`` pixels wide, all over."""
     grain = gaussian_filter(np.random.default_rng(4).standard_normal((SIDE, SIDE)), width)
@@ -116,10 +126,13 @@ def patterns() -> Pictures:
         ('lattice of period 8', lattice(8)),
         ('small print', small_print()),
         ('cracks', cracks()),
+        ('wires', wires()),
         ('fine grain', texture()),
     ):
         yield name, clean, smeared(clean, 0.05)
         yield f'{name}, clean', clean, clean
+    yield 'small print, independent noise', small_print(), white(small_print(), 0.05)
+    yield 'wires, independent noise', wires(), white(wires(), 0.05)
     yield 'lying lines of period 4, clean', grating(4, np.pi / 2), grating(4, np.pi / 2)
 
 

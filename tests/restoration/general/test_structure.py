@@ -224,3 +224,37 @@ def test_the_floor_is_the_noise(shape):
     assert abs(found.lines) < 0.25
     flicker = 0.1 * np.random.default_rng(0).standard_normal((shape[0], 1))
     assert measure_floor(noise(0.05, shape=shape) + flicker).lines > 0.5
+
+
+def thin_wires():
+    rng, picture = np.random.default_rng(0), np.full((4 * SIDE, 4 * SIDE), 64, np.uint8)
+    for _ in range(30):
+        ends = rng.integers(0, 4 * SIDE, 4).tolist()
+        cv2.line(picture, ends[:2], ends[2:], int(rng.uniform(128, 230)), int(rng.uniform(4, 13)))
+    return cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) / 255
+
+
+@pytest.mark.parametrize('sigma', [0.02, 0.05])
+def test_wires_of_one_to_three_pixels_are_closer_to_the_truth_than_recorded(sigma):
+    """The network alone makes them worse; put back as recorded, most of the noise comes with it."""
+    clean = thin_wires()
+    image = stored(clean + noise(sigma))
+    found, said = restored(image)
+    assert psnr(found, clean) > psnr(image / 255, clean) + 2
+    assert 'fine structure for noise' in said
+
+
+def test_non_local_means_stay_where_they_are_needed():
+    clean = np.hstack([thin_wires(), np.full((SIDE, SIDE), 0.25)])
+    image = stored(clean + 0.03 * np.random.default_rng(2).standard_normal(clean.shape))
+    found, _ = restored(image)
+    even = found[:, SIDE + 32 :]
+    assert np.std(even) < 0.006
+
+
+def test_images_in_memory_are_warned_of_every_time():
+    restorer = Restorer()
+    image = stored(0.5 + noise(0.05))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match='nothing is seen in it'):
+            restorer(image)

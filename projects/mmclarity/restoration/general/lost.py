@@ -3,7 +3,8 @@
 Noise has its power spread evenly over all frequencies of a block of pixels (along the line, as it
 is smeared). What a network takes for noise though it is none (a grating, a lattice, small print)
 has some frequencies many times stronger. Those are put back as they were recorded; the rest of
-what was taken away is not.
+what was taken away is not. Where so many frequencies are structure that noise would come back with
+them (thin wires, print), non-local means (Buades et al., CVPR 2005) take the network's place.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ QUIET, AT_QUIET = 0.25, 0.2877
 # lines take turns, as where they are interlaced.
 SMOOTH, TURNS = 1, 15
 TINY = 1e-12
+# Error of a block in units of the noise's variance from which non-local means are closer; theirs
+# is a fifth of it. Sides of their patches and of where they look, factor on the deviation, rows.
+FARTHER = 0.25
+PATCH, REACH, DAMPING, BAND = 5, 6, 0.8, 256
 
 
 def _frequencies() -> np.ndarray:
@@ -85,6 +90,7 @@ def put_back(
     width = image.shape[1]
     back = np.zeros((SIDE, _padded(width).size), np.float32)
     found = total = 0
+    poor = []
     for bottom, taken, level in _strips(image, restored, scale, black):
         level = level * like.gain + like.offset
         variance = (slope * level.clip(0) + intercept) / like.gain**2 + TINY
@@ -94,9 +100,12 @@ def put_back(
         total += len(ratio)
         # nothing is put back without a frequency that is sure
         some = np.flatnonzero((ratio * _OTHER).max((1, 2)) >= SURE)
+        poor.append(np.zeros(len(ratio), bool))
         if len(some):
-            kept, mistaken = _structure(ratio[some] if sure else _evened(ratio[some]))
-            found += int(mistaken.sum())
+            ratio = ratio[some] if sure else _evened(ratio[some])
+            kept, mistaken = _structure(ratio)
+            poor[-1][some] = _error(ratio, kept) > FARTHER
+            found += int((mistaken | poor[-1][some]).sum())
             blocks = scipy.fft.irfft2(spectrum[some] * kept, s=(SIDE, SIDE)) * _TAPER
             for index, block in zip(some, blocks):
                 back[:, index * STEP : index * STEP + SIDE] += block
@@ -104,7 +113,45 @@ def put_back(
             rows = restored[bottom - STEP : bottom]
             rows[:] = np.clip(rows + back[: len(rows), STEP : STEP + width], 0, 1)
         back[:STEP], back[STEP:] = back[STEP:], 0
+    if np.any(poor):
+        _take_means(image, restored, np.array(poor), like, scale, black)
     return found / total
+
+
+def _take_means(
+    image: np.ndarray,
+    restored: np.ndarray,
+    where: np.ndarray,
+    like: Appraisal,
+    scale: float,
+    black: float,
+) -> None:
+    """Writes non-local means into ``restored``; ``where`` is (rows of blocks, blocks)."""
+    from skimage.restoration import denoise_nl_means
+
+    height, width = image.shape
+    margin = PATCH + REACH
+    slope, intercept, _ = like.told()
+    square = np.square(_TAPER)
+    for top in range(0, height, BAND):
+        rows = slice(max(0, top - margin), min(height, top + BAND + margin))
+        weight = np.zeros((rows.stop - rows.start, _padded(width).size), np.float32)
+        for index, across in np.argwhere(where):
+            first = index * STEP - STEP - rows.start
+            inside = slice(max(0, first), min(len(weight), first + SIDE))
+            if inside.start < inside.stop:
+                part = square[inside.start - first : inside.stop - first]
+                weight[inside, across * STEP : across * STEP + SIDE] += part
+        weight = weight[:, STEP : STEP + width]
+        if not weight.any():
+            continue
+        level = np.average(restored[rows], weights=weight) * like.gain + like.offset
+        sigma = np.sqrt(max(slope * level + intercept, 0.0)) / like.gain
+        noisy = (image[rows].astype(np.float32) - np.float32(black)) / np.float32(scale)
+        means = denoise_nl_means(noisy, PATCH, REACH, DAMPING * sigma, sigma=sigma)
+        own = slice(top - rows.start, min(top + BAND, height) - rows.start)
+        target = restored[top : top + BAND]
+        target += weight[own] * (np.clip(means[own], 0, 1) - target)
 
 
 def _strips(
@@ -151,6 +198,14 @@ def _evened(ratio: np.ndarray) -> np.ndarray:
     """Powers over those of a noise that is stronger in some blocks than what was measured."""
     quiet = np.quantile(ratio, QUIET, (1, 2), keepdims=True) / AT_QUIET
     return ratio / np.maximum(quiet, 1)
+
+
+def _error(ratio: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(blocks,) expected error where ``kept`` is put back: its noise, and structure that is not."""
+    left = np.where(kept, 0, ratio)[:, _OTHER].mean(1) / np.maximum(
+        (~kept)[:, _OTHER].mean(1), TINY
+    )
+    return kept.mean((1, 2)) + np.maximum(left - 1, 0)
 
 
 def _structure(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

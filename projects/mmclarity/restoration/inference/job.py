@@ -23,6 +23,7 @@ class Job:
         black: level of black.
         like: what the general network is told of; None for networks of one's own.
         label: what messages call it.
+        source: the file, whose pictures are warned of together; empty for an image in memory.
     """
 
     pixels: np.ndarray
@@ -30,6 +31,7 @@ class Job:
     black: float = 0.0
     like: Appraisal | None = None
     label: str = 'the image'
+    source: str = ''
 
 
 def prepare(
@@ -48,7 +50,8 @@ def prepare(
         general: whether the general network restores it, which is told what the image is like.
         trained_on: what another network was trained on, see :func:`.remarks.beside_training`.
         tell: called with lines of plain words; once for all pages of a stack.
-        warn: called with a key, equal for warnings of which one is enough, and the warning.
+        warn: called with a key, equal for warnings of which one is enough (empty for an image in
+            memory, which is warned of every time), and the warning.
 
     Raises:
         ValueError: a range for an image that has its own, from its file.
@@ -73,7 +76,8 @@ def prepare(
     if tell is not None and image.page == 0:
         for line in like.describe():
             tell(f'{image.label}: {line}')
+    source = str(image.path or '')
     for line in like.warnings():
         # once a file and kind: the pages of a stack differ in numbers only
-        warn(f'{image.path} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
-    return Job(pixels, span, black / span, like, image.label)
+        warn(source and f'{source} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
+    return Job(pixels, span, black / span, like, image.label, source)

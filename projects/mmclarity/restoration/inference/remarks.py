@@ -50,7 +50,8 @@ def mistaken(share: float, like: Appraisal) -> Iterator[str]:
     if share > _MISTAKEN and like.sigma >= LEAST_SIGMA:
         yield (
             f'in {100 * share:.0f} % of it the network took fine structure for noise; that was put '
-            'back as it was recorded, with some of its noise. Measure it in the original'
+            'back, as it was recorded or by non-local means, with some of its noise. Measure it in '
+            'the original'
         )
 
 

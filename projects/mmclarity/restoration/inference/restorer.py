@@ -300,7 +300,7 @@ class Restorer:
         black = job.black * job.scale
         share = put_back(pixels, restored, job.like, strength or self.strength, job.scale, black)
         for line in mistaken(share, job.like):
-            self._warn(f'{job.label} mistaken', f'{job.label}: {line}')
+            self._warn(job.source and f'{job.source} mistaken', f'{job.label}: {line}')
         return restored
 
     def _sharpened(self, restored: np.ndarray, job: Job) -> np.ndarray:
@@ -313,7 +313,7 @@ class Restorer:
         return prepare(image, data_range, self.general, self.trained_on, self.tell, self._warn)
 
     def _warn(self, key: str, text: str) -> None:
-        if key not in self._said:
+        if not key or key not in self._said:
             self._said.add(key)
             warnings.warn(text, stacklevel=5)
 
