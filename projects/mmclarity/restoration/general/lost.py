@@ -82,21 +82,16 @@ def put_back(
         return 0.0
     if like.upright:
         image, restored = image.T, restored.T
-    middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in image.shape)
     sure = like.structure in ('fine', 'all')
-    power = noise_along((image[middle] - black) / scale, not sure)
-    power = (power * np.square(_TAPER).sum()).astype(np.float32)
-    slope, intercept, _ = like.told(max(strength, 1.0))
+    power = _expected(image, scale, black, not sure)
     width = image.shape[1]
     back = np.zeros((SIDE, _padded(width).size), np.float32)
     found = total = 0
     poor = []
     for bottom, taken, level in _strips(image, restored, scale, black):
-        level = level * like.gain + like.offset
-        variance = (slope * level.clip(0) + intercept) / like.gain**2 + TINY
         spectrum = scipy.fft.rfft2(taken * _TAPER)
         ratio = (np.square(spectrum.real) + np.square(spectrum.imag)) / power
-        ratio /= variance.astype(np.float32)[:, None, None]
+        ratio /= _variance(level, like, max(strength, 1.0))[:, None, None]
         total += len(ratio)
         # nothing is put back without a frequency that is sure
         some = np.flatnonzero((ratio * _OTHER).max((1, 2)) >= SURE)
@@ -118,6 +113,20 @@ def put_back(
     return found / total
 
 
+def _expected(image: np.ndarray, scale: float, black: float, whole_lines: bool) -> np.ndarray:
+    """(SIDE // 2 + 1,) power of noise of variance 1 in a tapered block, from the image's middle."""
+    middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in image.shape)
+    power = noise_along((image[middle] - black) / scale, whole_lines)
+    return (power * np.square(_TAPER).sum()).astype(np.float32)
+
+
+def _variance(level: np.ndarray, like: Appraisal, strength: float) -> np.ndarray:
+    """Of the noise, as the network is told, at levels 0 black and 1 white."""
+    slope, intercept, _ = like.told(strength)
+    stretched = np.maximum(level * like.gain + like.offset, 0)
+    return ((slope * stretched + intercept) / like.gain**2 + TINY).astype(np.float32)
+
+
 def _take_means(
     image: np.ndarray,
     restored: np.ndarray,
@@ -131,7 +140,6 @@ def _take_means(
 
     height, width = image.shape
     margin = PATCH + REACH
-    slope, intercept, _ = like.told()
     square = np.square(_TAPER)
     for top in range(0, height, BAND):
         rows = slice(max(0, top - margin), min(height, top + BAND + margin))
@@ -145,8 +153,8 @@ def _take_means(
         weight = weight[:, STEP : STEP + width]
         if not weight.any():
             continue
-        level = np.average(restored[rows], weights=weight) * like.gain + like.offset
-        sigma = np.sqrt(max(slope * level + intercept, 0.0)) / like.gain
+        level = np.average(restored[rows], weights=weight)
+        sigma = float(np.sqrt(_variance(level, like, 1.0)))
         noisy = (image[rows].astype(np.float32) - np.float32(black)) / np.float32(scale)
         means = denoise_nl_means(noisy, PATCH, REACH, DAMPING * sigma, sigma=sigma)
         own = slice(top - rows.start, min(top + BAND, height) - rows.start)
