@@ -28,6 +28,7 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general.appraisal import appraise
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+from mmclarity.utils.json_files import write_json
 from mmclarity.utils.tables import markdown_table, replace_part
 
 SIDE = 256
@@ -229,7 +230,7 @@ def main() -> int:
             print(name, rows[name], file=sys.stderr, flush=True)
     former = json.loads(args.former.read_text(encoding='utf-8')) if args.former else {}
     if args.results:
-        args.results.write_text(json.dumps(rows, indent=1), encoding='utf-8')
+        write_json(args.results, rows)
     text = table(rows, former)
     print(text)
     if args.page:

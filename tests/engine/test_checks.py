@@ -183,10 +183,14 @@ def test_a_folder_in_use_is_refused(tmp_path, monkeypatch):
         start(tmp_path, monkeypatch)
 
 
-def test_other_processes_of_one_training_do_not_ask(tmp_path, monkeypatch):
+def test_the_first_process_of_a_training_has_the_folder_for_all(monkeypatch):
+    """What two processes do indeed: tests/engine/test_distributed.py."""
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
     monkeypatch.setenv('RANK', '1')
-    with WorkDirLock(tmp_path / 'work'), pytest.raises(ZeroDivisionError):
-        start(tmp_path, monkeypatch)
+    assert not train._is_first('pytorch')
+    assert train._is_first('none')  # it does not know of the others: the lock will tell
+    monkeypatch.setenv('RANK', '0')
+    assert train._is_first('pytorch')
 
 
 def test_a_best_without_validation(tmp_path, monkeypatch):

@@ -95,9 +95,7 @@ def train(args: argparse.Namespace) -> None:
         set_hook(cfg, 'SyncStatisticsHook')
     save_whole(cfg)
     # One process of a training holds the folder for all of them.
-    rank = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
-    first = args.launcher == 'none' or rank == 0
-    with WorkDirLock(cfg.work_dir) if first else nullcontext():
+    with WorkDirLock(cfg.work_dir) if _is_first(args.launcher) else nullcontext():
         _train(cfg, args)
         close_cpu_processes()
 
@@ -129,6 +127,12 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         try_optimizers(runner)
     with full_disk_told(cfg.work_dir):
         runner.train()
+
+
+def _is_first(launcher: str) -> bool:
+    """Whether this process is alone, or the first of its training's."""
+    rank = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
+    return launcher == 'none' or rank == 0
 
 
 def _check_batches(runner: Runner) -> None:
