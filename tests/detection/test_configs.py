@@ -171,6 +171,17 @@ def test_two_looks_at_boxes(name):
     assert {**plain.test_cfg.rpn.to_dict(), **own} == plain.test_cfg.rpn.to_dict()
 
 
+def test_two_looks_on_the_embedded_scenes_lack_attention_alone():
+    alone, context = (load(f'{name}_frcnn_murky') for name in ('two_looks', 'context'))
+    second = alone.model.roi_head.bbox_head[1]
+    assert second.pop('type') == 'RegionAttentionBBoxHead' and second.pop('attention') is None
+    theirs = context.model.roi_head.bbox_head[1]
+    assert theirs.pop('type') == 'BeliefBBoxHead' and theirs.pop('attention')
+    assert {**theirs, **second} == theirs
+    alone.model.roi_head.bbox_head[1] = context.model.roi_head.bbox_head[1] = None
+    assert alone.model.to_dict() == context.model.to_dict()
+
+
 @pytest.mark.parametrize('data', ['bdd100k', 'murky'])
 def test_a_step_of_two_looks_on_tiny_images(data):
     """Losses of both looks, and gradients for every weight that is to learn."""
