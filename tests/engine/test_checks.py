@@ -8,6 +8,7 @@ from mmclarity.cli import options, train
 from mmclarity.cli.prepare import save_whole
 from mmclarity.engine.checks import check_config, close_to
 from mmclarity.engine.config import REPO, load_config, resolve_data_roots
+from mmclarity.engine.distributed import is_first
 from mmclarity.engine.work_dir import WorkDirLock
 from mmclarity.errors import CheckpointError, UsageError
 from tests.engine.toy_parts import write_config
@@ -187,10 +188,10 @@ def test_the_first_process_of_a_training_has_the_folder_for_all(monkeypatch):
     """What two processes do indeed: tests/engine/test_distributed.py."""
     monkeypatch.delenv('SLURM_PROCID', raising=False)
     monkeypatch.setenv('RANK', '1')
-    assert not train._is_first('pytorch')
-    assert train._is_first('none')  # it does not know of the others: the lock will tell
+    assert not is_first('pytorch')
+    assert is_first('none')  # it does not know of the others: the lock will tell
     monkeypatch.setenv('RANK', '0')
-    assert train._is_first('pytorch')
+    assert is_first('pytorch')
 
 
 def test_a_best_without_validation(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from mmclarity.engine.config import datasets
+from mmclarity.engine.distributed import is_first
 from mmclarity.errors import UsageError
 
 
@@ -25,8 +26,8 @@ def set_up_show(cfg: Config, show: bool, show_dir: str | None, wait_time: float)
             "visualization=dict(type='DetVisualizationHook')"
         )
     processes = os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or '1'
-    first = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0
-    if cfg.get('launcher', 'none') != 'none' and processes != '1' and first:
+    launcher = cfg.get('launcher', 'none')
+    if launcher != 'none' and processes != '1' and is_first(launcher):
         warnings.warn(
             f'in {processes} processes only the images of the first are painted, one in '
             f'{processes}; for all of them, test in one process',

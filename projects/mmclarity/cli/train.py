@@ -1,7 +1,6 @@
 """What tools/train.py does, for mmdet's and mmagic's configs alike."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -11,7 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.config import building, resolve_data_roots
-from mmclarity.engine.distributed import close_cpu_processes
+from mmclarity.engine.distributed import close_cpu_processes, is_first
 from mmclarity.engine.hooks.freeze import TrainOnlyHook
 from mmclarity.engine.work_dir import WorkDirLock
 from mmclarity.errors import UsageError
@@ -95,7 +94,7 @@ def train(args: argparse.Namespace) -> None:
         set_hook(cfg, 'SyncStatisticsHook')
     save_whole(cfg)
     # One process of a training holds the folder for all of them.
-    with WorkDirLock(cfg.work_dir) if _is_first(args.launcher) else nullcontext():
+    with WorkDirLock(cfg.work_dir) if is_first(args.launcher) else nullcontext():
         _train(cfg, args)
         close_cpu_processes()
 
@@ -127,12 +126,6 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
         try_optimizers(runner)
     with full_disk_told(cfg.work_dir):
         runner.train()
-
-
-def _is_first(launcher: str) -> bool:
-    """Whether this process is alone, or the first of its training's."""
-    rank = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
-    return launcher == 'none' or rank == 0
 
 
 def _check_batches(runner: Runner) -> None:

@@ -105,3 +105,9 @@ def close_cpu_processes() -> None:
     if dist.is_initialized() and dist.get_backend() == 'gloo':
         dist.barrier()
         dist.destroy_process_group()
+
+
+def is_first(launcher: str) -> bool:
+    """Whether this process is alone, or the first of its work's."""
+    rank = int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0)
+    return launcher == 'none' or rank == 0

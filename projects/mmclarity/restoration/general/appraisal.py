@@ -276,7 +276,7 @@ def _measured(flat: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
         level=flat.gain * sample.level / 255 + flat.offset,
         variance=sample.variance * (flat.gain / 255) ** 2,
     )
-    typical = spikes = 0.0
+    spikes = 0.0
     try:
         slope, intercept = fit_noise([sample])
     except ValueError:  # nearly all levels are clipped

@@ -155,7 +155,7 @@ def _take_means(
             continue
         level = np.average(restored[rows], weights=weight)
         sigma = float(np.sqrt(_variance(level, like, 1.0)))
-        noisy = (image[rows].astype(np.float32) - np.float32(black)) / np.float32(scale)
+        noisy = _levels(image[rows], scale, black)
         means = denoise_nl_means(noisy, PATCH, REACH, DAMPING * sigma, sigma=sigma)
         own = slice(top - rows.start, min(top + BAND, height) - rows.start)
         target = restored[top : top + BAND]
@@ -177,8 +177,7 @@ def _strips(
 
     def taken(first: int, last: int) -> np.ndarray:
         at = rows[first:last]
-        levels = (image[at].astype(np.float32) - np.float32(black)) / np.float32(scale)
-        return (levels - restored[at])[:, columns]
+        return (_levels(image[at], scale, black) - restored[at])[:, columns]
 
     # what lies mirrored below the image, before it is changed
     end = taken(len(rows) - SIDE, len(rows))
@@ -189,6 +188,11 @@ def _strips(
         at = np.clip(np.arange(top - STEP, top + STEP), 0, len(image) - 1)
         level = _blocks(restored[at].mean(0)[columns][None]).mean((1, 2))
         yield top, _blocks(np.concatenate([upper, lower])), level
+
+
+def _levels(rows: np.ndarray, scale: float, black: float) -> np.ndarray:
+    """Rows of an image as float32 levels, 0 black and 1 white."""
+    return (rows.astype(np.float32) - np.float32(black)) / np.float32(scale)
 
 
 def _padded(length: int) -> np.ndarray:
