@@ -117,7 +117,7 @@ def made_worse(data: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]
     ranges = Ranges(
         NOISE, (low, 2 * low), (high / 2, high), impulses=(1e-5, 2e-5), contrast=(0.7, 1.0)
     )
-    batches = ExampleBatches(data, 1, SIDE, SEED, 8, 20, renewed=1.0, ranges=ranges)
+    batches = ExampleBatches(data, 1, SIDE, SEED, 8, 20, 0, renewed=1.0, ranges=ranges)
     for noisy, clean, _ in batches:
         noisy, clean = (image[0, 0].numpy().clip(0, 1) for image in (noisy, clean))
         if not count:

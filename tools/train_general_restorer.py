@@ -60,6 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--warm', type=int, default=300, help='steps until it is reached')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--structures', type=int, default=240)
+    parser.add_argument('--sharp', type=int, default=240)
     parser.add_argument('--phantoms', type=int, default=48)
     parser.add_argument(
         '--renewed', type=float, default=0.0, help='chance that a simulated image is made anew'
@@ -190,6 +191,7 @@ def run(args: argparse.Namespace) -> None:
         args.seed + training.step,
         args.phantoms,
         args.structures,
+        args.sharp,
         args.renewed,
     )
     first, budget = training.step, 60 * args.minutes

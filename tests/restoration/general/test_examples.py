@@ -36,7 +36,7 @@ def first(batches, count=1):
 
 
 def test_batches_are_what_the_network_takes(data):
-    noisy, clean, noise = first(ExampleBatches(data, 5, 32, phantoms=2, structures=3))[0]
+    noisy, clean, noise = first(ExampleBatches(data, 5, 32, phantoms=2, structures=3, sharp=4))[0]
     assert noisy.shape == clean.shape == (5, 1, 32, 32)
     assert noise.shape == (5, 3)
     assert {value.dtype for value in (noisy, clean, noise)} == {torch.float32}
@@ -49,12 +49,12 @@ def test_images_that_judge_are_left_out(data):
 
 
 def test_without_simulated_images_the_real_ones_are_drawn(data):
-    assert len(first(ExampleBatches(data, 4, 32, phantoms=0, structures=0))[0][0]) == 4
+    assert len(first(ExampleBatches(data, 4, 32, phantoms=0, structures=0, sharp=0))[0][0]) == 4
 
 
 def test_a_seed_says_what_is_drawn(data):
     def draw(seed):
-        return first(ExampleBatches(data, 3, 32, seed, 1, 2))[0][0]
+        return first(ExampleBatches(data, 3, 32, seed, 1, 2, 3))[0][0]
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
@@ -68,14 +68,28 @@ def test_simulated_images_are_made_anew(data, monkeypatch, renewed, made):
         '_simulated',
         lambda kind, seed: seeds.append(seed) or np.full((48, 48), 0.5, np.float32),
     )
-    monkeypatch.setattr(examples, 'SHARES', dict(phantom=0.5, structure=0.5))
-    first(ExampleBatches(data, 2, 32, phantoms=1, structures=2, renewed=renewed), 2)
+    monkeypatch.setattr(examples, 'SHARES', dict(phantom=0.3, structure=0.3, sharp=0.4))
+    first(ExampleBatches(data, 2, 32, phantoms=1, structures=1, sharp=1, renewed=renewed), 2)
     assert len(seeds) == made
+
+
+def test_most_sharp_pictures_are_not_resized(data, monkeypatch):
+    monkeypatch.setattr(examples, 'SHARES', dict(sharp=1.0))
+    zooms = []
+    monkeypatch.setattr(
+        examples,
+        'draw_example',
+        lambda image, size, rng, ranges: (
+            zooms.append(ranges.zoom) or patches.draw_example(image, size, rng, ranges)
+        ),
+    )
+    first(ExampleBatches(data, 200, 32, phantoms=0, structures=0, sharp=2))
+    assert np.mean([zoom == (1, 1) for zoom in zooms]) == pytest.approx(0.6, abs=0.12)
 
 
 @pytest.mark.slow  # two processes that import torch: 10 s
 def test_each_worker_draws_its_own(data):
-    batches = ExampleBatches(data, 2, 32, phantoms=0, structures=0)
+    batches = ExampleBatches(data, 2, 32, phantoms=0, structures=0, sharp=0)
     loader = iter(example_loader(batches, 2, torch.device('cpu')))
     (one, _, _), (two, _, _) = next(loader), next(loader)
     assert not torch.equal(one, two)
@@ -111,7 +125,7 @@ def train(monkeypatch, data):
     monkeypatch.setattr(tool, 'time', SimpleNamespace(monotonic=itertools.count().__next__))
     options = ['--data', str(data), '--batch', '1', '--size', '32', '--phantoms', '0']
     return lambda work_dir, *more: tool.main(
-        [*options, '--structures', '0', '--work-dir', str(work_dir), *more]
+        [*options, '--structures', '0', '--sharp', '0', '--work-dir', str(work_dir), *more]
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,14 +17,18 @@ from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from ..io import list_images, read_sem
 from .content import KINDS as SHAPES
 from .content import make_structure
-from .patches import Ranges, draw_example, stretched
+from .patches import Example, Ranges, draw_example, stretched
+from .sharp import KINDS as SHARP
+from .sharp import make_sharp
 
 __all__ = ['ExampleBatches', 'example_loader']
 
 JUDGES = {f'{number:03d}' for number in range(31, 51)}  # 031-035 to choose by, 036-050 to judge by
 ALLOY_JUDGES = 5  # the last ones by name
 # What the examples show: kind of clean image, share of the examples.
-SHARES = dict(spheres=0.38, alloy=0.16, phantom=0.14, structure=0.32)
+SHARES = dict(spheres=0.27, alloy=0.12, phantom=0.11, structure=0.2, sharp=0.3)
+# Share of the sharp ones that are not resized, which would blur them.
+UNZOOMED = 0.6
 RADII = (3.0, 4.5, 8.0, 16.0)  # median ones of the simulated spheres
 SIDE = 384  # of simulated images
 # Batches that a worker process makes ahead.
@@ -35,6 +40,8 @@ def _simulated(kind: str, seed: int) -> np.ndarray:
     if kind == 'phantom':
         radius = RADII[seed % len(RADII)]
         return stretched(make_phantom(PhantomSettings(SIDE, median_radius=radius), seed).image)
+    if kind == 'sharp':
+        return stretched(make_sharp(sorted(SHARP)[seed % len(SHARP)], SIDE, seed))
     return stretched(make_structure(sorted(SHAPES)[seed % len(SHAPES)], SIDE, seed))
 
 
@@ -51,6 +58,7 @@ class ExampleBatches(IterableDataset):
         seed: with the number of the worker, where all of it comes from.
         phantoms: simulated images of spheres that are kept.
         structures: other simulated images that are kept.
+        sharp: those with edges as sharp as pixels can show.
         renewed: chance that a simulated image is made anew when it is drawn from; it costs 15 to
             140 ms, an example 1 ms.
         ranges: how they are made worse; by default all that training covers.
@@ -67,13 +75,14 @@ class ExampleBatches(IterableDataset):
         seed: int = 0,
         phantoms: int = 48,
         structures: int = 240,
+        sharp: int = 240,
         renewed: float = 0.0,
         ranges: Ranges | None = None,
     ) -> None:
         super().__init__()
-        self.ranges = ranges
+        self.ranges = ranges or Ranges()
         self.batch, self.size, self.seed, self.renewed = batch, size, seed, renewed
-        self.counts = dict(phantom=phantoms, structure=structures)
+        self.counts = dict(phantom=phantoms, structure=structures, sharp=sharp)
         spheres = [p for p in list_images(data / 'sem_pairs/high') if p.stem not in JUDGES]
         alloy = list_images(data / 'sem_superalloy')[:-ALLOY_JUDGES]
         self.images = dict(
@@ -96,15 +105,18 @@ class ExampleBatches(IterableDataset):
         shares = np.array([SHARES[kind] for kind in kinds])
         while True:
             drawn = rng.choice(kinds, self.batch, p=shares / shares.sum())
-            examples = [
-                draw_example(self._draw(images[kind], kind, rng), self.size, rng, self.ranges)
-                for kind in drawn
-            ]
+            examples = [self._example(images[kind], kind, rng) for kind in drawn]
             noisy, clean, noise = (
                 torch.from_numpy(np.stack([getattr(example, name) for example in examples]))
                 for name in ('noisy', 'clean', 'noise')
             )
             yield noisy[:, None], clean[:, None], noise
+
+    def _example(self, images: list[np.ndarray], kind: str, rng: np.random.Generator) -> Example:
+        ranges = self.ranges
+        if kind == 'sharp' and rng.uniform() < UNZOOMED:
+            ranges = replace(ranges, zoom=(1.0, 1.0))
+        return draw_example(self._draw(images, kind, rng), self.size, rng, ranges)
 
     def _draw(self, images: list[np.ndarray], kind: str, rng: np.random.Generator) -> np.ndarray:
         """One of the images, made anew by chance."""
