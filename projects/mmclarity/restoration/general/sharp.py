@@ -1,4 +1,4 @@
-"""Simulated things as sharp as pixels can be: gratings, lattices, print, wires, boxes, holes.
+"""Simulated things as sharp as pixels can be: patterns, print, wires, phases, leaves, texture.
 
 Real images of spheres and alloys have edges of three pixels. A network that was trained on nothing
 sharper takes one of a single pixel, or a line of two, for noise. Values lie in [0, 1].
@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from .content import power_law_texture
+
 __all__ = ['KINDS', 'make_sharp']
 
 Layer = Callable[[int, np.random.Generator], np.ndarray]
@@ -22,6 +24,8 @@ Layer = Callable[[int, np.random.Generator], np.ndarray]
 FINE = 4
 # Widest blur, deviation in pixels; half of the pictures have none.
 BLUR = 0.6
+# Dead leaves a picture.
+LEAVES = 20_000
 # Share of pictures of repeated things that show them in parts only.
 PARTLY = 0.5
 
@@ -196,6 +200,72 @@ def _grain(size: int, rng: np.random.Generator) -> np.ndarray:
     return shades[owner] + depths[owner] * grain
 
 
+def _leaves(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Dead leaves: shapes of all sizes that hide one another (Lee, Mumford and Huang, IJCV 2001).
+
+    As many sizes, edges and corners as in photographs; a network that was trained on nothing else
+    restores those nearly as well as one that was trained on them (Achddou et al., SSVM 2021).
+    """
+    side = 2 * size
+    image = np.full((side, side), 128, np.uint8)
+    smallest = 2 * rng.uniform(0.7, 4)
+    low, high = (int(255 * grey) for grey in _levels(rng))
+    radii = smallest * rng.random(LEAVES) ** -0.5  # density r^-3: as much area in every octave
+    radii = np.minimum(radii, 0.3 * side).astype(int) + 1
+    places, greys = rng.integers(0, side, (LEAVES, 2)), rng.integers(low, high + 1, LEAVES)
+    flat, turned = rng.uniform(0.2, 1, LEAVES), rng.uniform(0, 180, LEAVES)
+    straight = rng.random(LEAVES) < rng.uniform()
+    radii[:50] = 0.2 * side  # nothing stays bare
+    leaves = (places.tolist(), radii.tolist(), greys.tolist(), flat.tolist(), turned.tolist())
+    for place, radius, grey, ratio, turn, edged in zip(*leaves, straight.tolist()):
+        if edged:
+            box = cv2.boxPoints((place, (2 * radius, 2 * radius * ratio), turn))
+            cv2.fillConvexPoly(image, box.astype(np.int32), grey)
+        else:
+            cv2.ellipse(image, place, (radius, max(1, int(radius * ratio))), turn, 0, 360, grey, -1)
+    small = cv2.resize(image.astype(np.float32) / 255, (size, size), interpolation=cv2.INTER_AREA)
+    return small + rng.choice([0, 0.03]) * gaussian_filter(rng.standard_normal(small.shape), 0.7)
+
+
+def _strokes(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Short thin strokes that hide one another, of any or of alike direction, as grass or felt."""
+    image = np.full((FINE * size, FINE * size), rng.integers(0, 256), np.uint8)
+    count = int(np.exp(rng.uniform(math.log(400), math.log(6000))))
+    turn, spread = rng.uniform(0, math.pi), rng.choice([math.pi, rng.uniform(0.05, 0.8)])
+    angles = turn + spread * rng.standard_normal(count)
+    ends = FINE * rng.uniform(3, 40) * np.stack([np.cos(angles), np.sin(angles)], -1)
+    starts = rng.uniform(-0.05, 1.05, (count, 2)) * FINE * size
+    widths = rng.uniform(2, FINE * rng.uniform(1, 3), count).astype(int)
+    low, high = (int(255 * grey) for grey in _levels(rng))
+    greys = rng.integers(low, high + 1, count)
+    stops = np.rint(starts + ends).astype(int)
+    starts = np.rint(starts).astype(int)
+    lines = zip(starts.tolist(), stops.tolist(), greys.tolist(), widths.tolist())
+    for start, stop, grey, width in lines:
+        cv2.line(image, start, stop, grey, width)
+    return cv2.resize(image.astype(np.float32) / 255, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _texture(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Roughness of all sizes, down to the pixel, all over or other in parts; stretched or not."""
+    owner = _parts(size, rng)
+    image = np.empty((size, size))
+    for number in range(int(owner.max()) + 1):
+        field = power_law_texture(2 * size, rng.uniform(0.7, 1.7), rng)
+        across = rng.choice([1, 1, 2])  # pixels of the field in one of the picture
+        field = field[: across * size, :size].reshape(size, across, size).mean(1)
+        field = (field - field.mean()) / field.std()
+        kind = rng.uniform()
+        if kind < 0.3:  # ridges or valleys
+            field = (np.abs(field) - 0.8) * rng.choice([-1.6, 1.6])
+        elif kind < 0.6:  # steep between two greys
+            field = np.tanh(rng.uniform(1, 4) * field)
+        shade, depth = rng.uniform(0.3, 0.7), rng.uniform(0.05, 0.25)
+        area = owner == number
+        image[area] = (shade + depth * field)[area]
+    return image
+
+
 KINDS: dict[str, Layer] = dict(
     lines=lambda size, rng: _composed(size, rng, _lines),
     dots=lambda size, rng: _composed(size, rng, _dots),
@@ -204,6 +274,9 @@ KINDS: dict[str, Layer] = dict(
     boxes=_boxes,
     holes=_holes,
     grain=_grain,
+    leaves=_leaves,
+    strokes=_strokes,
+    texture=_texture,
 )
 
 
