@@ -4,10 +4,11 @@
     python benchmarks/restore_strange.py --results NOW.json --former THEN.json \\
         --page docs/benchmarks/restoration.md
 
-Fine patterns, small print, clean pictures, enlarged and JPEG-coded noise, scans from top to
-bottom, single electrons, single white pixels, pictures of nothing: made here, so that the truth
-is known; stored in 8 bits. With ``--former`` the table has columns of
-what an earlier state of the package gave (run this file there with ``--results``).
+Photographs (of scikit-image), fine patterns, small print, sharp edges, clean pictures, enlarged and
+JPEG-coded noise, scans from top to bottom, single electrons, single white pixels, pictures of
+nothing: noise is added here, so that the truth is known; stored in 8 bits. With ``--former`` the
+table has columns of what an earlier state of the package gave (run this file there with
+``--results``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from scipy.ndimage import convolve1d, gaussian_filter, median_filter
+from skimage import data
 from skimage.restoration import denoise_nl_means
 
 from mmclarity.restoration import Restorer
@@ -33,6 +35,7 @@ from mmclarity.utils.tables import markdown_table, replace_part
 
 SIDE = 256
 SEED = 5
+PHOTOGRAPHS = ('camera', 'coins', 'page', 'text', 'brick', 'grass', 'gravel', 'moon')
 HEAD = ['picture', 'noise, %', 'said, %', 'raw', 'median 3 x 3', 'non-local means', 'before', 'now']
 HEAD += ['fabricated, before', 'now', 'missed, before', 'now', 'brightness, %', 'warned']
 WORDS = {
@@ -116,6 +119,32 @@ def texture(width: float = 1.0) -> np.ndarray:
     return 0.5 + 0.12 * grain / grain.std()
 
 
+def rectangles() -> np.ndarray:
+    """A few of them, with edges of one pixel."""
+    rng, picture = np.random.default_rng(7), np.full((SIDE, SIDE), 60, np.uint8)
+    for _ in range(12):
+        left, top, wide, high = rng.integers((0, 0, 10, 5), (SIDE, SIDE, 90, 60)).tolist()
+        picture[top : top + high, left : left + wide] = rng.integers(80, 230)
+    return picture / 255
+
+
+def pores() -> np.ndarray:
+    """Dark round ones of one to four pixels' radius, with edges of one pixel."""
+    rng, picture = np.random.default_rng(8), np.full((SIDE, SIDE), 170, np.uint8)
+    for _ in range(200):
+        centre, radius = rng.integers(0, SIDE, 2).tolist(), int(rng.integers(1, 5))
+        cv2.circle(picture, centre, radius, int(rng.integers(20, 90)), -1)
+    return picture / 255
+
+
+def photographs() -> Pictures:
+    """Nothing of a microscope, but textures and edges of all kinds."""
+    for name in PHOTOGRAPHS:
+        clean = getattr(data, name)()[:SIDE, :SIDE] / 255
+        for percent in (2, 5):
+            yield f'photograph, {name}, {percent} %', clean, white(clean, percent / 100)
+
+
 def patterns() -> Pictures:
     """What the picture shows is strange."""
     for period in (3, 4, 6, 10, 20):
@@ -134,6 +163,9 @@ def patterns() -> Pictures:
         yield f'{name}, clean', clean, clean
     yield 'small print, independent noise', small_print(), white(small_print(), 0.05)
     yield 'wires, independent noise', wires(), white(wires(), 0.05)
+    for name, clean in (('rectangles', rectangles()), ('pores', pores())):
+        for percent in (2, 5):
+            yield f'{name}, independent noise, {percent} %', clean, white(clean, percent / 100)
     yield 'lying lines of period 4, clean', grating(4, np.pi / 2), grating(4, np.pi / 2)
 
 
@@ -224,7 +256,7 @@ def main() -> int:
     args = parser.parse_args()
     clean = 0.1 + 0.8 * make_phantom(PhantomSettings(SIDE, median_radius=6), 3).image
     rows = {}
-    for make in (patterns(), noises(np.asarray(clean, np.float64))):
+    for make in (photographs(), patterns(), noises(np.asarray(clean, np.float64))):
         for name, truth, noisy in make:
             rows[name] = judged(Restorer(), truth, noisy)  # a new one warns anew
             print(name, rows[name], file=sys.stderr, flush=True)
