@@ -91,6 +91,44 @@ def test_noise_is_measured_among_fine_structure(name):
     assert not found.warnings()
 
 
+def pores():
+    rng, picture = np.random.default_rng(8), np.full((SIDE, SIDE), 170, np.uint8)
+    for _ in range(120):
+        centre, radius = rng.integers(0, SIDE, 2).tolist(), int(rng.integers(1, 5))
+        cv2.circle(picture, centre, radius, int(rng.integers(20, 90)), -1)
+    return picture / 255
+
+
+@pytest.mark.parametrize('sigma', [0.02, 0.05])
+@pytest.mark.parametrize('clean', [pores(), print_()], ids=['pores', 'print'])
+def test_edges_of_one_pixel_are_not_taken_for_noise(clean, sigma):
+    """They have power at all frequencies, but not everywhere."""
+    found = appraise(stored(clean + sigma * np.random.default_rng(1).standard_normal(clean.shape)))
+    assert found.sigma * (found.high - found.low) == pytest.approx(255 * sigma, rel=0.25)
+
+
+@pytest.mark.parametrize('electrons', [50, 200, 800])
+@pytest.mark.parametrize(
+    'clean', [print_(), 1 - print_(), 1 - pores()], ids=['dark', 'bright', 'p']
+)
+def test_less_shot_noise_where_it_is_dark_is_no_reason_to_expect_less_elsewhere(clean, electrons):
+    found = appraise(np.random.default_rng(0).poisson(electrons * clean) / electrons)
+    level = found.gain * clean.mean() + found.offset
+    said = np.sqrt(found.slope * level + found.intercept) / found.gain
+    assert 0.9 < said / np.sqrt(clean.mean() / electrons) < 1.5
+
+
+def test_edges_are_not_measured_along_with_the_noise():
+    """Where lines share nothing, so that nothing else says that there is structure."""
+    rng = np.random.default_rng(3)
+    steps = np.repeat(rng.choice([0.2, 0.8], (SIDE, SIDE // 4)), 4, axis=1)
+    clean = np.where(np.arange(SIDE)[:, None] < 150, 0.5, steps)
+    found = appraise(clean + 0.02 * rng.standard_normal(clean.shape))
+    level = found.gain * 0.5 + found.offset
+    said = np.sqrt(found.slope * level + found.intercept) / found.gain
+    assert said < 0.03
+
+
 @pytest.mark.parametrize('name', ['upright_3', 'lying_4', 'slanted_4', 'lying_6', 'lattice_5'])
 def test_the_range_of_grey_levels_holds_a_fine_pattern(name):
     clean = FINE[name]

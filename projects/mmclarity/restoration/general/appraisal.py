@@ -34,8 +34,12 @@ VISIBLE = 0.02
 # of what the spectrum leaves, or periods hold this share, or noise that was smoothed so much would
 # be this share of all there is. It can be either where the spectrum leaves as much as the last.
 FLAT, PERIODIC, ALL, KNOWN = 0.97, 0.1, 0.75, 0.8
-# Where flat places have so little of what is left by the spectrum, that is structure as well.
-EMPTY = 0.5
+# Variance that the flattest tenth of a picture of nothing but noise has of it (0.77 where it is
+# smeared along the line, 0.85 where it is not).
+FLATTEST = 0.8
+# Edges have been measured along with the noise where it is this much more (deviations) than both
+# the spectrum and flat places leave.
+EDGES = 1.2
 # Noise is smeared along the columns where it is this much more (deviations) when the picture lies
 # on its side, and its pixels share so much then.
 UPRIGHT, UPRIGHT_SHARED = 2.5, 0.15
@@ -257,7 +261,7 @@ def appraise(image: np.ndarray, scale: float = 1.0, black: float = 0.0) -> Appra
     flat = Appraisal(0.0, 0.0, 0.0, 0.0, *_widened(low, high, part, floor))
     straight = _measured(flat, part, floor)
     if straight.across <= MOST_ACROSS:
-        return straight
+        return _without_edges(straight, part, floor.variance)
     side = measure_floor(part.T)
     upright = side.variance > UPRIGHT**2 * floor.variance
     if upright and side.correlation > UPRIGHT_SHARED:
@@ -299,11 +303,22 @@ def _measured(flat: Appraisal, part: np.ndarray, floor: Floor) -> Appraisal:
     )
 
 
+def _without_edges(found: Appraisal, part: np.ndarray, least: float) -> Appraisal:
+    """With less noise, where edges all over the picture have been taken for some of it."""
+    level = found.gain * float(np.median(part)) + found.offset
+    variance = found.slope * level + found.intercept
+    most = found.gain**2 * max(least, floor_of_flat_places(part)[0] / FLATTEST)
+    if not variance > EDGES**2 * most:
+        return found
+    share = most / variance
+    return replace(found, slope=share * found.slope, intercept=share * found.intercept)
+
+
 def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appraisal:
     """With no more noise than the spectrum leaves, where what lines share is structure."""
     level = found.gain * part.mean() + found.offset
     variance = max(found.slope * level + found.intercept, 1e-12)
-    even = floor_of_flat_places(part)
+    even, at = floor_of_flat_places(part)
     fine = even <= FLAT**2 * least or periodic_share(part) >= PERIODIC
     smoothed = math.sqrt(variance * _before_smoothing(found.across)) / found.gain
     if not fine and smoothed <= ALL * float((part - gaussian_filter(part, LARGE)).std()):
@@ -311,8 +326,11 @@ def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appr
         return replace(found, structure='mixed') if known else found
     floor = measure_floor(part, whole_lines=False)
     least = min(least, floor.variance)
-    if even < EMPTY**2 * least:  # as between letters: what is left even there is noise
-        least = even
+    # As between letters or pores, if there is less than shot noise of that grey level would be:
+    # what is left even there is noise.
+    shot = (found.gain * at + found.offset) / max(level, 1e-6)
+    if even / FLATTEST < min(max(shot, 0.0), 1.0) * least:
+        least = even / FLATTEST
     return replace(
         found,
         slope=0.0,  # that which was measured may be of the structure

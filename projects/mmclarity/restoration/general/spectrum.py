@@ -119,13 +119,29 @@ def _block_spectra(image: np.ndarray) -> np.ndarray:
     return np.square(np.abs(np.fft.fft2(blocks)))
 
 
-def floor_of_flat_places(image: np.ndarray) -> float:
-    """Variance of the noise in the flattest tenth of a picture, by second differences."""
-    second = np.diff(np.asarray(image, np.float64), 2, axis=0) / math.sqrt(6)
-    rows, columns = (length // FLAT_SIDE for length in second.shape)
-    blocks = second[: rows * FLAT_SIDE, : columns * FLAT_SIDE]
-    blocks = blocks.reshape(rows, FLAT_SIDE, columns, FLAT_SIDE)
-    return float(np.quantile(blocks.var((1, 3)), FLATTEST))
+def floor_of_flat_places(image: np.ndarray) -> tuple[float, float]:
+    """Noise in the flattest tenth of a picture.
+
+    Args:
+        image: (H, W), at least 18 x 16.
+
+    Returns:
+        Its variance, by second differences: of nothing but noise a little less than it has, since
+        the tenth with the least is taken; and the mean grey level of these places.
+    """
+    image = np.asarray(image, np.float64)
+    second = np.diff(image, 2, axis=0) / math.sqrt(6)
+    variance = _in_blocks(second).var((1, 3))
+    least = float(np.quantile(variance, FLATTEST))
+    level = _in_blocks(image[: len(second)]).mean((1, 3))
+    return least, float(level[variance <= least].mean())
+
+
+def _in_blocks(image: np.ndarray) -> np.ndarray:
+    """(rows of blocks, FLAT_SIDE, columns of blocks, FLAT_SIDE)."""
+    rows, columns = (length // FLAT_SIDE for length in image.shape)
+    whole = image[: rows * FLAT_SIDE, : columns * FLAT_SIDE]
+    return whole.reshape(rows, FLAT_SIDE, columns, FLAT_SIDE)
 
 
 def periodic_share(image: np.ndarray) -> float:
