@@ -282,6 +282,16 @@ def test_wires_of_one_to_three_pixels_are_closer_to_the_truth_than_recorded(sigm
     assert 'fine structure for noise' in said
 
 
+@pytest.mark.parametrize('sigma', [0.02, 0.05])
+def test_pores_are_closer_to_the_truth_than_recorded(sigma):
+    """Of edges of one pixel all over, no frequency is stronger than noise can be."""
+    clean = pores()
+    image = stored(clean + sigma * np.random.default_rng(1).standard_normal(clean.shape))
+    found, said = restored(image)
+    assert psnr(found, clean) > psnr(image / 255, clean) + 5
+    assert 'fine structure for noise' in said
+
+
 def test_non_local_means_stay_where_they_are_needed():
     clean = np.hstack([thin_wires(), np.full((SIDE, SIDE), 0.25)])
     image = stored(clean + 0.03 * np.random.default_rng(2).standard_normal(clean.shape))

@@ -95,15 +95,18 @@ def put_back(
         total += len(ratio)
         # nothing is put back without a frequency that is sure
         some = np.flatnonzero((ratio * _OTHER).max((1, 2)) >= SURE)
-        poor.append(np.zeros(len(ratio), bool))
+        # more is gone than noise, if it is as strong everywhere, but at no frequency in particular
+        much = ratio[:, _OTHER].mean(1) - 1 > FARTHER
+        poor.append(much if like.structure == 'fine' else np.zeros(len(ratio), bool))
         if len(some):
             ratio = ratio[some] if sure else _evened(ratio[some])
             kept, mistaken = _structure(ratio)
             poor[-1][some] = _error(ratio, kept) > FARTHER
-            found += int((mistaken | poor[-1][some]).sum())
+            found += int((mistaken & ~poor[-1][some]).sum())
             blocks = scipy.fft.irfft2(spectrum[some] * kept, s=(SIDE, SIDE)) * _TAPER
             for index, block in zip(some, blocks):
                 back[:, index * STEP : index * STEP + SIDE] += block
+        found += int(poor[-1].sum())
         if bottom > 0:
             rows = restored[bottom - STEP : bottom]
             rows[:] = np.clip(rows + back[: len(rows), STEP : STEP + width], 0, 1)
