@@ -5,7 +5,7 @@ import zlib
 import pytest
 
 from mmclarity.detection.datasets.recordings import BDD100KFold, fold_of
-from tests.detection.datasets.test_bdd100k import make_frame, make_label, make_root
+from tests.detection.datasets.bdd100k_frames import make_frame, make_label, make_root
 
 RECORDINGS = [f'{number:08x}' for number in range(40)]
 NAMES = [f'{recording}-{part}.jpg' for recording in RECORDINGS for part in ('0a', '1b')]
