@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
-import logging
 import os
 import re
 import signal
@@ -13,9 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -25,94 +21,17 @@ import tifffile
 from mmclarity.cli import restore as tool
 from mmclarity.restoration.app.jobs import (
     Job,
-    RefusedUpload,
     WatchedRestorer,
     Workshop,
-    safe_name,
 )
 from mmclarity.restoration.app.previews import save_previews
 from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.inference.uncertainty import shown_range
-from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from tests.browser import Browser, needs_chromium
+from tests.restoration.app.served import HEADER, LIMIT, ask, finished, noisy, upload
 
 pytest.importorskip('starlette', reason='the page needs mmclarity[app]')
 pytest.importorskip('uvicorn', reason='the page needs mmclarity[app]')
-
-from mmclarity.restoration.app import server
-
-LIMIT = 300_000
-HEADER = {'X-Mmclarity': 'page'}
-
-
-def noisy(path: Path, dtype: str = 'uint8', seed: int = 0) -> Path:
-    """Discs under noise; 16 bit as microscopes write it: 12 bits, calibrated."""
-    clean = make_phantom(PhantomSettings(160, median_radius=9), seed).image
-    image = clean + np.random.default_rng(seed).normal(0, 0.08, clean.shape)
-    factor = 250 if dtype == 'uint8' else 3000
-    pixels = (image * factor).clip(0, 255 if dtype == 'uint8' else 4095).astype(dtype)
-    tifffile.imwrite(path, pixels, resolution=(1e7, 1e7), resolutionunit='CENTIMETER')
-    return path
-
-
-@pytest.fixture(scope='module')
-def port(tmp_path_factory) -> Iterator[int]:
-    """A running page."""
-    log = logging.FileHandler(tmp_path_factory.mktemp('log') / 'of_something_else.log')
-    workshop = Workshop(WatchedRestorer(), LIMIT)
-    addresses, thread = [], None
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        def __init__(self, config: uvicorn.Config) -> None:
-            super().__init__(config)
-            addresses.append(self)
-
-        def install_signal_handlers(self) -> None:
-            """Not in a thread."""
-
-    original, uvicorn.Server = uvicorn.Server, Server
-    try:
-        thread = threading.Thread(
-            target=server.serve, args=(workshop, '127.0.0.1', 0, addresses.append), daemon=True
-        )
-        thread.start()
-        while len(addresses) < 2 or not addresses[1].started:
-            time.sleep(0.02)
-        assert log.stream is not None  # the page closes no log but its own
-        log.close()
-        yield int(addresses[0].rstrip('/').rpartition(':')[2])
-        addresses[1].should_exit = True
-        thread.join(30)
-        assert not workshop.folder.exists()  # nothing is left behind
-    finally:
-        uvicorn.Server = original
-
-
-def ask(port: int, method: str, path: str, body=None, headers=None) -> tuple[int, dict, bytes]:
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
-    connection.request(method, path, body, headers or {})
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    return answer.status, dict(answer.getheaders()), content
-
-
-def upload(port: int, path: Path, name: str | None = None, doubts: int = 0) -> dict:
-    address = f'/api/jobs?name={quote(name or path.name)}&doubts={doubts}'
-    status, _, content = ask(port, 'POST', address, path.read_bytes(), HEADER)
-    assert status == 201, content
-    return json.loads(content)
-
-
-def finished(port: int, token: str) -> dict:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        job = json.loads(ask(port, 'GET', f'/api/jobs/{token}')[2])
-        if job['state'] not in ('waiting', 'working'):
-            return job
-        time.sleep(0.1)
-    raise AssertionError('never finished')
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
@@ -232,71 +151,6 @@ def test_a_stack_has_its_pages(port, tmp_path):
     assert ask(port, 'GET', f'/api/jobs/{job["token"]}/3/after.png')[0] == 404
 
 
-@pytest.mark.parametrize(
-    ('given', 'kept'),
-    [
-        ('../../../etc/cron.d/evil.tif', 'evil.tif'),
-        ('C:\\Users\\me\\scan 1.TIF', 'scan 1.TIF'),
-        ('/absolute.png', 'absolute.png'),
-        ('a\x00b\n\u202ec.tif', 'abc.tif'),
-        ('<img src=x>.tif', 'img src=x.tif'),
-        ('é' * 300 + '.bmp', 'é' * 120 + '.bmp'),
-    ],
-)
-def test_names_are_names(given, kept):
-    assert safe_name(given) == kept
-
-
-@pytest.mark.parametrize('name', ['', '.tif', '..', 'a.exe', 'a.tif/', 'a.tif.sh', 'noending'])
-def test_names_that_are_not_of_images(name):
-    with pytest.raises(RefusedUpload, match='not one of'):
-        safe_name(name)
-
-
-def test_no_path_from_outside_reaches_the_disk(port, tmp_path):
-    source = noisy(tmp_path / 'x.tif')
-    job = finished(port, upload(port, source, '../../../../tmp/mmclarity_escaped.tif')['token'])
-    assert job['state'] == 'done' and job['name'] == 'mmclarity_escaped.tif'
-    assert not Path('/tmp/mmclarity_escaped.tif').exists()
-    for path in (
-        '/../../etc/passwd',
-        '/%2e%2e/%2e%2e/etc/passwd',
-        '/page.html/../jobs.py',
-        '/static/page.js',
-        '/jobs.py',
-        f'/api/jobs/{job["token"]}/0/..%2fsource.png',
-        f'/api/jobs/{job["token"]}%2f..%2fx/result',
-        '/api/jobs/..%2f..%2fetc/result',
-        f'/api/jobs/{"a" * 22}/result',
-        f'/api/jobs/{job["token"]}/-1/before.png',
-    ):
-        status, _, content = ask(port, 'GET', path)
-        assert status == 404 and b'root:' not in content, path
-
-
-def test_oversize_empty_and_not_an_image(port, tmp_path):
-    body = b'0' * (LIMIT + 1)
-    status, _, content = ask(port, 'POST', '/api/jobs?name=a.tif', body, HEADER)
-    assert status == 413 and 'larger than 300 kB' in json.loads(content)['error']
-
-    def chunks() -> Iterator[bytes]:  # no length is told
-        for _ in range(8):
-            yield b'0' * 65536
-
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
-    connection.request('POST', '/api/jobs?name=a.tif', chunks(), HEADER, encode_chunked=True)
-    assert connection.getresponse().status == 413
-    connection.close()
-    status, _, content = ask(port, 'POST', '/api/jobs?name=a.tif', b'', HEADER)
-    assert status == 400 and 'is empty' in json.loads(content)['error']
-    status, _, content = ask(port, 'POST', '/api/jobs?name=a.exe', b'MZ', HEADER)
-    assert status == 415
-    (tmp_path / 'a.tif').write_text('not an image')
-    job = finished(port, upload(port, tmp_path / 'a.tif')['token'])
-    assert job['state'] == 'failed' and 'TIFF' in job['error'] and '/' not in job['error']
-    assert ask(port, 'GET', f'/api/jobs/{job["token"]}/result')[0] == 404
-
-
 def test_two_users_at_once_see_their_own(port, tmp_path):
     jobs = []
 
@@ -318,18 +172,6 @@ def test_two_users_at_once_see_their_own(port, tmp_path):
         results[seed].add(ask(port, 'GET', f'/api/jobs/{job["token"]}/result')[2])
     assert len(jobs) == 4 and [len(r) for r in results.values()] == [1, 1]
     assert not results[1] & results[2]
-
-
-def test_other_pages_and_other_names_are_kept_out(port):
-    # a page elsewhere may post without asking, but not with this header
-    assert ask(port, 'POST', '/api/jobs?name=a.tif', b'x')[0] == 403
-    for host in ('evil.example', f'evil.example:{port}', '127.0.0.1.evil.example', ''):
-        assert ask(port, 'GET', '/', headers={'Host': host})[0] == 421
-    for host in ('localhost', f'127.0.0.1:{port}', '[::1]:9'):
-        assert ask(port, 'GET', '/', headers={'Host': host})[0] == 200
-    _, headers, _ = ask(port, 'GET', '/')
-    assert "default-src 'none'" in headers['content-security-policy']
-    assert 'access-control-allow-origin' not in headers
 
 
 def test_removed_is_gone(port, tmp_path):
@@ -473,30 +315,3 @@ def test_the_command_serves_and_ends(tmp_path, end, options):
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == 0 and 'Traceback' not in rest
     assert not list(tmp_path.glob('mmclarity-*'))
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--serve', 'a.tif'], 'takes no IN'),
-        (['--serve', '--adapt'], 'adapt first'),
-        (['--serve', '--port', '70000'], '0 to 65535'),
-        (['--serve', '--upload-limit', '0'], 'at least 1 MB'),
-    ],
-)
-def test_what_does_not_go_together(arguments, message, capsys):
-    assert tool.main(arguments) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_without_its_libraries_the_remedy_is_told(monkeypatch, capsys):
-    monkeypatch.setattr('mmclarity.cli.serve.find_spec', lambda name: None)
-    assert tool.main(['--serve']) == 2
-    assert 'pip install "mmclarity[app]"' in capsys.readouterr().err
-
-
-def test_a_port_that_is_taken(port, tmp_path, capsys):
-    workshop = Workshop(WatchedRestorer(), LIMIT)
-    with pytest.raises(ValueError, match='choose another --port'):
-        server.serve(workshop, '127.0.0.1', port)
-    assert not workshop.folder.exists()

@@ -1,0 +1,49 @@
+"""The page in the browser, served for the tests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mmclarity.restoration.app.jobs import WatchedRestorer, Workshop
+from tests.restoration.app.served import LIMIT
+
+
+@pytest.fixture(scope='module')
+def port(tmp_path_factory) -> Iterator[int]:
+    """A running page."""
+    log = logging.FileHandler(tmp_path_factory.mktemp('log') / 'of_something_else.log')
+    workshop = Workshop(WatchedRestorer(), LIMIT)
+    addresses, thread = [], None
+    import uvicorn
+
+    from mmclarity.restoration.app import server
+
+    class Server(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            addresses.append(self)
+
+        def install_signal_handlers(self) -> None:
+            """Not in a thread."""
+
+    original, uvicorn.Server = uvicorn.Server, Server
+    try:
+        thread = threading.Thread(
+            target=server.serve, args=(workshop, '127.0.0.1', 0, addresses.append), daemon=True
+        )
+        thread.start()
+        while len(addresses) < 2 or not addresses[1].started:
+            time.sleep(0.02)
+        assert log.stream is not None  # the page closes no log but its own
+        log.close()
+        yield int(addresses[0].rstrip('/').rpartition(':')[2])
+        addresses[1].should_exit = True
+        thread.join(30)
+        assert not workshop.folder.exists()  # nothing is left behind
+    finally:
+        uvicorn.Server = original
