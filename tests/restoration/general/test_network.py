@@ -10,7 +10,7 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general import GeneralUNet, appraise, load_general, restore_general
-from mmclarity.restoration.general.appraisal import LOOKS, Appraisal
+from mmclarity.restoration.general.appraisal import BOLD, CAREFUL, Appraisal
 from mmclarity.restoration.general.content import KINDS, make_structure
 from mmclarity.restoration.general.network import grown, widths_of
 from mmclarity.restoration.general.patches import Ranges, draw_example
@@ -157,13 +157,27 @@ def test_the_second_look_is_that_of_the_turned_image(size):
         mode = 'reflect' if min(size) > 31 else 'edge'
         rows, columns = ((16, 16 + (PHASE - 16 - length) % 16) for length in size)
         turned = np.pad(image * like.gain + like.offset, (rows, columns), mode)[::-1, ::-1]
-        noise = torch.tensor([like.told(LOOKS[1])], dtype=torch.float32)
+        noise = torch.tensor([like.told(like.looks[1])], dtype=torch.float32)
         look = net(torch.from_numpy(turned.copy())[None, None], noise)[0, 0].numpy()[::-1, ::-1]
     look = (look[16 : 16 + size[0], 16 : 16 + size[1]] - like.offset) / like.gain
     first = one[0, 0].numpy()
     assert first.min() > 0 and first.max() < 1  # nothing was cut off
     np.testing.assert_allclose(both[0, 0].numpy(), agreed(first, look), atol=2e-5)
     assert np.abs(look - first).max() > 1e-3
+
+
+def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
+    def second(sigma, correlation=0.0):
+        like = Appraisal(0.0, (0.9 * sigma) ** 2, correlation, 0.0, 0.0, 1.0)
+        assert like.sigma == pytest.approx(sigma) and like.looks[0] == 1
+        return like.looks[1]
+
+    assert second(0.0) == second(0.02) == BOLD
+    assert second(0.2) == second(0.13) == pytest.approx(CAREFUL)
+    factors = [second(sigma) for sigma in np.linspace(0.03, 0.13, 9)]
+    assert (np.diff(factors) > 0.05).all()
+    # of pixels that share 0.6 of their noise, means along the line have twice as much
+    assert second(0.04, 0.6) == pytest.approx(second(0.08))
 
 
 def test_detail_that_one_look_alone_has_is_gone():

@@ -57,9 +57,11 @@ THOUSANDTH, NOISE_ALONE = 3.09, 0.9
 SPIKED, SPIKE = 2.0, 5.0
 # Share of the noise that has to grow with the grey level to be worth a word.
 SHOT = 0.5
-# Factors on the noise that the network is told of in its two looks, chosen on pairs 006-035; see
-# the benchmarks. Told of what was measured it keeps the grey levels, told of more it invents less.
-LOOKS = (1.0, 3.6)
+# Factor on the noise told in the second look, where means along the line would have LITTLE noise
+# (of the contrast) and MUCH: told of more, the network invents less and loses more. CAREFUL was
+# chosen on pairs 006-035 (0.13 and more), the rest on pictures made worse; see the benchmarks.
+BOLD, CAREFUL = 1.3, 3.6
+LITTLE, MUCH = 0.03, 0.13
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network
 # leaves blurred grows with it. Slopes count as faint below FAINT of the noise a pixel.
@@ -129,6 +131,17 @@ class Appraisal:
             and self.sigma * 2 * THOUSANDTH * math.sqrt(of_four / 4) > NOISE_ALONE
             and not self.lines > MOST_LINES
         )
+
+    @property
+    def looks(self) -> tuple[float, float]:
+        """Factors on the noise that the network is told of when it looks first, and again.
+
+        Told of what was measured it keeps the grey levels.
+        """
+        r = min(max(self.correlation, 0.0), 0.95)
+        broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
+        share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
+        return 1.0, BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
 
     @property
     def _unsmoothed(self) -> float:

@@ -14,7 +14,7 @@ from mmclarity.errors import CheckpointError
 
 from ..ops.edges import narrow_edges
 from ..ops.gaussian import gaussian_taps, smooth
-from .appraisal import LOOKS, Appraisal
+from .appraisal import Appraisal
 from .network import GeneralUNet, widths_of
 
 __all__ = ['WEIGHTS', 'agreement', 'load_general', 'restore_general', 'sharpen_general']
@@ -74,7 +74,7 @@ def restore_general(
     """Restores tiles of one image: what two looks agree on, the second turned by 180 degrees.
 
     What a network takes for a particle in noise depends on how the noise lies, and on how much of
-    it the network is told of. The second look is told of more (:data:`.appraisal.LOOKS`); see
+    it the network is told of. The second look is told of more (:attr:`.Appraisal.looks`); see
     :func:`agreement`. Quarter turns would put the scan lines upright, which training did not have.
 
     Args:
@@ -94,7 +94,8 @@ def restore_general(
         restored = restore_general(net, laid, image, strength, twice, (left, right, top, bottom))
         return restored.transpose(2, 3)
     first, second = (
-        levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3) for factor in LOOKS
+        levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3)
+        for factor in image.looks
     )
     whole = levels * image.gain + image.offset
     margin = NOISE * image.sigma
