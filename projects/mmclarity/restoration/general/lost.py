@@ -33,8 +33,10 @@ QUIET, AT_QUIET = 0.25, 0.2877
 SMOOTH, TURNS = 1, 15
 TINY = 1e-12
 # Error of a block in units of the noise's variance from which non-local means are closer; theirs
-# is a fifth of it. Sides of their patches and of where they look, factor on the deviation, rows.
-FARTHER = 0.25
+# is a fifth of it. Among fine structure, they are closer from this power of what was taken away on,
+# in units of the noise's.
+FARTHER, ENOUGH = 0.25, 1.0
+# Sides of their patches and of where they look, factor on the deviation, rows.
 PATCH, REACH, DAMPING, BAND = 5, 6, 0.8, 256
 
 
@@ -95,8 +97,8 @@ def put_back(
         total += len(ratio)
         # nothing is put back without a frequency that is sure
         some = np.flatnonzero((ratio * _OTHER).max((1, 2)) >= SURE)
-        # more is gone than noise, if it is as strong everywhere, but at no frequency in particular
-        much = ratio[:, _OTHER].mean(1) - 1 > FARTHER
+        # more is gone than noise, but at no frequency in particular
+        much = ratio[:, _OTHER].mean(1) > ENOUGH
         poor.append(much if like.structure == 'fine' else np.zeros(len(ratio), bool))
         if len(some):
             ratio = ratio[some] if sure else _evened(ratio[some])
