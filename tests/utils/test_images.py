@@ -45,6 +45,32 @@ def test_what_uses_all_bits_and_what_is_black_stays(suffix):
         assert np.array_equal(decode(encoded(suffix, night)), night)
 
 
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_levels_of_thermal_cameras_are_spread(suffix):
+    """They lie close together and far from black: by their upper eight bits all is one grey."""
+    plain = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
+    for low, span in ((7000, 1500), (20000, 3000), (3000, 300)):
+        deep = (low + plain / 255 * span).round().astype(np.uint16)
+        told = []
+        found = decode(encoded(suffix, deep), cv2.IMREAD_GRAYSCALE, told.append)
+        assert np.abs(found.astype(int) - plain).max() <= 1
+        assert len(told) == 1 and f'levels of {low} to {low + span} only' in told[0]
+    empty = (7000 + plain / 255 * 60).astype(np.uint16)  # noise, which would become a picture
+    found = decode(encoded(suffix, empty), cv2.IMREAD_GRAYSCALE, told.append)
+    assert np.ptp(found) <= 2
+
+
+def test_one_defect_pixel_does_not_make_a_picture_black():
+    plain = np.random.default_rng(0).integers(0, 256, (400, 600), dtype=np.uint8)
+    deep = plain.astype(np.uint16) << 4
+    deep[5, 5] = 65535
+    told = []
+    found = decode(encoded('.png', deep), cv2.IMREAD_GRAYSCALE, told.append)
+    plain[5, 5] = 255
+    assert np.array_equal(found, plain)
+    assert 'none above 4095 but single pixels' in told[0]
+
+
 def test_told_as_a_warning_by_default(tmp_path):
     tifffile.imwrite(tmp_path / 'a.tif', np.full((20, 30), 4000, np.uint16))
     with pytest.warns(UserWarning, match='12 bit'):

@@ -24,6 +24,11 @@ ORIENTATION = 0x0112
 _EXIF_CHUNKS = {b'\x89PNG': b'eXIf', b'RIFF': b'EXIF'}
 #: Bits of cameras whose data stand in files of 16, in the lower ones.
 _DEPTHS = (8, 10, 12, 14)
+#: Of the pixels, so many at either end may be defects of the sensor, far from all others.
+_DEFECTS = 1e-5
+#: Thermal cameras: levels that take less of the range than this, and begin above _GROUND of it.
+_NARROW, _GROUND = 0.2, 0.06
+_FEWEST = 128  # levels; fewer are noise of an empty picture
 
 
 def orientation(image: Image.Image) -> int:
@@ -96,24 +101,50 @@ def decode(
     Args:
         content: The bytes of the file.
         flags: Of ``cv2.imdecode``; by default 8 bit, three channels (blue, green, red). Of 16 bit
-            the upper eight are taken, or the upper eight of those that are used.
+            the upper eight are taken, or the upper eight of those that are used; levels that lie
+            close together and far from black, as of thermal cameras, are spread.
         tell: Is called with a sentence where not all of 16 bits are used.
 
     Returns:
         (H, W, 3) or (H, W), or None if OpenCV cannot read it.
     """
     pixels = _upright(content, flags)
-    # 16 bit of which two are free at least: 63, or 64 where the format rounds.
-    dark = pixels is not None and pixels.dtype == np.uint8 and pixels.max() <= 64
-    if dark and flags in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE):
-        deep = _upright(content, flags | cv2.IMREAD_ANYDEPTH)
-        is_deep = deep is not None and deep.dtype == np.uint16
-        bits = depth_held(int(deep.max())) if is_deep else None
-        if bits is not None:
-            white = 2**bits - 1
-            tell(f'its 16 bits hold data of {bits} bit (none above {white}): {white} is white')
-            return (deep >> (bits - 8)).astype(np.uint8)
-    return pixels
+    if pixels is None or flags not in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE):
+        return pixels
+    if _has_8_bit(content):
+        return pixels
+    deep = _upright(content, flags | cv2.IMREAD_ANYDEPTH)
+    if deep is None or deep.dtype != np.uint16:
+        return pixels
+    return _levels_held(deep, pixels, tell)
+
+
+def _has_8_bit(content: bytes) -> bool:
+    """Whether the first bytes say that a file cannot hold 16 bit, as most do not."""
+    return content[:2] in (b'\xff\xd8', b'BM', b'RI') or (
+        content[:4] == b'\x89PNG' and content[24:25] <= b'\x08'
+    )
+
+
+def _levels_held(deep: np.ndarray, pixels: np.ndarray, tell: Callable[[str], object]) -> np.ndarray:
+    """8 bit of those levels of 16 bit that a picture uses; ``pixels`` are its upper eight."""
+    few = int(deep.size * _DEFECTS)
+    ends = np.partition(deep, (few, deep.size - 1 - few), axis=None)
+    low, high = int(ends[few]), int(ends[-1 - few])
+    bits = depth_held(high)
+    white = 2 ** (bits or 16) - 1
+    if _FEWEST <= high - low < _NARROW * white and low > _GROUND * white:
+        tell(
+            f'its 16 bits hold levels of {low} to {high} only, as thermal cameras write them: '
+            'these are black and white'
+        )
+        part = (np.clip(deep, low, high) - low) * (255 / (high - low))
+        return (part + 0.5).astype(np.uint8)
+    if bits is None:
+        return pixels
+    above = '' if ends[-1 - few :].max() <= white else ' but single pixels'
+    tell(f'its 16 bits hold data of {bits} bit (none above {white}{above}): {white} is white')
+    return (np.minimum(deep, white) >> (bits - 8)).astype(np.uint8)
 
 
 def _upright(content: bytes, flags: int) -> np.ndarray | None:

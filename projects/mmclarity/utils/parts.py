@@ -22,7 +22,9 @@ def part_name(name: str) -> str:
     """A name for the part of a file or folder ``name``, never the same twice."""
     end = f'.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part'
     room = _NAME_LIMIT - len(end) - 1
-    return f'.{name.encode()[:room].decode(errors="ignore")}{end}'
+    # A name may hold bytes that are no UTF-8, and be cut in the middle of a letter.
+    short = name.encode(errors='replace')[:room].decode(errors='ignore')
+    return f'.{short}{end}'
 
 
 def sweep(folder: str | Path) -> list[Path]:
