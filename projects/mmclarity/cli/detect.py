@@ -212,6 +212,8 @@ def _work(
     """Go through the source in batches; returns how many images could not be read."""
     from tqdm import tqdm
 
+    from mmclarity.detection.inference.detections import too_long
+
     failed, said = 0, set[str]()
     with tqdm(total=count, unit='image', disable=not sys.stderr.isatty()) as bar:
         try:
@@ -221,10 +223,12 @@ def _work(
                     if picture.pixels is None:
                         failed += 1
                         tqdm.write(f'{PROGRAM}: {picture.error}', file=sys.stderr)
-                    elif picture.remark and picture.remark not in said:
-                        said.add(picture.remark)
-                        line = f'{PROGRAM}: {picture.name}: {picture.remark} (said once)'
-                        tqdm.write(line, file=sys.stderr)
+                        continue
+                    for remark in (picture.remark, too_long(picture.pixels, detector.scale)):
+                        if remark and remark not in said:
+                            said.add(remark)
+                            line = f'{PROGRAM}: {picture.name}: {remark} (said once)'
+                            tqdm.write(line, file=sys.stderr)
                 found = detector([picture.pixels for picture in readable])
                 for picture, detections in zip(readable, found):
                     results.add(picture, detections, draw=not args.no_draw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,7 +21,7 @@ from mmclarity.utils import checkpoints
 from mmclarity.utils.devices import check_device
 
 from ..shipped import DETECTORS, load_shipped, shipped_config
-from .detections import Detections, check_images
+from .detections import Detections, check_images, check_threshold
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -34,7 +34,7 @@ class Detector:
         checkpoint: Weights that belong to it. Neither of the two: the detector of road scenes that
             ships with the package.
         device: Such as ``'cuda:0'``; None takes the best there is.
-        threshold: Detections of a lower score are left out.
+        threshold: From 0 to 1; detections of a lower score are left out.
         plain: Short for ``shipped='plain'``.
         dtype: 'float32', 'bfloat16' or 'float16' for mixed precision; what makes logits and boxes
             stays in float32. By default as ``tools/test.py`` evaluates on a CPU: bfloat16 where
@@ -46,11 +46,14 @@ class Detector:
 
     Raises:
         UsageError: If a file is missing or damaged, the weights are of another model, one of
-            ``config`` and ``checkpoint`` is given without the other, or ``dtype`` is another.
+            ``config`` and ``checkpoint`` is given without the other, or ``dtype`` or
+            ``threshold`` is none.
 
     Attributes:
         inferencer: mmdet's, for all that it can do besides.
         classes: Names of the classes.
+        scale: Longer and shorter side to which images are brought, their ratio kept; None if they
+            are not.
         dtype: What it computes in.
 
     Examples:
@@ -87,6 +90,7 @@ class Detector:
             )
         if dtype not in (None, *DTYPES):
             raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
+        self.threshold = check_threshold(threshold)
         if device is not None:
             check_device(device)
         # Not for good: the caller may build parts of other libraries afterwards.
@@ -102,10 +106,14 @@ class Detector:
         model.to(memory_format=torch.channels_last)
         if self.dtype != torch.float32:
             keep_float32(model)
-        self.threshold = threshold
+        resizes = (step for step in self.inferencer.pipeline.transforms if hasattr(step, 'scale'))
+        self.scale = next((step.scale for step in resizes if step.keep_ratio), None)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in a batch.
+
+        Images of one size go through the network together. Of several sizes they do not: the
+        smaller ones would be padded, which costs memory and shifts scores a little.
 
         Args:
             images: Each (H, W, 3), 8 bit, blue, green, red, of any size.
@@ -113,14 +121,22 @@ class Detector:
         Raises:
             DataError: If an image is of another kind.
         """
-        check_images(images)
-        if not len(images):
-            return []
-        with self.autocast():
-            results = self.inferencer(
-                list(images), batch_size=len(images), return_datasamples=True, no_save_vis=True
-            )
-        return [self._detections(sample.pred_instances) for sample in results['predictions']]
+        images = check_images(images, self.scale)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, image in enumerate(images):
+            alike.setdefault(image.shape, []).append(place)
+        found: dict[int, Detections] = {}
+        for places in alike.values():
+            with self.autocast():
+                results = self.inferencer(
+                    [images[place] for place in places],
+                    batch_size=len(places),
+                    return_datasamples=True,
+                    no_save_vis=True,
+                )
+            for place, sample in zip(places, results['predictions'], strict=True):
+                found[place] = self._detections(sample.pred_instances)
+        return [found[place] for place in range(len(images))]
 
     def autocast(self) -> torch.autocast:
         """Within this context :attr:`inferencer` computes in :attr:`dtype`, as calls do."""

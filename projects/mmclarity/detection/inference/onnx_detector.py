@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from mmclarity.errors import CheckpointError
 
-from .detections import Detections, check_images
+from .detections import Detections, check_images, check_threshold
 
 #: Under which name the file's metadata hold ours, as JSON.
 METADATA = 'mmclarity'
@@ -59,14 +59,18 @@ class OnnxDetector:
 
     Raises:
         CheckpointError: If the file is missing, damaged, or was not written by mmclarity.
+        UsageError: If ``threshold`` is no score.
 
     Attributes:
         classes: Names of the classes.
+        scale: Longer and shorter side to which images are brought, their ratio kept; None if they
+            are not.
     """
 
     def __init__(
         self, path: str | Path, threshold: float = 0.3, threads: int | None = None
     ) -> None:
+        self.threshold = check_threshold(threshold)
         self._session = session_of(path, threads)
         said = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
         if said is None:
@@ -76,10 +80,11 @@ class OnnxDetector:
             )
         metadata = json.loads(said)
         self.classes = tuple(metadata['classes'])
-        self.threshold = threshold
         self._resize = metadata['resize']
+        keeps = bool(self._resize) and self._resize['keep_ratio']
+        self.scale = tuple(self._resize['scale']) if keeps else None
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in each of some images.
 
         Args:
@@ -88,8 +93,7 @@ class OnnxDetector:
         Raises:
             DataError: If an image is of another kind.
         """
-        check_images(images)
-        return [self._one(image) for image in images]
+        return [self._one(image) for image in check_images(images, self.scale)]
 
     def _one(self, image: np.ndarray) -> Detections:
         small = resized(image, **self._resize) if self._resize else image

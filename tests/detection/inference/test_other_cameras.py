@@ -1,0 +1,85 @@
+"""Pictures of other shapes than the frames that the shipped detectors were trained on."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmclarity.detection.inference.detections import check_images, too_long
+from mmclarity.detection.inference.detector import Detector
+from mmclarity.errors import DataError, UsageError
+
+
+@pytest.fixture(scope='module')
+def detector():
+    return Detector(device='cpu', threshold=0.05)
+
+
+@pytest.fixture(scope='module')
+def street():
+    """A picture with something to find: dark blocks on a grey street."""
+    rng = np.random.default_rng(3)
+    noise = cv2.resize(rng.integers(90, 130, (18, 32, 3), dtype=np.uint8), (640, 360))
+    for x in range(40, 600, 110):
+        cv2.rectangle(noise, (x, 180), (x + 60, 230), (30, 30, 40), -1)
+        cv2.rectangle(noise, (x + 8, 185), (x + 52, 200), (150, 140, 130), -1)
+        cv2.circle(noise, (x + 5, 215), 5, (20, 20, 230), -1)
+        cv2.circle(noise, (x + 55, 215), 5, (20, 20, 230), -1)
+    return noise
+
+
+@pytest.mark.parametrize(
+    ('shape', 'expected'),
+    [
+        ((360, 640), (540, 960)),
+        ((1080, 1920), (540, 960)),
+        ((360, 1280), (540, 1920)),  # two frames side by side: objects stay as large as in one
+        ((400, 3200), (540, 4320)),
+        ((1920, 1080), (960, 540)),
+        ((480, 640), (540, 720)),
+    ],
+)
+def test_the_shorter_side_is_that_of_the_training(detector, shape, expected):
+    frame = np.zeros((*shape, 3), np.uint8)
+    assert detector.inferencer.pipeline(frame)['inputs'].shape[1:] == expected
+    assert too_long(frame, detector.scale) == ''
+
+
+def test_what_is_still_shrunk_is_told(detector):
+    with pytest.warns(UserWarning, match=r'4000 x 200 pixels are brought to 4320 x 216.* 2.5 tim'):
+        detector([np.zeros((200, 4000, 3), np.uint8)])
+
+
+def test_neighbours_of_another_size_change_nothing(detector, street):
+    tall = np.ascontiguousarray(cv2.resize(street, (540, 960)))
+    alone = [detector([image])[0] for image in (street, tall)]
+    assert len(alone[0]) > 0
+    together = detector([street, tall, street])
+    for found, expected in zip(together, [*alone, alone[0]]):
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def test_what_a_notebook_gives(detector, street):
+    (expected,) = detector([street])
+    (found,) = detector(image for image in [street])
+    assert np.array_equal(found.boxes, expected.boxes)
+    for wrong, why in (
+        (Image.fromarray(street), 'got one Image: write detector'),
+        (None, 'got one NoneType: write detector'),
+        ('a.jpg', 'got one str: write detector'),
+        (['a.jpg'], "got 'a.jpg'; mmclarity.detection.inference.read_image"),
+        ([Image.fromarray(street)], 'numpy array .* got a Image; '),
+        (torch.zeros(1, 3, 36, 64), 'numpy array .* got a Tensor; '),
+        ([np.zeros((0, 0, 3), np.uint8)], '0 x 0 pixels: the image is empty'),
+    ):
+        with pytest.raises(DataError, match=why):
+            detector(wrong)
+    assert check_images([]) == []
+
+
+@pytest.mark.parametrize('threshold', [2, -0.1, float('nan'), 'low', None])
+def test_thresholds_that_are_none(threshold):
+    with pytest.raises(UsageError, match='threshold must be a score from 0 to 1'):
+        Detector(threshold=threshold)
