@@ -8,8 +8,8 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 max_epochs = 12
-# The shorter side; the longer one may be up to eight times as long. BDD100K's frames become 960x540.
-# A wider picture, brought to 960 pixels of width, would show objects smaller than any trained on.
+# The shorter side; the longer one may be up to eight times as long. Frames of BDD100K become
+# 960x540. In a wider picture, brought to a width of 960, objects would be smaller than any learnt.
 size = (4320, 540)
 # Frames with a class that is in less than 8 % of them are seen twice an epoch or more often.
 oversample_thr = 0.08

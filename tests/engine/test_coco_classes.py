@@ -19,6 +19,7 @@ def check(tmp_path, metainfo, content=None, **wrapper):
         content = json.dumps(dict(images=[], annotations=[], categories=categories))
     (tmp_path / 'train.json').write_text(content)
     dataset = dict(type='CocoDataset', data_root=f'{tmp_path}/', ann_file='train.json')
+    dataset.update(data_prefix=dict(img=''))
     dataset.update(metainfo=metainfo) if metainfo is not None else None
     loader = dict(dataset=dict(wrapper, dataset=dataset) if wrapper else dataset)
     cfg = Config(dict(default_scope='mmdet', train_dataloader=loader))

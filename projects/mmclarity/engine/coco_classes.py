@@ -7,7 +7,7 @@ word, and every object is learnt under the name of another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmclarity.errors import UsageError
 from mmclarity.utils.json_files import LabelFileError, read_json
 
+from .coco_files import check_coco_content
 from .config import is_remote, placed_datasets, scope_of
 from .names import close_to, registered
 
@@ -26,12 +27,15 @@ _SHOWN = 12
 def check_coco_classes(cfg: Config, keys: Sequence[str]) -> None:
     """Compare the classes of every COCO data set with the categories of its file.
 
+    Then look at the file's images and annotations (:mod:`.coco_files`).
+
     Args:
         cfg: With data roots that are there, see :func:`.config.resolve_data_roots`.
         keys: Names of the loaders that will be used.
 
     Raises:
         UsageError: Naming the loader, the file, and the classes to write.
+        LabelFileError: Naming an image or annotation that mmdet could not use.
     """
     with scope_of(cfg):
         for key in keys:
@@ -42,10 +46,23 @@ def check_coco_classes(cfg: Config, keys: Sequence[str]) -> None:
                 if reads == 'CocoDataset.load_data_list' and not is_remote(dataset):
                     file = Path(dataset.get('data_root') or '') / (dataset.get('ann_file') or '')
                     if file.is_file():
-                        _check(f'{place}: {file}', file, dataset.get('metainfo') or {}, kind)
+                        content = _content(file)
+                        _check(f'{place}: {file}', content, dataset.get('metainfo') or {}, kind)
+                        folder = _images_of(place, dataset)
+                        check_coco_content(f'{place}: {file}', content, folder)
 
 
-def _check(place: str, file: Path, metainfo: dict, kind: Any) -> None:
+def _images_of(place: str, dataset: dict) -> Path:
+    prefix = dataset.get('data_prefix') or {}
+    if 'img' not in prefix:
+        raise UsageError(
+            f"{place}: does not say where its images are: data_prefix=dict(img='FOLDER/'), below "
+            "data_root; img='' if they lie there"
+        )
+    return Path(dataset.get('data_root') or '') / (prefix['img'] or '')
+
+
+def _check(place: str, content: dict, metainfo: dict, kind: Any) -> None:
     given = metainfo.get('classes')
     if isinstance(given, str):
         if Path(given).is_file():
@@ -54,7 +71,7 @@ def _check(place: str, file: Path, metainfo: dict, kind: Any) -> None:
             f'{place}: metainfo.classes is the text {given!r}, whose letters would be taken for '
             f"classes; one class is written with a comma: classes=('{given}',)"
         )
-    names = list(_names(file))
+    names = [category['name'] for category in content['categories']]
     classes = list(kind.METAINFO.get('classes') or () if given is None else given)
     if classes == [name for name in names if name in classes]:
         return
@@ -83,7 +100,7 @@ def _check(place: str, file: Path, metainfo: dict, kind: Any) -> None:
     )
 
 
-def _names(file: Path) -> Iterator[str]:
+def _content(file: Path) -> dict:
     content = read_json(file)
     categories = content.get('categories') if isinstance(content, dict) else None
     if not isinstance(categories, list) or not {'images', 'annotations'} <= set(content):
@@ -94,7 +111,7 @@ def _names(file: Path) -> Iterator[str]:
     for category in categories:
         if not isinstance(category, dict) or not {'id', 'name'} <= set(category):
             raise LabelFileError(f'{file}: a category must have an id and a name, got {category!r}')
-        yield category['name']
+    return content
 
 
 def _list(names: Sequence[Any], shown: int = _SHOWN) -> str:
