@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import DONE, MISTAKE, check_folder, check_free, counted, run
+from .main import DONE, INTERRUPTED, MISTAKE, check_folder, check_free, counted, run
 
 PROGRAM = 'mmclarity-detect'
 SHIPPED = ('two_looks', 'context', 'plain')  # of mmclarity.detection.shipped, not imported here
@@ -77,7 +77,7 @@ def detect_parser() -> argparse.ArgumentParser:
 
 
 def detect(args: argparse.Namespace) -> int:
-    """Detect as the parsed command line says; 2 if an image could not be read.
+    """Detect as the parsed command line says; 2 if an image could not be read, 130 if interrupted.
 
     Raises:
         UsageError: for whatever the caller can mend.
@@ -94,15 +94,12 @@ def detect(args: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # what other libraries say about themselves
         from mmclarity.detection.inference.outputs import FILES, Results
-        from mmclarity.detection.inference.sources import pictures
         from mmclarity.detection.inference.video import check_can_write
 
         names = [*FILES, 'attention.html'] if args.attention else FILES
         check_free(*(Path(args.out, name) for name in names), overwrite=args.overwrite)
-        source, count = pictures(args.input)
-        if args.max_images is not None:
-            source = itertools.islice(source, args.max_images)
-            count = args.max_images if count is None else min(count, args.max_images)
+        drawn = None if args.no_draw else Path(args.out, 'drawn')
+        source, count = _source(args, drawn)
         first = next(source, None)
         source = itertools.chain([] if first is None else [first], source)
         if first is not None and first.video is not None and not (args.no_draw or args.frames):
@@ -112,7 +109,7 @@ def detect(args: argparse.Namespace) -> int:
         results = Results(args.out, detector.classes, args.overwrite, args.frames)
         try:
             try:
-                failed = _work(detector, results, source, count, args, looks)
+                failed, whole = _work(detector, results, source, count, args, looks)
             except Exception:
                 _keep(results)
                 raise
@@ -123,15 +120,31 @@ def detect(args: argparse.Namespace) -> int:
             results.drop()
     for path in [*written, *(looks.write() if looks else [])]:
         print(f'written: {path}')
-    pictures_drawn = Path(args.out, 'drawn')
-    if pictures_drawn.is_dir() and not args.no_draw:
-        print(f'drawn: {pictures_drawn}')
+    if drawn is not None and drawn.is_dir():
+        print(f'drawn: {drawn}')
     print(
         f'{counted(len(results.images), "image")}, '
         f'{counted(len(results.annotations), "object")} with a score of {args.threshold:g} or more'
         + (f'; {counted(failed, "image")} could not be read' if failed else '')
     )
+    if not whole and count is not None:  # a camera ends in no other way
+        return INTERRUPTED
     return MISTAKE if failed else DONE
+
+
+def _source(args: argparse.Namespace, drawn: Path | None):
+    """The images, and how many there are (None: unknown); what is left out is said."""
+    from mmclarity.detection.inference.sources import pictures
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        source, count = pictures(args.input, drawn)
+    for warning in told:
+        print(f'{PROGRAM}: {warning.message}', file=sys.stderr)
+    if args.max_images is None:
+        return source, count
+    most = args.max_images
+    return itertools.islice(source, most), most if count is None else min(count, most)
 
 
 def _detector(args: argparse.Namespace):
@@ -208,8 +221,12 @@ def _keep(results) -> None:
 
 def _work(
     detector, results, source, count: int | None, args: argparse.Namespace, looks: _Looks | None
-) -> int:
-    """Go through the source in batches; returns how many images could not be read."""
+) -> tuple[int, bool]:
+    """Go through the source in batches.
+
+    Returns:
+        How many images could not be read, and whether the end was reached.
+    """
     from tqdm import tqdm
 
     from mmclarity.detection.inference.detections import too_long
@@ -236,8 +253,11 @@ def _work(
                         looks.add(picture)
                 bar.update(len(batch))
         except KeyboardInterrupt:
+            if not results.images:
+                raise
             tqdm.write(f'{PROGRAM}: interrupted; what was found is written', file=sys.stderr)
-    return failed
+            return failed, False
+    return failed, True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

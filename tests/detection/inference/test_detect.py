@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import sys
 
 import cv2
@@ -506,3 +508,108 @@ def test_nothing_is_written_where_nothing_can_be_read(tmp_path, capfd):
     assert 'float.tif: pixels of 32 bit' in said.err and 'nothing is written' in said.err
     assert '[ WARN' not in said.err + said.out  # OpenCV, of what is told already
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.fixture
+def own(checkpoint):
+    """Options of a detector that is quickly there."""
+    return ['--config', CONFIG, '--checkpoint', checkpoint, '--device', 'cpu']
+
+
+def test_names_that_are_no_utf8_or_become_alike(own, scene, tmp_path):
+    here = tmp_path / 'in'
+    here.mkdir()
+    png = cv2.imencode('.png', scene)[1].tobytes()
+    try:
+        (here / os.fsdecode(b'lat\xe9in.png')).write_bytes(png)
+    except OSError:
+        pytest.skip('this file system takes UTF-8 alone')
+    for name in ('a.ppm', 'a.ppm.jpg', 'line\nbreak.png'):
+        cv2.imwrite(str(here / name), scene)
+    out = tmp_path / 'out'
+    assert main([str(here), '--out', str(out), *own]) == 0
+    names = ['a.ppm', 'a.ppm.jpg', 'lat\\xe9in.png', 'line\nbreak.png']
+    coco = json.loads((out / 'detections.coco.json').read_text())
+    assert [image['file_name'] for image in coco['images']] == names
+    with (out / 'detections.csv').open(newline='') as file:
+        assert {row['image'] for row in csv.DictReader(file)} <= set(names)
+    pictured = sorted(path.name for path in (out / 'drawn').iterdir())
+    assert pictured == ['a.ppm.jpg', 'a.ppm.jpg.jpg', *names[2:]]
+
+
+def test_names_that_are_alike_are_told_apart_by_folders(scene, tmp_path, monkeypatch):
+    for folder in ('in/a', 'in/b', 'work'):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ('a', 'b'):
+        cv2.imwrite(str(tmp_path / f'in/{folder}/1.png'), scene)
+    monkeypatch.chdir(tmp_path / 'work')
+    for pattern in ('../in/**/*.png', f'{tmp_path}/work/../in/*/*.png'):
+        assert [picture.name for picture in pictures(pattern)[0]] == ['a/1.png', 'b/1.png']
+
+
+def test_what_was_drawn_is_not_read_again(own, scene, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), scene)
+    assert main([str(tmp_path), '--out', str(tmp_path), *own]) == 0
+    before = (tmp_path / 'drawn/a.png').read_bytes()
+    for source in (f'{tmp_path}/**/*.png', f'{tmp_path}/drawn', f'{tmp_path}/drawn/a.png'):
+        assert main([source, '--out', str(tmp_path), *own, '--overwrite']) == 2
+        assert 'drawn/a.png: lies in ' in capsys.readouterr().err
+    assert (tmp_path / 'drawn/a.png').read_bytes() == before
+
+
+def video(path, frames, fourcc='MJPG'):
+    height, width = frames[0].shape[:2] if frames else (192, 320)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*fourcc), 10, (width, height))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+
+
+def test_videos_that_end_too_early_and_have_no_frames(own, scene, tmp_path, capsys):
+    video(tmp_path / 'whole.avi', [scene] * 12)
+    content = (tmp_path / 'whole.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(content[: len(content) // 2])
+    given = [str(tmp_path / 'cut.avi'), '--out', str(tmp_path / 'out'), *own, '--no-draw']
+    assert main(given) == 2
+    said = capsys.readouterr()
+    assert re.search(r'cut.avi: only \d of 12 frames can be read', said.err)
+    assert len(json.loads((tmp_path / 'out/detections.coco.json').read_text())['images']) < 12
+    video(tmp_path / 'none.avi', [])
+    assert main([str(tmp_path / 'none.avi'), '--out', str(tmp_path / 'none'), *own]) == 2
+    assert 'none.avi: cannot be read as a video, or has no frame' in capsys.readouterr().err
+    assert not (tmp_path / 'none').exists()
+
+
+def test_videos_beside_images_are_named(scene, tmp_path):
+    video(tmp_path / 'drive.avi', [scene])
+    with pytest.raises(UsageError, match=r'videos are read one by one: \S*drive.avi'):
+        pictures(str(tmp_path))
+    cv2.imwrite(str(tmp_path / 'a.png'), scene)
+    with pytest.warns(UserWarning, match='left out here: drive.avi'):
+        assert pictures(str(tmp_path))[1] == 1
+
+
+def test_of_several_pictures_in_a_file_the_first_is_taken_and_said(scene, tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', np.stack([scene[..., ::-1]] * 3), photometric='rgb')
+    with pytest.warns(UserWarning, match='a.tif: holds 3 pictures, of which the first is taken'):
+        assert np.array_equal(read_image(tmp_path / 'a.tif'), scene)
+
+
+def test_an_interruption_is_told_by_the_exit_status(own, scene, tmp_path, monkeypatch, capsys):
+    for name in 'abc':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), scene)
+    call = Detector.__call__
+
+    def stops(self, images, left=[2]):  # noqa: B006  (counts the calls)
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return call(self, images)
+
+    monkeypatch.setattr(Detector, '__call__', stops)
+    given = [str(tmp_path), *own, '--no-draw', '--batch-size', '1', '--out']
+    assert main([*given, str(tmp_path / 'out')]) == 130
+    assert 'interrupted; what was found is written' in capsys.readouterr().err
+    assert len(json.loads((tmp_path / 'out/detections.coco.json').read_text())['images']) == 2
+    assert main([*given, str(tmp_path / 'nothing')]) == 130
+    assert not (tmp_path / 'nothing').exists()

@@ -51,6 +51,7 @@ class Results:
         self.frames: list[dict[str, Any]] = []
         self.rows: list[list[Any]] = []
         self._as_pictures = frames
+        self._drawn: set[Path] = set()
         self._videos: dict[str, DrawnVideo] = {}
 
     def add(self, picture: Picture, found: Detections, draw: bool) -> None:
@@ -96,6 +97,9 @@ class Results:
         path = self.folder / 'drawn' / picture.name
         if path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
             path = path.with_name(f'{path.name}.jpg')
+        while path in self._drawn:  # a.tif becomes a.tif.jpg, which may be an image, too
+            path = path.with_name(path.name + path.suffix)
+        self._drawn.add(path)
         coded = cv2.imencode(path.suffix, drawn(picture.pixels, found))[1]
         with replacing(path, overwrite=self.overwrite, parents=True) as part:
             part.write_bytes(coded.tobytes())

@@ -30,7 +30,12 @@ IMAGES = (
     '.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm',
     '.jp2', '.avif', *HEIF,
 )  # fmt: skip
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+VIDEOS = (
+    '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.ts', '.mts',
+    '.m2ts', '.3gp', '.flv', '.ogv', '.h264', '.mjpeg',
+)  # fmt: skip
+#: Headers are wrong by a few frames; with fewer than this share a video is damaged or cut off.
+MOST_FRAMES = 0.9
 
 # Broken videos are told by us; FFmpeg reads this once, when OpenCV first uses it. -8 is silence.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
@@ -42,7 +47,8 @@ class Picture:
 
     Attributes:
         name: Path below the folder that was given, or of a video ``VIDEO/000000.jpg``.
-        pixels: (H, W, 3), 8 bit, blue, green, red, upright; None if it cannot be read.
+        pixels: (H, W, 3), 8 bit, blue, green, red, upright; None if it cannot be read. That of a
+            video says that the rest of it cannot.
         error: Why not.
         remark: What is to be known of how it was read.
         video: Name of the video, and place of the frame in it.
@@ -73,8 +79,8 @@ def read_image(path: str | Path, tell: Callable[[str], object] | None = None) ->
 
     Args:
         path: The file.
-        tell: Is called with a sentence where not all of 16 bits are used; by default a warning
-            names the file and says it.
+        tell: Is called with a sentence where not all of 16 bits are used, or further pictures in
+            the file are not; by default a warning names the file and says it.
 
     Raises:
         DataError: Naming a file that cannot be read, and why.
@@ -100,14 +106,17 @@ def read_image(path: str | Path, tell: Callable[[str], object] | None = None) ->
         if Path(path).suffix.lower() in HEIF:
             _know_heif(path)
         with Image.open(io.BytesIO(content)) as image:
+            pages = getattr(image, 'n_frames', 1) if image.format in ('TIFF', 'GIF') else 1
+            if pages > 1:
+                tell(f'holds {pages} pictures, of which the first is taken; save them one by one')
             image.load()  # finds what is cut off: OpenCV makes do with the rest
             if _is_simple_png(image, content) or image.mode == 'CMYK' or image.format in BY_PILLOW:
                 rgb = ImageOps.exif_transpose(image).convert('RGB')
                 return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
             if image.mode in ('F', 'I'):
                 raise DataError(
-                    f'{path}: pixels of 32 bit, which have no white of their own; save it with 8 '
-                    'or 16 bit'
+                    f'{path}: pixels of 32 bit, or with a sign, which have no white of their own; '
+                    'save it with 8 or 16 bit'
                 )
         with _silent_opencv():
             pixels = decode(content, tell=tell)
@@ -145,15 +154,16 @@ def _know_heif(path: str | Path) -> None:
     pillow_heif.register_heif_opener()
 
 
-def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
+def pictures(source: str, drawn: Path | None = None) -> tuple[Iterator[Picture], int | None]:
     """The images of a source, read one by one, and how many there are (None: unknown).
 
     Args:
         source: An image, a folder, a pattern such as ``'night/*.jpg'``, a video, or the number of
             a camera (``'0'``). Videos are read by OpenCV, which turns those of phones upright.
+        drawn: Folder into which results are drawn; what lies in it is refused.
 
     Raises:
-        UsageError: If there is no such thing, or no image in it.
+        UsageError: If there is no such thing, no image in it, or an image in ``drawn``.
 
     Examples:
         >>> import tempfile
@@ -172,22 +182,43 @@ def pictures(source: str) -> tuple[Iterator[Picture], int | None]:
         files = listing(path, IMAGES)
         if not files:
             below = any(item.is_dir() for item in path.iterdir())
+            videos = listing(path, VIDEOS)
             raise UsageError(
                 f'{source}: no image in this folder ({", ".join(IMAGES)})'
+                + (f'; videos are read one by one: {videos[0]}' if videos else '')
                 + (f"; its subfolders are read by a pattern: '{path}/**/*.jpg'" if below else '')
             )
-        return _images(files), len(files)
+        videos = [file.name for file in listing(path, VIDEOS)]
+        if videos:
+            warnings.warn(
+                f'{source}: videos are read one by one, and left out here: {", ".join(videos[:3])}'
+                + (', ...' if len(videos) > 3 else ''),
+                stacklevel=2,
+            )
+        return _images(_undrawn(files, drawn)), len(files)
     if path.is_file():
+        _undrawn([path], drawn)
         if path.suffix.lower() in VIDEOS:
             return _video(path)
         return _images([path]), 1
     files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     files = [file for file in files if file.suffix.lower() in IMAGES]
     if files:
-        return _images(files), len(files)
+        return _images(_undrawn(files, drawn)), len(files)
     raise UsageError(
         f'{source}: no such image, folder, pattern or video (cameras are numbers: 0, 1, ...)'
     )
+
+
+def _undrawn(files: list[Path], drawn: Path | None) -> list[Path]:
+    """Refuse images that an earlier run has drawn, or that this one would draw over."""
+    for file in files if drawn is not None else ():
+        if drawn.resolve() in file.resolve().parents:
+            raise UsageError(
+                f'{file}: lies in {drawn}, into which results are drawn; give another --out, '
+                '--no-draw, or a pattern that leaves it out'
+            )
+    return files
 
 
 def _images(files: list[Path]) -> Iterator[Picture]:
@@ -208,21 +239,29 @@ def _images(files: list[Path]) -> Iterator[Picture]:
 
 
 def _names(files: list[Path]) -> list[str]:
-    """File names, or, where two are alike, as much of the paths as tells them apart."""
+    """File names, or, where two are alike, their paths below the folder that they share.
+
+    Bytes that are no UTF-8, as of old disks, are told as ``\\xe9``: tables are written in UTF-8.
+    """
     names = [file.name for file in files]
-    if len(set(names)) == len(names):
-        return names
-    return [file.as_posix().lstrip('./') for file in files]
+    if len(set(names)) < len(names):
+        paths = [Path(os.path.abspath(file)) for file in files]
+        shared = os.path.commonpath([path.parent for path in paths])
+        names = [path.relative_to(shared).as_posix() for path in paths]
+    return [os.fsencode(name).decode('utf-8', 'backslashreplace') for name in names]
 
 
 def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
     capture = _capture(str(path))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    opened = capture.isOpened()
+    opened = capture.isOpened() and capture.read()[0]
     capture.release()
     if not opened:
-        raise DataError(f'{path}: cannot be read as a video; is it whole, and of a known kind?')
-    return _frames(str(path), path.stem), count if count > 0 else None
+        raise DataError(
+            f'{path}: cannot be read as a video, or has no frame; is it whole, and of a known kind?'
+        )
+    name = os.fsencode(path.stem).decode('utf-8', 'backslashreplace')
+    return _frames(str(path), name, count), count if count > 0 else None
 
 
 def _capture(source: str | int) -> cv2.VideoCapture:
@@ -241,7 +280,7 @@ def _silent_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(level)
 
 
-def _frames(source: str | int, name: str) -> Iterator[Picture]:
+def _frames(source: str | int, name: str, count: int = 0) -> Iterator[Picture]:
     capture = _capture(source)
     try:
         if not capture.isOpened():
@@ -251,6 +290,12 @@ def _frames(source: str | int, name: str) -> Iterator[Picture]:
         while True:
             there, pixels = capture.read()
             if not there:
+                if frame < MOST_FRAMES * count:
+                    error = (
+                        f'{source}: only {frame} of {count} frames can be read; it is cut off or '
+                        'damaged there'
+                    )
+                    yield Picture(name, error=error)
                 return
             yield Picture(f'{name}/{frame:06d}.jpg', pixels, video=name, frame=frame, rate=rate)
             frame += 1
