@@ -75,6 +75,11 @@ def test_what_is_refused(tmp_path, metainfo, message, wrapped):
         ('[]', 'is no COCO data set'),
         ('{"images": [], "categories": []}', 'is no COCO data set'),
         ('{"images": [], "annotations": [], "categories": ["fish"]}', 'a category must have'),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "fish"}, '
+            '{"id": 2, "name": "fish"}]}',
+            "two categories have the name 'fish'",
+        ),
     ],
 )
 def test_a_file_that_is_none(tmp_path, content, message):

@@ -54,7 +54,7 @@ def test_levels_of_thermal_cameras_are_spread(suffix):
         told = []
         found = decode(encoded(suffix, deep), cv2.IMREAD_GRAYSCALE, told.append)
         assert np.abs(found.astype(int) - plain).max() <= 1
-        assert len(told) == 1 and f'levels of {low} to {low + span} only' in told[0]
+        assert len(told) == 1 and 'levels that lie close together' in told[0]
     empty = (7000 + plain / 255 * 60).astype(np.uint16)  # noise, which would become a picture
     found = decode(encoded(suffix, empty), cv2.IMREAD_GRAYSCALE, told.append)
     assert np.ptp(found) <= 2

@@ -111,6 +111,14 @@ def _content(file: Path) -> dict:
     for category in categories:
         if not isinstance(category, dict) or not {'id', 'name'} <= set(category):
             raise LabelFileError(f'{file}: a category must have an id and a name, got {category!r}')
+    for key in ('id', 'name'):
+        values = [str(category[key]) for category in categories]
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise LabelFileError(
+                f'{file}: two categories have the {key} {twice!r}; make them one, and correct the '
+                'category_id of its annotations'
+            )
     return content
 
 

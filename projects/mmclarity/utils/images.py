@@ -135,8 +135,8 @@ def _levels_held(deep: np.ndarray, pixels: np.ndarray, tell: Callable[[str], obj
     white = 2 ** (bits or 16) - 1
     if _FEWEST <= high - low < _NARROW * white and low > _GROUND * white:
         tell(
-            f'its 16 bits hold levels of {low} to {high} only, as thermal cameras write them: '
-            'these are black and white'
+            'its 16 bits hold levels that lie close together, as thermal cameras write them: the '
+            'darkest is black, the brightest white'
         )
         part = (np.clip(deep, low, high) - low) * (255 / (high - low))
         return (part + 0.5).astype(np.uint8)

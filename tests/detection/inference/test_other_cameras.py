@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mmclarity.detection.inference.detections import check_images, too_long
+from mmclarity.detection.inference.detections import Detections, check_images, too_long
 from mmclarity.detection.inference.detector import Detector
+from mmclarity.detection.inference.outputs import drawn
 from mmclarity.errors import DataError, UsageError
 
 
@@ -77,6 +78,13 @@ def test_what_a_notebook_gives(detector, street):
         with pytest.raises(DataError, match=why):
             detector(wrong)
     assert check_images([]) == []
+
+
+def test_names_on_a_panorama_are_as_large_as_on_its_parts(street):
+    box, scores, labels = np.array([[20.0, 100, 80, 140]]), np.array([0.9]), np.array([0])
+    found = Detections(box, scores, labels, ('car',))
+    wide = drawn(np.hstack([street] * 6), found)
+    assert np.array_equal(wide[:, :640], drawn(street, found))
 
 
 @pytest.mark.parametrize('threshold', [2, -0.1, float('nan'), 'low', None])

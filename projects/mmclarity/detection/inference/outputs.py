@@ -137,7 +137,9 @@ def colour_of(label: int) -> tuple[int, int, int]:
 def drawn(pixels: np.ndarray, found: Detections) -> np.ndarray:
     """A copy of an image with boxes, names and scores on it, the surest on top and inside it."""
     canvas = pixels.copy()
-    thickness = max(1, round(max(canvas.shape[:2]) / 600))
+    shorter, longer = sorted(canvas.shape[:2])
+    # Of a panorama as of one of its parts: names would cover what they name.
+    thickness = max(1, round(min(longer, shorter * 16 / 9) / 600))
     scale = 0.4 * max(1.0, thickness * 0.8)
     items = list(zip(found.boxes, found.scores, found.labels, found.names))[::-1]
     for box, _, label, _ in items:
