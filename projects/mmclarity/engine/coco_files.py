@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from mmclarity.utils.json_files import LabelFileError
 _SHOWN = 5  # of what is wrong
 _PROBED = 64  # images whose size is compared; all are looked for
 _KINDS: dict[str, tuple[type, ...]] = {
-    'id': (int, str),
+    'id': (int, float, str),
     'file_name': (str,),
     'width': (int, float),
     'height': (int, float),
@@ -105,7 +105,8 @@ def _check_files(place: str, images: list[dict], folder: Path) -> None:
 
 
 def _check_annotations(place: str, content: Mapping[str, Any], images: dict[Any, dict]) -> None:
-    categories = {category['id'] for category in content['categories']}
+    categories = {_text(category['id']): category['id'] for category in content['categories']}
+    pictures = {_text(number): number for number in images}
     ids: set[Any] = set()
     foreign: list[dict] = []
     lost: list[dict] = []
@@ -115,7 +116,7 @@ def _check_annotations(place: str, content: Mapping[str, Any], images: dict[Any,
         where = f'{place}: annotations[{index}]'
         _check_fields(where, item, ids)
         _check_known(where, item, 'category_id', categories, 'categories')
-        if not _check_known(where, item, 'image_id', images, 'images', strict=False):
+        if not _check_known(where, item, 'image_id', pictures, 'images', strict=False):
             foreign.append(item)
             continue
         inside.append(item)
@@ -164,16 +165,16 @@ def _check_fields(where: str, item: dict, ids: set[Any]) -> None:
 
 
 def _check_known(
-    where: str, item: dict, key: str, known: Iterable[Any], name: str, strict: bool = True
+    where: str, item: dict, key: str, known: Mapping[str, Any], name: str, strict: bool = True
 ) -> bool:
-    value = item[key]
-    if not isinstance(value, list | dict) and value in known:
-        return True
-    alike = next((one for one in known if str(one) == str(value)), None)
-    if alike is not None:
+    """Whether an id is among the ``known``, which are given by their texts."""
+    value, text = item[key], _text(item[key])
+    if text in known:
+        if known[text] == value:
+            return True
         raise LabelFileError(
-            f'{where}: {key} is {value!r}, and the id in "{name}" is {alike!r}: mmdet takes text '
-            'and number for two; write both alike'
+            f'{where}: {key} is {value!r}, and the id in "{name}" is {known[text]!r}: mmdet takes '
+            'text and number for two; write both alike'
         )
     if strict:
         raise LabelFileError(
@@ -181,6 +182,11 @@ def _check_known(
             'annotations'
         )
     return False
+
+
+def _text(number: Any) -> str:
+    """Of an id; 1.0, as pandas writes it, is 1 for mmdet, too."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
 
 
 def _is_lost(item: dict, image: dict) -> bool:

@@ -1,5 +1,7 @@
 """Pictures of other shapes than the frames that the shipped detectors were trained on."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from PIL import Image
 
 from mmclarity.detection.inference.detections import Detections, check_images, too_long
 from mmclarity.detection.inference.detector import Detector
-from mmclarity.detection.inference.outputs import drawn
+from mmclarity.detection.inference.outputs import Results, drawn
+from mmclarity.detection.inference.sources import Picture
 from mmclarity.errors import DataError, UsageError
 
 
@@ -67,10 +70,10 @@ def test_what_a_notebook_gives(detector, street):
     (found,) = detector(image for image in [street])
     assert np.array_equal(found.boxes, expected.boxes)
     for wrong, why in (
-        (Image.fromarray(street), 'got one Image: write detector'),
-        (None, 'got one NoneType: write detector'),
-        ('a.jpg', 'got one str: write detector'),
-        (['a.jpg'], "got 'a.jpg'; mmclarity.detection.inference.read_image"),
+        (Image.fromarray(street), 'list of images: write .* got a Image'),
+        (None, 'list of images: write .* got a NoneType'),
+        ('a.jpg', 'list of images: write .* got a str'),
+        (['a.jpg'], "got 'a.jpg'; read a file by mmclarity"),
         ([Image.fromarray(street)], 'numpy array .* got a Image; '),
         (torch.zeros(1, 3, 36, 64), 'numpy array .* got a Tensor; '),
         ([np.zeros((0, 0, 3), np.uint8)], '0 x 0 pixels: the image is empty'),
@@ -85,6 +88,15 @@ def test_names_on_a_panorama_are_as_large_as_on_its_parts(street):
     found = Detections(box, scores, labels, ('car',))
     wide = drawn(np.hstack([street] * 6), found)
     assert np.array_equal(wide[:, :640], drawn(street, found))
+
+
+def test_boxes_narrower_than_a_pixel_are_boxes_in_scalabel(tmp_path):
+    results = Results(tmp_path, ('car',), overwrite=False)
+    found = Detections(np.array([[3.2, 1, 3.8, 9]]), np.array([0.9]), np.array([0]), ('car',))
+    results.add(Picture('a.png', np.zeros((10, 10, 3), np.uint8)), found, draw=False)
+    results.write()
+    (frame,) = json.loads((tmp_path / 'detections.scalabel.json').read_text())
+    assert frame['labels'][0]['box2d'] == dict(x1=3.2, y1=1.0, x2=3.2, y2=8.0)
 
 
 @pytest.mark.parametrize('threshold', [2, -0.1, float('nan'), 'low', None])

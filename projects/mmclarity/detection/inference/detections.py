@@ -98,8 +98,8 @@ def check_images(
     if one or not isinstance(images, Iterable):
         given = type(images).__name__
         raise DataError(
-            f'a detector takes a list of images, got one {given}: write detector([image])[0] for '
-            'one; mmclarity.detection.inference.read_image reads files'
+            f'a detector takes a list of images: write detector([image])[0] for one; got a {given} '
+            '(mmclarity.detection.inference.read_image reads files)'
         )
     images = list(images)
     for image in images:
@@ -129,7 +129,7 @@ def check_image(image: np.ndarray) -> None:
     if not isinstance(image, np.ndarray):
         raise DataError(
             f'an image must be a numpy array (H, W, 3) of 8 bit, blue first, got {_short(image)}; '
-            'mmclarity.detection.inference.read_image reads files so'
+            'read a file by mmclarity.detection.inference.read_image'
         )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(
@@ -148,4 +148,6 @@ def check_image(image: np.ndarray) -> None:
 
 def _short(value: object) -> str:
     """A path as it is, of all else the kind: arrays of other libraries would be printed in full."""
+    if value is None:
+        return 'None'
     return repr(str(value)) if isinstance(value, str | Path) else f'a {type(value).__name__}'

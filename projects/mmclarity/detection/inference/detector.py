@@ -106,8 +106,10 @@ class Detector:
         model.to(memory_format=torch.channels_last)
         if self.dtype != torch.float32:
             keep_float32(model)
-        resizes = (step for step in self.inferencer.pipeline.transforms if hasattr(step, 'scale'))
-        self.scale = next((step.scale for step in resizes if step.keep_ratio), None)
+        steps = self.inferencer.pipeline.transforms
+        self.scale = next(
+            (step.scale for step in steps if getattr(step, 'keep_ratio', False)), None
+        )
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in a batch.

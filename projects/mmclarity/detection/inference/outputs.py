@@ -78,7 +78,8 @@ class Results:
                     score=score,
                 )
             )
-            corners = dict(x1=x1, y1=y1, x2=round(x2 - 1, 2), y2=round(y2 - 1, 2))
+            last = [round(max(low, high - 1), 2) for low, high in ((x1, x2), (y1, y2))]
+            corners = dict(x1=x1, y1=y1, x2=last[0], y2=last[1])
             frame['labels'].append(
                 dict(id=str(len(frame['labels'])), category=name, score=score, box2d=corners)
             )
