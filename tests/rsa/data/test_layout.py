@@ -92,17 +92,16 @@ def test_repeats_of_crossnobis_are_kept_apart():
     rsatoolbox = pytest.importorskip('rsatoolbox', reason='rsatoolbox is not installed')
     trials = RNG.normal(size=(6, 4, 5))
     got = load_neural('V1', trials, 'crossnobis', kind='repeats').rdms[0]
-    residuals = (trials - trials.mean(2, keepdims=True)).transpose(2, 0, 1).reshape(-1, 4)
-    precision = rsatoolbox.data.noise.prec_from_residuals(
-        residuals, dof=24, method='shrinkage_diag'
-    )
-    data = rsatoolbox.data.Dataset(
-        trials.transpose(2, 0, 1).reshape(-1, 4),
-        obs_descriptors=dict(conds=np.tile(np.arange(6), 5), run=np.repeat(np.arange(5), 6)),
-    )
-    expected = rsatoolbox.rdm.calc_rdm(
-        data, 'crossnobis', descriptor='conds', noise=precision, cv_descriptor='run'
-    ).dissimilarities[0]
+    expected = np.zeros(15)
+    for left_out in range(5):
+        others = np.delete(trials, left_out, 2)
+        residuals = (others - others.mean(2, keepdims=True)).transpose(2, 0, 1).reshape(-1, 4)
+        precision = rsatoolbox.data.noise.prec_from_residuals(
+            residuals, dof=18, method='shrinkage_diag'
+        )
+        one, rest = trials[..., left_out], others.mean(2)
+        for pair, (i, j) in enumerate(zip(*np.triu_indices(6, 1))):
+            expected[pair] += (one[i] - one[j]) @ precision @ (rest[i] - rest[j]) / 5 / 4
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 

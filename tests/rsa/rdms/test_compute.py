@@ -77,9 +77,47 @@ def test_noise_covariance_equals_rsatoolbox(shrinkage, shape):
         noise_covariance(responses, shrinkage), expected, rtol=1e-8, atol=1e-10
     )
     np.testing.assert_allclose(
-        compute_rdm(responses, 'crossnobis', shrinkage=shrinkage),
-        compute_rdm(responses, 'crossnobis', precision=noise_precision(responses, shrinkage)),
+        compute_rdm(responses, 'mahalanobis', shrinkage=shrinkage),
+        compute_rdm(responses, 'mahalanobis', precision=noise_precision(responses, shrinkage)),
     )
+
+
+@pytest.mark.parametrize('shape', [(3, 8, 10), (4, 12, 20)])
+def test_crossnobis_of_equal_stimuli_is_zero_with_noise_estimated_from_the_data(shape):
+    """Noise that units share; one covariance of all repetitions made it .2 to .5."""
+    rng, units = np.random.default_rng(1), shape[2]
+    root = np.linalg.cholesky(0.5 * np.eye(units) + 0.5)
+    found = [compute_rdm(rng.normal(size=shape) @ root.T, 'crossnobis').mean() for _ in range(200)]
+    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(200)
+
+
+def test_crossnobis_by_hand():
+    """Each repetition against the others, weighted by the noise of the others."""
+    from rsatoolbox.data.noise import prec_from_residuals
+
+    data, expected = RNG.normal(size=(4, 5, 6)), np.zeros(10)
+    for left_out in range(4):
+        others = np.delete(data, left_out, 0)
+        residuals = (others - others.mean(0)).reshape(-1, 6)
+        precision = prec_from_residuals(residuals, dof=10, method='shrinkage_diag')
+        for pair, (i, j) in enumerate(zip(*np.triu_indices(5, 1))):
+            one = data[left_out, i] - data[left_out, j]
+            rest = others[:, i].mean(0) - others[:, j].mean(0)
+            expected[pair] += one @ precision @ rest / 4 / 6
+    np.testing.assert_allclose(compute_rdm(data, 'crossnobis'), expected, rtol=1e-6)
+
+
+def test_crossnobis_whose_noise_cannot_be_estimated_apart():
+    pair = RNG.normal(size=(2, 5, 6))
+    with pytest.warns(UserWarning, match='2 repetitions.*too great by one amount.*precision'):
+        got = compute_rdm(pair, 'crossnobis')
+    np.testing.assert_allclose(
+        got, compute_rdm(pair, 'crossnobis', precision=noise_precision(pair))
+    )
+    once = RNG.normal(size=(3, 5, 6))
+    once[1:, :, 4] = 0  # fires in one repetition only
+    with pytest.raises(ValueError, match='without repetition 0: unit 4 .*leave it out'):
+        compute_rdm(once, 'crossnobis')
 
 
 def test_crossnobis_is_unbiased():

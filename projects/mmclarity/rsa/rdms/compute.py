@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,11 @@ def compute_rdm(
     - ``mahalanobis``: :math:`d^T \Sigma^{-1} d` / units, of the mean over repetitions.
     - ``crossnobis``: the same with the two differences d from disjoint repetitions, leaving one
       out (Walther et al., NeuroImage 2016): zero on average where there is no difference, and so
-      sometimes negative.
+      sometimes negative. Where the noise is estimated, it is from the repetitions beside the one
+      that is left out: from the same ones its inverse fits the differences, and equal stimuli
+      seem to differ. (All distances are then too great by one amount, which correlations of RDMs
+      do not see: ``precision=noise_precision(responses)`` does that, and varies less where there
+      are three repetitions.)
 
     Units are those of rsatoolbox. Products are taken in float64 whatever the responses are stored
     in, block by block of the units.
@@ -50,7 +55,8 @@ def compute_rdm(
             different shapes holds blocks.
         metric: One of :data:`METRICS`. Defaults to 'correlation'.
         precision: Inverse noise covariance (units, units) of the last two.
-            Defaults to the estimate of :func:`noise_precision` from the repetitions.
+            Defaults to the estimate of :func:`noise_precision` from the repetitions; for crossnobis
+            of three or more, from those beside the one that is left out.
         shrinkage: How that estimate is regularised: 'diag' or 'eye'. Defaults to 'diag'.
         device: Where products are computed. Defaults to where the responses are.
         block_units: Units taken at a time. Defaults to 8192.
@@ -282,21 +288,44 @@ def _noise_normalised(
         )
     if metric == 'crossnobis' and repetitions < 2:
         raise ValueError('crossnobis needs 2 repetitions or more, got 1; use mahalanobis')
-    if precision is None:
-        precision = noise_precision(data, shrinkage)
-    precision = np.asarray(precision, np.float64)
-    if precision.shape != (units, units):
-        raise ValueError(
-            f'precision has shape {precision.shape}; with {units} units it must be '
-            f'({units}, {units})'
-        )
+    if precision is not None:
+        precision = np.asarray(precision, np.float64)
+        if precision.shape != (units, units):
+            raise ValueError(
+                f'precision has shape {precision.shape}; with {units} units it must be '
+                f'({units}, {units})'
+            )
     total = data.sum(0)
     if metric == 'mahalanobis':
-        kernel = total @ precision @ total.T / repetitions**2
+        inverse = noise_precision(data, shrinkage) if precision is None else precision
+        kernel = total @ inverse @ total.T / repetitions**2
     else:
         # One repetition against the mean of the others, each in turn.
-        kernel = sum(one @ precision @ (total - one).T for one in data)
+        inverses = _precisions(data, precision, shrinkage)
+        kernel = sum(one @ inv @ (total - one).T for one, inv in zip(data, inverses))
         kernel /= repetitions * (repetitions - 1)
         kernel = (kernel + kernel.T) / 2
     squares = np.diag(kernel)
     return _condensed(squares[:, None] + squares - 2 * kernel) / units
+
+
+def _precisions(data: np.ndarray, precision: np.ndarray | None, shrinkage: str) -> list[np.ndarray]:
+    """For each repetition the inverse noise covariance that it is multiplied by."""
+    if precision is not None:
+        return [precision] * len(data)
+    if len(data) == 2:
+        warnings.warn(
+            'crossnobis of 2 repetitions: the noise is estimated from the very differences that '
+            'it weights, so that all distances are too great by one amount, and equal stimuli are '
+            'not 0 apart on average; give 3 repetitions, or the precision from other data '
+            '(precision_from_residuals)',
+            stacklevel=4,
+        )
+        return [noise_precision(data, shrinkage)] * 2
+    found = []
+    for left_out in range(len(data)):
+        try:
+            found.append(noise_precision(np.delete(data, left_out, 0), shrinkage))
+        except ValueError as error:
+            raise ValueError(f'without repetition {left_out}: {error}') from error
+    return found
