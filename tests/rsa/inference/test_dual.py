@@ -47,6 +47,22 @@ def test_new_subjects_add_to_the_doubt_of_fixed_models():
     assert found.standard_error[0] ** 2 >= max(stimuli, subjects)
 
 
+def test_few_subjects_are_judged_by_students_t():
+    """As in rsatoolbox; by a normal distribution, 13 to 20 of a hundred differences were none."""
+    from scipy.stats import t
+
+    rdms, people = data(subjects=3, noise=3.0)
+    found = dual_bootstrap(
+        dict(a=rdms[0], b=rdms[2]), people, 'pearson', num_samples=40, of_stimuli=3
+    )
+    gap, p = found.difference('a', 'b')
+    error = np.sqrt([1, -1] @ found.covariance @ [1, -1])
+    assert p == pytest.approx(2 * t.sf(abs(gap) / error, 2))
+    reach = t.ppf(0.975, 2) * found.standard_error
+    expected = np.clip([found.scores - reach, found.scores + reach], -1, 1).T
+    np.testing.assert_allclose(found.interval, expected)
+
+
 def test_one_subject_is_refused():
     rdms, people = data()
     with pytest.raises(ValueError, match='two or more'):

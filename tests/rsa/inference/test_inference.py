@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 from scipy.stats import false_discovery_control
 
 from mmclarity.rsa import bootstrap, compare_rdms, fdr, noise_ceiling, permutation_test
@@ -147,6 +148,62 @@ class TestBootstrap:
         assert got.standard_error[0] == pytest.approx(
             compare_rdms(truth, subjects)[0].std() / math.sqrt(40), rel=0.15
         )
+
+    def test_intervals_and_tests_over_few_subjects(self):
+        """95 of a hundred: percentiles of draws held the truth in 72."""
+        rng, covered, found = np.random.default_rng(0), [], []
+
+        def people(number, models):
+            return rng.normal(1, 0.7, (number, 2)) @ models + 0.5 * rng.normal(size=(number, PAIRS))
+
+        for _ in range(150):
+            models = rng.random((2, PAIRS))
+            truth = compare_rdms(models, people(200, models)).mean(1)
+            got = bootstrap(
+                models, people(3, models), over='subjects', num_samples=200, ceiling=False
+            )
+            low, high = got.interval().T
+            covered += [*((low <= truth) & (truth <= high))]
+            low, high = got.paired_differences().interval[0, 1]
+            found.append(low <= truth[0] - truth[1] <= high)
+        assert 0.9 < np.mean(covered) < 0.99 and 0.9 < np.mean(found) < 0.99
+
+    def test_differences_over_subjects_equal_a_paired_t_test(self):
+        from scipy.stats import sem, ttest_rel
+
+        models, subjects = stacks(4)
+        models[0] = subjects.mean(0)
+        models[2] = models[1]
+        got = bootstrap(models, subjects, over='subjects', num_samples=5000)
+        table, paired = compare_rdms(models, subjects), got.paired_differences(0.9)
+        expected = ttest_rel(table[0], table[1])
+        assert paired.p[0, 1] == paired.p[1, 0] == pytest.approx(expected.pvalue)
+        np.testing.assert_allclose(
+            paired.interval[0, 1], expected.confidence_interval(0.9), atol=1e-12
+        )
+        assert paired.p[1, 2] == 1 and paired.interval[1, 2].tolist() == [0, 0]
+        np.testing.assert_allclose(got.standard_error, sem(table, axis=1))
+        for over in ('subjects', 'both'):  # whatever the doubt, a correlation
+            low, high = bootstrap(models, subjects[:2], over=over, num_samples=50).interval().T
+            assert (low > -1).all() and (low < got.observed).all() and (high < 1).all()
+        same = bootstrap(models, models[[0, 0]], over='subjects', num_samples=50)
+        assert same.interval()[0].tolist() == [1, 1]
+        assert same.paired_differences().p[0, 1] == pytest.approx(1 / 51)
+
+    def test_new_stimuli_add_to_the_doubt_of_few_subjects(self):
+        """Differences that are none, of three subjects: draws found them in 21 of a hundred."""
+        alarms = []
+        for seed in range(100):
+            rng = np.random.default_rng(seed)
+            parts = rng.normal(size=(2, STIMULI, 10))
+            models = np.stack([pdist(part, 'correlation') for part in parts])
+            subjects = [
+                pdist(np.hstack(list(parts * rng.uniform(0, 2, (2, 1, 1)))), 'correlation')
+                for _ in range(3)
+            ]
+            got = bootstrap(models, subjects, over='both', num_samples=100, ceiling=False)
+            alarms.append(got.paired_differences().p[0, 1] < 0.05)
+        assert np.mean(alarms) < 0.1
 
     def test_paired_differences(self):
         models, subjects = stacks(8)

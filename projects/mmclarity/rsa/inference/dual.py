@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from ..rdms.pairs import num_stimuli, to_square
 from ..rdms.rdms import as_condensed
@@ -32,6 +32,8 @@ class DualBootstrap:
         variances: (3, M) when stimuli, subjects, and both are drawn.
         covariance: (M, M), corrected.
         level: Of intervals.
+        freedom: Degrees of it, of Student's t: the number of subjects, or of stimuli where these
+            are fewer, less one (as in rsatoolbox). A normal distribution if not given.
     """
 
     models: list[str]
@@ -39,6 +41,7 @@ class DualBootstrap:
     variances: np.ndarray
     covariance: np.ndarray
     level: float = 0.95
+    freedom: float = np.inf
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -47,9 +50,9 @@ class DualBootstrap:
 
     @property
     def interval(self) -> np.ndarray:
-        """(M, 2), of a normal distribution."""
-        reach = norm.ppf((1 + self.level) / 2) * self.standard_error
-        return np.stack([self.scores - reach, self.scores + reach], 1)
+        """(M, 2), of Student's t, within [-1, 1]."""
+        reach = student.ppf((1 + self.level) / 2, self.freedom) * self.standard_error
+        return np.clip(np.stack([self.scores - reach, self.scores + reach], 1), -1, 1)
 
     def difference(self, first: str, second: str) -> tuple[float, float]:
         """Score of one model less that of another, and its two-sided p."""
@@ -59,7 +62,7 @@ class DualBootstrap:
         variance = cov[i, i] + cov[j, j] - 2 * cov[i, j]
         if variance <= 0:
             return gap, float(gap == 0)
-        return gap, float(2 * norm.sf(abs(gap) / np.sqrt(variance)))
+        return gap, float(2 * student.sf(abs(gap) / np.sqrt(variance), self.freedom))
 
 
 def dual_variance(
@@ -171,6 +174,7 @@ def dual_bootstrap(
         variances,
         _covariance(covariances, size, len(data)),
         level,
+        min(size, len(data)) - 1,
     )
 
 

@@ -1,7 +1,10 @@
 """One answer from several sessions that were shown different pictures.
 
 RDMs of different stimuli cannot be pooled; their correlations with a model can. They are combined
-on Fisher's z scale with a random effect of the session (DerSimonian and Laird, 1986).
+on Fisher's z scale with a random effect of the session (DerSimonian and Laird, 1986). How much
+sessions differ is itself not well known from a few of them: intervals and p are those of Hartung
+and Knapp (2001), of Student's t, and never narrower than without. (Of a normal distribution, they
+held the truth 80 to 86 times in a hundred for two to four sessions that differ.)
 """
 
 from __future__ import annotations
@@ -12,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import chi2, norm
+from scipy.stats import t as student
+
+from ..rdms.rdms import RDMs
+from ..similarity.compare import compare_rdms, present_subjects
 
 if TYPE_CHECKING:
     from ..result import RSAResult
@@ -52,7 +59,8 @@ def combine(scores: Any, errors: Any, level: float = 0.95, random: bool = True) 
         errors: Standard errors of their Fisher z, of the same shape: from a bootstrap, as pairs of
             an RDM are not independent.
         level: Coverage of the interval.
-        random: With a variance between sessions; without, all are taken to measure one value.
+        random: With a variance between sessions; without, all are taken to measure one value, and
+            intervals are of a normal distribution.
 
     Raises:
         ValueError: If shapes differ or a value is out of range.
@@ -79,13 +87,17 @@ def combine(scores: Any, errors: Any, level: float = 0.95, random: bool = True) 
         tau2 = np.maximum(0, (q - free) / spread)
     weights = 1 / (sigma**2 + tau2)
     mean, error = (weights * z).sum(0) / weights.sum(0), weights.sum(0) ** -0.5
-    reach = norm.ppf((1 + level) / 2) * error
+    few = random and free > 0
+    if few:  # Hartung and Knapp: what sessions differ by in fact, beside what is expected.
+        error = error * np.sqrt(np.maximum(1, (weights * (z - mean) ** 2).sum(0) / free))
+    known = student(free) if few else norm
+    reach = known.ppf((1 + level) / 2) * error
     with np.errstate(invalid='ignore', divide='ignore'):
         i2 = np.where(q > 0, np.maximum(0, (q - free) / q), 0)
     return MetaAnalysis(
         mean=np.tanh(mean),
         interval=np.tanh(np.stack([mean - reach, mean + reach], 1)),
-        p=2 * norm.sf(np.abs(mean / error)),
+        p=2 * known.sf(np.abs(mean / error)),
         tau2=tau2,
         i2=i2,
         q=q,
@@ -99,7 +111,7 @@ def combine_results(results: Sequence[RSAResult], area: str, level: float = 0.95
     """Combine the scores of the same layers with one area, over sessions.
 
     Standard errors of z come from the bootstrap intervals of each result: their width over that of
-    a normal distribution.
+    a normal distribution. Over subjects they come from the scores of these.
 
     Args:
         results: Of the sessions, each analysed with bootstraps.
@@ -121,7 +133,21 @@ def combine_results(results: Sequence[RSAResult], area: str, level: float = 0.95
             raise ValueError(f'result {i} has no intervals; analyse with bootstraps=1000')
         column = result.areas.index(area)
         scores.append(result.scores[:, column])
-        limits = np.arctanh(result.intervals[:, column])
-        wide = 2 * norm.ppf((1 + result.settings.level) / 2)
-        errors.append((limits[:, 1] - limits[:, 0]) / wide)
+        errors.append(_errors(result, area, column))
     return combine(np.array(scores), np.array(errors), level)
+
+
+def _errors(result: RSAResult, area: str, column: int) -> np.ndarray:
+    """(L,) standard errors of Fisher's z."""
+    assert result.intervals is not None
+    limits = result.intervals[:, column]
+    if result.settings.bootstrap_over == 'subjects' and np.isfinite(limits).any():
+        # Their limits are wide for few subjects, by more than their errors.
+        models = RDMs(result.rdms, groups=None if result.groups is None else tuple(result.groups))
+        subjects = present_subjects(result.area_rdms[area], f'area {area!r}')
+        scores = compare_rdms(models, subjects, result.settings.method)
+        own = scores.std(1, ddof=1) / np.sqrt(scores.shape[1])
+        return own / (1 - result.scores[:, column] ** 2)
+    wide = 2 * norm.ppf((1 + result.settings.level) / 2)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.diff(np.arctanh(limits), axis=1)[:, 0] / wide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,6 +24,7 @@ from ..similarity.compare import (
 )
 from ..similarity.ranks import all_finite
 from .resampling import in_parts, make_resampler
+from .student import Spread
 
 RESAMPLED = ('stimuli', 'subjects', 'both')
 # Relabellings multiplied together: models are read once for all of them.
@@ -36,9 +37,10 @@ class PairedDifferences:
 
     Args:
         difference: (M, M), observed score of the row's model minus the column's.
-        interval: (M, M, 2), percentile limits.
-        p: (M, M), two-sided: twice the share of resamplings on the rarer side of
-            zero, at least 1 / (resamplings + 1) and at most 1.
+        interval: (M, M, 2), limits.
+        p: (M, M), two-sided, at least 1 / (resamplings + 1) and at most 1. Over stimuli: twice the
+            share of resamplings on the rarer side of zero. Where subjects were drawn: of Student's
+            t.
     """
 
     difference: np.ndarray
@@ -57,6 +59,9 @@ class BootstrapResult:
         ceilings: (B, 2), lower and upper noise ceiling of each.
         over: What was resampled.
         method: How RDMs were compared.
+        by_subject: (M, S), scores with each subject. Where subjects were drawn, intervals and
+            tests go by their spread and number (Student's t), as draws from a few never leave the
+            range of these.
 
     Examples:
         >>> import numpy as np
@@ -74,28 +79,43 @@ class BootstrapResult:
     ceilings: np.ndarray | None
     over: str
     method: str
+    by_subject: np.ndarray | None = None
 
     @property
     def standard_error(self) -> np.ndarray:
-        """(M,): standard deviation over resamplings."""
-        return np.nanstd(self.samples, axis=0, ddof=1)
+        """(M,): standard deviation over resamplings; that of new subjects where these are drawn."""
+        spread = self._spread(self.samples, lambda scores: scores)
+        return np.nanstd(self.samples, axis=0, ddof=1) if spread is None else spread.error
 
     def interval(self, level: float = 0.95) -> np.ndarray:
-        """Percentile limits (M, 2)."""
+        """Limits (M, 2): percentiles over stimuli, Student's t where subjects were drawn."""
+        spread = self._spread(self.samples, lambda scores: scores)
+        if spread is not None:
+            return spread.limits(self.observed, level)
         tail = (1 - level) / 2
         return np.nanquantile(self.samples, [tail, 1 - tail], axis=0).T
 
     def paired_differences(self, level: float = 0.95) -> PairedDifferences:
         """Every model against every other, resampling by resampling."""
         differences = self.samples[:, :, None] - self.samples[:, None]
+        observed = self.observed[:, None] - self.observed
+        count = np.isfinite(differences).sum(0)
+        spread = self._spread(differences, lambda scores: scores[:, None] - scores)
+        if spread is not None:
+            p = np.maximum(spread.two_sided(observed), 1 / (count + 1))
+            return PairedDifferences(observed, spread.difference_limits(observed, level), p)
         tail = (1 - level) / 2
         limits = np.nanquantile(differences, [tail, 1 - tail], axis=0)
-        count = np.isfinite(differences).sum(0)
         rarer = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
         p = np.minimum(1, 2 * (rarer + 1) / (count + 1))
-        return PairedDifferences(
-            self.observed[:, None] - self.observed, np.moveaxis(limits, 0, -1), p
-        )
+        return PairedDifferences(observed, np.moveaxis(limits, 0, -1), p)
+
+    def _spread(self, samples: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> Spread | None:
+        """That of what is made of scores, where subjects were drawn."""
+        if self.over == 'stimuli' or self.by_subject is None:
+            return None
+        drawn = None if self.over == 'subjects' else np.nanvar(samples, axis=0, ddof=1)
+        return Spread(of(self.by_subject), drawn)
 
 
 def _inputs(
@@ -186,8 +206,8 @@ def bootstrap(
     samples[few] = np.nan
     if ceilings is not None:
         ceilings[few | ((people > 0).sum(1) < 2)] = np.nan
-    observed = compare_known(models, subjects, method).mean(1)
-    return BootstrapResult(observed, samples, ceilings, over, method)
+    table = compare_known(models, subjects, method)
+    return BootstrapResult(table.mean(1), samples, ceilings, over, method, table)
 
 
 def _counts(rng: np.random.Generator, draws: int, size: int) -> np.ndarray:
