@@ -4,8 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
 
 from mmclarity.cli import rsa
 from mmclarity.rsa import NeuralArea, RSASettings, analyse
@@ -104,6 +107,32 @@ def test_weighted_layers(pictures, capsys):
     found = rows(pictures / 'out/rsa_weighted.csv')
     assert [row['model'] for row in found] == ['all, weighted', '0', '2']
     assert all(float(r['lower']) < float(r['score']) < float(r['upper']) for r in found)
+
+
+def test_groups_count_in_weighted_layers_and_time_courses(pictures, capsys):
+    """Frames of a movie are all but one: what is in their pairs changes no number."""
+    rng, (first, second) = np.random.default_rng(0), np.triu_indices(COUNT, 1)
+    (pictures / 'movies.txt').write_text('\n'.join(str(i // 2) for i in range(COUNT)))
+    people, within = rng.random((3, len(first))), first // 2 == second // 2
+    np.save(pictures / 'a.npy', people)
+    np.save(pictures / 'b.npy', np.where(within, 100 * people, people))
+    more = '--groups', pictures / 'movies.txt', '--assume-order', '--figures', 'none'
+    found = []
+    for name in 'ab':
+        area = '--neural', f'V4={pictures}/{name}.npy', '--neural-kind', 'rdm'
+        options = '--weighted', 'cosine', '--weighted-draws', 6
+        torch.manual_seed(0)  # of the network's weights
+        assert run(pictures, *area, *options, *more) == 0, capsys.readouterr().err
+        found.append(rows(pictures / 'out/rsa_weighted.csv'))
+    assert found[0] == found[1]
+    shown = rng.normal(size=(2, COUNT, 6, 3))
+    np.save(pictures / 'meg.npy', shown)
+    assert run(pictures, '--time', f'MEG={pictures}/meg.npy', *more) == 0, capsys.readouterr().err
+    got = float(rows(pictures / 'out/rsa_time_MEG.csv')[0]['score'])
+    with np.load(pictures / 'out/rsa.npz') as file:
+        layer = file['rdms'][0][~within]
+    each = [spearmanr(layer, pdist(one[:, :, 0], 'correlation')[~within])[0] for one in shown]
+    assert got == pytest.approx(np.mean(each), abs=1e-6)
 
 
 def test_one_subject_cannot_be_weighted(pictures, capsys):

@@ -19,6 +19,7 @@ from mmclarity.rsa.inference.dual import dual_bootstrap
 from mmclarity.rsa.inference.searchlight import searchlight_scores, spheres
 from mmclarity.rsa.inference.timecourse import cluster_test, time_courses, time_rdms
 from mmclarity.rsa.rdms.compute import compute_rdm
+from mmclarity.rsa.rdms.rdms import RDMs
 from mmclarity.rsa.report.movie import epochs_movie, read_epochs
 from mmclarity.rsa.report.time import time_figure
 from mmclarity.rsa.result import RSAResult
@@ -174,12 +175,17 @@ def check_subjects(args: argparse.Namespace, areas: Sequence[NeuralArea]) -> Non
         )
 
 
+def _grouped(result: RSAResult, rdms: np.ndarray) -> RDMs:
+    """RDMs of an analysis with the groups of its stimuli (--groups)."""
+    return RDMs(rdms, groups=None if result.groups is None else tuple(result.groups))
+
+
 def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace) -> None:
     """Time course of every layer, and when it is above chance over subjects."""
     data = read_time(spec, result.ids)
     metric = args.neural_metric or args.metric
     rdms = np.stack([time_rdms(one, metric) for one in data])
-    courses = time_courses(result.rdms, rdms, args.method)  # (L, S, T)
+    courses = time_courses(_grouped(result, result.rdms), rdms, args.method)  # (L, S, T)
     clusters: dict[str, list] = {layer: [] for layer in result.layers}
     if len(data) > 1:
         for layer, course in zip(result.layers, courses):
@@ -215,7 +221,12 @@ def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
     rows = []
     for area, rdms in result.area_rdms.items():
         found = dual_bootstrap(
-            models, rdms, args.weighted, args.weighted_draws, seed=args.seed, level=args.level
+            models,
+            _grouped(result, rdms),
+            args.weighted,
+            args.weighted_draws,
+            seed=args.seed,
+            level=args.level,
         )
         for name, score, limits in zip(found.models, found.scores, found.interval):
             gap, p = found.difference('all, weighted', name)
@@ -231,7 +242,9 @@ def write_searchlight(result: RSAResult, args: argparse.Namespace) -> None:
     data, mask, affine = _betas(args, len(result.ids))
     places, around = spheres(mask, affine, args.radius)
     metric = args.neural_metric or args.metric
-    found = searchlight_scores(result.rdms, data[mask].T, around, args.method, metric)
+    found = searchlight_scores(
+        _grouped(result, result.rdms), data[mask].T, around, args.method, metric
+    )
     for layer, values in zip(result.layers, found):
         volume = np.full(mask.shape, np.nan, np.float32)
         volume[tuple(places.T)] = values

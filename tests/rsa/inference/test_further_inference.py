@@ -5,18 +5,21 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 from sklearn.linear_model import LinearRegression
 
-from mmclarity.rsa import RSASettings, analyse
+from mmclarity.rsa import RDMs, RSASettings, analyse
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.inference import (
     combine,
     combine_results,
     cross_validate,
+    dual_bootstrap,
     feature_rdms,
     fit_weights,
     folds,
     layer_profiles,
     order,
     partition_variance,
+    searchlight_scores,
+    time_courses,
 )
 from mmclarity.rsa.inference.profiles import positions
 from mmclarity.rsa.rdms.compute import compute_rdm
@@ -120,6 +123,63 @@ class TestMeta:
         scores = [one.scores[0, 0] for one in results]
         got, expected = combine_results(results, 'V4'), combine(scores, errors)
         np.testing.assert_allclose(got.interval, expected.interval)
+
+
+class TestGroups:
+    """Pairs of one group never count, and its stimuli are never apart."""
+
+    groups = tuple(f'movie {i // 2}' for i in range(24))
+    rows, columns = np.triu_indices(24, 1)
+    within = rows // 2 == columns // 2
+
+    def pair(self):
+        """RDMs of layers and subjects, and the same with other dissimilarities within groups."""
+        rng = np.random.default_rng(0)
+        layers, people = rng.random((3, 276)), rng.random((4, 276))
+        for factor in (1, 1e3):
+            scale = np.where(self.within, factor, 1)
+            yield layers * scale, RDMs(people * scale, groups=self.groups)
+
+    @pytest.mark.parametrize('method', ['pearson', 'cosine', 'corr_cov'])
+    def test_what_is_within_groups_does_not_matter(self, method):
+        found = []
+        for layers, people in self.pair():
+            models = dict(all=layers, one=layers[:1])
+            crossed = cross_validate(models, people, method, list(folds(24, 4, 2)))
+            whole = cross_validate(
+                models, people, method, list(folds(24, 4, 2, groups=people.groups))
+            )
+            dual = dual_bootstrap(models, people, method, num_samples=5, of_stimuli=2)
+            found.append([crossed.scores, whole.scores, whole.ceilings, dual.scores])
+            found[-1] += [dual.variances, fit_weights(layers, people, method)]
+        for one, other in zip(*found):
+            assert np.isfinite(one).any()
+            np.testing.assert_allclose(one, other, atol=1e-9)
+
+    def test_variance_of_the_other_pairs(self):
+        first, second = (
+            partition_variance(dict(a=layers[0], b=layers[1]), people)
+            for layers, people in self.pair()
+        )
+        assert first.r2 == pytest.approx(second.r2)
+
+    def test_groups_are_whole_in_each_part(self):
+        sizes = 'aaab' * 3 + 'cdefgh'
+        parts = list(folds(18, 2, 2, seed=3, groups=sizes))
+        for train, test, *_ in parts:
+            assert not {sizes[i] for i in train} & {sizes[i] for i in test}
+            assert sorted([*train, *test]) == list(range(18))
+        with pytest.raises(ValueError, match='8 groups of stimuli in 3 parts'):
+            next(folds(18, 2, 3, groups=sizes))
+
+    def test_time_courses_and_searchlights(self):
+        rng = np.random.default_rng(0)
+        layers, answers = RDMs(rng.random((2, 276)), groups=self.groups), rng.random((24, 5))
+        rdm = compute_rdm(answers)
+        expected = [spearmanr(one[~self.within], rdm[~self.within])[0] for one in layers.condensed]
+        np.testing.assert_allclose(time_courses(layers, rdm[None, None])[:, 0, 0], expected)
+        got = searchlight_scores(layers, answers, [np.arange(5)])
+        np.testing.assert_allclose(got[:, 0], expected)
 
 
 class TestProfiles:

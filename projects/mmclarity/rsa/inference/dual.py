@@ -15,7 +15,13 @@ from scipy.stats import t as student
 
 from ..rdms.pairs import num_stimuli, to_square
 from ..rdms.rdms import as_condensed
-from ..similarity.compare import check_same_stimuli
+from ..similarity.compare import (
+    check_same_stimuli,
+    counted_pairs,
+    groups_of,
+    kinds_of,
+    without_groups,
+)
 from .weighted import cross_validate, folds
 
 # Part of the stimuli that a resampling has: 1 - 1 / e.
@@ -117,7 +123,8 @@ def dual_bootstrap(
 
     Args:
         models: (K, P) RDMs by name, to be weighted; those of one RDM have nothing to fit.
-        subjects: (S, P), of two subjects or more.
+        subjects: (S, P), of two subjects or more. Of stimuli in groups (see :class:`RDMs`) whole
+            groups are drawn and tested, and pairs within one do not count.
         method: See :func:`cross_validate`.
         num_samples: Resamplings of each of the three kinds.
         of_stimuli: Parts of the cross-validation. If not given two to five, with some four
@@ -147,24 +154,28 @@ def dual_bootstrap(
         check_same_stimuli(stack, data, name, 'subjects')
     if len(data) < 2:
         raise ValueError('a dual bootstrap draws subjects; give two or more')
-    size, rng = num_stimuli(data.shape[1]), np.random.default_rng(seed)
+    given = (subjects, *models.values())
+    data = without_groups(data, counted_pairs(*given))
+    kinds = kinds_of(groups_of(*given), num_stimuli(data.shape[1]))
+    size, rng = int(kinds.max()) + 1, np.random.default_rng(seed)
     if of_stimuli is None:
         of_stimuli = int(np.clip(DIFFERENT * size // 4, 2, 5))
 
     def score(stimuli: np.ndarray, people: np.ndarray) -> np.ndarray:
         drawn = {name: _drawn(stack, stimuli, 0.0) for name, stack in stacks.items()}
-        sets = _folds_of_copies(stimuli, len(people), of_stimuli, of_subjects, rng)
+        sets = _folds_of_copies(kinds[stimuli], len(people), of_stimuli, of_subjects, rng)
         rows = _drawn(data[people], stimuli, np.nan)
         return cross_validate(drawn, rows, method, sets, positive, ridge).mean
 
-    everyone, all_stimuli = np.arange(len(data)), np.arange(size)
+    everyone, all_stimuli = np.arange(len(data)), np.arange(len(kinds))
+    members = [np.flatnonzero(kinds == kind) for kind in range(size)]
     samples = np.full((3, num_samples, len(stacks)), np.nan)
     for b in range(num_samples):
-        stimuli = np.sort(rng.integers(0, size, size))
+        stimuli = np.concatenate([members[i] for i in np.sort(rng.integers(0, size, size))])
         people = rng.integers(0, len(data), len(data))
         choices = ((stimuli, everyone), (all_stimuli, people), (stimuli, people))
         for kind, (some, who) in enumerate(choices):
-            if len(np.unique(some)) // of_stimuli >= 3 and len(np.unique(who)) > 1:
+            if len(np.unique(kinds[some])) // of_stimuli >= 3 and len(np.unique(who)) > 1:
                 samples[kind, b] = score(some, who)
     covariances = [np.atleast_2d(np.cov(_complete(kind), rowvar=False)) for kind in samples]
     variances = np.array([np.diag(one) for one in covariances])
@@ -197,10 +208,10 @@ def _covariance(covariances: list[np.ndarray], size: int, people: int) -> np.nda
 
 
 def _folds_of_copies(
-    stimuli: np.ndarray, people: int, of_stimuli: int, of_subjects: int, rng: np.random.Generator
+    drawn: np.ndarray, people: int, of_stimuli: int, of_subjects: int, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Folds of the different stimuli; all copies of one are in the same part."""
-    kinds, kind = np.unique(stimuli, return_inverse=True)
+    """Folds of the different stimuli, or groups; all copies of one are in the same part."""
+    kinds, kind = np.unique(drawn, return_inverse=True)
     seed = int(rng.integers(1 << 31))
     return [
         (np.flatnonzero(np.isin(kind, train)), np.flatnonzero(np.isin(kind, test)), mine, others)

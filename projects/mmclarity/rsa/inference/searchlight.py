@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from ..rdms.compute import METRICS, REPEATED, compute_rdm
 from ..rdms.rdms import as_array, as_condensed
-from ..similarity.compare import compare_known
+from ..similarity.compare import compare_known, counted_pairs, without_groups
 
 
 def spheres(mask: Any, affine: Any, radius: float = 5.6) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -61,7 +61,8 @@ def searchlight_scores(
     """Likeness of each model with the RDM around each voxel.
 
     Args:
-        models: (M, P): layers.
+        models: (M, P): layers. Of stimuli in groups (see :class:`RDMs`) pairs within one do not
+            count.
         responses: (n, V) of one subject.
         neighbours: Of each centre, as :func:`spheres` gives them.
         method: Of :func:`compare_rdms`.
@@ -86,6 +87,7 @@ def searchlight_scores(
         array([[ 1., nan]])
     """
     stack, data = as_condensed(models, 'models'), as_array(responses, 'responses')
+    mask = counted_pairs(models)
     if metric not in METRICS or metric in REPEATED:
         raise ValueError(f'metric {metric!r} needs repetitions; give correlation or another')
     if data.ndim != 2 or len(data) * (len(data) - 1) // 2 != stack.shape[1]:
@@ -103,7 +105,8 @@ def searchlight_scores(
             except ValueError:  # constant patterns
                 left_out += 1
                 continue
-            found[:, place] = compare_known(stack, rdm[None], method)[:, 0]
+            rows = without_groups(rdm[None], mask)
+            found[:, place] = compare_known(stack, rows, method)[:, 0]
     if left_out:
         warnings.warn(
             f'{left_out} of {len(neighbours)} spheres have a stimulus with a constant pattern: '

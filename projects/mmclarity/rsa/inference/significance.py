@@ -11,16 +11,19 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from ..rdms.pairs import num_stimuli, to_square
-from ..rdms.rdms import RDMs, as_condensed
+from ..rdms.rdms import as_condensed
 from ..similarity.compare import (
     PREPARED,
     check_method,
     check_same_stimuli,
     compare_known,
     counted_pairs,
+    groups_of,
+    kinds_of,
     prepare,
     present_subjects,
     warn_unknown,
+    without_groups,
 )
 from ..similarity.ranks import all_finite
 from .resampling import in_parts, make_resampler
@@ -123,17 +126,14 @@ def _inputs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
     """Models (M, P), subjects (S, P), which pairs count, and the groups of the stimuli."""
     check_method(method)
-    groups = next(
-        (one.groups for one in (subjects, models) if isinstance(one, RDMs) and one.groups), None
-    )
-    mask = counted_pairs(models, subjects)
+    groups, mask = groups_of(subjects, models), counted_pairs(models, subjects)
     rows, others = as_condensed(models, 'models'), as_condensed(subjects, 'subjects')
     check_same_stimuli(rows, others, 'models', 'subjects')
     if mask is None:
         warn_unknown(rows, others, stacklevel=4)
     else:
         warn_unknown(rows[:, mask], others[:, mask], stacklevel=4)
-        others = np.where(mask, others, np.nan)
+        others = without_groups(others, mask)
     return rows, present_subjects(others), mask, groups
 
 
@@ -191,12 +191,8 @@ def bootstrap(
     rng, n = np.random.default_rng(seed), num_stimuli(models.shape[1])
     stimuli, people = np.ones((num_samples, n)), np.ones((num_samples, len(subjects)))
     if over != 'subjects':
-        members = np.unique(groups or np.arange(n).astype(str), return_inverse=True)[1]
-        stimuli = (
-            _counts(rng, num_samples, n)
-            if groups is None
-            else _counts(rng, num_samples, int(members.max()) + 1)[:, members]
-        )
+        kinds = kinds_of(groups, n)
+        stimuli = _counts(rng, num_samples, int(kinds.max()) + 1)[:, kinds]
     if over != 'stimuli':
         people = _counts(rng, num_samples, len(subjects))
     ceiling = ceiling and len(subjects) > 1

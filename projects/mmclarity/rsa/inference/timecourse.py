@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from ..rdms.compute import compute_rdm
 from ..rdms.rdms import as_array, as_condensed
-from ..similarity.compare import compare_known
+from ..similarity.compare import compare_known, counted_pairs, without_groups
 
 # Sign flips of so few subjects are all tried: 2^12.
 EXACT_SUBJECTS = 12
@@ -67,7 +67,8 @@ def time_courses(models: Any, rdms: Any, method: str = 'spearman') -> np.ndarray
     """Likeness of every model with every subject at every time.
 
     Args:
-        models: (M, P): layers.
+        models: (M, P): layers. Of stimuli in groups (see :class:`RDMs`) pairs within one do not
+            count.
         rdms: (S, T, P): of the subjects, by time.
         method: Of :func:`compare_rdms`.
 
@@ -88,7 +89,8 @@ def time_courses(models: Any, rdms: Any, method: str = 'spearman') -> np.ndarray
             f'rdms have shape {data.shape}; they must be (subjects, times, {stack.shape[1]} pairs)'
         )
     subjects, times, pairs = data.shape
-    table = compare_known(stack, np.ascontiguousarray(data.reshape(-1, pairs)), method)
+    rows = without_groups(data.reshape(-1, pairs), counted_pairs(models))
+    table = compare_known(stack, np.ascontiguousarray(rows), method)
     return table.reshape(len(stack), subjects, times)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..rdms.rdms import as_condensed
+from ..similarity.compare import counted_pairs, without_groups
 from ..similarity.ranks import rank_transform
 
 MOST = 8
@@ -46,8 +47,8 @@ def partition_variance(
 
     Args:
         models: RDM of each, up to 8.
-        target: One RDM, or (S, P) of which the mean is taken. Pairs that are NaN anywhere are
-            left out.
+        target: One RDM, or (S, P) of which the mean is taken. Pairs that are NaN anywhere, or
+            within a group of stimuli (see :class:`RDMs`), are left out.
         ranked: Of the ranks instead of the dissimilarities.
 
     Raises:
@@ -70,7 +71,7 @@ def partition_variance(
     y = as_condensed(target, 'target').mean(0, keepdims=True)
     if len({row.shape[1] for row in (*rows, y)}) > 1:
         raise ValueError('models and target must be of the same stimuli')
-    stack = np.concatenate([*rows, y])
+    stack = without_groups(np.concatenate([*rows, y]), counted_pairs(target, *models.values()))
     stack = stack[:, ~np.isnan(stack).any(0)]
     stack = rank_transform(stack) if ranked else stack
     stack = stack - stack.mean(1, keepdims=True)

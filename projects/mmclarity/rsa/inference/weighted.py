@@ -15,7 +15,13 @@ from scipy.optimize import nnls
 
 from ..rdms.pairs import num_stimuli, pairs_of
 from ..rdms.rdms import as_array, as_condensed
-from ..similarity.compare import compare_known
+from ..similarity.compare import (
+    compare_known,
+    counted_pairs,
+    groups_of,
+    kinds_of,
+    without_groups,
+)
 from ..similarity.structured import whitened
 from .noise_ceiling import bounds, normalise
 
@@ -59,6 +65,7 @@ def fit_weights(
     if method not in FITTED:
         raise ValueError(f'weights are fitted by {", ".join(FITTED)}, not by {method!r}')
     parts, data = as_condensed(components, 'components'), as_condensed(subjects, 'subjects')
+    data = without_groups(data, counted_pairs(components, subjects))
     pool = _white_lengths(data, method) if method.endswith('_cov') else None
     pool = normalise(data, method, 'rank') if pool is None else pool
     known = ~(np.isnan(parts).any(0) | np.isnan(pool).all(0))
@@ -128,7 +135,12 @@ class CrossValidated:
 
 
 def folds(
-    stimuli: int, subjects: int, of_stimuli: int = 5, of_subjects: int = 1, seed: int = 0
+    stimuli: int,
+    subjects: int,
+    of_stimuli: int = 5,
+    of_subjects: int = 1,
+    seed: int = 0,
+    groups: Sequence[Any] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Train and test stimuli, train and test subjects of each fold, drawn at random.
 
@@ -138,6 +150,7 @@ def folds(
         of_stimuli: Parts the stimuli are divided into, each with 3 or more.
         of_subjects: Parts the subjects are divided into. 1: all are in both sets.
         seed: Of the division.
+        groups: Of the stimuli; those of one are always in one part, of 3 groups or more.
 
     Raises:
         ValueError: If there are fewer than 3 stimuli a part, or fewer subjects than parts.
@@ -148,17 +161,20 @@ def folds(
         >>> len(train), len(test)
         (8, 4)
     """
-    if of_stimuli < 2 or stimuli // of_stimuli < 3:
-        raise ValueError(f'{stimuli} stimuli in {of_stimuli} parts; give 2 or more parts of 3')
+    kinds = kinds_of(None if groups is None else [str(one) for one in groups], stimuli)
+    count = int(kinds.max(initial=-1)) + 1
+    if of_stimuli < 2 or count // of_stimuli < 3:
+        what = 'stimuli' if groups is None else 'groups of stimuli'
+        raise ValueError(f'{count} {what} in {of_stimuli} parts; give 2 or more parts of 3')
     if not 1 <= of_subjects <= subjects:
         raise ValueError(f'{subjects} subjects in {of_subjects} parts')
     rng = np.random.default_rng(seed)
     people = np.array_split(rng.permutation(subjects), of_subjects)
-    for part in np.array_split(rng.permutation(stimuli), of_stimuli):
-        train = np.setdiff1d(np.arange(stimuli), part)
+    for chosen in np.array_split(rng.permutation(count), of_stimuli):
+        part, train = (np.flatnonzero(np.isin(kinds, chosen, invert=i)) for i in (False, True))
         for group in people:
             rest = np.setdiff1d(np.arange(subjects), group) if of_subjects > 1 else group
-            yield train, np.sort(part), np.sort(rest), np.sort(group)
+            yield train, part, np.sort(rest), np.sort(group)
 
 
 def cross_validate(
@@ -173,7 +189,7 @@ def cross_validate(
 
     Args:
         models: (K, P) RDMs by name. Those of one RDM have nothing to fit.
-        subjects: (S, P).
+        subjects: (S, P). Of stimuli in groups (see :class:`RDMs`) pairs within one do not count.
         method: One of :data:`FITTED`.
         sets: As :func:`folds` gives them, which is asked where they are not given.
         positive: See :func:`fit_weights`.
@@ -191,8 +207,9 @@ def cross_validate(
     """
     stacks = {name: as_condensed(rdms, name) for name, rdms in models.items()}
     data = as_condensed(subjects, 'subjects')
-    size = num_stimuli(data.shape[1])
-    sets = list(folds(size, len(data))) if sets is None else sets
+    size, given = num_stimuli(data.shape[1]), (subjects, *models.values())
+    data = without_groups(data, counted_pairs(*given))
+    sets = list(folds(size, len(data), groups=groups_of(*given))) if sets is None else sets
     scores = np.full((len(sets), len(stacks)), np.nan)
     ceilings = np.full((len(sets), 2), np.nan)
     weights: dict[str, np.ndarray] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,23 @@ def counted_pairs(*stacks: Any) -> np.ndarray | None:
             'Group fewer stimuli'
         )
     return mask
+
+
+def groups_of(*stacks: Any) -> tuple[str, ...] | None:
+    """Groups of the stimuli, of the first RDMs that have any."""
+    return next((one.groups for one in stacks if isinstance(one, RDMs) and one.groups), None)
+
+
+def kinds_of(groups: Sequence[str] | None, count: int) -> np.ndarray:
+    """(n,) number of each stimulus' group; of the stimulus itself where there are no groups."""
+    if groups is None:
+        return np.arange(count)
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def without_groups(subjects: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """(S, P), NaN in the pairs that do not count."""
+    return subjects if mask is None else np.where(mask, subjects, np.nan)
 
 
 def check_same_stimuli(a: np.ndarray, b: np.ndarray, name_a: str, name_b: str) -> None:
