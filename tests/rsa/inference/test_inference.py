@@ -217,9 +217,16 @@ class TestBootstrap:
 
     def test_too_few_different_stimuli_give_nan(self):
         rng = np.random.default_rng(0)
-        got = bootstrap(rng.random((1, 3)), rng.random((4, 3)), num_samples=60)
+        got = bootstrap(rng.random((1, 6)), rng.random((4, 6)), num_samples=60)
         assert np.isnan(got.samples).any() and np.isfinite(got.samples).any()
         assert np.isfinite(got.interval()).all()
+
+    def test_three_stimuli_have_no_interval(self):
+        """Draws that count are all of the same three: intervals were of no width."""
+        rng = np.random.default_rng(0)
+        with pytest.warns(UserWarning, match='three stimuli.*no interval'):
+            got = bootstrap(rng.random((2, 3)), rng.random((4, 3)), num_samples=60)
+        assert np.isnan(got.interval()).all() and (got.paired_differences().p == 1).all()
 
     def test_unknown_pairs_and_one_subject(self):
         models, subjects = stacks(1)

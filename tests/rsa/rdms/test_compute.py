@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
 
-from mmclarity.rsa import RDMAccumulator, compute_rdm
+from mmclarity.rsa import RDMAccumulator, compare_rdms, compute_rdm
 from mmclarity.rsa.rdms.noise import noise_covariance, noise_precision
 
 RNG = np.random.default_rng(0)
@@ -118,6 +119,57 @@ def test_crossnobis_whose_noise_cannot_be_estimated_apart():
     once[1:, :, 4] = 0  # fires in one repetition only
     with pytest.raises(ValueError, match='without repetition 0: unit 4 .*leave it out'):
         compute_rdm(once, 'crossnobis')
+
+
+@pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
+def test_equal_dissimilarities_are_equal_in_ranks(metric):
+    """Rounding made up to a third of equal pairs of a categorical RDM differ by 2e-16."""
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(rng.normal(size=(4, 30)), 6, 0)
+    found = compute_rdm(kinds, metric)
+    rows, columns = np.triu_indices(24, 1)
+    for kind in range(0, 24, 6):
+        for other in range(0, kind + 1, 6):
+            pairs = (rows // 6 == other // 6) & (columns // 6 == kind // 6)
+            assert np.unique(found[pairs]).size == 1
+            assert (found[pairs] == 0).all() == (kind == other)
+    expected = pdist(kinds, 'sqeuclidean') / 30 if metric == 'euclidean' else pdist(kinds, metric)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_two_units_in_another_unit_of_measure_are_the_same():
+    """Distances 0 and 2, each with rounding: the RDM resembled itself by .85."""
+    pairs = np.random.default_rng(0).normal(size=(30, 2))
+    one, other = compute_rdm(pairs), compute_rdm(3.3 * pairs + 0.7)
+    assert set(one) == {0.0, 2.0} and not np.signbit(one).any()
+    assert compare_rdms(one, other)[0, 0] == pytest.approx(1)
+
+
+def test_small_distances_keep_their_digits():
+    near = 1e6 + np.random.default_rng(0).normal(size=(6, 40))
+    got, expected = compute_rdm(near, 'euclidean'), pdist(near, 'sqeuclidean') / 40
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_masked_values_are_not_numbers():
+    answers = np.ma.masked_greater(RNG.normal(size=(6, 10)), 1.5)
+    with pytest.raises(ValueError, match='NaN'):
+        compute_rdm(answers)
+    rdm = np.ma.masked_array(RNG.random(15), [True] + 14 * [False])
+    other = RNG.random(15)
+    with pytest.warns(UserWarning, match='1 of 15 pairs'):
+        got = compare_rdms(rdm, other)[0, 0]
+    assert got == pytest.approx(spearmanr(rdm.data[1:], other[1:]).statistic)
+
+
+@pytest.mark.parametrize('metric', ['correlation', 'cosine', 'euclidean'])
+@pytest.mark.filterwarnings('ignore:overflow')
+def test_bytes_in_the_wrong_order_are_no_rdm(metric):
+    """They gave an RDM of NaN, which means that nothing was measured."""
+    swapped = RNG.normal(size=(6, 40)).byteswap()
+    swapped = np.where(np.isfinite(swapped), swapped, 1e200)
+    with pytest.raises(ValueError, match='so large.*bytes.*wrong order'):
+        compute_rdm(swapped, metric)
 
 
 def test_crossnobis_is_unbiased():

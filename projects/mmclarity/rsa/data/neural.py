@@ -14,7 +14,7 @@ import numpy as np
 
 from mmclarity.errors import DataError
 
-from ..rdms.pairs import num_stimuli
+from ..rdms.pairs import num_stimuli, unmasked
 from .ids import names_of_pictures
 from .labels import StimulusTable, average_repeats, match_labels
 from .layout import KINDS, Layout, to_rdms
@@ -168,7 +168,7 @@ def _found(spec: Any) -> tuple[Found, str]:
         from .toolbox import found_in
 
         return found_in(spec), f"rsatoolbox's {kind}"
-    return Found(spec if isinstance(spec, list) else np.asarray(spec)), 'the array'
+    return Found(spec if isinstance(spec, list) else np.asarray(unmasked(spec))), 'the array'
 
 
 def _check_order(values: Any, source: str, order: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -96,7 +97,7 @@ class BootstrapResult:
         if spread is not None:
             return spread.limits(self.observed, level)
         tail = (1 - level) / 2
-        return np.nanquantile(self.samples, [tail, 1 - tail], axis=0).T
+        return _quantiles(self.samples, tail).T
 
     def paired_differences(self, level: float = 0.95) -> PairedDifferences:
         """Every model against every other, resampling by resampling."""
@@ -108,7 +109,7 @@ class BootstrapResult:
             p = np.maximum(spread.two_sided(observed), 1 / (count + 1))
             return PairedDifferences(observed, spread.difference_limits(observed, level), p)
         tail = (1 - level) / 2
-        limits = np.nanquantile(differences, [tail, 1 - tail], axis=0)
+        limits = _quantiles(differences, tail)
         rarer = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
         p = np.minimum(1, 2 * (rarer + 1) / (count + 1))
         return PairedDifferences(observed, np.moveaxis(limits, 0, -1), p)
@@ -119,6 +120,13 @@ class BootstrapResult:
             return None
         drawn = None if self.over == 'subjects' else np.nanvar(samples, axis=0, ddof=1)
         return Spread(of(self.by_subject), drawn)
+
+
+def _quantiles(samples: np.ndarray, tail: float) -> np.ndarray:
+    """(2, ...), NaN without a word where all samples are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'All-NaN slice')
+        return np.nanquantile(samples, [tail, 1 - tail], axis=0)
 
 
 def _inputs(
@@ -199,6 +207,13 @@ def bootstrap(
     resample = make_resampler(models, subjects, method, ceiling)
     samples, ceilings = in_parts(resample, stimuli, people, len(models))
     few = (stimuli > 0).sum(1) < 3
+    if n == 3 and over != 'subjects':
+        warnings.warn(
+            'three stimuli: every draw that counts is of all three, so that there is no interval '
+            'over stimuli (NaN); show four or more',
+            stacklevel=2,
+        )
+        few[:] = True
     samples[few] = np.nan
     if ceilings is not None:
         ceilings[few | ((people > 0).sum(1) < 2)] = np.nan

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .noise import noise_precision
+from .pairs import unmasked
 
 METRICS = ('correlation', 'euclidean', 'cosine', 'mahalanobis', 'crossnobis')
 REPEATED = ('mahalanobis', 'crossnobis')
@@ -19,6 +20,9 @@ REPEATED = ('mahalanobis', 'crossnobis')
 BLOCK_UNITS = 8192
 # Stimuli of one strip of products, and entries of a block of more stimuli: 64 MB.
 LARGE, BLOCK_ENTRIES = 2048, 1 << 23
+# Dissimilarities are whole multiples of this part of what they may be at most (some 2e-13):
+# rounding makes equal ones differ by 2e-16, and ranks would take that for an order.
+GRAIN = 2.0**-42
 
 
 def compute_rdm(
@@ -46,7 +50,8 @@ def compute_rdm(
       are three repetitions.)
 
     Units are those of rsatoolbox. Products are taken in float64 whatever the responses are stored
-    in, block by block of the units.
+    in, block by block of the units. Dissimilarities that are equal but for rounding (of pairs of
+    duplicates, categories, few units) are equal.
 
     Args:
         responses: (n, units, ...) array, tensor or memory map of n >= 3 stimuli; (repetitions, n,
@@ -136,7 +141,7 @@ def _joined(blocks: Sequence[Any]) -> np.ndarray:
 def _matrix(responses: Any) -> np.ndarray | Tensor:
     """(n, units), real."""
     tensor = isinstance(responses, Tensor)
-    responses = responses.detach() if tensor else np.asanyarray(responses)
+    responses = responses.detach() if tensor else unmasked(np.asanyarray(responses))
     real = (
         (not responses.is_complex() and responses.dtype != torch.bool)
         if tensor
@@ -229,7 +234,15 @@ def dissimilarity(
 ) -> np.ndarray:
     """Condensed dissimilarities of inner products (n, n), row by row: no second square is made."""
     squares = np.diag(gram).copy()
+    greatest = float(squares.max(initial=0))
+    if not math.isfinite(4 * greatest):
+        raise ValueError(
+            f'the response to {_name(int(squares.argmax()), names)} is so large that its square '
+            'is not finite; were its bytes read in the wrong order?'
+        )
+    grain = GRAIN
     if metric == 'euclidean':
+        grain *= 2.0 ** math.frexp(4 * greatest / units)[1]
 
         def row(i: int) -> np.ndarray:
             return np.maximum(squares[i] + squares[i + 1 :] - 2 * gram[i, i + 1 :], 0) / units
@@ -251,8 +264,9 @@ def dissimilarity(
     found, start = np.empty(len(gram) * (len(gram) - 1) // 2), 0
     for i in range(len(gram) - 1):
         stop = start + len(gram) - 1 - i
-        found[start:stop] = row(i)
+        found[start:stop] = np.rint(row(i) / grain) * grain if grain else row(i)
         start = stop
+    found += 0.0  # of a zero below zero one above it
     return found
 
 

@@ -68,3 +68,12 @@ def to_square(condensed: np.ndarray) -> np.ndarray:
     square[..., rows, columns] = condensed
     square[..., columns, rows] = condensed
     return square
+
+
+def unmasked(values: Any) -> Any:
+    """NaN where an array of numpy is masked, which numpy forgets; all else as it is."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if not np.ma.is_masked(values):
+        return values.data
+    return values.astype(np.float64).filled(np.nan)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .pairs import between_groups, num_stimuli, pairs_of, to_square
+from .pairs import between_groups, num_stimuli, pairs_of, to_square, unmasked
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +218,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.double().numpy() if values.is_floating_point() else values.numpy()
-    array = np.asarray(values)
+    array = np.asarray(unmasked(values))
     if array.dtype.kind not in 'fiu':
         raise TypeError(
             f'{name} must hold real numbers, got {type(values).__name__} of {array.dtype}'
