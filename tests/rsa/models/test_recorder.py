@@ -1,4 +1,5 @@
 import random
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -194,6 +195,39 @@ def test_tokens_before_images():
     tokens = torch.randn(2, 16, 3)
     got = FeatureRecorder(nn.Sequential(Swap()), ['0'], pool='cls').record_images(tokens)['0']
     torch.testing.assert_close(got, tokens[:, 0])
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_as_many_tokens_as_images(first):
+    """The shape of a batch does not tell which axis is which: RDMs were of tokens."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Conv2d(3, 6, 4, 4)
+            self.block = nn.TransformerEncoderLayer(6, 2, 8, batch_first=not first)
+            self.recurrent = nn.LSTM(6, 5, 4, batch_first=not first)
+
+        def forward(self, images):
+            tokens = self.embed(images).flatten(2).permute((2, 0, 1) if first else (0, 2, 1))
+            for _ in range(2):
+                tokens = self.block(tokens)
+            return self.recurrent(tokens)[0].sum()
+
+    torch.manual_seed(0)
+    model, images = Tokens(), torch.randn(4, 3, 8, 8)  # 4 tokens, 4 recurrent layers
+    layers = ['block#2', 'recurrent']
+    recorder = FeatureRecorder(model, layers)
+    calls = []
+    model.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    with closing(recorder.record(model, [images, images.flip(0)])) as answers:
+        once, again = (dict(found) for found in answers)
+    assert calls == [4, 3, 4]  # one more pass, of one image less, and known from then on
+    one_by_one = [recorder.record_images(image[None]) for image in images]
+    for layer in layers:
+        expected = torch.cat([found[layer] for found in one_by_one])
+        torch.testing.assert_close(once[layer], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(again[layer], expected.flip(0), atol=1e-5, rtol=1e-5)
 
 
 def test_functional_in_place_changes_come_after_the_recording():

@@ -270,7 +270,10 @@ class FeatureRecorder:
                     pass_.begin(len(images))
                     # Not around the loop: whoever takes the answers may need gradients.
                     with torch.no_grad():
-                        forward(images.to(dtype) if half else images)
+                        images = images.to(dtype) if half else images
+                        forward(images)
+                        if pass_.unsure:
+                            pass_.settle(forward, images)
                     yield pass_.answers()
             finally:
                 for handle in handles:
@@ -294,6 +297,10 @@ class _Pass:
         for layer in self.names:
             name, call = split_call(layer)
             self.wanted.setdefault(name, set()).add(call)
+        # By layer, of each of its tensors: whether the images are in the second axis.
+        self.turned: dict[str, list[bool]] = {}
+        self.unsure: dict[str, list[Tensor]] = {}
+        self.learning = False
 
     def begin(self, images: int) -> None:
         self.images = images
@@ -332,13 +339,37 @@ class _Pass:
             raise RuntimeError(
                 f'layer {name!r} returns no tensor but {type(output).__name__}; choose another'
             )
-        # Some transformers have the tokens first, (tokens, b, channels).
-        tensors = [
-            t.transpose(0, 1)
-            if t.dim() == 3 and len(t) != self.images and t.shape[1] == self.images
-            else t
-            for t in tensors
-        ]
+        turned = [self._second(t) for t in tensors]
+        if self.learning:
+            self.turned[key] = turned
+            return None
+        if any(t.dim() == 3 and len(t) == t.shape[1] == self.images > 1 for t in tensors):
+            if key not in self.turned:
+                self.unsure[key] = [t.detach().clone() for t in tensors]
+                return None
+            turned = self.turned[key]
+        return self._kept(name, key, tensors, turned)
+
+    def _second(self, values: Tensor) -> bool:
+        """Some transformers have the tokens first, (tokens, b, channels)."""
+        return values.dim() == 3 and len(values) != self.images and values.shape[1] == self.images
+
+    def settle(self, forward: Callable[[Tensor], Any], images: Tensor) -> None:
+        """Find out by one image less which axis is the images', where both have their number.
+
+        Else the RDM would be one of tokens.
+        """
+        waiting, found, runs = self.unsure, self.found, self.runs
+        self.unsure, self.learning = {}, True
+        self.begin(len(images) - 1)
+        forward(images[:-1])
+        self.begin(len(images))
+        self.found, self.runs, self.learning = found, runs, False
+        for key, tensors in waiting.items():
+            found[key] = self._kept(split_call(key)[0], key, tensors, self.turned[key])
+
+    def _kept(self, name: str, key: str, tensors: list[Tensor], turned: list[bool]) -> Any:
+        tensors = [t.transpose(0, 1) if turn else t for t, turn in zip(tensors, turned)]
         tensors = [_pooled(t.detach(), self.pool) for t in tensors]
         counts = sorted({len(t) for t in tensors})
         if len(counts) > 1:

@@ -76,4 +76,4 @@ def unmasked(values: Any) -> Any:
         return values
     if not np.ma.is_masked(values):
         return values.data
-    return values.astype(np.float64).filled(np.nan)
+    return np.where(np.ma.getmaskarray(values), np.nan, values.data)
