@@ -1,4 +1,5 @@
 import math
+from unicodedata import normalize
 
 import h5py
 import numpy as np
@@ -255,3 +256,30 @@ def test_ids_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match="'a' comes twice"):
         load_neural('V1', tmp_path / 'x.npz', ids=['a', 'a', 'b', 'c', 'd', 'e'])
     assert load_neural('V1', tmp_path / 'x.npz', ids=IDS).ids == IDS
+
+
+def test_accents_are_the_same_in_both_forms_of_unicode():
+    """Names on a Mac are written in the other form: what was missing looked like what was there."""
+    names = ['café', 'über', 'naïve', 'plain']
+    composed, apart = ([normalize(form, name) for name in names] for form in ('NFC', 'NFD'))
+    assert composed != apart
+    row = RNG.random((1, 6))
+    for own, pictures in ((apart, composed), (composed, apart)):
+        for ending in ('', '.png'):
+            area = NeuralArea('V4', row, [f'{name}{ending}' for name in own], 'f.npz')
+            found = align(area, pictures)
+            assert found.ids == pictures
+            np.testing.assert_array_equal(found.rdms, row)
+            assert common_ids(pictures, [area]) == pictures
+
+
+def test_names_that_are_python_objects_are_not_passed_over(tmp_path):
+    """As a column of pandas gives them; the order was then asked for, or assumed."""
+    names = np.array(['c', 'a', 'b'], object)
+    np.savez(tmp_path / 'v4.npz', V4=RNG.random((3, 9)), ids=names)
+    with pytest.warns(
+        UserWarning, match=r'v4.npz:ids holds Python objects.*np.array\(names, str\)'
+    ):
+        assert load_neural('V4', tmp_path / 'v4.npz').ids is None
+    np.savez(tmp_path / 'v4.npz', V4=RNG.random((3, 9)), ids=np.array(names, str))
+    assert load_neural('V4', tmp_path / 'v4.npz').ids == ['c', 'a', 'b']

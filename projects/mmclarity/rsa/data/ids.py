@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -58,7 +59,8 @@ def names_of_pictures(ids: Sequence[str], wanted: Iterable[str]) -> list[str]:
     """Ids as those of pictures: names of files without folder and ending, where that finds more.
 
     Where an id is found as it stands, none would be found either way, or two would become one,
-    all stay as they are.
+    all stay as they are. Letters with accents are the same in both of their Unicode forms (files
+    on a Mac have the other one).
 
     Args:
         ids: of a table or recording.
@@ -71,6 +73,15 @@ def names_of_pictures(ids: Sequence[str], wanted: Iterable[str]) -> list[str]:
         ['a/cat.png', 'b/cat.png']
     """
     pictures = set(wanted)
-    plain = [name_of_file(one) for one in ids]
+    composed = {unicodedata.normalize('NFC', name): name for name in pictures}
+
+    def known(texts: Sequence[str]) -> list[str]:
+        found = [
+            one if one in pictures else composed.get(unicodedata.normalize('NFC', one), one)
+            for one in texts
+        ]
+        return found if len(set(found)) == len(texts) else list(texts)
+
+    ids, plain = known(ids), known([name_of_file(one) for one in ids])
     helps = pictures.isdisjoint(ids) and not pictures.isdisjoint(plain)
     return plain if helps and len(set(plain)) == len(plain) else list(ids)

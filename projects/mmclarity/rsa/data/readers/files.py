@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,12 @@ def _npz(path: Path) -> dict[str, Found]:
             try:
                 found[key] = Found(file[key])
             except ValueError:  # pickled objects are not read
-                continue
+                if key in ID_KEYS:
+                    warnings.warn(
+                        f'{path}:{key} holds Python objects, which are not read, so that these '
+                        'names are not known; save them as text, np.array(names, str)',
+                        stacklevel=2,
+                    )
         return found
 
 
