@@ -24,7 +24,9 @@ class EncodingScores:
     """Correlation of predicted and measured responses, of U units.
 
     Args:
-        scores: (U,) Pearson's r over all stimuli, each predicted from the others' fold.
+        scores: (U,) Pearson's r over all stimuli, each predicted from the others' fold. Of features
+            that say nothing they lie below 0 (-.2 for 40 stimuli): what is high in one fold is low
+            in the mean of the others. A test against 0 is on the safe side.
         reliability: (U,) of the measured responses, from halves of the trials; None without.
         alphas: (F, U) penalty that was chosen in each fold.
     """
