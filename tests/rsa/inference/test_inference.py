@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from scipy.stats import false_discovery_control
 
-from mmclarity.rsa import bootstrap, compare_rdms, fdr, noise_ceiling, permutation_test
+from mmclarity.rsa import RDMs, bootstrap, compare_rdms, fdr, noise_ceiling, permutation_test
 from mmclarity.rsa.rdms.pairs import to_square
 from mmclarity.rsa.similarity.compare import METHODS
 from tests.real_data import DATA, needs
@@ -227,6 +227,10 @@ class TestBootstrap:
         with pytest.warns(UserWarning, match='three stimuli.*no interval'):
             got = bootstrap(rng.random((2, 3)), rng.random((4, 3)), num_samples=60)
         assert np.isnan(got.interval()).all() and (got.paired_differences().p == 1).all()
+        halves = RDMs(rng.random((2, 15)), groups=tuple('aaabbb'))
+        with pytest.warns(UserWarning, match='two groups of stimuli.*no interval'):
+            got = bootstrap(halves, rng.random((4, 15)), num_samples=60)
+        assert np.isnan(got.interval()).all()
 
     def test_unknown_pairs_and_one_subject(self):
         models, subjects = stacks(1)

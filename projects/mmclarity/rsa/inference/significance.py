@@ -198,8 +198,8 @@ def bootstrap(
         raise ValueError("one subject cannot be resampled; use over='stimuli'")
     rng, n = np.random.default_rng(seed), num_stimuli(models.shape[1])
     stimuli, people = np.ones((num_samples, n)), np.ones((num_samples, len(subjects)))
+    kinds = kinds_of(groups, n)
     if over != 'subjects':
-        kinds = kinds_of(groups, n)
         stimuli = _counts(rng, num_samples, int(kinds.max()) + 1)[:, kinds]
     if over != 'stimuli':
         people = _counts(rng, num_samples, len(subjects))
@@ -207,10 +207,11 @@ def bootstrap(
     resample = make_resampler(models, subjects, method, ceiling)
     samples, ceilings = in_parts(resample, stimuli, people, len(models))
     few = (stimuli > 0).sum(1) < 3
-    if n == 3 and over != 'subjects':
+    if over != 'subjects' and kinds.max() + 1 == (3 if groups is None else 2):
+        what = 'three stimuli' if groups is None else 'two groups of stimuli'
         warnings.warn(
-            'three stimuli: every draw that counts is of all three, so that there is no interval '
-            'over stimuli (NaN); show four or more',
+            f'{what}: every draw that counts is of all of them, so that there is no interval over '
+            'stimuli (NaN); show more',
             stacklevel=2,
         )
         few[:] = True
