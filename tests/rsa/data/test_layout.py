@@ -105,6 +105,15 @@ def test_repeats_of_crossnobis_are_kept_apart():
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+def test_repeats_that_crossnobis_cannot_use_are_told():
+    trials = RNG.normal(size=(6, 4, 9))
+    trials[2, :, 5:] = np.nan  # shown five times; four of all others' repeats are lost by that
+    with pytest.warns(UserWarning, match='crossnobis takes the 5 of 9 repeats that all'):
+        got = load_neural('V1', trials, 'crossnobis', kind='repeats').rdms
+    expected = load_neural('V1', trials[..., :5], 'crossnobis', kind='repeats').rdms
+    np.testing.assert_allclose(got, expected)
+
+
 def test_a_cube_that_may_be_either_is_asked_about():
     with pytest.raises(DataError, match='for 6 stimuli.*--neural-kind'):
         load_neural('V1', RNG.random((6, 6, 4)), ids=IDS)

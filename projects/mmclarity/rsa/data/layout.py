@@ -252,6 +252,12 @@ def _averaged(values: np.ndarray, source: str, metric: str) -> np.ndarray:
                 f'{source}: {metric} needs 2 repeats of every stimulus and unit, there are '
                 f'{full.sum()}; use correlation, euclidean or cosine'
             )
+        if not full.all():
+            warnings.warn(
+                f'{source}: {metric} takes the {full.sum()} of {full.size} repeats that all '
+                'stimuli and units have; the others are left out',
+                stacklevel=6,
+            )
         return np.moveaxis(values[..., full], -1, 0)[None]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # a mean of nothing is refused below
