@@ -34,7 +34,8 @@ class RSAHook(Hook):
     gradients, and leaves modes, statistics and random states as they were. With several processes
     the first works and the others wait for its word. A failure before training ends it; one
     during training (ValueError, RuntimeError or OSError: constant answers, a layer that is not
-    run, a full disk) is logged, and training goes on.
+    run, a full disk) is logged, and training goes on. Beside an ``EMAHook`` the weights that are
+    trained are analysed, not their mean.
 
     Written to ``WORK_DIR/rsa``: ``epoch_N.npz`` (or ``iter_N.npz``; all RDMs, ids, settings),
     ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
