@@ -63,7 +63,7 @@ def too_long(image: np.ndarray, scale: Sequence[int] | None) -> str:
         >>> too_long(np.zeros((1080, 1920, 3)), (1333, 800))
         ''
         >>> too_long(np.zeros((100, 1600, 3)), (1333, 800))[:58]
-        '1600 x 100 pixels are brought to 1333 x 83, which shows obj'
+        '1600 x 100 pixels are brought to 1333 x 83, which shows ob'
     """
     if scale is None:
         return ''
