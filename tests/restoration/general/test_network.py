@@ -176,6 +176,8 @@ def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
     assert second(0.2) == second(0.13) == pytest.approx(CAREFUL)
     factors = [second(sigma) for sigma in np.linspace(0.03, 0.13, 9)]
     assert (np.diff(factors) > 0.03).all()
+    smoothed = Appraisal(0.0, (0.9 * 0.02) ** 2, 0.5, 0.5, 0.0, 1.0)
+    assert smoothed.looks[1] == pytest.approx(CAREFUL)  # its noise is underestimated
     # of pixels that share 0.6 of their noise, means along the line have twice as much
     assert second(0.04, 0.6) == pytest.approx(second(0.08))
 

@@ -39,7 +39,7 @@ FLAT, PERIODIC, ALL, KNOWN = 0.97, 0.1, 0.75, 0.8
 FLATTEST = 0.8
 # Edges have been measured along with the noise where it is this much more (deviations) than both
 # the spectrum and flat places leave.
-EDGES = 1.2
+EDGES = 1.5
 # Noise is smeared along the columns where it is this much more (deviations) when the picture lies
 # on its side, and its pixels share so much then.
 UPRIGHT, UPRIGHT_SHARED = 2.5, 0.15
@@ -59,9 +59,9 @@ SPIKED, SPIKE = 2.0, 5.0
 SHOT = 0.5
 # Factor on the noise told in the second look, where means along the line would have LITTLE noise
 # (of the contrast) and MUCH: told of more, the network invents less and loses more. CAREFUL was
-# chosen on pairs 006-035 (0.13 and more), the rest on pictures made worse; see the benchmarks.
+# chosen on pairs 006-035 (0.1 and more), the rest on pictures made worse; see the benchmarks.
 BOLD, CAREFUL = 1.8, 3.6
-LITTLE, MUCH = 0.03, 0.13
+LITTLE, MUCH = 0.03, 0.1
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network
 # leaves blurred grows with it. Slopes count as faint below FAINT of the noise a pixel.
@@ -141,6 +141,8 @@ class Appraisal:
         r = min(max(self.correlation, 0.0), 0.95)
         broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
         share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
+        if self.across > MOST_ACROSS and self.structure != 'fine':
+            share = 1.0  # there may be more noise than was measured
         return 1.0, BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
 
     @property
