@@ -286,10 +286,9 @@ def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
         report.save_r2_csv(result, args.out / 'rsa_r2.csv')
     if args.profiles:
         settings = result.settings
-        groups = None if result.groups is None else tuple(result.groups)
         profiles = layer_profiles(
             dict(zip(result.layers, result.rdms)),
-            {name: RDMs(rdms, groups=groups) for name, rdms in result.area_rdms.items()},
+            {name: result.grouped(rdms) for name, rdms in result.area_rdms.items()},
             settings.method,
             num_samples=settings.bootstraps or 1000,
             seed=settings.seed,

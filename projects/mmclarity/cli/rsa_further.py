@@ -19,7 +19,6 @@ from mmclarity.rsa.inference.dual import dual_bootstrap
 from mmclarity.rsa.inference.searchlight import searchlight_scores, spheres
 from mmclarity.rsa.inference.timecourse import cluster_test, time_courses, time_rdms
 from mmclarity.rsa.rdms.compute import compute_rdm
-from mmclarity.rsa.rdms.rdms import RDMs
 from mmclarity.rsa.report.movie import epochs_movie, read_epochs
 from mmclarity.rsa.report.time import time_figure
 from mmclarity.rsa.result import RSAResult
@@ -175,17 +174,12 @@ def check_subjects(args: argparse.Namespace, areas: Sequence[NeuralArea]) -> Non
         )
 
 
-def _grouped(result: RSAResult, rdms: np.ndarray) -> RDMs:
-    """RDMs of an analysis with the groups of its stimuli (--groups)."""
-    return RDMs(rdms, groups=None if result.groups is None else tuple(result.groups))
-
-
 def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace) -> None:
     """Time course of every layer, and when it is above chance over subjects."""
     data = read_time(spec, result.ids)
     metric = args.neural_metric or args.metric
     rdms = np.stack([time_rdms(one, metric) for one in data])
-    courses = time_courses(_grouped(result, result.rdms), rdms, args.method)  # (L, S, T)
+    courses = time_courses(result.grouped(result.rdms), rdms, args.method)  # (L, S, T)
     clusters: dict[str, list] = {layer: [] for layer in result.layers}
     if len(data) > 1:
         for layer, course in zip(result.layers, courses):
@@ -222,7 +216,7 @@ def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
     for area, rdms in result.area_rdms.items():
         found = dual_bootstrap(
             models,
-            _grouped(result, rdms),
+            result.grouped(rdms),
             args.weighted,
             args.weighted_draws,
             seed=args.seed,
@@ -243,7 +237,7 @@ def write_searchlight(result: RSAResult, args: argparse.Namespace) -> None:
     places, around = spheres(mask, affine, args.radius)
     metric = args.neural_metric or args.metric
     found = searchlight_scores(
-        _grouped(result, result.rdms), data[mask].T, around, args.method, metric
+        result.grouped(result.rdms), data[mask].T, around, args.method, metric
     )
     for layer, values in zip(result.layers, found):
         volume = np.full(mask.shape, np.nan, np.float32)

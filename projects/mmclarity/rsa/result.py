@@ -154,12 +154,16 @@ class RSAResult:
                     found[f'rsa/{area}/ceiling_{bound}'] = getattr(ceiling, bound)
         return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
+    def grouped(self, rdms: np.ndarray) -> RDMs:
+        """RDMs (K, P) over the stimuli of this analysis, with their groups if they have any."""
+        return RDMs(rdms, groups=None if self.groups is None else tuple(self.groups))
+
     def r2(self) -> np.ndarray:
         """(L, A), mean over subjects of the squared correlation: what Net2Brain calls R2.
 
         It cannot tell likeness from its opposite, and noise alone makes it positive.
         """
-        models = RDMs(self.rdms, groups=None if self.groups is None else tuple(self.groups))
+        models = self.grouped(self.rdms)
         tables = []
         for area in self.areas:
             subjects = present_subjects(self.area_rdms[area], f'area {area!r}')

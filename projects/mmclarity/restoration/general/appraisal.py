@@ -124,7 +124,7 @@ class Appraisal:
     def is_noise_alone(self) -> bool:
         """Whether noise of that strength has as much contrast, in four by four pixels."""
         # of the mean of four neighbours that share as a Gaussian's do: r, r^4, r^9
-        r = min(max(self.correlation, 0.0), 0.95)
+        r = self._shared
         of_four = (1 + 1.5 * r + r**4 + 0.5 * r**9) / 4
         return (
             self.structure in ('', 'mixed')
@@ -138,12 +138,17 @@ class Appraisal:
 
         Told of what was measured it keeps the grey levels.
         """
-        r = min(max(self.correlation, 0.0), 0.95)
+        r = self._shared
         broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
         share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
         if self.across > MOST_ACROSS and self.structure != 'fine':
             share = 1.0  # there may be more noise than was measured
         return 1.0, BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
+
+    @property
+    def _shared(self) -> float:
+        """The correlation, of a noise that can be."""
+        return min(max(self.correlation, 0.0), 0.95)
 
     @property
     def _unsmoothed(self) -> float:
@@ -157,8 +162,7 @@ class Appraisal:
             strength: factor on the noise's standard deviation; above 1 more is taken away.
         """
         power = strength**2
-        correlation = min(max(self.correlation, 0.0), 0.95)
-        return self.slope * power, self.intercept * power, correlation
+        return self.slope * power, self.intercept * power, self._shared
 
     def narrowing(self, amount: float = 1.0) -> tuple[float, float]:
         """Variance and faint slope of :func:`..ops.narrow_edges`, in the network's units.
@@ -322,10 +326,13 @@ def _without_edges(found: Appraisal, part: np.ndarray, least: float) -> Appraisa
     """With less noise, where edges all over the picture have been taken for some of it."""
     level = found.gain * float(np.median(part)) + found.offset
     variance = found.slope * level + found.intercept
-    most = found.gain**2 * max(least, floor_of_flat_places(part)[0] / FLATTEST)
-    if not variance > EDGES**2 * most:
+    known = EDGES**2 * found.gain**2
+    if not variance > known * least:  # most pictures: flat places need not be sought
         return found
-    share = most / variance
+    least = max(least, floor_of_flat_places(part)[0] / FLATTEST)
+    if not variance > known * least:
+        return found
+    share = found.gain**2 * least / variance
     return replace(found, slope=share * found.slope, intercept=share * found.intercept)
 
 

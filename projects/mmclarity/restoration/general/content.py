@@ -7,6 +7,7 @@ detector: they bring shapes, edges and textures of many kinds. Values lie in [0,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 __all__ = ['KINDS', 'make_structure', 'power_law_texture']
+
+Layer = Callable[[int, np.random.Generator], np.ndarray]
 
 # Sub-pixels a side of shapes that are drawn.
 FINE = 3
@@ -113,6 +116,29 @@ def _surface(size: int, rng: np.random.Generator) -> np.ndarray:
 KINDS = dict(grains=_grains, pores=_pores, fibres=_fibres, pattern=_pattern, surface=_surface)
 
 
+def begun(
+    kinds: Mapping[str, Layer], kind: str, size: int, seed: int, series: int = 0
+) -> tuple[np.ndarray, np.random.Generator]:
+    """A picture before what those of all kinds have in common, and where the rest comes from.
+
+    Args:
+        kinds: functions of size and generator that draw it, by name.
+        kind: one of them.
+        size: of the square in pixels, at least 32.
+        seed: the picture is a function of these.
+        series: number that keeps other pictures of the same seed apart.
+
+    Raises:
+        ValueError: an unknown kind, or a size below 32.
+    """
+    if kind not in kinds:
+        raise ValueError(f'kind must be one of {", ".join(kinds)}, got {kind!r}')
+    if size < 32:
+        raise ValueError(f'size must be at least 32, got {size}')
+    rng = np.random.default_rng([series + sorted(kinds).index(kind), seed])
+    return kinds[kind](size, rng), rng
+
+
 def make_structure(kind: str, size: int = 384, seed: int = 0) -> np.ndarray:
     """One picture.
 
@@ -127,12 +153,7 @@ def make_structure(kind: str, size: int = 384, seed: int = 0) -> np.ndarray:
     Raises:
         ValueError: an unknown kind, or a size below 32.
     """
-    if kind not in KINDS:
-        raise ValueError(f'kind must be one of {", ".join(KINDS)}, got {kind!r}')
-    if size < 32:
-        raise ValueError(f'size must be at least 32, got {size}')
-    rng = np.random.default_rng([sorted(KINDS).index(kind), seed])
-    image = KINDS[kind](size, rng)
+    image, rng = begun(KINDS, kind, size, seed)
     image = image + rng.uniform(0, 0.03) * power_law_texture(size, rng.uniform(0.5, 1.5), rng)
     image = gaussian_filter(image, rng.uniform(0.5, 1.1))
     return np.clip(image, 0, 1).astype(np.float32)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .content import power_law_texture
+from .content import Layer, begun, power_law_texture
 
 __all__ = ['KINDS', 'make_sharp']
-
-Layer = Callable[[int, np.random.Generator], np.ndarray]
 
 # Sub-pixels a side of shapes that are drawn at any place.
 FINE = 4
@@ -294,12 +291,7 @@ def make_sharp(kind: str, size: int = 384, seed: int = 0) -> np.ndarray:
     Raises:
         ValueError: an unknown kind, or a size below 32.
     """
-    if kind not in KINDS:
-        raise ValueError(f'kind must be one of {", ".join(KINDS)}, got {kind!r}')
-    if size < 32:
-        raise ValueError(f'size must be at least 32, got {size}')
-    rng = np.random.default_rng([100 + sorted(KINDS).index(kind), seed])
-    image = KINDS[kind](size, rng)
+    image, rng = begun(KINDS, kind, size, seed, series=100)
     if rng.uniform() < 0.5:
         image = gaussian_filter(image, rng.uniform(0, BLUR))
     return np.clip(image, 0, 1).astype(np.float32)

@@ -17,7 +17,6 @@ import numpy as np
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
-from ..rdms.rdms import RDMs
 from ..similarity.compare import compare_rdms, present_subjects
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def _errors(result: RSAResult, area: str, column: int) -> np.ndarray:
     limits = result.intervals[:, column]
     if result.settings.bootstrap_over == 'subjects' and np.isfinite(limits).any():
         # Their limits are wide for few subjects, by more than their errors.
-        models = RDMs(result.rdms, groups=None if result.groups is None else tuple(result.groups))
+        models = result.grouped(result.rdms)
         subjects = present_subjects(result.area_rdms[area], f'area {area!r}')
         scores = compare_rdms(models, subjects, result.settings.method)
         own = scores.std(1, ddof=1) / np.sqrt(scores.shape[1])
