@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import sys
 
 import cv2
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import tifffile
 import torch
 from mmdet.apis import inference_detector, init_detector
-from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -26,62 +24,6 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import DataError, UsageError
 
 CONFIG = 'configs/lambda_frcnn_murky.py'
-
-
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
-    """Random weights that find something: only the form of the results is looked at."""
-    torch.manual_seed(0)
-    cfg = load_config(CONFIG)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(cfg.model)
-    torch.nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=0.3)
-    path = tmp_path_factory.mktemp('weights') / 'epoch_1.pth'
-    meta = dict(dataset_meta=dict(classes=CLASSES))
-    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
-    return str(path)
-
-
-@pytest.fixture
-def scene():
-    noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
-    return cv2.resize(noise, (320, 192), interpolation=cv2.INTER_CUBIC)
-
-
-@pytest.fixture
-def folder(tmp_path, scene):
-    """Images of every kind, and two that are none."""
-    here = tmp_path / 'in'
-    here.mkdir()
-    rgb = Image.fromarray(scene[..., ::-1])
-    rgb.save(here / 'colour.png')
-    rgb.convert('L').save(here / 'grey.png')
-    rgb.convert('RGBA').save(here / 'alpha.png')
-    rgb.convert('P').save(here / 'palette.png')
-    rgb.convert('CMYK').save(here / 'cmyk.jpg', quality=95)
-    cv2.imwrite(str(here / 'deep.png'), scene.astype(np.uint16) * 257)
-    cv2.imwrite(str(here / 'deep.tif'), scene.astype(np.uint16) * 257)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    rgb.transpose(Image.Transpose.ROTATE_90).save(here / 'turned.webp', exif=exif, lossless=True)
-    whole = here / 'whole.jpg'
-    rgb.save(whole)
-    (here / 'cut.jpg').write_bytes(whole.read_bytes()[:3000])
-    (here / 'text.png').write_text('no image')
-    (here / '._colour.png').write_bytes(b'macOS')
-    (here / 'notes.txt').write_text('passed over')
-    return here
-
-
-def test_images_of_every_kind_look_as_they_are(folder, scene):
-    for name in ('colour.png', 'alpha.png', 'deep.png', 'deep.tif', 'turned.webp'):
-        assert np.array_equal(read_image(folder / name), scene), name
-    grey = read_image(folder / 'grey.png')
-    assert grey.shape == scene.shape and (grey[..., 0] == grey[..., 2]).all()
-    assert np.abs(read_image(folder / 'cmyk.jpg').astype(int) - scene).mean() < 8
-    for name, why in (('cut.jpg', 'truncated'), ('text.png', 'cannot be read')):
-        with pytest.raises(DataError, match=f'{name}: .*{why}'):
-            read_image(folder / name)
 
 
 def test_it_finds_what_mmdet_finds(checkpoint, scene):
@@ -178,29 +120,6 @@ def test_a_video_and_a_pattern(folder, checkpoint, tmp_path, scene, capsys):
     assert count == 6 and sum(p.pixels is None for p in source) == 1
 
 
-def test_videos_of_odd_size_and_those_that_are_dropped(tmp_path):
-    pytest.importorskip('av')
-    from mmclarity.detection.inference.video import DrawnVideo
-
-    frame = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
-    frame = cv2.resize(frame, (101, 75), interpolation=cv2.INTER_CUBIC)
-    video = DrawnVideo(tmp_path / 'a.mp4', 0, overwrite=False)
-    for _ in range(3):
-        video.append(frame)
-    assert not (tmp_path / 'a.mp4').exists()  # it gets its name when it is whole
-    video.close()
-    capture = cv2.VideoCapture(str(tmp_path / 'a.mp4'))
-    there, shown = capture.read()
-    assert there and shown.shape == (76, 102, 3)
-    assert np.abs(shown[:75, :101].astype(int) - frame).mean() < 12
-    with pytest.raises(FileExistsError):
-        DrawnVideo(tmp_path / 'a.mp4', 5, overwrite=False)
-    other = DrawnVideo(tmp_path / 'b.mp4', 5, overwrite=False)
-    other.append(frame)
-    other.drop()
-    assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
-
-
 def test_a_camera_by_its_number(checkpoint, tmp_path, scene, monkeypatch, capsys):
     class Camera:
         def __init__(self, source):
@@ -234,25 +153,6 @@ def test_a_camera_by_its_number(checkpoint, tmp_path, scene, monkeypatch, capsys
     assert '2 images' in capsys.readouterr().out
     assert main(['7', '--out', 'none', *given]) == 2
     assert '7: no such camera' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ('source', 'why'), [('nowhere.jpg', 'no such image'), ('*.nothing', 'no such image')]
-)
-def test_sources_that_are_not_there(source, why):
-    with pytest.raises(UsageError, match=why):
-        pictures(source)
-
-
-def test_empty_folders_and_broken_videos(tmp_path):
-    (tmp_path / 'outer/inner').mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"subfolders .*'\S*outer/\*\*/\*\.jpg'"):
-        pictures(str(tmp_path / 'outer'))
-    with pytest.raises(UsageError, match='no image in this folder'):
-        pictures(str(tmp_path))
-    (tmp_path / 'a.mp4').write_bytes(b'no video')
-    with pytest.raises(DataError, match='cannot be read as a video'):
-        pictures(str(tmp_path / 'a.mp4'))
 
 
 def test_weights_of_another_model_are_refused(checkpoint, tmp_path, capsys):
@@ -298,44 +198,6 @@ def test_the_surest_name_is_on_top_and_inside_the_picture(scene):
     assert name[:, 1].min() < width - 40, 'the whole name is to be read'
 
 
-@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
-@pytest.mark.parametrize('tag', [2, 3, 6, 8])
-def test_photographs_are_turned_as_their_tag_says(suffix, tag, tmp_path, scene):
-    """A blue and a green corner: where they lie is told after being shown by Pillow."""
-    pixels = np.full((24, 40, 3), 128, np.uint8)
-    pixels[:8, :8], pixels[:8, -8:] = (250, 0, 0), (0, 250, 0)
-    exif = Image.Exif()
-    exif[0x0112] = tag
-    Image.fromarray(pixels).save(tmp_path / f'a.{suffix}', exif=exif)
-    turned = {2: pixels[:, ::-1], 3: pixels[::-1, ::-1]}
-    turned |= {6: np.rot90(pixels, -1), 8: np.rot90(pixels, 1)}
-    found = read_image(tmp_path / f'a.{suffix}')[..., ::-1]
-    assert found.shape == turned[tag].shape
-    assert np.abs(found.astype(int) - turned[tag]).mean() < 8
-
-
-@pytest.mark.parametrize('kind', ['1', 'L', 'LA', 'P', 'RGBA', 'I;16', 'CMYK', '16 bit RGBA'])
-def test_kinds_of_pixels(kind, tmp_path):
-    """A ramp stays a ramp, in three channels of 8 bit."""
-    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (16, 1))
-    path = tmp_path / ('a.jpg' if kind == 'CMYK' else 'a.png')
-    if kind == 'I;16':
-        cv2.imwrite(str(path), ramp.astype(np.uint16) * 257)
-    elif kind == '16 bit RGBA':
-        deep = np.dstack([ramp] * 3 + [np.full_like(ramp, 255)]).astype(np.uint16) * 257
-        cv2.imwrite(str(path), deep)
-    else:
-        Image.fromarray(ramp).convert('RGB').convert(kind).save(path)
-    found = read_image(path)
-    assert found.shape == (16, 64, 3) and found.dtype == np.uint8
-    if kind in ('1', 'P'):  # the ramp is dithered when it is written
-        expected = np.asarray(Image.open(path).convert('RGB')).mean(2)
-        assert np.abs(found.mean(2) - expected).max() == 0
-    else:
-        assert np.abs(found.mean(2) - ramp).mean() < 4
-    assert found[:, -8:].mean() > 200 > 50 > found[:, :8].mean()
-
-
 def test_data_of_12_bit_are_brought_to_their_range_and_it_is_said_once(
     checkpoint, scene, tmp_path, capsys
 ):
@@ -354,13 +216,6 @@ def test_data_of_12_bit_are_brought_to_their_range_and_it_is_said_once(
     rows = list(csv.DictReader((tmp_path / 'out/detections.csv').open()))
     found = [[r['x1'] for r in rows if r['image'] == name] for name in ('a.tif', 'b.png', 'c.png')]
     assert found[0] == found[1] == found[2]
-
-
-def test_a_limit_of_pixels_is_named_as_a_limit(tmp_path, monkeypatch):
-    Image.new('RGB', (64, 48)).save(tmp_path / 'a.png')
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    with pytest.raises(DataError, match='a.png: too large: 3072 pixels are more than the limit'):
-        read_image(tmp_path / 'a.png')
 
 
 def scope():
@@ -396,28 +251,6 @@ def test_the_shipped_weights_by_their_word(scene):
 def test_detectors_that_cannot_be_built(config, device, why):
     with pytest.raises(UsageError, match=why):
         Detector(config, 'shipped', device)
-
-
-@pytest.mark.parametrize('suffix', ['jp2', 'avif', 'heic'])
-def test_kinds_that_telephones_write(suffix, tmp_path, scene):
-    path = tmp_path / f'a.{suffix}'
-    if suffix == 'heic':
-        pytest.importorskip(
-            'pillow_heif', reason='writing HEIC takes pillow-heif'
-        ).register_heif_opener()
-    elif f'.{suffix}' not in Image.registered_extensions():
-        pytest.skip(f'this Pillow does not write {suffix}')
-    Image.fromarray(scene[..., ::-1]).save(path, quality=95)
-    source, count = pictures(str(tmp_path))
-    (found,) = source
-    assert count == 1 and np.abs(found.pixels.astype(int) - scene).mean() < 8
-
-
-def test_heic_says_what_it_takes(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
-    (tmp_path / 'a.HEIC').write_bytes(b'something')
-    with pytest.raises(DataError, match='a.HEIC: .*pip install pillow-heif'):
-        read_image(tmp_path / 'a.HEIC')
 
 
 def test_an_image_too_narrow_is_named_and_the_others_go_on(checkpoint, scene, tmp_path, capsys):
@@ -478,22 +311,6 @@ def test_a_number_of_images_that_is_none(tmp_path, capsys):
         assert f'--max-images {number}: give 1 or more' in capsys.readouterr().err
 
 
-def test_libraries_say_nothing_of_broken_files_and_missing_cameras(tmp_path, capfd):
-    """What cannot be read is said once, in a message of ours: OpenCV's layers write their own."""
-    from PIL import ImageCms
-
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
-    Image.new('L', (64, 48), 90).save(tmp_path / 'a.png', icc_profile=profile)
-    assert read_image(tmp_path / 'a.png').shape == (48, 64, 3)
-    (tmp_path / 'cut.mp4').write_bytes(b'\0\0\0\x20ftypisom' + bytes(200))
-    with pytest.raises(DataError, match='cannot be read as a video'):
-        pictures(str(tmp_path / 'cut.mp4'))
-    with pytest.raises(UsageError, match='97: no such camera'):
-        list(pictures('97')[0])
-    said = capfd.readouterr()
-    assert said.out + said.err == ''
-
-
 def test_an_output_folder_that_is_a_file_is_told_first(tmp_path, capsys):
     Image.new('L', (64, 48)).save(tmp_path / 'a.png')
     assert main([str(tmp_path / 'a.png'), '--out', str(tmp_path / 'a.png')]) == 2
@@ -508,12 +325,6 @@ def test_nothing_is_written_where_nothing_can_be_read(tmp_path, capfd):
     assert 'float.tif: pixels of 32 bit' in said.err and 'nothing is written' in said.err
     assert '[ WARN' not in said.err + said.out  # OpenCV, of what is told already
     assert not (tmp_path / 'out').exists()
-
-
-@pytest.fixture
-def own(checkpoint):
-    """Options of a detector that is quickly there."""
-    return ['--config', CONFIG, '--checkpoint', checkpoint, '--device', 'cpu']
 
 
 def test_names_that_are_no_utf8_or_become_alike(own, scene, tmp_path):
@@ -537,16 +348,6 @@ def test_names_that_are_no_utf8_or_become_alike(own, scene, tmp_path):
     assert pictured == ['a.ppm.jpg', 'a.ppm.jpg.jpg', *names[2:]]
 
 
-def test_names_that_are_alike_are_told_apart_by_folders(scene, tmp_path, monkeypatch):
-    for folder in ('in/a', 'in/b', 'work'):
-        (tmp_path / folder).mkdir(parents=True)
-    for folder in ('a', 'b'):
-        cv2.imwrite(str(tmp_path / f'in/{folder}/1.png'), scene)
-    monkeypatch.chdir(tmp_path / 'work')
-    for pattern in ('../in/**/*.png', f'{tmp_path}/work/../in/*/*.png'):
-        assert [picture.name for picture in pictures(pattern)[0]] == ['a/1.png', 'b/1.png']
-
-
 def test_what_was_drawn_is_not_read_again(own, scene, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / 'a.png'), scene)
     assert main([str(tmp_path), '--out', str(tmp_path), *own]) == 0
@@ -557,15 +358,7 @@ def test_what_was_drawn_is_not_read_again(own, scene, tmp_path, capsys):
     assert (tmp_path / 'drawn/a.png').read_bytes() == before
 
 
-def video(path, frames, fourcc='MJPG'):
-    height, width = frames[0].shape[:2] if frames else (192, 320)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*fourcc), 10, (width, height))
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-
-
-def test_videos_that_end_too_early_and_have_no_frames(own, scene, tmp_path, capsys):
+def test_videos_that_end_too_early_and_have_no_frames(own, video, scene, tmp_path, capsys):
     video(tmp_path / 'whole.avi', [scene] * 12)
     content = (tmp_path / 'whole.avi').read_bytes()
     (tmp_path / 'cut.avi').write_bytes(content[: len(content) // 2])
@@ -578,21 +371,6 @@ def test_videos_that_end_too_early_and_have_no_frames(own, scene, tmp_path, caps
     assert main([str(tmp_path / 'none.avi'), '--out', str(tmp_path / 'none'), *own]) == 2
     assert 'none.avi: cannot be read as a video, or has no frame' in capsys.readouterr().err
     assert not (tmp_path / 'none').exists()
-
-
-def test_videos_beside_images_are_named(scene, tmp_path):
-    video(tmp_path / 'drive.avi', [scene])
-    with pytest.raises(UsageError, match=r'videos are read one by one: \S*drive.avi'):
-        pictures(str(tmp_path))
-    cv2.imwrite(str(tmp_path / 'a.png'), scene)
-    with pytest.warns(UserWarning, match='left out here: drive.avi'):
-        assert pictures(str(tmp_path))[1] == 1
-
-
-def test_of_several_pictures_in_a_file_the_first_is_taken_and_said(scene, tmp_path):
-    tifffile.imwrite(tmp_path / 'a.tif', np.stack([scene[..., ::-1]] * 3), photometric='rgb')
-    with pytest.warns(UserWarning, match='a.tif: holds 3 pictures, of which the first is taken'):
-        assert np.array_equal(read_image(tmp_path / 'a.tif'), scene)
 
 
 def test_an_interruption_is_told_by_the_exit_status(own, scene, tmp_path, monkeypatch, capsys):
