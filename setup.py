@@ -166,6 +166,7 @@ if __name__ == '__main__':
         entry_points=dict(
             console_scripts=[
                 'mmclarity-adapt = mmclarity.cli.adapt:main',
+                'mmclarity-check = mmclarity.cli.check:main',
                 'mmclarity-detect = mmclarity.cli.detect:main',
                 'mmclarity-restore = mmclarity.cli.restore:main',
                 'mmclarity-rsa = mmclarity.cli.rsa:main',

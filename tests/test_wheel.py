@@ -92,7 +92,7 @@ def test_extras_and_commands(wheel):
     core = [line for line in about.get_all('Requires-Dist') if 'extra ==' not in line]
     heavy = ('mm', 'opencv', 'diffusers', 'transformers', 'scikit', 'albumentations')
     assert not [line for line in core if line.startswith(heavy)]
-    for name in ('detect', 'restore', 'rsa'):
+    for name in ('adapt', 'check', 'detect', 'restore', 'rsa'):
         assert f'mmclarity-{name} = mmclarity.cli.{name}:main' in commands
 
 

@@ -21,7 +21,8 @@ PYTHON, BASH = blocks('python'), blocks('bash')
 CONFIGS = [b for b in PYTHON if re.search(r'^(_base_|custom_imports) = ', b.code, re.M)]
 # What `pip install` makes of a tool.
 INSTALLED = {
-    f'mmclarity-{name}': f'tools/{name}.py' for name in ('adapt', 'detect', 'restore', 'rsa')
+    f'mmclarity-{name}': f'tools/{name}.py'
+    for name in ('adapt', 'check', 'detect', 'restore', 'rsa')
 }
 NOTEBOOKS = ROOT / 'docs/notebooks'  # run by test_notebooks.py
 SNIPPETS = sorted({b.page for b in PYTHON if b not in CONFIGS and b.page.parent != NOTEBOOKS})
@@ -128,7 +129,8 @@ def stage(tmp_path_factory):
     subprocess.run([sys.executable, *map(str, make), *few], check=True, capture_output=True)
     for kind in ('low', 'high'):
         shutil.move(folder / 'phantom/val' / kind, folder / kind.upper())
-    shutil.copytree(folder / 'LOW', folder / 'NOISY')
+    for kind, name in (('LOW', 'NOISY'), ('LOW', 'QUICK'), ('HIGH', 'SLOW')):
+        shutil.copytree(folder / kind, folder / name)
     shutil.copy(next((folder / 'LOW').iterdir()), folder / 'noisy.tif')
     return folder
 

@@ -12,8 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..io.micrograph import SEMImage, list_images, read_sem
-from ..io.pairs import shared_parts
-from ..ops.registration import MIN_CONFIDENCE, register
+from .pairing import pair_up
 
 SOURCE_KEYS = {'gt', 'img', 'include'}
 
@@ -160,37 +159,12 @@ class SEMFolderDataset(BaseDataset):
         return dict(**self._pair(low, high), pixel_size=low.pixel_size)
 
     def _pair(self, low: SEMImage, high: SEMImage) -> dict:
-        img, gt = (_levels(image) for image in shared_parts(low, high))
-        if img.shape != gt.shape:
-            raise ValueError(
-                f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '
-                f'{high.path} {gt.shape[1]} x {gt.shape[0]}: a pair has one size'
-            )
-        if low.pixel_size and high.pixel_size and abs(low.pixel_size / high.pixel_size - 1) > 0.01:
-            raise ValueError(
-                f'{low.path} has pixels of {low.pixel_size:.3g} m, {high.path} of '
-                f'{high.pixel_size:.3g} m: not one field of view'
-            )
-        if not self.register_pairs:
-            return dict(img=img[..., None], gt=gt[..., None])
-        found = register(img, gt)
-        if found.confidence < MIN_CONFIDENCE:
-            raise ValueError(
-                f'{low.path} and {high.path} do not show one field of view: best correlation '
-                f'{found.confidence:.2f} at a shift of {found.shift[0]:.1f}, {found.shift[1]:.1f} '
-                f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or register it by hand and '
-                'pass register_pairs=False'
-            )
-        part = found.region(img.shape, self.margin)
-        gt = np.clip(found.move(gt), 0, 255)
-        return dict(
-            img=np.ascontiguousarray(img[part])[..., None],
-            gt=np.ascontiguousarray(gt[part])[..., None],
-            shift=found.shift,
-            drift=found.drift,
-            stretch=found.stretch,
-            confidence=found.confidence,
-        )
+        pair = pair_up(low, high, self.register_pairs, self.margin)
+        sample = dict(img=pair.low[..., None], gt=pair.high[..., None])
+        if pair.found is not None:
+            for name in ('shift', 'drift', 'stretch', 'confidence'):
+                sample[name] = getattr(pair.found, name)
+        return sample
 
 
 def _levels(image: SEMImage) -> np.ndarray:

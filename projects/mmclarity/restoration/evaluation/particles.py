@@ -28,6 +28,8 @@ class DetectionSettings:
         overlap: A weaker candidate whose centre lies within this many radii of a stronger
             one's, and whose radius differs from it by less than the factor two, is the same
             particle. Defaults to 0.7.
+        dark: Look for dark particles instead: pits, pores, particles in transmitted light. The
+            strengths are as positive as those of bright ones. Defaults to False.
 
     Examples:
         >>> from mmclarity.restoration.evaluation import DetectionSettings
@@ -42,14 +44,15 @@ class DetectionSettings:
     floor: float = 0.01
     roundness: float = 0.3
     overlap: float = 0.7
+    dark: bool = False
 
 
 def detect_particles(image: np.ndarray, settings: DetectionSettings | None = None) -> np.ndarray:
-    """Bright particles: maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998).
+    """Particles: maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998).
 
     Args:
         image: (H, W) in [0, 1].
-        settings: Defaults to None: those of :class:`DetectionSettings`.
+        settings: Defaults to None: those of :class:`DetectionSettings`, for bright particles.
 
     Returns:
         (K, 4) float64: y, x, radius in pixels, strength; strongest first.
@@ -75,7 +78,7 @@ def detect_particles(image: np.ndarray, settings: DetectionSettings | None = Non
     radii = np.geomspace(settings.least_radius, most, settings.scales)
     space, round_enough = np.empty((2, settings.scales, *image.shape), np.float32)
     for index, sigma in enumerate(radii / np.sqrt(2)):
-        space[index], round_enough[index] = _curvature(image, sigma)
+        space[index], round_enough[index] = _curvature(-image if settings.dark else image, sigma)
     peaks = (
         (space == maximum_filter(space, size=3, mode='nearest'))
         & (space > settings.floor)

@@ -1,4 +1,12 @@
+from .check import FieldCheck, check_field
 from .restorer import FolderReport, Restorer, build_restorer
 from .tiling import restore_tiled
 
-__all__ = ['FolderReport', 'Restorer', 'build_restorer', 'restore_tiled']
+__all__ = [
+    'FieldCheck',
+    'FolderReport',
+    'Restorer',
+    'build_restorer',
+    'check_field',
+    'restore_tiled',
+]
