@@ -157,7 +157,7 @@ def test_the_second_look_is_that_of_the_turned_image(size):
         mode = 'reflect' if min(size) > 31 else 'edge'
         rows, columns = ((16, 16 + (PHASE - 16 - length) % 16) for length in size)
         turned = np.pad(image * like.gain + like.offset, (rows, columns), mode)[::-1, ::-1]
-        noise = torch.tensor([like.told(like.looks[1])], dtype=torch.float32)
+        noise = torch.tensor([like.told(like.second_look)], dtype=torch.float32)
         look = net(torch.from_numpy(turned.copy())[None, None], noise)[0, 0].numpy()[::-1, ::-1]
     look = (look[16 : 16 + size[0], 16 : 16 + size[1]] - like.offset) / like.gain
     first = one[0, 0].numpy()
@@ -169,15 +169,15 @@ def test_the_second_look_is_that_of_the_turned_image(size):
 def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
     def second(sigma, correlation=0.0):
         like = Appraisal(0.0, (0.9 * sigma) ** 2, correlation, 0.0, 0.0, 1.0)
-        assert like.sigma == pytest.approx(sigma) and like.looks[0] == 1
-        return like.looks[1]
+        assert like.sigma == pytest.approx(sigma)
+        return like.second_look
 
     assert second(0.0) == second(0.02) == BOLD
     assert second(0.2) == second(0.1) == pytest.approx(CAREFUL)
     factors = [second(sigma) for sigma in np.linspace(0.03, 0.1, 9)]
     assert (np.diff(factors) > 0.03).all()
     smoothed = Appraisal(0.0, (0.9 * 0.02) ** 2, 0.5, 0.5, 0.0, 1.0)
-    assert smoothed.looks[1] == pytest.approx(CAREFUL)  # its noise is underestimated
+    assert smoothed.second_look == pytest.approx(CAREFUL)  # its noise is underestimated
     # of pixels that share 0.6 of their noise, means along the line have twice as much
     assert second(0.02, 0.6) == pytest.approx(second(0.04))
 

@@ -133,17 +133,17 @@ class Appraisal:
         )
 
     @property
-    def looks(self) -> tuple[float, float]:
-        """Factors on the noise that the network is told of when it looks first, and again.
+    def second_look(self) -> float:
+        """Factor on the noise that the network is told of when it looks again.
 
-        Told of what was measured it keeps the grey levels.
+        At first it is told of what was measured: so it keeps the grey levels.
         """
         r = self._shared
         broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
         share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
         if self.across > MOST_ACROSS and self.structure != 'fine':
             share = 1.0  # there may be more noise than was measured
-        return 1.0, BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
+        return BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
 
     @property
     def _shared(self) -> float:

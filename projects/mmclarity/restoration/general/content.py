@@ -116,6 +116,11 @@ def _surface(size: int, rng: np.random.Generator) -> np.ndarray:
 KINDS = dict(grains=_grains, pores=_pores, fibres=_fibres, pattern=_pattern, surface=_surface)
 
 
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number from ``low`` to ``high``, evenly on a log scale."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
 def begun(
     kinds: Mapping[str, Layer], kind: str, size: int, seed: int, series: int = 0
 ) -> tuple[np.ndarray, np.random.Generator]:

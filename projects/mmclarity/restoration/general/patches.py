@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from ..degradation.physics import detector_noise, line_filter
+from .content import log_uniform
 
 __all__ = ['Example', 'Ranges', 'draw_example', 'stretched']
 
@@ -78,7 +79,7 @@ def draw_example(
     ranges = ranges or Ranges()
     clean = _patch(image, size, rng, ranges)
     extent = rng.choice([ranges.faint, ranges.sigma, ranges.drowned], p=[0.1, 0.8, 0.1])
-    sigma = float(np.exp(rng.uniform(*np.log(extent))))
+    sigma = log_uniform(rng, *extent)
     blurred = _blurred(clean, min(1.0, sigma / SHARPENED), rng, ranges)
     share = rng.choice([0.0, 1.0, rng.uniform()])  # of shot noise
     slope, intercept = share * sigma**2 / 0.5, (1 - share) * sigma**2
@@ -112,7 +113,7 @@ def _impulses(noisy: np.ndarray, rng: np.random.Generator, ranges: Ranges) -> np
 
     The network is not told of them: the measured noise is that of the other pixels.
     """
-    share = float(np.exp(rng.uniform(*np.log(ranges.impulses))))
+    share = log_uniform(rng, *ranges.impulses)
     white = rng.choice([0.0, 0.5, 0.5, 1.0])  # of them
     value = np.where(rng.random(noisy.shape) < white, rng.uniform(0.9, 1.3), rng.uniform(-0.3, 0.1))
     return np.where(rng.random(noisy.shape) < share, value, noisy)
@@ -143,7 +144,7 @@ def _stored(
         noisy = cv2.imdecode(cv2.imencode('.jpg', grey, options)[1], cv2.IMREAD_GRAYSCALE) / 255
     elif kind < 0.57:
         few = kind < 0.24
-        steps = float(np.exp(rng.uniform(*np.log(ranges.steps)))) if few else 255.0
+        steps = log_uniform(rng, *ranges.steps) if few else 255.0
         noisy = np.rint(np.clip(noisy, 0, 1) * steps) / steps
         intercept += 1 / (12 * steps**2)
     return noisy, intercept

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .content import Layer, begun, power_law_texture
+from .content import Layer, begun, log_uniform, power_law_texture
 
 __all__ = ['KINDS', 'make_sharp']
 
@@ -63,7 +63,7 @@ def _levels(rng: np.random.Generator) -> tuple[float, float]:
 
 def _period(rng: np.random.Generator) -> float:
     """Pixels, evenly on a log scale."""
-    return float(np.exp(rng.uniform(math.log(2.5), math.log(28))))
+    return log_uniform(rng, 2.5, 28)
 
 
 def _angle(rng: np.random.Generator) -> float:
@@ -179,7 +179,7 @@ def _boxes(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _holes(size: int, rng: np.random.Generator) -> np.ndarray:
     """Two or three phases of even grey, their edges one pixel wide: a sponge, islands, holes."""
-    width = float(np.exp(rng.uniform(math.log(1.2), math.log(14))))
+    width = log_uniform(rng, 1.2, 14)
     noise = rng.standard_normal((size, size))
     field = gaussian_filter(noise, width * rng.uniform(0.6, 1.6, 2), mode='wrap')
     field /= field.std()
@@ -227,7 +227,7 @@ def _leaves(size: int, rng: np.random.Generator) -> np.ndarray:
 def _strokes(size: int, rng: np.random.Generator) -> np.ndarray:
     """Short thin strokes that hide one another, of any or of alike direction, as grass or felt."""
     image = np.full((FINE * size, FINE * size), rng.integers(0, 256), np.uint8)
-    count = int(np.exp(rng.uniform(math.log(400), math.log(6000))))
+    count = int(log_uniform(rng, 400, 6000))
     turn, spread = rng.uniform(0, math.pi), rng.choice([math.pi, rng.uniform(0.05, 0.8)])
     angles = turn + spread * rng.standard_normal(count)
     ends = FINE * rng.uniform(3, 40) * np.stack([np.cos(angles), np.sin(angles)], -1)

@@ -74,7 +74,7 @@ def restore_general(
     """Restores tiles of one image: what two looks agree on, the second turned by 180 degrees.
 
     What a network takes for a particle in noise depends on how the noise lies, and on how much of
-    it the network is told of. The second look is told of more (:attr:`.Appraisal.looks`); see
+    it the network is told of. The second look is told of more (:attr:`.Appraisal.second_look`); see
     :func:`agreement`. Quarter turns would put the scan lines upright, which training did not have.
 
     Args:
@@ -95,7 +95,7 @@ def restore_general(
         return restored.transpose(2, 3)
     first, second = (
         levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3)
-        for factor in image.looks
+        for factor in (1.0, image.second_look)
     )
     whole = levels * image.gain + image.offset
     margin = NOISE * image.sigma
