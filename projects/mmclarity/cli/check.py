@@ -124,11 +124,12 @@ def pairs_of(quick: Path, slow: Path, restored: Path | None = None) -> list[File
             f'{" and ".join(str(path) for path in given)} have no names in common; equal names '
             'without ending make a pair'
         )
-    for folder, found in zip(given, stems):
-        alone = sorted(set(found) - set(shared))
+    for folder, names in zip(given, stems):
+        alone = sorted(set(names) - set(shared))
         if alone:
             _say(f'without a partner, left out: {folder}: {", ".join(alone[:5])}')
-    return [(*(found[name] for found in stems), *([None] * (3 - len(stems)))) for name in shared]
+    others = stems[2] if len(stems) > 2 else {}
+    return [(stems[0][name], stems[1][name], others.get(name)) for name in shared]
 
 
 def _restorers(args: argparse.Namespace) -> dict[str, Callable]:
@@ -149,11 +150,11 @@ def _check(files: Files, restorers: dict[str, Callable], reading: dict) -> Field
 
     quick, slow, restored = files
     _say(f'{quick.name}: reading, restoring, comparing')
-    images = [_read(path, reading) for path in (quick, slow)]
+    noisy, reference = _read(quick, reading), _read(slow, reading)
     others = {} if restored is None else {'other program': _read(restored, reading)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        check = check_field(quick.stem, *images, restorers, others)
+        check = check_field(quick.stem, noisy, reference, restorers, others)
     for warning in dict.fromkeys(str(one.message) for one in caught):
         _say(f'warning: {quick.name}: {warning}')
     return check

@@ -53,11 +53,11 @@ def pair_up(low: SEMImage, high: SEMImage, move: bool = True, margin: int = 4) -
             f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '
             f'{high.path} {gt.shape[1]} x {gt.shape[0]}: a pair has one size'
         )
-    sizes = low.pixel_size, high.pixel_size
-    if all(sizes) and abs(sizes[0] / sizes[1] - 1) > MOST_OTHER_PIXEL:
+    one, other = low.pixel_size, high.pixel_size
+    if one and other and abs(one / other - 1) > MOST_OTHER_PIXEL:
         raise ValueError(
-            f'{low.path} has pixels of {sizes[0]:.3g} m, {high.path} of '
-            f'{sizes[1]:.3g} m: not one field of view'
+            f'{low.path} has pixels of {one:.3g} m, {high.path} of {other:.3g} m: '
+            'not one field of view'
         )
     rows, columns = low.content
     if not move:
@@ -71,13 +71,14 @@ def pair_up(low: SEMImage, high: SEMImage, move: bool = True, margin: int = 4) -
             '(a data set then takes register_pairs=False)'
         )
     part = found.region(img.shape, margin)
-    inside = [
+    lines, pixels = (
         range(*whole.indices(length))[cut]
         for whole, cut, length in zip((rows, columns), part, low.pixels.shape)
-    ]
+    )
     return Pair(
         np.ascontiguousarray(img[part]),
         np.ascontiguousarray(np.clip(found.move(gt), 0, 255)[part]),
-        *(slice(place.start, place.stop) for place in inside),
+        slice(lines.start, lines.stop),
+        slice(pixels.start, pixels.stop),
         found,
     )

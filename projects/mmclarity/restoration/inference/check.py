@@ -13,7 +13,7 @@ from ..evaluation.fabrication import THRESHOLDS, count_fabrications
 from ..evaluation.fidelity import fidelity
 from ..evaluation.particles import DetectionSettings, detect_particles
 from ..evaluation.sharpness import sharpness
-from ..general.appraisal import Appraisal, appraise
+from ..general.appraisal import BRIGHT, DARK, Appraisal, appraise
 
 if TYPE_CHECKING:
     from ..io.micrograph import SEMImage
@@ -126,8 +126,8 @@ def check_field(
     low, high = (levels / np.float32(255) for levels in (pair.low, pair.high))
     like = appraise(low)
     high, gain, offset = matched(high, low)
-    slow_like = appraise(high)
-    slow_noise = slow_like.sigma * like.gain / slow_like.gain if slow_like.measured else 0.0
+    slow_like = appraise(slow.unit)  # where it was not moved: that smooths noise
+    slow_noise = slow_like.sigma * gain * like.gain / slow_like.gain if slow_like.measured else 0.0
     images = {RECORDED: low}
     images |= {title: np.asarray(restore(low), np.float32) for title, restore in restorers.items()}
     for title, other in (others or {}).items():
@@ -146,8 +146,8 @@ def check_field(
         offset,
         like.sigma,
         slow_noise,
-        noise_strength(slow_noise, slow_like.correlation),
-        pair.found.confidence,
+        noise_strength(slow_noise * (BRIGHT - DARK), slow_like.correlation),
+        pair.found.confidence if pair.found else 1.0,
         _remarks(slow_noise, like.sigma),
     )
 
