@@ -26,6 +26,7 @@ from mmclarity.detection.datasets.scalabel import FRAME_ATTRIBUTES
 from mmclarity.detection.evaluation import comparison_report as report
 from mmclarity.detection.evaluation.comparison import Comparison, compare
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
+from mmclarity.detection.evaluation.plausible import doubts
 from mmclarity.errors import UsageError
 from mmclarity.utils.figures import save
 from mmclarity.utils.files import write_text
@@ -124,6 +125,9 @@ def run(args: argparse.Namespace) -> Comparison:
     detectors = {
         name: [read_results(file, labelled) for file in seeds] for name, seeds in zip(names, files)
     }
+    for name, seeds in zip(names, files):
+        for file, dts in zip(seeds, detectors[name]):
+            labelled.notes += doubts(file, dts, labelled)
     return compare(
         labelled,
         detectors,

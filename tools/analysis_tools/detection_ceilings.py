@@ -29,6 +29,7 @@ from mmclarity.detection.evaluation.ceilings import (
 )
 from mmclarity.detection.evaluation.coco_eval import BoxSummary
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
+from mmclarity.detection.evaluation.plausible import check_scores, doubts
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -87,6 +88,8 @@ def _main(args: argparse.Namespace) -> None:
     size = parse_size(args.image_size) if args.image_size else None
     labelled = read_labels(args.ground_truth, size)
     dts = read_results(args.detections, labelled)
+    check_scores(args.detections, dts)
+    labelled.notes += doubts(args.detections, dts, labelled)
     classes = labelled.chosen(args.classes)
     scale, sentence = labelled.area_scale(args.area_scale)
     gts, dts = (

@@ -20,6 +20,7 @@ from pathlib import Path
 from mmclarity.cli.main import finish
 from mmclarity.detection.evaluation import error_report as report
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
+from mmclarity.detection.evaluation.plausible import check_scores, doubts
 from mmclarity.errors import UsageError
 from mmclarity.utils.files import write_bytes, write_text
 
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f'--images {folder}: no such folder; give that of the images, or leave it')
     labelled = read_labels(args.ann, parse_size(args.image_size) if args.image_size else None)
     dts = read_results(args.results, labelled)
+    check_scores(args.results, dts)
+    labelled.notes += doubts(args.results, dts, labelled)
     scale, sentence = labelled.area_scale(args.area_scale)
     name = args.name or Path(args.results).name.removesuffix('.json').removesuffix('.bbox')
     sections = report.build(

@@ -56,9 +56,15 @@ class BDD100KMetric(BaseMetric):
         outfile_prefix: Also write ``{prefix}.bbox.json`` (COCO detections) and
             ``{prefix}.gt.json`` (COCO images, categories and ground truth), the
             input of ``tools/dataset_converters/coco_to_scalabel.py``.
+            Categories have the ids of the data set's own COCO file where ``category_ids`` is set,
+            else BDD100K's numbers for its classes, else the places of the classes from 1.
         format_only: Write these files and evaluate nothing.
         collect_device: Of mmengine's ``BaseMetric``.
         prefix: Replaces the prefix ``bdd``.
+
+    Attributes:
+        category_ids: Of the classes, in their order, in the files that are written; set by
+            ``EvaluationCheckHook`` from the data set, so that they are those of its COCO file.
 
     Raises:
         ValueError: If ``format_only`` has no ``outfile_prefix``, ``area_scale`` is not
@@ -111,6 +117,7 @@ class BDD100KMetric(BaseMetric):
         self.max_dets = max_dets
         self.outfile_prefix = outfile_prefix
         self.format_only = format_only
+        self.category_ids: tuple[int, ...] | None = None
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -346,14 +353,19 @@ class BDD100KMetric(BaseMetric):
                 )
         return groups
 
+    def _ids(self, classes: Sequence[str]) -> list[int]:
+        """Category ids for the files."""
+        if self.category_ids is not None and len(self.category_ids) == len(classes):
+            return list(self.category_ids)
+        if set(classes) <= set(CLASSES):
+            return [CLASSES.index(name) + 1 for name in classes]
+        return list(range(1, len(classes) + 1))
+
     def _write(
         self, results: list[dict], dts: list[dict], gts: list[dict], classes: Sequence[str]
     ) -> None:
-        """Writes detections and ground truth as COCO JSON, with the official category ids."""
-        official = set(classes) <= set(CLASSES)
-        ids = [
-            CLASSES.index(name) + 1 if official else index + 1 for index, name in enumerate(classes)
-        ]
+        """Writes detections and ground truth as COCO JSON."""
+        ids = self._ids(classes)
         image_ids = [result['img_id'] for result in results]
         if len(set(image_ids)) < len(image_ids):  # several data sets, each counting from 1
             image_ids = list(range(1, len(results) + 1))

@@ -21,6 +21,21 @@ SUMMARY = {
 }
 
 
+def area_of(item: dict) -> float:
+    """Area of an object in pixels, by which it is small, medium or large.
+
+    It may give its own ``area``, as COCO does for what is labelled with a mask.
+    """
+    given = item.get('area')
+    if isinstance(given, int | float) and 0 < given < float('inf'):
+        return given
+    return _box_area(item)
+
+
+def _box_area(item: dict) -> float:
+    return item['bbox'][2] * item['bbox'][3]
+
+
 class BoxEval(COCOeval):
     """pycocotools' ``COCOeval`` for boxes, fed with plain dicts.
 
@@ -30,7 +45,8 @@ class BoxEval(COCOeval):
 
     Args:
         gts: Ground truth; dicts with ``image_id`` (from 0), ``category_id``,
-            ``bbox`` (x, y, width, height in pixels), ``iscrowd`` and anything else.
+            ``bbox`` (x, y, width, height in pixels), ``iscrowd``, ``area`` where it is not that of
+            the box, and anything else.
         dts: Detections; dicts with ``image_id``, ``category_id``, ``bbox``, ``score``.
         num_images: Number of images.
         category_ids: Categories to evaluate; others are left out.
@@ -70,7 +86,8 @@ class BoxEval(COCOeval):
         for store, items in ((self._gts, gts), (self._dts, dts)):
             for number, item in enumerate(items, 1):  # 0 means "unmatched" to COCOeval
                 if item['category_id'] in wanted:
-                    area = item['bbox'][2] * item['bbox'][3] * scales[item['image_id']]
+                    area = area_of(item) if store is self._gts else _box_area(item)
+                    area *= scales[item['image_id']]
                     store[item['image_id'], item['category_id']].append(
                         {**item, 'id': number, 'area': area}
                     )

@@ -22,6 +22,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from .ceilings import NEAR_OBJECT, ON_OBJECT
+from .coco_eval import area_of
 
 #: Kinds of mistakes, in the order of tables.
 KINDS = ('name', 'box', 'both', 'duplicate', 'background', 'missed')
@@ -239,7 +240,7 @@ class ErrorKinds:
 
     def size_of(self, item: dict) -> str:
         """``'small'``, ``'medium'`` or ``'large'``."""
-        area = item['bbox'][2] * item['bbox'][3] * self._scale[item['image_id']]
+        area = area_of(item) * self._scale[item['image_id']]
         return next(name for name, limit in SIZES.items() if area <= limit)
 
     def _of(

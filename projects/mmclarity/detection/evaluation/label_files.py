@@ -107,6 +107,20 @@ def _check_files(path: Path, images: list[dict]) -> None:
         seen[name] = item['id']
 
 
+def _category_names(path: Path, categories: Any) -> dict[Any, str]:
+    names: dict[Any, str] = {}
+    for place, item in enumerate(categories):
+        if not isinstance(item, dict) or not {'id', 'name'} <= set(item):
+            raise LabelFileError(f'{path}: category {place} lacks "id" or "name"')
+        if item['id'] in names or item['name'] in names.values():
+            raise LabelFileError(
+                f'{path}: two categories have the id {item["id"]!r} or the name '
+                f'{item["name"]!r}; make them one, and correct the category_id of its objects'
+            )
+        names[item['id']] = item['name']
+    return names
+
+
 def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     coco = read_coco(path)
     if 'annotations' not in coco:
@@ -119,7 +133,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     if len(ids) < len(images):
         raise LabelFileError(f'{path}: {len(images) - len(ids)} images share an id with another')
     _check_files(path, images)
-    names = {item['id']: item['name'] for item in coco['categories']}
+    names = _category_names(path, coco['categories'])
     gts = []
     for index, item in enumerate(coco['annotations']):
         scored = {**item, 'score': 0.0} if isinstance(item, dict) else item
@@ -181,9 +195,11 @@ def read_results(path: str | Path, labelled: Labelled) -> list[dict]:
     if content and isinstance(content[0], dict) and 'name' in content[0]:
         return _scalabel_results(path, content, labelled)
     images, categories = numbering or _numbering(path, labelled)
+    images = {**_by_file_name(labelled), **images}
     names = {number: labelled.categories[category] for number, category in categories.items()}
     found = []
     for index, item in enumerate(content):
+        _check_category(item, path, index, names)
         check_detection(item, f'{path}: detection {index}', images, names)
         found.append(
             {
@@ -194,6 +210,35 @@ def read_results(path: str | Path, labelled: Labelled) -> list[dict]:
             }
         )
     return found
+
+
+def _by_file_name(labelled: Labelled) -> dict[str, int]:
+    """Places of images by file name, with folder and without, and by that without its ending.
+
+    Programs that know no ids (ultralytics, YOLO's descendants) write these.
+    """
+    places: dict[str, int] = {}
+    stems = [PurePosixPath(name).stem for name in labelled.names]
+    for names in (stems, labelled.names, labelled.paths):
+        if len(set(names)) == len(names):
+            places.update(
+                {
+                    name: place
+                    for place, name in enumerate(names)
+                    if not name.isdecimal()  # an id as text?
+                }
+            )
+    return places
+
+
+def _check_category(item: Any, path: Path, index: int, names: dict[int, str]) -> None:
+    """Refuses numbers that are the places of categories, not their ids."""
+    number = item.get('category_id') if isinstance(item, dict) else None
+    if isinstance(number, int) and number not in names and 0 <= number <= len(names):
+        raise LabelFileError(
+            f'{path}: detection {index}: category_id {number!r} is not among the categories '
+            f"{names}. Does it count the classes from 0 or 1? Write the labels' ids"
+        )
 
 
 def _is_coco(content: Any) -> bool:
@@ -236,6 +281,7 @@ def _matched(
             f'labelled ones are missing, e.g. {first!r}); give the labels of the images it was '
             'run on'
         )
+    _check_sizes(path, told_by, coco['images'], names, labelled)
     ids = {name: number for number, name in labelled.categories.items()}
     other = [item['name'] for item in coco['categories'] if item['name'] not in ids]
     if other:
@@ -247,6 +293,21 @@ def _matched(
         {item['id']: places[name] for item, name in zip(coco['images'], names)},
         {item['id']: ids[item['name']] for item in coco['categories']},
     )
+
+
+def _check_sizes(
+    path: Path, told_by: str, images: list[dict], names: list[str], labelled: Labelled
+) -> None:
+    """Refuses detections in pixels of larger or smaller images than the labels'."""
+    sizes = dict(zip(labelled.names, labelled.sizes))
+    for item, name in zip(images, names):
+        own, wanted = (item.get('width'), item.get('height')), sizes[name]
+        if wanted and all(own) and max(abs(a - b) for a, b in zip(own, wanted)) > 1:
+            raise LabelFileError(
+                f'{path}: it was run on {name} in {own[0]}x{own[1]} pixels ({told_by}), but '
+                f'{labelled.source} labels it in {wanted[0]}x{wanted[1]}: boxes would lie '
+                f'elsewhere. Give {told_by} itself as labels, or labels of that size'
+            )
 
 
 def _scalabel_results(path: Path, frames: list, labelled: Labelled) -> list[dict]:

@@ -22,6 +22,8 @@ class EvaluationCheckHook(Hook):
     mmdet's, by their ``instances``) without a single object, from which nothing is learnt and whose
     AP is not a number; and an image that a validation or test would count twice.
 
+    A metric that writes COCO files is told the category ids of the data (``category_ids``).
+
     A metric that knows its numbers beforehand says so by a method ``metric_names()``, without the
     prefix; of others only the prefix is compared. What a metric has in its attribute ``by`` must
     be known of the data set's images.
@@ -49,6 +51,7 @@ class EvaluationCheckHook(Hook):
             _check_objects('val_dataloader', runner.val_dataloader)
         _check_images('val_dataloader', runner.val_dataloader)
         metrics = runner.val_evaluator.metrics
+        _tell_category_ids(metrics, runner.val_dataloader)
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best:
                 for key in hook.key_indicators:
@@ -59,6 +62,7 @@ class EvaluationCheckHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Refuse an image that would count twice, and groups that no image belongs to."""
         _check_images('test_dataloader', runner.test_dataloader)
+        _tell_category_ids(runner.test_evaluator.metrics, runner.test_dataloader)
         _check_groups('test', runner.test_evaluator.metrics, runner.test_dataloader.dataset)
 
 
@@ -71,6 +75,19 @@ def _infos(loader: Any) -> Iterator[tuple[Any, Iterator[dict]]]:
         first = info(0)
         if isinstance(first, dict) and isinstance(first.get('instances'), list):
             yield part, (info(index) for index in range(len(part)))
+
+
+def _tell_category_ids(metrics: list[Any], loader: Any) -> None:
+    """Metrics that write COCO files learn the category ids of the data set's own one.
+
+    It is left at the metric's numbers where there is none, or several that disagree.
+    """
+    parts = innermost(getattr(loader, 'dataset', None))
+    found = {tuple(getattr(part, 'cat_ids', None) or ()) for part in parts}
+    if len(found) == 1 and (ids := found.pop()):
+        for metric in metrics:
+            if getattr(metric, 'category_ids', ids) is None:
+                metric.category_ids = ids
 
 
 def _named(part: Any) -> str:
