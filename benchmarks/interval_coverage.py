@@ -25,7 +25,8 @@ import numpy as np
 
 from mmclarity.cli.main import finish
 from mmclarity.detection.evaluation.coco_eval import BoxEval
-from mmclarity.detection.evaluation.comparison import TITLES, degrees_of_freedom, interval
+from mmclarity.detection.evaluation.comparison import TITLES
+from mmclarity.detection.evaluation.intervals import degrees_of_freedom, interval
 from mmclarity.detection.evaluation.label_files import Labelled, read_labels, read_results
 from mmclarity.detection.evaluation.resampled_ap import NUMBERS, ResampledAP, mean_of_known
 from mmclarity.utils.tables import markdown_table

@@ -52,6 +52,29 @@ def test_a_resumed_run_is_one_curve_and_validation_stands_at_iterations(work):
         curves.chosen_keys([points], ['PSNR'])
 
 
+def steps(first, last, **more):
+    return [dict(loss=10.0 * it, iter=it, epoch=1, **more) for it in range(first, last + 1, 50)]
+
+
+def test_a_run_begun_anew_in_its_folder_begins_anew(tmp_path):
+    log(tmp_path / '1', *steps(50, 300), {'bdd/mAP': 0.9, 'step': 1})
+    log(tmp_path / '2', *steps(50, 100), {'bdd/mAP': 0.1, 'step': 1})
+    points = curves.read_run(tmp_path)
+    assert points['loss'][0].tolist() == [50, 100]
+    assert [array.tolist() for array in points['bdd/mAP']] == [[100], [0.1]]
+
+
+def test_a_resumed_run_leaves_nothing_behind_that_it_did_not_reach_again(tmp_path):
+    log(tmp_path / '1', *steps(50, 300))
+    log(tmp_path / '2', *steps(150, 200))
+    assert curves.read_run(tmp_path)['loss'][0].tolist() == [50, 100, 150, 200]
+
+
+def test_one_loss_that_is_no_number_does_not_end_the_curve():
+    values = np.array([1.0, np.nan, 3.0, 5.0, np.inf, 7.0])
+    np.testing.assert_array_equal(curves.smoothed(values, 2), [1, np.nan, 3, 4, np.inf, 7])
+
+
 def test_curves_are_drawn_over_one_another(work, tmp_path, capsys):
     other = log(tmp_path / 'other/20260101_000000', dict(loss=3.0, epoch=1, iter=10, step=10))
     runs = {'a': curves.read_run(work), 'b': curves.read_run(other.parent)}

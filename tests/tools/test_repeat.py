@@ -63,6 +63,16 @@ def test_report_names_what_is_missing(tmp_path, capsys):
     assert json.loads((tmp_path / 'all.json').read_text()) == {'some': [{'mAP': 0.3}]}
 
 
+def test_configs_of_one_name_would_be_one_row(tmp_path, capsys):
+    configs = [tmp_path / folder / 'some.py' for folder in 'ab']
+    for config in configs:
+        config.parent.mkdir()
+        config.touch()
+    with pytest.raises(SystemExit):
+        repeat.parse_args(list(map(str, configs)))
+    assert 'several configs are called some' in capsys.readouterr().err
+
+
 def test_missing_config_is_an_error(tmp_path):
     with pytest.raises(SystemExit):
         repeat.parse_args([str(tmp_path / 'absent.py')])
@@ -93,7 +103,7 @@ def trainings(monkeypatch):
     def start(command, env, **_):
         config, folder = Path(command[2]), Path(command[command.index('--work-dir') + 1])
         ran.append((config.stem, folder.name))
-        assert command[-2:] == ['--resume', 'auto'] and int(env['OMP_NUM_THREADS']) >= 1
+        assert command[command.index('--resume') + 1] == 'auto' and int(env['OMP_NUM_THREADS']) >= 1
         code, *metrics = ends.get(ran[-1], (0, 0.1, 0.5))
         lines = [{'bdd/mAP': value} for value in metrics]
         write_scalars(folder, *lines, stamp=f'2026_{len(ran)}')
@@ -138,6 +148,22 @@ def test_killed_between_the_last_checkpoint_and_its_validation(tmp_path, trainin
     out = capsys.readouterr()
     assert 'b seed 0: ended without bdd/mAP' in out.out and f'delete {place}/epoch_2.pth' in out.out
     assert 'no result yet' in out.err
+
+
+def test_other_options_or_another_config_are_no_further_seeds(tmp_path, trainings, capsys):
+    ran, _ = trainings
+    assert series(tmp_path, '--cfg-options', 'lr=1') == 0
+    assert series(tmp_path, '--cfg-options', 'lr=2') == 2 and len(ran) == 4
+    assert 'was begun with another cfg_options' in capsys.readouterr().err
+    assert series(tmp_path, '--cfg-options', 'lr=1') == 0
+    (tmp_path / 'b.py').write_text('lr = 3')
+    arguments = [f'{tmp_path}/b.py', '--seeds', '2', '--work-dir', f'{tmp_path}/w']
+    assert repeat.main([*arguments, '--cfg-options', 'lr=1']) == 2 and len(ran) == 4
+    told = capsys.readouterr().err
+    assert 'b/seed_0 was begun with another config:' in told
+    for seed in range(2):
+        (tmp_path / 'w' / 'b' / f'seed_{seed}' / 'settings.json').unlink()
+    assert repeat.main([*arguments, '--cfg-options', 'lr=1']) == 0
 
 
 def test_where_the_system_has_no_affinity(tmp_path, trainings, monkeypatch):

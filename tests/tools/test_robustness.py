@@ -129,7 +129,9 @@ def test_runs_on_the_embedded_scenes_and_goes_on(tmp_path):
 def test_the_shipped_detectors_by_their_word(tmp_path):
     args = arguments('frcnn_bdd100k_fine.py', 'shipped', '--limit', '2')
     found = robustness.settings(args)['detectors']['frcnn_bdd100k_fine']
-    assert found == ['frcnn_bdd100k_fine.py', digest(FILE)[:16]]
+    assert found[:2] == ['frcnn_bdd100k_fine.py', digest(FILE)[:16]]
+    args.cfg_options = {'model.test_cfg.rcnn.score_thr': 0.2}  # what the config says counts, too
+    assert robustness.settings(args)['detectors']['frcnn_bdd100k_fine'][2] != found[2]
     assert make_murky.main([str(tmp_path / 'data'), '--train', '1', '--val', '1']) == 0
     options = dict(data_root=f'{tmp_path}/data/')
     with pytest.raises(CheckpointError, match='belong to other models than this one'):

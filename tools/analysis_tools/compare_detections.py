@@ -52,6 +52,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f'attributes of the image by which to split ({", ".join(FRAME_ATTRIBUTES)}); '
         'weather+timeofday splits by both at once',
     )
+    add(
+        '--together',
+        metavar='N|folder|ATTRIBUTE',
+        help='frames of one recording are drawn together: those whose file names begin with the '
+        'same N characters, lie in one folder, or have an attribute in common (video_id)',
+    )
     add('--draws', type=int, default=10_000, help='bootstrap draws (10000)')
     add('--confidence', type=float, default=0.95, help='of the intervals (0.95)')
     add('--seed', type=int, default=0, help='of the draws (0)')
@@ -128,6 +134,11 @@ def run(args: argparse.Namespace) -> Comparison:
     for name, seeds in zip(names, files):
         for file, dts in zip(seeds, detectors[name]):
             labelled.notes += doubts(file, dts, labelled)
+    units, drawn_as = labelled.units(args.together) if args.together else (None, 'images')
+    if units:
+        labelled.notes.append(
+            f'Drawn are {len(set(units)):,} {drawn_as} that hold {len(units):,} images.'
+        )
     return compare(
         labelled,
         detectors,
@@ -138,6 +149,8 @@ def run(args: argparse.Namespace) -> Comparison:
         args.seed,
         args.max_dets,
         scale,
+        units,
+        drawn_as.split(' (')[0],
     )
 
 

@@ -55,7 +55,8 @@ def read_run(place: str | Path) -> Points:
     """What a run has logged: by key the iterations (or epochs) and the values.
 
     Points of validation are logged by epoch; where the run tells how many iterations an epoch has,
-    they are put at the iteration. A later log (of a resumed run) replaces what it repeats.
+    they are put at the iteration. A later log replaces the earlier ones from its first iteration
+    on: a resumed run goes on from there, and one begun anew in the same folder begins anew.
 
     Raises:
         UsageError: If there is no log.
@@ -64,15 +65,35 @@ def read_run(place: str | Path) -> Points:
     files = [place] if place.is_file() else sorted(place.glob('*/vis_data/scalars.json'))
     if not files:
         raise UsageError(f'{place}: no log in it (TIMESTAMP/vis_data/scalars.json)')
-    lines = [entry for file in files for entry in _entries(file)]
-    if not lines:
-        raise UsageError(f'{place}: nothing is logged there; a log has one JSON object a line')
     ends: dict[int, int] = {}
-    for entry in lines:
-        if 'epoch' in entry and 'iter' in entry:
-            ends[entry['epoch']] = max(ends.get(entry['epoch'], 0), entry['iter'])
     values: dict[str, dict[float, float]] = {}
-    for entry in lines:
+    for file in files:
+        _add(_entries(file), ends, values)
+    if not values:
+        raise UsageError(f'{place}: nothing is logged there; a log has one JSON object a line')
+    found = {}
+    for key, points in values.items():
+        if not points:
+            continue
+        steps = sorted(points)
+        found[key] = np.array(steps, float), np.array([points[step] for step in steps], float)
+    return found
+
+
+def _add(
+    entries: Sequence[dict], ends: dict[int, int], values: dict[str, dict[float, float]]
+) -> None:
+    """Adds one log to what earlier ones hold: last iterations of epochs, and points by key."""
+    own: dict[int, int] = {}
+    for entry in entries:
+        if 'epoch' in entry and 'iter' in entry:
+            own[entry['epoch']] = max(own.get(entry['epoch'], 0), entry['iter'])
+    first = min((entry['iter'] for entry in entries if 'iter' in entry), default=float('inf'))
+    for points in values.values():
+        for at in [at for at in points if at >= first]:
+            del points[at]
+    ends.update(own)
+    for entry in entries:
         if 'iter' in entry:
             at = entry['iter']
         else:
@@ -80,11 +101,6 @@ def read_run(place: str | Path) -> Points:
         for key, value in entry.items():
             if key not in PASSIVE and isinstance(value, int | float):
                 values.setdefault(key, {})[at] = value
-    found = {}
-    for key, points in values.items():
-        steps = sorted(points)
-        found[key] = np.array(steps, float), np.array([points[step] for step in steps], float)
-    return found
 
 
 def _entries(file: Path) -> list[dict]:
@@ -124,16 +140,19 @@ def chosen_keys(runs: Sequence[Points], patterns: Sequence[str] | None) -> list[
 
 
 def smoothed(values: np.ndarray, count: int) -> np.ndarray:
-    """Mean over the last ``count`` points; fewer at the start.
+    """Mean over the last ``count`` points; fewer at the start. What is not finite stays so, alone.
 
     Examples:
         >>> smoothed(np.array([1.0, 3.0, 5.0]), 2).tolist()
         [1.0, 2.0, 4.0]
     """
-    sums = np.concatenate([[0.0], values.cumsum()])
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.where(finite, values, 0).cumsum()])
+    numbers = np.concatenate([[0], finite.cumsum()])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - count, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means = (sums[ends] - sums[starts]) / np.maximum(numbers[ends] - numbers[starts], 1)
+    return np.where(finite, means, values)
 
 
 def draw(runs: dict[str, Points], keys: Sequence[str], smooth: int):

@@ -11,6 +11,7 @@ trained, and those that are not finished are named.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -21,14 +22,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mmclarity.cli.main import DONE, MISTAKE, finish
+from mmclarity.engine.config import load_config
+from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import find_latest
 from mmclarity.utils.cpus import available_cpus
 from mmclarity.utils.files import write_text
+from mmclarity.utils.json_files import read_json, write_json
 
 REPO = Path(__file__).resolve().parents[2]
 
 # Stands in the folder of a training that came to its end.
 FINISHED = 'finished'
+# What it was begun with: a series of several settings would be one row.
+SETTINGS = 'settings.json'
 METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
 
 
@@ -57,6 +63,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     missing = [str(c) for c in args.configs if not c.is_file()]
     if missing:
         parser.error(f'no such config: {", ".join(missing)}')
+    stems = [config.stem for config in args.configs]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:  # they would share folders and a row, and one would stand for both
+        parser.error(f'several configs are called {", ".join(twice)}: give them different names')
     if min(args.seeds, args.jobs) < 1:
         parser.error('--seeds and --jobs must be at least 1')
     return args
@@ -81,6 +91,31 @@ def last_metrics(folder: Path, prefix: str) -> dict[str, float] | None:
 def folder_of(config: Path, seed: int, args: argparse.Namespace) -> Path:
     """Where one training works."""
     return args.work_dir / config.stem / f'seed_{seed}'
+
+
+def check_settings(config: Path, seed: int, args: argparse.Namespace) -> None:
+    """Refuses to count, or to train on, what was begun with another config or other options.
+
+    Raises:
+        UsageError: Naming the folder and the remedy.
+    """
+    folder = folder_of(config, seed, args)
+    content = load_config(str(config)).pretty_text
+    wanted = {
+        'config': hashlib.sha256(content.encode()).hexdigest()[:16],
+        'cfg_options': list(args.cfg_options),
+    }
+    file = folder / SETTINGS
+    if file.is_file():
+        changed = [key for key, value in wanted.items() if read_json(file).get(key) != value]
+        if changed:
+            raise UsageError(
+                f'{folder} was begun with another {" and other ".join(changed)}: give another '
+                f'--work-dir, delete it, or delete {file} to count it all the same'
+            )
+    elif not folder.exists():
+        folder.mkdir(parents=True)
+        write_json(file, wanted)
 
 
 def train(config: Path, seed: int, args: argparse.Namespace) -> None:
@@ -146,6 +181,8 @@ def repeat(args: argparse.Namespace) -> int:
     if not args.report:
         # Seed by seed, so that a broken-off series has every config equally often.
         tasks = [(config, seed) for seed in range(args.seeds) for config in args.configs]
+        for task in tasks:
+            check_settings(*task, args)
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda task: train(*task, args), tasks))
     results, missing, unfinished = {}, False, []

@@ -11,6 +11,7 @@ off goes on from there.
 
 import argparse
 import copy
+import hashlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -150,7 +151,13 @@ def evaluate(runner: Runner, data: dict[str, Any], metric: str) -> float:
     found = [value for key, value in values.items() if key.split('/')[-1] == metric]
     if not found:
         raise UsageError(f'--metric {metric}: the test gives {list(values)[:12]}')
-    return float(found[0])
+    return float(found[0]) if found[0] >= 0 else float('nan')  # -1: COCO's "nothing to find"
+
+
+def _content(config: str, options: dict | None) -> str:
+    """A hash of what the config says: of the same name it may say other things next week."""
+    text = load_config(config, options).pretty_text
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
                 f'{checkpoint}: no such checkpoint; give the path of a *.pth file, or the word '
                 'shipped'
             )
-        hashes[name] = [Path(config).name, digest(file)[:16]]
+        hashes[name] = [Path(config).name, digest(file)[:16], _content(config, args.cfg_options)]
     options = {str(key): str(value) for key, value in (args.cfg_options or {}).items()}
     return {
         'detectors': hashes,

@@ -6,11 +6,10 @@ import scipy.stats
 
 from mmclarity.detection.evaluation import comparison
 from mmclarity.detection.evaluation.coco_eval import BoxEval
-from mmclarity.detection.evaluation.comparison import (
-    compare,
+from mmclarity.detection.evaluation.comparison import compare, match_all
+from mmclarity.detection.evaluation.intervals import (
     degrees_of_freedom,
     interval,
-    match_all,
     two_sided,
 )
 from mmclarity.detection.evaluation.label_files import Labelled

@@ -146,6 +146,23 @@ def test_confusion_counts_objects_and_confident_detections_once():
     assert table.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
 
 
+def test_confusion_has_a_wrong_name_that_touches_an_object_of_its_own_name_too():
+    """TIDE calls it a bad box of the object that it touches; it lies on another."""
+    gts = [one([0, 0, 10, 10], 1), one([7, 0, 10, 10], 2)]
+    found = ErrorKinds(gts, [one([0, 0, 10, 10], 2, 0.9)], 1, [1, 2])
+    assert found.kind.tolist() == ['box'] and found.target.tolist() == [1]
+    assert found.confusion(0.5).tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+    # beside the right one it lies on an object that is taken
+    found = ErrorKinds(gts, [one([0, 0, 10, 10], 2, 0.9), one([0, 0, 10, 9], 1, 0.6)], 1, [1, 2])
+    assert found.confusion(0.5).tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_sizes_are_by_the_area_that_labels_give():
+    gts = [one([0, 0, 40, 40]) | dict(area=900.0), one([0, 0, 40, 40]) | dict(area=0)]
+    found = ErrorKinds(gts, [one([0, 0, 40, 40], score=0.5) | dict(area=1)], 1, [1])
+    assert [found.size_of(gt) for gt in gts] == ['small', 'medium']
+
+
 def test_calibration_by_hand_and_of_a_calibrated_detector():
     gts = [one([20 * place, 0, 10, 10]) for place in range(4)]
     dts = [one([20 * place, 0, 10, 10], score=0.75) for place in range(3)]

@@ -3,7 +3,10 @@
 Both detectors are judged on the same draws of images, so that what makes an image hard falls out of
 the difference (Efron and Tibshirani 1993, chapter 16). Intervals tell how far the numbers would
 move on other images like these; they say nothing of other seeds of the training, whose spread
-stands beside them where several are given.
+stands beside them where several are given, with an interval of the differences that holds both.
+
+Frames of one recording resemble one another: they are one thing seen several times, and drawn
+together if told so (``units``). Drawn one by one, intervals would be too narrow.
 
 AP of few images is too high on average: the highest precision from a recall on is a maximum over
 noise. A resample does to the sample what the sample did to the world, so its draws lie too high
@@ -19,40 +22,32 @@ mean by more than all the rest, and say nothing of how well it is found.
 
 import multiprocessing
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from mmclarity.utils.cpus import available_cpus
 
 from .coco_eval import BoxEval
+from .intervals import (
+    NOTHING,
+    Estimate,
+    change,
+    degrees_of_freedom,
+    interval,
+    over_seeds,
+    two_sided,
+)
 from .labelled import Labelled
 from .resampled_ap import NUMBERS, ResampledAP, draw_weights, mean_of_known
 
 #: Names of the numbers in tables.
 TITLES = dict(zip(NUMBERS, ('AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large')))
 _CHUNK = 250  # draws of one random stream
-_NOTHING = 1e-12  # of AP: rounding
 _STREAMS = 8  # evaluated at a time, at most: 16 MB of weights for 1,000 images
 _VALUES = 12_000_000  # evaluated at a time: 96 MB
-
-
-@dataclass
-class Estimate:
-    """A number with its interval.
-
-    Attributes:
-        value: On the images as they are; NaN where there is nothing to find.
-        low: Lower end of the interval.
-        high: Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass
@@ -64,22 +59,26 @@ class Row:
         number: One of :data:`~mmclarity.detection.evaluation.resampled_ap.NUMBERS`.
         images: Images in it.
         objects: Objects to find in it, of all sizes.
+        holding: Units (images, or what is drawn together) that hold what the number asks for.
         values: Of each detector, in [0, 1].
         differences: Of each detector but the first: its value less the first one's.
         p: Of each difference, two-sided; see :func:`two_sided`.
         valid: Share of draws in which there was something to find.
         seed_values: (detectors, seeds): of each seed, on the images as they are.
+        over_seeds: Of each difference: the interval for other seeds and other images.
     """
 
     part: str
     number: str
     images: int
     objects: int
+    holding: int
     values: list[Estimate]
     differences: list[Estimate]
     p: list[float]
     valid: float
     seed_values: np.ndarray
+    over_seeds: list[Estimate]
 
 
 @dataclass
@@ -94,6 +93,7 @@ class Comparison:
         seed: Of the random draws.
         seeds: Number of seeds (files) of each detector.
         notes: What a reader of the numbers should know.
+        drawn: What is drawn, e.g. ``'images'``.
     """
 
     names: list[str]
@@ -103,6 +103,7 @@ class Comparison:
     seed: int
     seeds: int
     notes: list[str]
+    drawn: str = 'images'
 
 
 def compare(
@@ -115,6 +116,8 @@ def compare(
     seed: int = 0,
     max_dets: int = 100,
     area_scale: float | np.ndarray = 1.0,
+    units: Sequence[Hashable] | None = None,
+    drawn_as: str = 'images',
 ) -> Comparison:
     """Compares each detector with the first.
 
@@ -130,6 +133,8 @@ def compare(
         seed: Random seed.
         max_dets: Detections counted for each image and class.
         area_scale: As for :class:`BoxEval`.
+        units: Of each image, what it is drawn with, e.g. its recording; each on its own by default.
+        drawn_as: What the units are called.
 
     Raises:
         ValueError: If a number lies out of its range, or detectors have differently many seeds.
@@ -154,11 +159,15 @@ def compare(
     once = np.ones((1, len(labelled.names)), dtype=np.int32)
     exact = np.stack([curve.categories(once, threads=1)[0] for curve in curves])
     exact = exact.reshape(*shape, *exact.shape[1:])
-    drawn = _draw(curves, exact, draws, seed)
+    members = np.unique(labelled.names if units is None else list(units), return_inverse=True)[1]
+    members = np.arange(len(labelled.names)) if units is None else members
+    each, any_of = curves[0].holding(members)
+    drawn = _draw(curves, exact, draws, seed, members, each)
+    holding = np.concatenate([any_of, each[0]])
     places = _order(curves[0].rows, groups)
     counted = [_counts(labelled, name, categories, groups) for _, name in places]
     rows = [
-        _row(name, place, number, categories, counts, exact, drawn, confidence)
+        _row(name, place, number, categories, counts, exact, drawn, confidence, holding)
         for (place, name), counts in zip(places, counted)
         for number in range(len(NUMBERS))
     ]
@@ -166,10 +175,10 @@ def compare(
     if seeds > 1:
         notes.append(
             f'{seeds} seeds each, paired in the order given: numbers are means over seeds. '
-            'Intervals come from drawing images, the same for all seeds; they do not hold the '
+            f'Intervals come from drawing {drawn_as}, the same for all seeds; they do not hold the '
             'spread of the seeds, which is listed apart.'
         )
-    return Comparison(list(detectors), rows, draws, confidence, seed, seeds, notes)
+    return Comparison(list(detectors), rows, draws, confidence, seed, seeds, notes, drawn_as)
 
 
 def _match(job: tuple) -> ResampledAP:
@@ -202,9 +211,25 @@ class _Draws:
     change_freedom: np.ndarray
 
 
-def _draw(curves: Sequence[ResampledAP], exact: np.ndarray, draws: int, seed: int) -> _Draws:
-    """Draws images, the same for all; ``exact`` is (detectors, seeds, groups, categories, ...)."""
-    shape, images = exact.shape[:2], curves[0].num_images
+def _draw(
+    curves: Sequence[ResampledAP],
+    exact: np.ndarray,
+    draws: int,
+    seed: int,
+    members: np.ndarray,
+    holding: np.ndarray,
+) -> _Draws:
+    """Draws units of images, the same for all.
+
+    Args:
+        curves: Of each detector and seed.
+        exact: (detectors, seeds, groups, categories, numbers).
+        draws: How many.
+        seed: Of the random draws.
+        members: (images, ): the unit of each, from 0.
+        holding: (groups, categories, numbers): units that hold something to find.
+    """
+    shape, units = exact.shape[:2], int(members.max()) + 1
     whole = exact.mean(axis=1)
     parts, moments = [], np.zeros((2, 2 * len(whole) - 1, *whole.shape[1:]))
     streams = np.random.SeedSequence(seed).spawn(-(-draws // _CHUNK))
@@ -212,11 +237,11 @@ def _draw(curves: Sequence[ResampledAP], exact: np.ndarray, draws: int, seed: in
     for first in range(0, len(streams), at_a_time):
         weights = np.concatenate(
             [
-                draw_weights(images, min(_CHUNK, draws - place * _CHUNK), streams[place])
+                draw_weights(units, min(_CHUNK, draws - place * _CHUNK), streams[place])
                 for place in range(first, min(first + at_a_time, len(streams)))
             ]
         )
-        values = np.stack([curve.categories(weights) for curve in curves])
+        values = np.stack([curve.categories(weights[:, members]) for curve in curves])
         values = values.reshape(*shape, *values.shape[1:]).mean(axis=1)
         missing = np.isnan(values)
         means = mean_of_known(np.where(missing, whole[:, None], values), axis=3)
@@ -226,23 +251,8 @@ def _draw(curves: Sequence[ResampledAP], exact: np.ndarray, draws: int, seed: in
         strays = np.concatenate([strays, strays[1:] - strays[:1]])
         moments += strays.sum(axis=1), (strays**2).sum(axis=1)
     variances = np.maximum(moments[1] / draws - (moments[0] / draws) ** 2, 0)
-    freedom = degrees_of_freedom(variances, curves[0].images_with_objects())
+    freedom = degrees_of_freedom(variances, holding)
     return _Draws(np.concatenate(parts, axis=1), freedom[: len(whole)], freedom[len(whole) :])
-
-
-def degrees_of_freedom(variances: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Degrees of freedom of what was measured (first axis), by row and number.
-
-    Args:
-        variances: (measured, groups, categories, numbers), over the draws.
-        images: (groups, categories, numbers): how many hold the category.
-    """
-    single = np.maximum(images - 1, 1)
-    with np.errstate(invalid='ignore'):
-        means = variances.sum(axis=2) ** 2 / (variances**2 / single).sum(axis=2)
-    means = np.where(np.isnan(means), single.min(axis=1), means)  # nothing strays at all
-    classes = np.broadcast_to(single[0], (len(variances), *single.shape[1:]))
-    return np.concatenate([means, classes], axis=1)
 
 
 def _order(rows: Sequence, groups: Mapping[str, Sequence[int]]) -> list[tuple[int, object]]:
@@ -277,6 +287,7 @@ def _row(
     exact: np.ndarray,
     drawn: _Draws,
     confidence: float,
+    holding: np.ndarray,
 ) -> Row:
     category = name[1] if isinstance(name, tuple) else None
     groups = exact.shape[2]
@@ -288,63 +299,23 @@ def _row(
     draws = draws[:, ~np.isnan(draws).any(axis=0)]
     changes, strays = values[1:] - values[0], draws[1:] - draws[0]
     freedom = drawn.change_freedom[:, place, number]
+    # Where no draw moves either detector (AP 0 of three objects), their difference is not known.
+    moved = draws.std(axis=1) > NOTHING if draws.size else np.zeros(len(draws), dtype=bool)
+    strays = [one if moved[0] or own else one[:0] for one, own in zip(strays, moved[1:])]
+    pairs = seed_values[1:] - seed_values[:1]
     return Row(
         part=f'class/{categories[category]}' if category is not None else str(name),
         number=NUMBERS[number],
         images=counts[0],
         objects=counts[1],
+        holding=int(holding[place, number]),
         values=[
             interval(*item, confidence, biased=True)
             for item in zip(values, draws, drawn.freedom[:, place, number])
         ],
-        differences=[_change(*item, confidence) for item in zip(changes, strays, freedom)],
+        differences=[change(*item, confidence) for item in zip(changes, strays, freedom)],
         p=[two_sided(*item) for item in zip(changes, strays, freedom)],
         valid=draws.shape[1] / drawn.rows.shape[1],
         seed_values=seed_values,
+        over_seeds=[over_seeds(*item, confidence) for item in zip(pairs, strays, freedom)],
     )
-
-
-def interval(
-    value: float, draws: np.ndarray, freedom: float, confidence: float, biased: bool = False
-) -> Estimate:
-    """A value with its interval; NaN where draws are lacking or do not tell.
-
-    Args:
-        value: On the images as they are.
-        draws: Of the bootstrap.
-        freedom: Degrees of freedom of their spread.
-        confidence: Of the interval.
-        biased: The value is AP, not a difference: the interval is moved by the bias that the draws
-            show (Davison and Hinkley 1997, eq. 5.5), and ends at 0 and 1.
-    """
-    if not len(draws) or np.isnan(value):
-        return Estimate(float(value), float('nan'), float('nan'))
-    spread = draws.std()
-    if spread < _NOTHING and abs(value) > _NOTHING:  # e.g. of a single image
-        return Estimate(float(value), float('nan'), float('nan'))
-    half = stdtrit(freedom, (1 + confidence) / 2) * spread
-    if not biased:
-        return Estimate(float(value), float(value - half), float(value + half))
-    centre = 2 * value - draws.mean()
-    low, high = np.clip([centre - half, centre + half], 0, 1)  # AP is not less, nor more
-    return Estimate(float(value), float(low), float(high))
-
-
-def _change(value: float, draws: np.ndarray, freedom: float, confidence: float) -> Estimate:
-    """The interval of a difference of two AP, which is not less than -1, nor more than 1."""
-    found = interval(value, draws, freedom, confidence)
-    low, high = np.clip([found.low, found.high], -1, 1)
-    return Estimate(found.value, float(low), float(high))
-
-
-def two_sided(value: float, draws: np.ndarray, freedom: float) -> float:
-    """Significance of a difference: the t test that belongs to :func:`interval`.
-
-    Where nothing strays it is 1 for no difference, and NaN (not to be told) for any other.
-    """
-    if not len(draws) or np.isnan(value):
-        return float('nan')
-    spread = draws.std()
-    if spread < _NOTHING:
-        return 1.0 if abs(value) < _NOTHING else float('nan')
-    return float(2 * stdtr(freedom, -abs(value) / spread))

@@ -18,15 +18,18 @@ _FEW_DRAWS = 0.99  # below this share of draws with objects, the row says so
 _COLUMNS = (
     *('part', 'number', 'images', 'objects', 'detector', 'value', 'low', 'high'),
     *('difference', 'difference_low', 'difference_high', 'p', 'valid_draws'),
+    *('over_seeds_low', 'over_seeds_high', 'holding'),
 )
 _FEW = 20  # images or objects; no interval is worth much below
+_FEW_HOLDING = 10  # of what is drawn, with objects of this class and size
 
 
 def heading(comparison: Comparison) -> str:
     """How the numbers were made, in one sentence."""
     return (
         f'AP in per cent with {100 * comparison.confidence:g} % intervals: {comparison.draws:,} '
-        f'bootstrap draws of the images, the same for all detectors (seed {comparison.seed}).'
+        f'bootstrap draws of the {comparison.drawn}, the same for all detectors (seed '
+        f'{comparison.seed}).'
     )
 
 
@@ -60,8 +63,9 @@ def remarks(comparison: Comparison) -> list[str]:
     notes = list(comparison.notes)
     if any(is_thin(row) for row in shown(comparison)):
         notes.append(
-            f'* Fewer than {_FEW} images or objects, or draws that hold none of them (left out of '
-            'the row): too few for the interval to be trusted.'
+            f'* Fewer than {_FEW} images or objects, objects in fewer than {_FEW_HOLDING} '
+            f'{comparison.drawn}, or draws that hold none of them (left out of the row): too few '
+            'for the interval to be trusted.'
         )
     if comparison.seeds > 1:
         overall = comparison.rows[0].seed_values * 100
@@ -76,7 +80,23 @@ def remarks(comparison: Comparison) -> list[str]:
                 f'{", ".join(f"{v:+.2f}" for v in values)} '
                 f'(standard deviation {values.std(ddof=1):.2f})'
             )
+        notes += _over_seeds(comparison)
     return notes
+
+
+def _over_seeds(comparison: Comparison) -> list[str]:
+    """The differences with the intervals that hold for other seeds, too."""
+    rows = [row for row in comparison.rows if row.part == 'all']
+    return [
+        f'{name} - {comparison.names[0]}, for other {comparison.drawn} and other seeds of both '
+        'trainings: '
+        + ', '.join(
+            f'{TITLES[row.number]} {_cell(row.over_seeds[place], "+")}'
+            for row in rows
+            if not math.isnan(row.over_seeds[place].value)
+        )
+        for place, name in enumerate(comparison.names[1:])
+    ]
 
 
 def as_text(comparison: Comparison, everything: bool = False) -> str:
@@ -109,13 +129,16 @@ def as_csv(comparison: Comparison) -> str:
     nothing = Estimate(math.nan, math.nan, math.nan)
     for row in comparison.rows:
         changes = [nothing, *row.differences]
-        for name, value, change, p in zip(
-            comparison.names, row.values, changes, [math.nan, *row.p]
+        over_seeds = [nothing, *row.over_seeds]
+        for name, value, change, p, wide in zip(
+            comparison.names, row.values, changes, [math.nan, *row.p], over_seeds
         ):
             numbers = [value.value, value.low, value.high, change.value, change.low, change.high]
+            numbers += [p, row.valid, wide.low, wide.high]
             rows.append(
                 [row.part, row.number, row.images, row.objects, name]
-                + ['' if math.isnan(n) else repr(n) for n in [*numbers, p, row.valid]]
+                + ['' if math.isnan(n) else repr(n) for n in numbers]
+                + [row.holding]
             )
     return csv_text(_COLUMNS, rows)
 
@@ -202,7 +225,8 @@ def _limit(axes: 'Axes', rows: Sequence[Row]) -> None:
 
 def is_thin(row: Row) -> bool:
     """Whether a row stands on too few images or objects for its interval to be trusted."""
-    return row.valid < _FEW_DRAWS or min(row.images, row.objects) < _FEW
+    few = min(row.images, row.objects) < _FEW or row.holding < _FEW_HOLDING
+    return few or row.valid < _FEW_DRAWS
 
 
 def _heights(rows: Sequence[Row]) -> list[float]:

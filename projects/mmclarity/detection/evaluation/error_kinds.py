@@ -75,6 +75,7 @@ class ErrorKinds:
         self.kind = np.full(len(self.dts), 'background', dtype='U10')
         self.target = np.full(len(self.dts), -1, dtype=np.int64)
         self.best = np.zeros(len(self.dts), dtype=bool)
+        self._lies_on = self.target.copy()  # the object of another name that a `box` mistake is on
         self.found = np.zeros(len(self.gts), dtype=bool)
         self.missed = np.zeros(len(self.gts), dtype=bool)
         by_image = [_by_image(items) for items in (self.dts, self.gts, crowds)]
@@ -115,6 +116,9 @@ class ErrorKinds:
             if column is None:
                 continue
             self.target[place] = objects[column]
+            others = overlaps[row] * ~same[row]
+            if kind == 'box' and others.max() >= ON_OBJECT:
+                self._lies_on[place] = objects[int(others.argmax())]
             if kind in ('name', 'box') and not taken[column] and column not in attempted:
                 attempted.add(column)
                 self.best[place] = True
@@ -204,13 +208,16 @@ class ErrorKinds:
         table = np.zeros((size + 1, size + 1), dtype=np.int64)
         taken = np.zeros(len(self.gts), dtype=bool)
         confident = self.scores >= min_score
-        for wanted in (_RIGHT, 'name'):
-            for place in np.flatnonzero(confident & (self.kind == wanted)):
-                target, column = self.target[place], place_of[self.dts[place]['category_id']]
+        on = np.where(self.kind == 'box', self._lies_on, self.target)
+        misnamed = (self.kind == 'name') | ((self.kind == 'box') & (on >= 0))
+        for wanted in (self.kind == _RIGHT, misnamed):
+            for place in np.flatnonzero(confident & wanted):
+                target, column = on[place], place_of[self.dts[place]['category_id']]
                 row = size if taken[target] else place_of[self.gts[target]['category_id']]
                 taken[target] = True
                 table[row, column] += 1
-        others = confident & np.isin(self.kind, ('box', 'both', 'duplicate', 'background'))
+        others = np.isin(self.kind, ('box', 'both', 'duplicate', 'background')) & ~misnamed
+        others &= confident
         for place in np.flatnonzero(others):
             table[size, place_of[self.dts[place]['category_id']]] += 1
         for gt in (gt for gt, seen in zip(self.gts, taken) if not seen):

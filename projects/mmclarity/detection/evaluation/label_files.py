@@ -107,6 +107,12 @@ def _check_files(path: Path, images: list[dict]) -> None:
         seen[name] = item['id']
 
 
+def _attributes(image: dict) -> dict[str, Any]:
+    """Of a COCO image; the number of its video too, where it is one's frame."""
+    video = {'video_id': image['video_id']} if image.get('video_id') is not None else {}
+    return {**video, **(image.get('attributes') or {})}
+
+
 def _category_names(path: Path, categories: Any) -> dict[Any, str]:
     names: dict[Any, str] = {}
     for place, item in enumerate(categories):
@@ -152,7 +158,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
             else image_size
             for item in images
         ],
-        attributes=[item.get('attributes') or {} for item in images],
+        attributes=[_attributes(item) for item in images],
         categories=names,
         gts=gts,
         notes=[],

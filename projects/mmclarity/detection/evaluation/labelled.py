@@ -1,5 +1,6 @@
 """Labelled images in one form, whatever file they came from, and sizes to tell areas by."""
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,39 @@ class Labelled:
                     members = [place for place, other in enumerate(values) if other == value]
                     groups[f'{key}/{", ".join(value)}'] = members
         return groups
+
+    def units(self, wanted: str) -> tuple[list[str], str]:
+        """What images are drawn with, so that those of one recording count as one thing.
+
+        Args:
+            wanted: ``'8'``: so many first characters of the file name; ``'folder'``; an attribute,
+                e.g. ``'video_id'``.
+
+        Returns:
+            The unit of each image, and what the units are called.
+
+        Raises:
+            LabelFileError: If there is no such attribute, an image lacks it, or all are one.
+        """
+        if wanted.isdecimal() and int(wanted):
+            found = [name[: int(wanted)] for name in self.names]
+            told = f'recordings (the first {wanted} characters of the file names)'
+        elif wanted == 'folder':
+            found = [posixpath.dirname(path.replace('\\', '/')) for path in self.paths]
+            told = 'folders'
+        else:
+            found = [attribute_value(item, wanted) for item in self.attributes]
+            told = f'recordings ({wanted})'
+            if UNDEFINED in found:
+                known = sorted({key for item in self.attributes for key in item})
+                raise LabelFileError(
+                    f'--together {wanted}: {self.source} does not give it of image '
+                    f'{self.names[found.index(UNDEFINED)]!r}; give a number of characters of the '
+                    f'file names, folder, or one of {", ".join(known) or "its attributes (none)"}'
+                )
+        if len(set(found)) < 2:
+            raise LabelFileError(f'--together {wanted}: all images are of one; nothing to draw')
+        return found, told
 
     def chosen(self, names: Sequence[str] | None) -> dict[int, str]:
         """Categories to evaluate, by id: those asked for, or those that have objects.

@@ -169,6 +169,26 @@ class ResampledAP:
         counts = counts.reshape(self.num_groups, self.num_categories, AREAS)
         return counts[..., [0, 0, 0, 1, 2, 3]]
 
+    def holding(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many units (images, or recordings of several) hold something to find.
+
+        Args:
+            units: (images, ): the unit of each.
+
+        Returns:
+            (groups, categories, numbers), and of any category (groups, numbers).
+        """
+        shape = (self.num_groups, self.num_categories, AREAS)
+        lists, cells = self._lists, np.arange(np.prod(shape)).reshape(shape)
+
+        def count(chosen: np.ndarray) -> int:
+            places = [lists.gt_image[lists.gt_start[c] : lists.gt_start[c + 1]] for c in chosen]
+            return len(np.unique(units[np.concatenate(places)])) if places else 0
+
+        each = np.array([count([cell]) for cell in cells.ravel()], dtype=np.int64).reshape(shape)
+        any_of = np.array([[count(group[:, k]) for k in range(AREAS)] for group in cells])
+        return each[..., [0, 0, 0, 1, 2, 3]], any_of[..., [0, 0, 0, 1, 2, 3]]
+
     def identity(self) -> np.ndarray:
         """(rows, numbers): every image once, which is what pycocotools says."""
         return self.evaluate(np.ones((1, self.num_images), dtype=np.int32), threads=1)[0]
