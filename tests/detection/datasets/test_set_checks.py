@@ -56,6 +56,28 @@ def test_whole_sets_pass(tmp_path):
     EvaluationCheckHook().before_test(runner(one, one))
 
 
+def test_metrics_that_write_files_learn_the_ids_of_the_data(tmp_path):
+    path = coco(tmp_path, ['a.png'])
+    content = json.loads(path.read_text())
+    content['categories'] = [
+        dict(id=number, name=name) for number, name in ((1, 'car'), (40, 'bus'))
+    ]
+    path.write_text(json.dumps(content))
+    metrics = [
+        SimpleNamespace(category_ids=None),
+        SimpleNamespace(),
+        SimpleNamespace(category_ids=(3,)),
+    ]
+    one = runner(*[loader(path, metainfo=dict(classes=('car', 'bus')))] * 2)
+    one.test_evaluator.metrics = metrics
+    EvaluationCheckHook().before_test(one)
+    assert metrics[0].category_ids == (1, 40) and metrics[2].category_ids == (3,)
+    assert not hasattr(metrics[1], 'category_ids')
+    one.val_evaluator.metrics = [SimpleNamespace(category_ids=None, by=())]
+    EvaluationCheckHook().before_train(one)
+    assert one.val_evaluator.metrics[0].category_ids == (1, 40)
+
+
 def test_groups_that_no_image_belongs_to(tmp_path):
     """A config of the road with own data: told before the first image, in a test as well."""
     one = loader(coco(tmp_path, ['a.png']))

@@ -346,6 +346,18 @@ def test_class_subset_keeps_the_official_ids(tmp_path):
     assert detection == {'image_id': 4, 'category_id': 3, 'bbox': [0, 0, 50, 50], 'score': 0.5}
 
 
+def test_own_data_keep_their_category_ids(tmp_path):
+    metric = BDD100KMetric(by=(), outfile_prefix=str(tmp_path / 'x'), format_only=True)
+    metric.dataset_meta = {'classes': ('fish', 'crab')}
+    metric.category_ids = (7, 40)
+    metric.process({}, [make_sample(4, [gt(A, 1)], [(A, 1, 0.5)])])
+    metric.evaluate(1)
+    assert json.loads((tmp_path / 'x.bbox.json').read_text())[0]['category_id'] == 40
+    truth = json.loads((tmp_path / 'x.gt.json').read_text())
+    assert truth['categories'] == [{'id': 7, 'name': 'fish'}, {'id': 40, 'name': 'crab'}]
+    assert truth['annotations'][0]['category_id'] == 40
+
+
 def test_wrong_classes_are_told_before_the_training():
     metric = BDD100KMetric(eval_classes=['car', 'lorry'])
     with pytest.raises(ValueError, match='lorry'):

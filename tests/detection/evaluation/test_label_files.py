@@ -110,6 +110,38 @@ def test_scalabel_labels_count_images_as_the_data_set_does(tmp_path):
     assert found == [dt | dict(image_id=2, category_id=1)]
 
 
+def test_images_by_file_name(tmp_path, data):
+    """As ultralytics writes them; a number as text is left alone: an id, or a name?"""
+    labels, dts = data
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    expected = read_results(save(tmp_path / 'dt.json', dts), labelled)
+    for form in ('{:03d}.jpg', 'folder/{:03d}.jpg'):
+        named = [dt | dict(image_id=form.format(dt['image_id'] - 100)) for dt in dts]
+        assert read_results(save(tmp_path / 'names.json', named), labelled) == expected
+    with pytest.raises(LabelFileError, match="image_id '003' is not among"):
+        read_results(save(tmp_path / 'text.json', [dts[0] | dict(image_id='003')]), labelled)
+    for image in labels['images']:
+        image['file_name'] = image['file_name'].replace('00', 'frame')
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    stems = [dt | dict(image_id=f'frame{dt["image_id"] - 100}') for dt in dts]
+    assert read_results(save(tmp_path / 'stems.json', stems), labelled) == expected
+
+
+def test_recordings(tmp_path, data):
+    labels, _ = data
+    for place, image in enumerate(labels['images']):
+        image.update(file_name=f'{"ab"[place // 3]}/{place // 2}-{place}.jpg', video_id=place % 2)
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    assert labelled.units('1')[0] == ['0', '0', '1', '1', '2', '2']
+    assert labelled.units('folder') == (['a'] * 3 + ['b'] * 3, 'folders')
+    assert labelled.units('video_id') == (list('010101'), 'recordings (video_id)')
+    assert labelled.units('weather')[1] == 'recordings (weather)'
+    with pytest.raises(LabelFileError, match='--together scene: all images are of one'):
+        labelled.units('scene')
+    with pytest.raises(LabelFileError, match="does not give it of image '0-0.jpg'.*video_id"):
+        labelled.units('tape')
+
+
 def test_area_scale(tmp_path, data):
     labelled = read_labels(save(tmp_path / 'gt.json', data[0]))
     assert labelled.area_scale(None) == (1.0, '')
@@ -137,6 +169,7 @@ def broken(**changes):
 REFUSED = {
     'another image': (broken(image_id=7), 'image_id 7 is not among the images'),
     'another class': (broken(category_id=9), 'category_id 9 is not among the'),
+    'classes from 0': (broken(category_id=0), 'Does it count the classes from 0 or 1'),
     'no score': (lambda labels, dts: (labels, [{'image_id': 100}]), "lacks .*'score'"),
     'a box of nothing': (broken(bbox=[1, 2, -3, 4]), 'not negative'),
     'ground truth': (lambda labels, dts: (labels, labels), 'this is ground truth'),
@@ -177,6 +210,17 @@ REFUSED = {
         lambda labels, dts: (labels | dict(images=labels['images'][:1] * 2), dts),
         'share an id',
     ),
+    'a category twice': (
+        lambda labels, dts: (
+            labels | dict(categories=[dict(id=k, name='car') for k in (1, 2)]),
+            dts,
+        ),
+        "two categories have the id 2 or the name 'car'",
+    ),
+    'a category without a name': (
+        lambda labels, dts: (labels | dict(categories=[dict(id=1)]), dts),
+        'category 0 lacks "id" or "name"',
+    ),
     'labels of another image': (
         lambda labels, dts: (labels | dict(images=labels['images'][:1]), dts),
         'annotation .* image_id',
@@ -200,6 +244,10 @@ def test_results_of_other_images_are_told_by_the_file_beside(tmp_path, data):
     path = save(tmp_path / 'run.bbox.json', dts)
     save(tmp_path / 'run.gt.json', labels | dict(images=labels['images'][:4]))
     with pytest.raises(LabelFileError, match='2 labelled ones are missing, e.g. .004.jpg'):
+        read_results(path, labelled)
+    large = [item | dict(width=1280, height=720) for item in labels['images']]
+    save(tmp_path / 'run.gt.json', labels | dict(images=large))
+    with pytest.raises(LabelFileError, match='run on 000.jpg in 1280x720 pixels .run.gt.json.'):
         read_results(path, labelled)
     renamed = [item | dict(name=f'{item["name"]}s') for item in labels['categories']]
     save(tmp_path / 'run.gt.json', labels | dict(categories=renamed))

@@ -28,7 +28,8 @@ def pycocotools(gts, dts, weights, scale=1.0, category=None):
                 ]
     for store in (new_gts, new_dts):
         for number, item in enumerate(store, 1):
-            item.update(id=number, area=item['bbox'][2] * item['bbox'][3] * scale)
+            area = item.get('area', item['bbox'][2] * item['bbox'][3])
+            item.update(id=number, area=area * scale)
     with contextlib.redirect_stdout(io.StringIO()):
         coco, found = COCO(), COCO()
         for store, annotations in ((coco, new_gts), (found, new_dts)):
@@ -51,6 +52,35 @@ def scene(seed, images=8, digits=None, **options):
     rng = np.random.default_rng(seed)
     gts = objects(rng, images, **options)
     return gts, detections(rng, gts, images, digits=digits)
+
+
+def test_sizes_are_by_the_area_that_labels_give_as_in_pycocotools():
+    """COCO's is that of the mask, where there is one; `max_dets` and crowds beside it."""
+    gts, dts = scene(3, crowds=0.3)
+    rng = np.random.default_rng(0)
+    masks = [gt | dict(area=gt['bbox'][2] * gt['bbox'][3] * rng.uniform(0.3, 0.9)) for gt in gts]
+    found = [
+        ResampledAP(BoxEval(items, dts, 8, list(CLASSES))).identity()[0] for items in (gts, masks)
+    ]
+    for own, items in zip(found, (gts, masks)):
+        np.testing.assert_allclose(own, pycocotools(items, dts, np.ones(8, int)), atol=1e-12)
+    assert (found[0][:3] == found[1][:3]).all() and (found[0][3:5] != found[1][3:5]).all()
+
+
+def test_what_holds_objects_is_counted_by_recording():
+    gts, dts = scene(1)
+    curve = ResampledAP(BoxEval(gts, dts, 8, list(CLASSES)), groups={'even': [0, 2, 4, 6]})
+    units = np.arange(8) // 2
+    each, any_of = curve.holding(np.arange(8))
+    np.testing.assert_array_equal(each, curve.images_with_objects())
+    each, any_of = curve.holding(units)
+    real = [gt for gt in gts if not gt['iscrowd']]
+    for place, number in enumerate(CLASSES):
+        held = {gt['image_id'] // 2 for gt in real if gt['category_id'] == number}
+        assert each[0, place, 0] == len(held)
+    assert any_of[0, 0] == len({gt['image_id'] // 2 for gt in real})
+    even = {gt['image_id'] for gt in real if gt['image_id'] % 2 == 0}
+    assert any_of[1, 0] == len(even)
 
 
 @pytest.mark.parametrize('digits', [None, 1, 0])
