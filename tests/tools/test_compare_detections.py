@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -69,6 +70,23 @@ def test_seeds_are_pairs(files, capsys):
     assert '2 seeds each, paired in the order given' in out
     assert 'AP of each seed, plain: ' in out and 'Difference of each pair of seeds' in out
     assert out.count('weather/clear') == 6
+    assert 'head - plain, for other images and other seeds of both trainings: AP +' in out
+
+
+def test_recordings_and_files_that_do_not_fit(files, tmp_path, capsys):
+    given = files['plain'], files['head'], '--ann', files['gt'], '--draws', 5
+    assert not call(*given, '--together', 2)
+    out = capsys.readouterr().out
+    assert '5 bootstrap draws of the recordings' in out
+    told = 'Drawn are 3 recordings (the first 2 characters of the file names) that hold 24 images.'
+    assert told in out
+    assert call(*given, '--together', 'tape') == 2
+    assert '--together tape: ' in capsys.readouterr().err
+    part = tmp_path / 'part.json'
+    content = json.loads(Path(files['head']).read_text())
+    part.write_text(json.dumps([item for item in content if item['image_id'] < 112]))
+    assert not call(files['plain'], part, '--ann', files['gt'], '--draws', 5)
+    assert f'{part}: no detection in ' in capsys.readouterr().out
 
 
 def test_classes_and_attributes(files, capsys):

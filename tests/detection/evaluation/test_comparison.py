@@ -10,6 +10,7 @@ from mmclarity.detection.evaluation.comparison import compare, match_all
 from mmclarity.detection.evaluation.intervals import (
     degrees_of_freedom,
     interval,
+    over_seeds,
     two_sided,
 )
 from mmclarity.detection.evaluation.label_files import Labelled
@@ -161,6 +162,53 @@ def test_seeds_are_means_over_the_same_draws():
         compare(data, {'a': [first], 'b': [second, third]}, CLASSES)
 
 
+def test_what_neither_detector_finds_tells_nothing_of_their_difference():
+    """AP 0 of three objects, twice, is no difference of zero with certainty."""
+    data, (first, second) = scene()
+    found = [[dt for dt in dts if dt['category_id'] != 2] for dts in (first, second)]
+    row = rows_by_name(compare(data, {'a': [found[0]], 'b': [found[1]]}, CLASSES, draws=50))[
+        'class/bus', 'mAP'
+    ]
+    assert [value.value for value in row.values] == [0, 0] and row.differences[0].value == 0
+    assert np.isnan([row.values[0].high, row.differences[0].low, row.p[0]]).all()
+
+
+def test_frames_of_a_recording_are_drawn_together():
+    """Each image five times over, as frames of a film that stands still, is one image."""
+    data, (first, second) = scene(12)
+    alone = compare(data, {'a': [first], 'b': [second]}, CLASSES, draws=300)
+
+    def copies(items):
+        return [dict(i, image_id=i['image_id'] + 12 * copy) for copy in range(5) for i in items]
+
+    film = labelled(copies(data.gts), 60)
+    files = {'a': [copies(first)], 'b': [copies(second)]}
+    units = [f'recording {place % 12}' for place in range(60)]
+    together = compare(film, files, CLASSES, draws=300, units=units, drawn_as='recordings')
+    apart = compare(film, files, CLASSES, draws=300)
+    one, two, three = (item.rows[0].differences[0] for item in (alone, together, apart))
+    widths = [item.high - item.low for item in (one, two, three)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.25)
+    assert widths[2] < 0.6 * widths[0]  # 1 / sqrt(5), were they independent
+    rows = [rows_by_name(item)['class/bus', 'mAP'].holding for item in (alone, together, apart)]
+    assert rows[0] == rows[1] == rows[2] / 5
+    assert together.drawn == 'recordings'
+
+
+def test_interval_over_seeds_by_hand():
+    draws = np.array([0.018, 0.022])  # a variance of 4e-6
+    found = over_seeds(np.array([0.01, 0.02, 0.03]), draws, 500, 0.95)
+    variance = 4e-6 + 1e-4 / 3
+    freedom = variance**2 / (4e-6**2 / 500 + (1e-4 / 3) ** 2 / 2)
+    half = scipy.stats.t.ppf(0.975, freedom) * variance**0.5
+    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half))
+    assert np.isnan(over_seeds(np.array([0.01]), draws, 500, 0.95).low)
+    same = over_seeds(np.full(3, 0.02), draws, 500, 0.95)  # seeds that agree leave the images'
+    known = interval(0.02, draws, 500, 0.95)
+    assert (same.low, same.high) == pytest.approx((known.low, known.high))
+    assert over_seeds(np.array([-1.0, 1.0]), draws, 5, 0.95).high == 1
+
+
 def test_rows_hold_classes_and_conditions_with_their_counts():
     data, (first, second) = scene()
     rows = rows_by_name(compare(data, {'a': [first], 'b': [second]}, CLASSES, draws=5))
@@ -209,7 +257,8 @@ def test_interval_is_moved_by_the_bias_where_there_is_one():
     assert interval(0.3, draws, 1e9, 0.95).low == pytest.approx(0.3 - 0.196, abs=1e-4)
     assert np.isnan(interval(np.nan, draws, 3, 0.95).low)
     assert np.isnan(interval(0.3, np.full(9, 0.3), 1, 0.95).low)  # of one image: not to be told
-    assert interval(0.0, np.zeros(9), 1, 0.95).high == 0
+    assert interval(0.0, np.zeros(9), 1, 0.95).high == 0  # a difference that is none
+    assert np.isnan(interval(0.0, np.zeros(9), 1, 0.95, biased=True).high)  # an AP of few objects
     assert np.isnan(interval(0.3, np.array([]), 3, 0.95).high)
 
 
