@@ -16,10 +16,10 @@ THEIRS = dict(
 )  # fmt: skip
 
 
-def scene(seed, crowds=0.0):
+def scene(seed, crowds=0.0, digits=None):
     rng = np.random.default_rng(seed)
     gts = objects(rng, IMAGES, crowds=crowds)
-    return gts, detections(rng, gts, IMAGES, noise=0.2, named=0.7)
+    return gts, detections(rng, gts, IMAGES, noise=0.2, named=0.7, digits=digits)
 
 
 def tide(gts, dts):
@@ -53,9 +53,9 @@ def test_counts_and_costs_are_those_of_tide(seed, monkeypatch):
     assert found.costs() == pytest.approx(costs, abs=1e-12)
 
 
-@pytest.mark.parametrize('crowds', [0.0, 0.3])
-def test_ap50_is_that_of_coco(crowds):
-    gts, dts = scene(20, crowds)
+@pytest.mark.parametrize('crowds, digits', [(0.0, None), (0.3, None), (0.1, 1)])
+def test_ap50_is_that_of_coco(crowds, digits):
+    gts, dts = scene(20, crowds, digits)
     evaluation = BoxEval(gts, dts, IMAGES, list(CLASSES))
     summary = evaluation.summarize_images(evaluation.match())
     found = ErrorKinds(gts, dts, IMAGES, list(CLASSES))

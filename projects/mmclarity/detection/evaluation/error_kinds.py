@@ -351,7 +351,8 @@ def _kind(overlaps: np.ndarray, same: np.ndarray, taken: np.ndarray) -> tuple[st
 
 def _best_scoring(dts: list[dict], max_dets: int) -> list[dict]:
     """By falling score, at most so many for each image and category."""
-    ordered = sorted(dts, key=lambda dt: -dt['score'])  # stable, as COCOeval's
+    # equal scores by image, then as they stand in the file, as COCOeval has them
+    ordered = sorted(dts, key=lambda dt: (-dt['score'], dt['image_id']))
     seen: dict[tuple, int] = defaultdict(int)
     kept = []
     for dt in ordered:
