@@ -116,7 +116,12 @@ def basic(value: float, draws: np.ndarray, truth: float) -> bool:
 
 
 def held(
-    values: np.ndarray, draws: np.ndarray, images: np.ndarray, truth: np.ndarray, biased: bool
+    values: np.ndarray,
+    draws: np.ndarray,
+    images: np.ndarray,
+    truth: np.ndarray,
+    moved: np.ndarray,
+    biased: bool,
 ) -> Iterator[tuple[str, int, bool, bool]]:
     """What is asked, the number, whether the interval holds the truth, whether the basic one does.
 
@@ -125,6 +130,7 @@ def held(
         draws: (draws, categories, numbers).
         images: (categories, numbers): how many hold the category.
         truth: (categories, numbers).
+        moved: (categories, numbers): where no draw moves anything, there is no interval.
         biased: Whether the value is that of one detector.
     """
     filled = np.where(np.isnan(draws), values, draws)
@@ -138,7 +144,7 @@ def held(
         found = interval(mean, mean_draws, freedom[0, number], 0.95, biased=biased)
         old = basic(mean, mean_of_known(draws[:, :, number], 1), np.nanmean(true))
         yield 'mean', number, found.low <= mean_truth <= found.high, old
-        for place in np.flatnonzero(known & (images[:, number] > 0)):
+        for place in np.flatnonzero(known & moved[:, number] & (images[:, number] > 0)):
             degrees = freedom[1 + place, number]
             found = interval(value[place], draw[:, place], degrees, 0.95, biased=biased)
             old = basic(value[place], draws[:, place, number], true[place])
@@ -164,10 +170,14 @@ def _main(args: argparse.Namespace) -> None:
     drawn = samples(curves, args.images, args.samples, args.draws, args.seed + 1)
     for values, draws, images in drawn:
         holding.append(images[:, 0])
-        first = values[0], draws[0], truth[0]
-        difference = tuple(second - one for one, second in (values, draws, truth))
-        for what, (value, drawn_ones, true) in (('value', first), ('difference', difference)):
-            intervals = held(value, drawn_ones, images, true, biased=what == 'value')
+        moved = np.nanmax(draws, axis=1, initial=0) > np.nanmin(draws, axis=1, initial=1)
+        first = values[0], draws[0], truth[0], moved[0]
+        difference = *(two - one for one, two in (values, draws, truth)), moved.any(axis=0)
+        for what, (value, drawn_ones, true, moves) in (
+            ('value', first),
+            ('difference', difference),
+        ):
+            intervals = held(value, drawn_ones, images, true, moves, biased=what == 'value')
             for row, number, new, old in intervals:
                 shares[what, row, number].append((new, old))
     report(shares, np.mean(holding, axis=0), [names[k] for k in categories], args)
