@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.detection.evaluation.synthetic_detections import coco, detections, objects, results
-from tools.analysis_tools import detection_errors
+from tools.analysis_tools import detection_ceilings, detection_errors
 
 
 class Page(HTMLParser):
@@ -44,6 +44,21 @@ def files(tmp_path):
 
 def call(*args):
     return detection_errors.main([str(arg) for arg in args])
+
+
+def test_scores_in_per_cent_and_files_that_do_not_fit(files, capsys):
+    path = files / 'val.bbox.json'
+    dts = json.loads(path.read_text())
+    path.write_text(json.dumps([dt | dict(score=100 * dt['score']) for dt in dts]))
+    assert call(path, '--ann', files / 'gt.json', '--out', files / 'report') == 2
+    assert 'divide by 100' in capsys.readouterr().err and not (files / 'report.md').exists()
+    assert detection_ceilings.main([str(files / 'gt.json'), str(path)]) == 2
+    capsys.readouterr()
+    path.write_text(json.dumps(dts * 2))
+    assert not call(path, '--ann', files / 'gt.json', '--out', files / 'report')
+    assert 'stand there twice' in (files / 'report.md').read_text()
+    assert detection_ceilings.main([str(files / 'gt.json'), str(path)]) == 0
+    assert 'stand there twice' in capsys.readouterr().out
 
 
 def test_writes_both_reports(files):

@@ -175,8 +175,8 @@ def compare(
     if seeds > 1:
         notes.append(
             f'{seeds} seeds each, paired in the order given: numbers are means over seeds. '
-            f'Intervals come from drawing {drawn_as}, the same for all seeds; they do not hold the '
-            'spread of the seeds, which is listed apart.'
+            f'Intervals and p come from drawing {drawn_as}, the same for all seeds; they do not '
+            'hold the spread of the seeds, which is listed apart, with intervals that do.'
         )
     return Comparison(list(detectors), rows, draws, confidence, seed, seeds, notes, drawn_as)
 
