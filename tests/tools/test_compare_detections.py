@@ -103,6 +103,7 @@ def test_classes_and_attributes(files, capsys):
         (['plain'], 'give a second'),
         (['plain', 'head', '--a', 'plain', '--b', 'head'], 'give two or more'),
         (['--a', 'plain', 'plain1', '--b', 'head'], 'compared as pairs'),
+        (['--a', 'plain', 'plain', '--b', 'head', 'head1'], '--a: a file stands there twice'),
         (['plain', 'head', '--draws', '0'], 'must be positive'),
         (['plain', 'head', '--confidence', '95'], 'between 0 and 1'),
         (['plain', 'head', '--image-size', 'big'], 'WIDTHxHEIGHT'),

@@ -1,6 +1,7 @@
 """robustness.py: its tables on given results, and a run on the embedded scenes."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -41,6 +42,29 @@ def test_table_and_figure():
     assert [axes.get_title('left') for axes in panels if axes.get_visible()] == args.corruptions
     assert panels[0].get_xlabel() == 'severity'
     np.testing.assert_allclose(panels[0].lines[1].get_ydata(), [40, 35, 30, 25, 20, 15])
+
+
+def test_nothing_to_find_is_neither_zero_nor_an_end(tmp_path, monkeypatch):
+    """AP of large objects where there are none: NaN, or -1 by COCO's metric."""
+    (tmp_path / 'a.pth').touch()
+    args = arguments(
+        'frcnn_murky.py', tmp_path / 'a.pth', '--corruptions', 'fog', '--severities', '1', '2',
+        '--out', tmp_path / 'out',
+    )  # fmt: skip
+    values = iter([{'coco/mAP': -1.0}, {'bdd/mAP': float('nan')}])
+    cfg = load_config('frcnn_murky.py')
+    runner = SimpleNamespace(cfg=cfg, test=lambda: next(values))
+    monkeypatch.setattr(robustness, 'build_runner', lambda *_: runner)
+    with pytest.raises(StopIteration):  # broken off
+        robustness.run(args)
+    values = iter([{'bdd/mAP': 0.5}])
+    results = robustness.run(args)
+    rows = robustness.table(results, args)[1:]
+    assert rows[0][-2:] == ['-', '100 %'] and rows[1][2:] == ['-', '50.0', '-', '-']
+    assert (
+        json.loads((tmp_path / 'out.json').read_text())['results']['frcnn_murky']['fog 1'] is None
+    )
+    robustness.figure(results, args)
 
 
 @pytest.mark.parametrize(

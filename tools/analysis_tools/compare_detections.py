@@ -77,6 +77,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('one result file: give a second to compare it with')
     if len(args.a) != len(args.b):
         parser.error(f'--a has {len(args.a)} files, --b {len(args.b)}: seeds are compared as pairs')
+    for option, given in (('--a', args.a), ('--b', args.b)):
+        if len(set(given)) < len(given):
+            parser.error(f'{option}: a file stands there twice; each seed has its own')
     if args.draws < 1 or args.max_dets < 1 or not 0 < args.confidence < 1:
         parser.error('--draws and --max-dets must be positive, --confidence between 0 and 1')
     if args.image_size is not None and parse_size(args.image_size) is None:

@@ -12,6 +12,7 @@ off goes on from there.
 import argparse
 import copy
 import hashlib
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLEAN = 'clean'
+NOTHING = float('nan')  # there is nothing to find
 Results = dict[str, dict[str, float]]
 
 
@@ -151,7 +153,7 @@ def evaluate(runner: Runner, data: dict[str, Any], metric: str) -> float:
     found = [value for key, value in values.items() if key.split('/')[-1] == metric]
     if not found:
         raise UsageError(f'--metric {metric}: the test gives {list(values)[:12]}')
-    return float(found[0]) if found[0] >= 0 else float('nan')  # -1: COCO's "nothing to find"
+    return float(found[0]) if found[0] >= 0 else NOTHING  # COCO writes -1
 
 
 def _content(config: str, options: dict | None) -> str:
@@ -202,7 +204,10 @@ def run(args: argparse.Namespace) -> Results:
                 f'{out} holds results of other detectors or settings; delete it, or give '
                 'another --out'
             )
-        results = old['results']
+        results = {
+            name: {key: NOTHING if value is None else value for key, value in values.items()}
+            for name, values in old['results'].items()
+        }
     with tempfile.TemporaryDirectory() as folder:
         for name, (config, checkpoint) in zip(args.names, args.pairs):
             runner = None
@@ -213,8 +218,16 @@ def run(args: argparse.Namespace) -> Results:
                 runner = runner or build_runner(config, checkpoint, args.cfg_options, folder)
                 data = corrupted(runner.cfg, corruption, severity, args.limit)
                 results[name][key] = evaluate(runner, data, args.metric)
-                write_json(out, {'settings': wanted, 'results': results})
+                write_json(out, {'settings': wanted, 'results': _plain(results)})
     return results
+
+
+def _plain(results: Results) -> dict[str, dict[str, float | None]]:
+    """For JSON, which has no NaN."""
+    return {
+        name: {key: None if math.isnan(value) else value for key, value in values.items()}
+        for name, values in results.items()
+    }
 
 
 def table(results: Results, args: argparse.Namespace) -> list[list[str]]:
@@ -223,14 +236,17 @@ def table(results: Results, args: argparse.Namespace) -> list[list[str]]:
     rows = [['', 'corruption', *(f'{s}' for s in severities), 'mean', 'of clean']]
     for name, values in results.items():
         whole = values[f'{CLEAN} 0']
-        rows.append([name, CLEAN, *[''] * len(severities), f'{100 * whole:.1f}', '100 %'])
+        rows.append([name, CLEAN, *[''] * len(severities), _cell(whole), '100 %'])
         for corruption in args.corruptions:
             numbers = [values[f'{corruption} {s}'] for s in severities]
             mean = sum(numbers) / len(numbers)
-            left = f'{100 * mean / whole:.0f} %' if whole > 0 else '-'
-            cells = [f'{100 * number:.1f}' for number in numbers]
-            rows.append([name, corruption, *cells, f'{100 * mean:.1f}', left])
+            left = f'{100 * mean / whole:.0f} %' if whole > 0 and mean >= 0 else '-'
+            rows.append([name, corruption, *map(_cell, numbers), _cell(mean), left])
     return rows
+
+
+def _cell(value: float) -> str:
+    return '-' if math.isnan(value) else f'{100 * value:.1f}'
 
 
 def figure(results: Results, args: argparse.Namespace) -> 'Figure':

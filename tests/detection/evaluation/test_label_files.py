@@ -127,6 +127,18 @@ def test_images_by_file_name(tmp_path, data):
     assert read_results(save(tmp_path / 'stems.json', stems), labelled) == expected
 
 
+def test_objects_to_ignore_are_told(tmp_path, data):
+    """pycocotools and mmdet take them differently, so that their AP does."""
+    labels, _ = data
+    crowd = next(item for item in labels['annotations'] if item['iscrowd'])
+    crowd['ignore'] = 1
+    assert not read_labels(save(tmp_path / 'gt.json', labels)).notes
+    one = next(item for item in labels['annotations'] if not item['iscrowd'])
+    one['ignore'] = True
+    (note,) = read_labels(save(tmp_path / 'gt.json', labels)).notes
+    assert note.startswith('gt.json: 1 objects say "ignore"')
+
+
 def test_recordings(tmp_path, data):
     labels, _ = data
     for place, image in enumerate(labels['images']):

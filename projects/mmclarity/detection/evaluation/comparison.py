@@ -159,8 +159,9 @@ def compare(
     once = np.ones((1, len(labelled.names)), dtype=np.int32)
     exact = np.stack([curve.categories(once, threads=1)[0] for curve in curves])
     exact = exact.reshape(*shape, *exact.shape[1:])
-    members = np.unique(labelled.names if units is None else list(units), return_inverse=True)[1]
-    members = np.arange(len(labelled.names)) if units is None else members
+    members = np.arange(len(labelled.names))
+    if units is not None:
+        members = np.unique(list(units), return_inverse=True)[1]
     each, any_of = curves[0].holding(members)
     drawn = _draw(curves, exact, draws, seed, members, each)
     holding = np.concatenate([any_of, each[0]])

@@ -21,6 +21,11 @@ from ..datasets.scalabel import (
 )
 from .labelled import Labelled, Size, parse_size
 
+_IGNORE = (
+    '{}: {:,} objects say "ignore"; they are to be found, as in pycocotools, which reads "iscrowd" '
+    'only (mmdet leaves them out).'
+)
+
 __all__ = ['Labelled', 'parse_size', 'read_labels', 'read_results']
 
 
@@ -146,6 +151,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
         check_detection(scored, f'{path}: annotation {index}', ids, names)
         crowd = int(truth(item.get('iscrowd', 0)))
         gts.append({**item, 'iscrowd': crowd, 'image_id': ids[item['image_id']]})
+    ignored = sum(bool(truth(gt.get('ignore', 0))) and not gt['iscrowd'] for gt in gts)
     paths = [item['file_name'] for item in images]
     return Labelled(
         source=str(path),
@@ -161,7 +167,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
         attributes=[_attributes(item) for item in images],
         categories=names,
         gts=gts,
-        notes=[],
+        notes=[_IGNORE.format(path.name, ignored)] if ignored else [],
     )
 
 
