@@ -45,7 +45,8 @@ def test_table_gives_mean_and_sample_deviation():
 def test_report_names_what_is_missing(tmp_path, capsys):
     config = tmp_path / 'some.py'
     config.write_text('')
-    write_scalars(tmp_path / 'runs' / 'some' / 'seed_0', {'bdd/mAP': 0.3})
+    nan = float('nan')  # JSON has none
+    write_scalars(tmp_path / 'runs' / 'some' / 'seed_0', {'bdd/mAP': 0.3, 'bdd/mAP_l': nan})
     arguments = [
         str(config),
         '--seeds',
@@ -60,7 +61,8 @@ def test_report_names_what_is_missing(tmp_path, capsys):
     out = capsys.readouterr()
     assert '| some | 1 | 30.0 |' in out.out
     assert 'no result yet' in out.err
-    assert json.loads((tmp_path / 'all.json').read_text()) == {'some': [{'mAP': 0.3}]}
+    found = json.loads((tmp_path / 'all.json').read_text())
+    assert found == {'some': [{'mAP': 0.3, 'mAP_l': None}]}
 
 
 def test_configs_of_one_name_would_be_one_row(tmp_path, capsys):
@@ -86,6 +88,8 @@ def test_metrics_of_what_is_not_there_are_left_out():
         ['mAP', 'mAP_s', 'mAP_l'],
     )
     assert 'mAP_l' not in text and '| a | 2 | 60.0 ± 14.1 | 20.0 |' in text
+    text = repeat.table({'a': [{'mAP': 0.5, 'mAP_l': -1.0}]}, ['mAP', 'mAP_l'])  # COCO's way
+    assert 'mAP_l' not in text
 
 
 def test_half_a_line_of_a_killed_training_is_passed_over(tmp_path):

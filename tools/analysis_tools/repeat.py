@@ -26,7 +26,6 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import find_latest
 from mmclarity.utils.cpus import available_cpus
-from mmclarity.utils.files import write_text
 from mmclarity.utils.json_files import read_json, write_json
 
 REPO = Path(__file__).resolve().parents[2]
@@ -157,19 +156,20 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
     print(f'{config.stem} seed {seed}: {outcome}', flush=True)
 
 
+def _known(run: dict, metric: str) -> bool:
+    value = run.get(metric, math.nan)
+    return not math.isnan(value) and value != -1
+
+
 def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
     """Markdown, one row a config: mean and standard deviation over seeds, times 100."""
-    # NaN: there is nothing to find (no large object, say).
-    present = [
-        m
-        for m in metrics
-        if any(not math.isnan(r.get(m, math.nan)) for rs in results.values() for r in rs)
-    ]
+    # NaN, or -1 by COCO's metric: there is nothing to find (no large object, say).
+    present = [m for m in metrics if any(_known(r, m) for rs in results.values() for r in rs)]
     lines = ['| model | seeds | ' + ' | '.join(present) + ' |', '|---' * (len(present) + 2) + '|']
     for name, runs in results.items():
         cells = []
         for metric in present:
-            values = [100 * r[metric] for r in runs if not math.isnan(r.get(metric, math.nan))]
+            values = [100 * r[metric] for r in runs if _known(r, metric)]
             spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
             cells.append(f'{statistics.mean(values):.1f}{spread}' if values else '')
         lines.append(f'| {name} | {len(runs)} | ' + ' | '.join(cells) + ' |')
@@ -195,7 +195,11 @@ def repeat(args: argparse.Namespace) -> int:
             str(folder) for folder in folders if found[folder] and not (folder / FINISHED).exists()
         ]
     if args.json:
-        write_text(args.json, json.dumps(results, indent=1), parents=True)
+        plain = {
+            name: [{k: None if v != v else v for k, v in run.items()} for run in runs]
+            for name, runs in results.items()
+        }
+        write_json(args.json, plain)
     print(table(results, args.metrics))
     if missing:
         print(f'some of the {args.seeds} seeds have no result yet', file=sys.stderr)
