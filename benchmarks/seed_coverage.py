@@ -45,6 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def training(labelled: Labelled, common: int, own: int, noise: float) -> list[dict]:
     """Detections of one training; ``common`` is the luck that all share, ``own`` its own."""
     shared, rng = np.random.default_rng(common), np.random.default_rng(own)
+    categories = sorted(labelled.chosen(None))
     murk = shared.normal(0, 0.7, len(labelled.names))
     found = []
     for gt in labelled.gts:
@@ -69,7 +70,7 @@ def training(labelled: Labelled, common: int, own: int, noise: float) -> list[di
     for image in range(len(labelled.names)):
         for _ in range(shared.poisson(8)):
             box = [*shared.uniform(0, (600, 330)), *np.exp(shared.uniform(1.5, 4, 2))]
-            category = int(shared.choice(list(labelled.chosen(None))))
+            category = int(shared.choice(categories))
             score = float(shared.beta(1, 5) * rng.uniform(0.8, 1))
             found.append(
                 dict(
