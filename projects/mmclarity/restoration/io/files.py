@@ -88,10 +88,17 @@ class _WithSidecar:
         height, width = stored.samples.shape[:2]
         if told.size is not None and (told.size[1] != width or told.size[0] > height):
             return stored  # of another image, or of this one before it was cut
+        if known.vendor in ('ImageJ', 'OME') and _differ(known.pixel_size, told.pixel_size):
+            return stored  # of this one before it was resampled
         return replace(stored, metadata=told, sidecar=path)
 
     def close(self) -> None:
         self.pictures.close()
+
+
+def _differ(one: float | None, other: float | None) -> bool:
+    """Whether two pixel sizes are known and differ by more than rounding."""
+    return one is not None and other is not None and abs(one - other) > 0.02 * other
 
 
 def _format(path: Path) -> str:

@@ -13,7 +13,12 @@ MAX_BORDER = 4  # pixels
 _MIN_BAR, _MAX_BAR = 8, 0.25  # rows; share of the height
 _FLAT, _LIVELY = 0.5, 0.35  # share of the commonest value in a row of a data bar, of a picture
 _CONTRAST = 0.25  # of the range: text against its ground
-_SILENT = ('JEOL', 'Hitachi', 'Fibics')  # tell the size of the scan, not whether a bar is below it
+_SILENT = (
+    'JEOL',
+    'Hitachi',
+    'Fibics',
+    'Zeiss',
+)  # tell the size of the scan, not whether a bar is below it
 
 # An empty line differs from the next one so many times as much as that from the one after it.
 _LEAP = 3
@@ -42,6 +47,8 @@ def pixel_size(metadata: Metadata, shape: tuple[int, int]) -> float | None:
     """Metres per pixel; None where the file has been resampled since the tags were written."""
     if metadata.size is not None and metadata.size[1] != shape[1]:
         return None
+    if metadata.pixel_size is None and metadata.field is not None:
+        return metadata.field / shape[1]
     return metadata.pixel_size
 
 
@@ -55,6 +62,8 @@ def find_content(values: np.ndarray, metadata: Metadata) -> Found:
     height, width = values.shape[:2]
     source, rows = 'nothing', height
     told = _told_rows(metadata, height, width)
+    if told is not None and metadata.size is None and _runs_on(values, told):
+        told = None  # the bar has been left out, or cut off
     if told is not None:
         rows, source = told, 'metadata'
     if told is None or (told == height and metadata.vendor in _SILENT):
@@ -107,6 +116,25 @@ def _told_rows(metadata: Metadata, height: int, width: int) -> int | None:
     if metadata.vendor in _SILENT and 0 < height - rows <= _MAX_BAR * height:
         return rows
     return None
+
+
+def _runs_on(values: np.ndarray, row: int) -> bool:
+    """Whether the picture goes on where a data bar of (H, W, C) is told to begin.
+
+    The rows above and below the limit resemble each other as rows of a picture do, and what
+    is below looks like no bar.
+    """
+    if row < 2 * MAX_BORDER or values.shape[0] - row < MAX_BORDER or values.shape[1] < 32:
+        return False
+    if np.median(_commonest(values[row:].max(axis=2))[1]) > _LIVELY:
+        return False
+    blocks = [values[at : at + MAX_BORDER] for at in (row - 2 * MAX_BORDER, row - MAX_BORDER, row)]
+    means = [block.astype(np.float64).mean(axis=(0, 2)) for block in blocks]
+    smooth = [np.convolve(line, np.ones(4) / 4, 'valid') for line in means]
+    if min(np.ptp(line) for line in smooth) == 0:
+        return False
+    within, across = (float(np.corrcoef(a, b)[0, 1]) for a, b in zip(smooth, smooth[1:]))
+    return across > 0.5 and across > 0.7 * within
 
 
 def detect_lines(values: np.ndarray) -> Lines:

@@ -39,7 +39,14 @@ def find_sidecar(path: Path) -> tuple[Path, Metadata] | None:
 
 def read_sidecar(data: bytes) -> Metadata:
     """What the content of a text file tells; ``vendor`` is None if it is none of these files."""
-    for encoding in ('utf-16',) if data[:2] in (b'\xff\xfe', b'\xfe\xff') else ('utf-8', 'latin-1'):
+    for encoding in (
+        ('utf-16',)
+        if data[:2] in (b'\xff\xfe', b'\xfe\xff')
+        else (
+            'utf-8-sig',
+            'latin-1',
+        )
+    ):
         try:
             text = data.decode(encoding)
             break

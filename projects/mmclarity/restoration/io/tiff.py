@@ -33,8 +33,6 @@ _VENDORS = {
 _UNCOMPRESSED, _JPEG = 1, (6, 7)
 _REDUCED, _MASK = 1, 4
 _TYPES = ('uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'float32', 'float64')
-# Metres: no printer asks for finer pixels, so what is finer is no print resolution.
-_FINEST_PRINT = 5e-6
 
 
 @contextmanager
@@ -83,21 +81,34 @@ def pictures(tiff: tifffile.TiffFile) -> list[Place]:
     """The pictures of a file in their order, without thumbnails and masks."""
     count = len(tiff.pages)
     _check_chain(tiff, count)
-    if count == 1 and tiff.is_imagej:
-        images = int((tiff.imagej_metadata or {}).get('images', 1))
+    if count == 1 and (planes := _planes(tiff)) > 1:
         page = tiff.pages[0]
-        if images > 1 and page.compression == _UNCOMPRESSED:
-            end = page.dataoffsets[0] + images * page.nbytes
-            if end <= tiff.filehandle.size:
-                return [Place(0, plane) for plane in range(images)]
-            raise ValueError(
-                f'truncated: {images} pictures should end at byte {end}, the file has '
-                f'{tiff.filehandle.size}; copy it again'
-            )
+        end = page.dataoffsets[0] + planes * page.nbytes
+        if end <= tiff.filehandle.size:
+            return [Place(0, plane) for plane in range(planes)]
+        raise ValueError(
+            f'truncated: {planes} pictures should end at byte {end}, the file has '
+            f'{tiff.filehandle.size}; copy it again'
+        )
     places = [
         Place(i) for i in range(count) if not int(tiff.pages[i].subfiletype) & (_REDUCED | _MASK)
     ]
     return places or [Place(0)]
+
+
+def _planes(tiff: tifffile.TiffFile) -> int:
+    """Pictures behind the only directory of a file: ImageJ and others describe the first only."""
+    page = tiff.pages[0]
+    if page.compression != _UNCOMPRESSED or not page.nbytes:
+        return 1
+    if tiff.is_imagej:
+        return int((tiff.imagej_metadata or {}).get('images', 1))
+    shaped = (tiff.shaped_metadata or ({},))[0] if tiff.is_shaped else {}
+    if shaped.get('truncated'):
+        return int(np.prod(shaped['shape'])) // int(np.prod(page.shape))
+    if tiff.is_stk or tiff.is_nih:
+        return int(np.prod(tiff.series[0].shape)) // int(np.prod(page.shape))
+    return 1
 
 
 def _check_chain(tiff: tifffile.TiffFile, count: int) -> None:
@@ -154,8 +165,7 @@ class TiffPictures:
             samples = _samples(page, place)
             palette = None
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                # 16 bit entries; what writers put there is v * 256 or v * 257
-                palette = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
+                palette = _palette(page)
             if samples.ndim not in (2, 3) or not samples.size:
                 raise ValueError(
                     f'damaged: its pixels come as an array of shape {samples.shape}; copy it again'
@@ -164,11 +174,13 @@ class TiffPictures:
                 samples = samples[..., None]
             elif page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
                 samples = np.moveaxis(samples, 0, -1)
+            colours = 3 if samples.shape[2] >= 3 else 1
+            _check_channels(page, samples, colours)
             return Stored(
                 self.path,
                 'TIFF',
                 samples,
-                3 if samples.shape[2] >= 3 else 1,
+                colours,
                 palette,
                 page.photometric == tifffile.PHOTOMETRIC.MINISWHITE,
                 _vendor(page),
@@ -176,6 +188,30 @@ class TiffPictures:
                 len(self),
                 lossy=page.compression in _JPEG,
             )
+
+
+def _check_channels(page: tifffile.TiffPage, samples: np.ndarray, colours: int) -> None:
+    """Refuses detectors side by side in one page: one would be restored, and stand for all.
+
+    Grey with transparency is told by its tag; where the tag is silent, a second channel of one
+    value is taken for it.
+    """
+    if page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
+        return
+    count = samples.shape[2] - any(kind in (1, 2) for kind in page.extrasamples)
+    others = samples[..., colours:count]
+    differ = (samples[..., 1:colours] != samples[..., :1]).any()
+    if differ or (others.size and np.ptp(others) > 0 and (others != samples[..., :1]).any()):
+        raise ValueError(
+            f'{count} channels side by side in one page, which are no colours; save them as the '
+            'pages of a stack'
+        )
+
+
+def _palette(page: tifffile.TiffPage) -> np.ndarray:
+    """(n, 3) uint8 of 16 bit entries: v * 256 or v * 257; some writers put v itself there."""
+    entries = np.asarray(page.colormap).T
+    return (entries if entries.max() < 256 else entries >> 8).astype(np.uint8)
 
 
 def _samples(page: tifffile.TiffPage, place: Place) -> np.ndarray:
@@ -241,19 +277,19 @@ def _vendor(page: tifffile.TiffPage) -> Metadata:
             metadata = parse(text) if text else Metadata()
             if metadata.vendor is not None:
                 return metadata
-        found = _described(source)
+        found = _described(source, page)
         if found.vendor is not None:
             return found
     return Metadata(pixel_size=_resolution(page))
 
 
-def _described(page: tifffile.TiffPage) -> Metadata:
-    """What the description tells."""
-    text = _text(page, _DESCRIPTION)
+def _described(source: tifffile.TiffPage, page: tifffile.TiffPage) -> Metadata:
+    """What the description of ``source`` tells of ``page``."""
+    text = _text(source, _DESCRIPTION)
     if '<OME' in text or ':OME ' in text:
-        return vendors.parse_ome(text)
+        return vendors.parse_ome(text, page.index, page.imagewidth)
     if text.startswith('ImageJ='):
-        return vendors.parse_imagej(text, _per_unit(page))
+        return vendors.parse_imagej(text, _per_unit(source))
     if '$CM_' in text:
         return vendors.parse_jeol(text)
     return vendors.parse_fibsem(text) if text.lstrip().startswith('{') else Metadata()
@@ -269,12 +305,24 @@ def _text(page: tifffile.TiffPage, code: int) -> str:
     file = page.parent.filehandle
     file.seek(tag.valueoffset)
     data = file.read(tag.valuebytecount)
+    if wide := _of_two_bytes(data):
+        return data.decode(wide, 'replace').split('\0')[0].removeprefix('\ufeff')
     # what TESCAN and JEOL write may follow a header that holds zeros
     data = data if code in (_TESCAN, _MAKER_NOTE) else data.split(b'\0')[0]
     try:
-        return data.decode('utf-8')
+        return data.decode('utf-8-sig')
     except UnicodeDecodeError:
         return data.decode('latin-1')
+
+
+def _of_two_bytes(data: bytes) -> str | None:
+    """The encoding of a text of which every other byte is zero: UTF-16 of a western text."""
+    first, second = (data[i:64:2].replace(b'\0', b'') for i in (0, 1))
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        return 'utf-16'
+    if len(data) >= 8 and len(first) > 2 and not second:
+        return 'utf-16-le'
+    return 'utf-16-be' if len(data) >= 8 and len(second) > 2 and not first else None
 
 
 def _per_unit(page: tifffile.TiffPage) -> float | None:
@@ -292,4 +340,4 @@ def _resolution(page: tifffile.TiffPage) -> float | None:
     unit = {2: 0.0254, 3: 0.01}.get(int(page.tags.valueof('ResolutionUnit', default=1)))
     per = _per_unit(page)
     size = unit / per if unit and per else None
-    return size if size is not None and size < _FINEST_PRINT else None
+    return size if size is not None and vendors.FINEST <= size < vendors.FINEST_PRINT else None

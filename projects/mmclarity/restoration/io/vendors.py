@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from html import unescape
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
 __all__ = [
+    'FINEST',
+    'FINEST_PRINT',
     'Metadata',
     'metres',
     'parse_fei',
@@ -30,8 +35,16 @@ __all__ = [
 
 _METRES = {'m': 1.0, 'cm': 1e-2, 'mm': 1e-3, 'um': 1e-6, 'nm': 1e-9, 'pm': 1e-12, 'inch': 0.0254}
 _ANGSTROM = dict.fromkeys(('a', '\xe5', 'angstrom', 'angstroms'), 1e-10)
-_NAMES = {'micron': 'um', 'microns': 'um', 'micrometer': 'um', 'nanometer': 'nm'}
-_QUANTITY = re.compile(r'([0-9.]+(?:[eE][-+]?\d+)?)\s*([^\W\d_]+)?')
+_NAMES = {'micron': 'um', 'microns': 'um', 'in': 'inch', 'inches': 'inch'} | {
+    f'{name}met{ending}{plural}': unit
+    for name, unit in dict(micro='um', nano='nm', pico='pm', milli='mm', centi='cm').items()
+    for ending in ('er', 're')
+    for plural in ('', 's')
+}
+_QUANTITY = re.compile(r'([0-9.,]+(?:[eE][-+]?\d+)?)\s*([^\W\d_]+)?')
+# Metres: no printer or screen asks for finer pixels, so what is coarser may be one of theirs.
+FINEST_PRINT = 5e-6
+FINEST = 1e-12  # no microscope resolves that: a resolution that nobody has set
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,14 @@ class Metadata:
         size: rows and columns of the picture, without the data bar.
         bar: rows of the data bar.
         pixel_size: metres.
+        field: metres from the left to the right of the picture, where no pixel size is told.
     """
 
     vendor: str | None = None
     size: tuple[int, int] | None = None
     bar: int | None = None
     pixel_size: float | None = None
+    field: float | None = None
 
 
 def _sections(text: str) -> dict[str, dict[str, str]]:
@@ -75,7 +90,12 @@ def parse_fei(text: str) -> Metadata:
     if width is None:
         # [Scan] is a copy of the section that [Beam] names; some versions leave the copy out
         name = sections.get('Beam', {}).get('Scan', 'EScan')
-        width = _number(sections.get(name, {}).get('PixelWidth'))
+        scan = {**sections.get(name, {}), **scan}
+        width = _number(scan.get('PixelWidth'))
+    if width is None and columns:
+        beam = sections.get(sections.get('Beam', {}).get('Beam', 'EBeam'), {})
+        field = _number(scan.get('HorFieldsize')) or _number(beam.get('HFW'))
+        width = field / columns if field else None
     return Metadata(
         'FEI',
         (rows, columns) if rows and columns else None,
@@ -85,9 +105,17 @@ def parse_fei(text: str) -> Metadata:
 
 
 def parse_feixml(text: str) -> Metadata:
-    """Reads the tag 34683 of Phenom, ``<FeiImage>``, which its JPEG files hold as well."""
+    """Reads the tag 34683: of Phenom, ``<FeiImage>``, which its JPEG files hold as well.
+
+    Newer microscopes of Thermo Fisher put ``<Metadata>`` there.
+    """
     if '<FeiImage' not in text:
-        return Metadata()
+        found = re.search(r'<PixelSize>\s*<X\b[^>]*\bunit="([^"]+)"[^>]*>([^<]+)<', text)
+        return (
+            Metadata('FEI', pixel_size=metres(found.group(2), found.group(1)))
+            if found
+            else (Metadata())
+        )
     found = re.search(r'<pixelWidth\b[^>]*\bunit="([^"]+)"[^>]*>([^<]+)<', text)
     bar = re.search(r'<databarHeight>\s*(\d+)\s*<', text)
     return Metadata(
@@ -100,17 +128,21 @@ def parse_feixml(text: str) -> Metadata:
 def parse_zeiss(text: str) -> Metadata:
     """Reads the tag 34118 of Zeiss: a name in capitals, then a line such as ``Pixel Size = 5 nm``.
 
-    It does not tell the height of the data bar.
+    Numbers without names come first, the fourth of them the size of a pixel where 1024 make a
+    line. It does not tell the height of the data bar. AP_PIXEL_SIZE is one of the screen, and
+    counts where nothing else is told.
     """
     lines = [line.strip() for line in text.splitlines()]
-    for wanted in ('AP_IMAGE_PIXEL_SIZE', 'AP_PIXEL_SIZE'):
-        for name, line in zip(lines, lines[1:]):
-            if name == wanted and '=' in line:
-                value, _, unit = line.partition('=')[2].strip().partition(' ')
-                size = metres(value, unit)
-                if size is not None:
-                    return Metadata('Zeiss', pixel_size=size)
-    return Metadata('Zeiss')
+    told = {name: line.partition('=')[2].strip() for name, line in zip(lines, lines[1:])}
+    size, shown = (
+        _quantity(told.get(name), '') for name in ('AP_IMAGE_PIXEL_SIZE', 'AP_PIXEL_SIZE')
+    )
+    sides = [int(side) for side in re.findall(r'\d+', told.get('DP_IMAGE_STORE', ''))]
+    store = (sides[1], sides[0]) if len(sides) == 2 and all(sides) else None
+    first = _number(lines[3]) if len(lines) > 3 else None
+    if size is not None or first is None:
+        return Metadata('Zeiss', store, pixel_size=size or shown)
+    return Metadata('Zeiss', store, field=1024 * first)
 
 
 def parse_tescan(text: str) -> Metadata:
@@ -206,17 +238,68 @@ def parse_fibsem(text: str) -> Metadata:
     return Metadata('OpenFIBSEM', pixel_size=_number(str(size.get('x'))))
 
 
-def parse_ome(text: str) -> Metadata:
-    """Reads OME-XML: ``PhysicalSizeX`` in micrometres, or in its ``PhysicalSizeXUnit``."""
-    size = re.search(r'\bPhysicalSizeX="([^"]+)"', text)
-    unit = re.search(r'\bPhysicalSizeXUnit="([^"]+)"', text)
+def parse_ome(text: str, page: int = 0, width: int | None = None) -> Metadata:
+    """Reads OME-XML: ``PhysicalSizeX`` in micrometres, or in its ``PhysicalSizeXUnit``.
+
+    Args:
+        text: the XML.
+        page: number of the directory, as ``TiffData`` counts: a file may hold several images.
+        width: of the picture in pixels; one of another width has been resampled since.
+    """
     vendor = 'Phenom' if 'phenom' in text.lower() else 'OME'
-    name = unit.group(1) if unit else 'um'
-    return Metadata(vendor, pixel_size=metres(size.group(1), name) if size else None)
+    images = _ome_images(text)
+    own = [image for image in images if any(a <= page < b for a, b in image.pages)] or images
+    if width is not None:
+        own = [image for image in own if image.width in (None, width)]
+    sizes = {image.size for image in own}
+    return Metadata(vendor, pixel_size=sizes.pop() if len(sizes) == 1 else None)
+
+
+class _OmeImage(NamedTuple):
+    """An image of an OME file: metres, columns, and the directories it lies in."""
+
+    size: float | None
+    width: int | None
+    pages: tuple[tuple[float, float], ...]
+
+
+@lru_cache(maxsize=4)  # every page of a stack asks
+def _ome_images(text: str) -> tuple[_OmeImage, ...]:
+    text = re.sub(r'^[^<]*<\?xml[^>]*\?>', '', text)  # it may name an encoding; this is text
+    try:
+        root = ElementTree.fromstring(text.strip())
+    except ElementTree.ParseError:
+        sizes = set(re.findall(r'\bPhysicalSizeX="([^"]+)"', text))
+        units = re.findall(r'\bPhysicalSizeXUnit="([^"]+)"', text) or ['um']
+        size = metres(sizes.pop(), unescape(units[0])) if len(sizes) == 1 else None
+        return (_OmeImage(size, None, ()),)
+    images = []
+    for pixels in root.iter():
+        if pixels.tag.rpartition('}')[2] == 'Pixels':
+            value, unit = pixels.get('PhysicalSizeX'), pixels.get('PhysicalSizeXUnit', 'um')
+            parts = [part for part in pixels if part.tag.rpartition('}')[2] == 'TiffData']
+            images.append(
+                _OmeImage(
+                    metres(value, unit) if value else None,
+                    _whole(pixels.get('SizeX')),
+                    tuple(map(_directories, parts)),
+                )
+            )
+    return tuple(images)
+
+
+def _directories(part: ElementTree.Element) -> tuple[float, float]:
+    """First directory of a ``TiffData`` and the one after its last."""
+    first, count = _whole(part.get('IFD')), _whole(part.get('PlaneCount'))
+    many = float('inf') if first is None and count is None else count or 1
+    return first or 0, (first or 0) + many
 
 
 def parse_imagej(text: str, resolution: float | None) -> Metadata:
     """Reads an ImageJ description: lines of ``key=value``.
+
+    Inches and centimetres come from the resolution of a screen or a print, where nobody has set
+    a scale: they count where they are finer than those.
 
     Args:
         text: the description.
@@ -225,17 +308,27 @@ def parse_imagej(text: str, resolution: float | None) -> Metadata:
     unit = re.search(r'^unit=(.*?)\s*$', text, re.MULTILINE)
     if unit is None or not resolution:
         return Metadata('ImageJ')
-    name = unit.group(1).encode('latin-1', 'replace').decode('unicode_escape', 'replace')
-    return Metadata('ImageJ', pixel_size=metres(repr(1 / resolution), name))
+    name = re.sub(r'\\u([0-9a-fA-F]{4})', lambda code: chr(int(code[1], 16)), unit.group(1))
+    name = re.sub(r'\\x([0-9a-fA-F]{2})', lambda code: chr(int(code[1], 16)), name)
+    size = metres(repr(1 / resolution), name)
+    if size is not None and size >= FINEST_PRINT and _unit(name) in ('inch', 'cm'):
+        size = None
+    return Metadata('ImageJ', pixel_size=size)
+
+
+def _unit(name: str) -> str:
+    """A unit of length as this module calls it."""
+    name = name.strip().replace('\xb5', 'u').replace('\u03bc', 'u')
+    return _NAMES.get(name.lower(), name)
 
 
 def metres(value: str, unit: str) -> float | None:
     """Metres; None if the number or the unit is none."""
-    name = unit.strip().replace('\xb5', 'u').replace('\u03bc', 'u')
-    name = _NAMES.get(name.lower(), name)
+    name = _unit(unit)
     factor = _METRES.get(name) or _ANGSTROM.get(name.lower())
     number = _number(value)
-    return number * factor if number is not None and factor else None
+    size = number * factor if number is not None and factor else None
+    return size if size is not None and size >= FINEST else None
 
 
 def _quantity(text: str | None, unit: str) -> float | None:
@@ -251,9 +344,9 @@ def _number(text: str | None) -> float | None:
 
 
 def _real(text: str) -> float | None:
-    """A finite number, or None."""
+    """A finite number, or None; its decimals may stand behind a comma, as in half of Europe."""
     try:
-        value = float(text)
+        value = float(text.replace(',', '.'))
     except ValueError:
         return None
     return value if np.isfinite(value) else None
