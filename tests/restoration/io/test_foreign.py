@@ -175,3 +175,71 @@ def test_without_the_library_the_remedy_is_named(tmp_path, monkeypatch):
     ):
         read_sem(tmp_path / 'a.dm4')
     assert set(SUFFIXES) < set(READABLE)
+
+
+def write_mrc(path: Path, image: np.ndarray, mode: int, **header: int | float) -> Path:
+    """A file after MRC2014; by default without a word on signs, 20 angstroms a pixel."""
+    told = dict(columns=image.shape[1], stamp=0, flags=0, greatest=0.0, width=20.0 * image.shape[1])
+    told.update(header)
+    data = bytearray(1024)
+    struct.pack_into('<4i', data, 0, image.shape[1], image.shape[0], 1, mode)
+    struct.pack_into('<3i', data, 28, told['columns'], image.shape[0], 1)
+    struct.pack_into('<3f', data, 40, told['width'], 20.0 * image.shape[0], 20.0)
+    struct.pack_into('<3i', data, 64, 1, 2, 3)
+    struct.pack_into('<2f', data, 76, 0.0, told['greatest'])
+    struct.pack_into('<i', data, 108, 20140)
+    struct.pack_into('<2i', data, 152, told['stamp'], told['flags'])
+    data[208:216] = b'MAP \x44\x44\0\0'
+    path.write_bytes(bytes(data) + image.tobytes())
+    return path
+
+
+IMOD = 1146047817
+
+
+@needs_rosetta
+@pytest.mark.parametrize(
+    ('header', 'signed'),
+    [
+        ({}, True),
+        (dict(stamp=IMOD, flags=1), True),
+        (dict(stamp=IMOD, flags=0), False),
+        (dict(greatest=201.0), False),
+    ],
+)
+def test_bytes_of_mrc_have_a_sign_or_not(tmp_path, header, signed):
+    image = np.random.default_rng(0).normal(0, 30, (40, 50)).clip(-127, 127).astype(np.int8)
+    read = read_sem(write_mrc(tmp_path / 'a.mrc', image, 0, **header), data_range='measured')
+    np.testing.assert_array_equal(read.image, image if signed else image.view(np.uint8))
+    assert read.pixel_size == pytest.approx(2e-9)
+
+
+@needs_rosetta
+def test_sizes_that_nobody_has_set_in_mrc(tmp_path):
+    image = scan(40, 50, dtype='int16')
+    for header in (dict(width=50.0), dict(width=0.0), dict(columns=0)):
+        path = write_mrc(tmp_path / 'a.mrc', image, 1, **header)
+        assert read_sem(path, data_range='measured').pixel_size is None, header
+
+
+@needs_rosetta
+@pytest.mark.parametrize(
+    ('names', 'units'),
+    [
+        (('x', 'Energy loss'), ('nm', 'eV')),
+        (('x', ''), ('nm', 'keV')),
+        (('y', 'x'), ('1/nm', '1/nm')),
+        (('y', 'x'), ('nm^-1', 'nm^-1')),
+        (('ky', 'kx'), ('', '')),
+        (('y', 'x'), ('mrad', 'mrad')),
+        (('y', 'Wavelength'), ('nm', 'nm')),
+    ],
+)
+def test_lines_of_spectra_and_patterns_are_no_pictures(tmp_path, names, units):
+    told = signal(scan(40, 56))
+    told['axes'] = [
+        dict(axis, name=name, units=unit) for axis, name, unit in zip(told['axes'], names, units)
+    ]
+    importlib.import_module('rsciio.hspy').file_writer(str(tmp_path / 'a.hspy'), told)
+    with pytest.raises(SEMImageError, match='holds no image, only spectra or diffraction'):
+        read_sem(tmp_path / 'a.hspy')

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.restoration.io import vendors
 from mmclarity.restoration.io.micrograph import SEMImageError, read_sem
 from tests.restoration.inference.test_files import Negative
+from tests.restoration.io.micrographs import with_bar
 from tests.restoration.io.test_vendors import BAR, COLUMNS, HITACHI, ROWS, TESCAN, pixels, saved
 
 FEI = (
@@ -228,3 +230,50 @@ def test_stacks_behind_one_directory_are_restored_whole(tmp_path):
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(SEMImageError, match='truncated: 5 pictures'):
         Negative().restore_file(path, tmp_path / 'c.tif')
+
+
+@pytest.mark.parametrize('blank', [0, 2])
+def test_a_blank_page_stays_and_the_others_are_restored(tmp_path, blank):
+    """Also where it is the first, which has no say in where the data bar is."""
+    data = np.stack([with_bar(80, 16, 96) for _ in range(4)])
+    data[blank] = 0
+    tifffile.imwrite(tmp_path / 'a.tif', data, photometric='minisblack')
+    with pytest.warns(UserWarning, match=f'of its 4 pages 1 hold one value.*: {blank + 1}$'):
+        Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    written = tifffile.imread(tmp_path / 'b.tif')
+    whole = [page for page in range(4) if page != blank]
+    np.testing.assert_array_equal(written[whole, :80], 255 - data[whole, :80])
+    np.testing.assert_array_equal(written[whole, 80:], data[whole, 80:])
+
+
+def test_a_stack_of_blank_pages_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((3, 40, 48), np.uint8), photometric='minisblack')
+    with pytest.raises(SEMImageError, match='a.tif: the picture is black, or of one value, on ev'):
+        Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    assert not (tmp_path / 'b.tif').exists()
+
+
+def test_a_text_file_of_two_images_is_copied_once(tmp_path):
+    """Hitachi writes a BMP and a TIFF, and one text for both."""
+    session = tmp_path / 'session'
+    session.mkdir()
+    saved(session / 'a.tif', pixels(ROWS))
+    Image.fromarray(pixels(ROWS)).save(session / 'a.bmp')
+    (session / 'a.txt').write_text(HITACHI)
+    report = Negative().restore_folder(session, tmp_path / 'out')
+    assert not report.failed
+    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert names == ['a.bmp', 'a.tif', 'a.txt']
+    (tmp_path / 'out/a.txt').write_text('of something else')
+    (tmp_path / 'out/a.tif').unlink()
+    report = Negative().restore_folder(session, tmp_path / 'out')
+    assert 'a.txt: exists already' in report.failed[session / 'a.tif']
+
+
+def test_a_jpeg_that_viewers_turn_becomes_a_tiff_that_they_turn(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels(ROWS)).save(tmp_path / 'a.jpg', exif=exif, quality=95)
+    Negative().restore_file(tmp_path / 'a.jpg', tmp_path / 'b.tif')
+    assert tifffile.TiffFile(tmp_path / 'b.tif').pages[0].tags[274].value == 6
+    assert tifffile.imread(tmp_path / 'b.tif').shape == (ROWS, COLUMNS)

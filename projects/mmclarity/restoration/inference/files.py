@@ -6,6 +6,7 @@ whole, and no output gets its name before it is complete.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -169,9 +170,13 @@ def restore_file(
         with ExitStack() as outputs:
             put = outputs.enter_context(rewriting_stack(dst, src, overwrite))
             add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+            blank = []
             for i, number in enumerate(numbers):
                 image = first if i == 0 else stack[number]
+                if len(stack) > 1 and image.is_blank:
+                    blank.append(number + 1)
                 put(_restored(restorer, image, add, part_of(progress, i, len(numbers))), image)
+            _tell_blank(src, blank, len(numbers))
     _copy_sidecar(first, targets, overwrite)
     return targets.all()
 
@@ -280,6 +285,8 @@ def _targets(dst: Path, first: SEMImage, uncertainty: bool, count: int) -> _Targ
     sidecar = None
     if first.sidecar is not None and first.path is not None:
         sidecar = sidecar_name(first.sidecar, first.path, dst)
+        if _same_content(first.sidecar, sidecar):
+            sidecar = None  # of the same image in another format, as some microscopes write it
     if not uncertainty:
         return _Targets(dst, sidecar=sidecar)
     ending = 'png' if count == 1 else 'tif'
@@ -313,6 +320,21 @@ def _restored(
         restorer.tell(f'{image.label}: {found.describe()}')
     add(found, image)
     return found.restored
+
+
+def _tell_blank(src: Path, blank: list[int], count: int) -> None:
+    if len(blank) == count:
+        raise SEMImageError(
+            f'{src}: the picture is black, or of one value, on every page; was the beam on? '
+            'Remove the file'
+        )
+    if blank:
+        numbers = ', '.join(map(str, blank[:5])) + (', ...' if len(blank) > 5 else '')
+        warnings.warn(
+            f'{src}: of its {count} pages {len(blank)} hold one value only, as with the beam off, '
+            f'and stay as they are: {numbers}',
+            stacklevel=4,
+        )
 
 
 @contextmanager
@@ -350,7 +372,15 @@ def _pages(path: Path, overwrite: bool) -> Iterator[Callable[..., None]]:
 def _copy_sidecar(image: SEMImage, targets: _Targets, overwrite: bool) -> None:
     """The microscope's text file goes with the image: without it, the pixel size would be lost."""
     if image.sidecar is not None and targets.sidecar is not None:
-        write_bytes(targets.sidecar, image.sidecar.read_bytes(), overwrite=overwrite)
+        try:
+            write_bytes(targets.sidecar, image.sidecar.read_bytes(), overwrite=overwrite)
+        except FileExistsError:  # another process was faster, with the image's other format
+            if not _same_content(image.sidecar, targets.sidecar):
+                raise
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _different(paths: Iterable[Path]) -> list[Path]:

@@ -39,6 +39,7 @@ _SUFFIXES = {'TIFF': ('.tif', '.tiff'), 'PNG': ('.png',), 'BMP': ('.bmp',)}
 _PATCHED = {'PNG': png, 'BMP': bmp}
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _JPEG_MAGIC = b'\xff\xd8'
+_ORIENTATION = 274
 _WEBP_MAGIC = (b'RIFF', b'WEBP')
 
 
@@ -228,12 +229,14 @@ def rewrite_pages(source: Path, path: Path, name: str) -> Iterator[Callable[...,
             def put(stored: Stored, *change: object) -> None:
                 samples = stored.replaced(*change)
                 coloured = samples.shape[2] >= 3
+                turned = [(_ORIENTATION, 'H', 1, stored.orientation, True)]
                 writer.write(
                     samples if coloured else samples[..., 0],
                     photometric='rgb' if coloured else 'minisblack',
                     compression='zlib',
                     contiguous=False,
                     metadata=None,
+                    extratags=turned if stored.orientation != 1 else [],
                     **resolution_tags(stored.metadata.pixel_size),
                 )
 

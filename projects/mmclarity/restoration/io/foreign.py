@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,10 @@ _READERS = {
 }
 SUFFIXES = tuple(_READERS)
 _KEPT = ('uint8', 'uint16', 'int16', 'float32')
+_IMOD = 1146047817  # stamp in MRC files of IMOD and SerialEM
+# Axes that are no distance in the sample: of spectra and of diffraction patterns.
+_NO_PLACES = re.compile(r'energy|loss|wavelength|time|frequency|angle|k[xy]|q[xy]', re.IGNORECASE)
+_NO_LENGTHS = re.compile(r'[kM]?eV|.*1/.*|.*\^-1|.*\u207b\xb9|.*rad|deg|\xb0|[num\xb5]?s(ec)?|k?Hz')
 
 
 def is_foreign(path: Path) -> bool:
@@ -74,6 +80,8 @@ class ForeignPictures:
         self.path = path
         self.format = _READERS[path.suffix.lower()][1]
         self._images = [image for image in map(_image, _signals(path)) if image is not None]
+        if path.suffix.lower() == '.mrc':
+            self._images = [_of_mrc(image, path) for image in self._images]
         if not len(self):
             raise SEMImageError(
                 f'{path}: holds no image, only spectra or diffraction patterns; export the image '
@@ -102,7 +110,8 @@ class ForeignPictures:
                 f'{self.path}: can not be read: {said(error)}; copy it again'
             ) from error
         if pixels.dtype.fields is not None:
-            pixels = np.stack([pixels[name] for name in pixels.dtype.names], -1)
+            names = sorted(pixels.dtype.names, key=lambda name: 'RGBA'.find(name.upper()))
+            pixels = np.stack([pixels[name] for name in names], -1)
         if pixels.dtype.kind == 'c':
             raise SEMImageError(
                 f'{self.path}: complex numbers; save their magnitude as a picture of its own'
@@ -170,6 +179,10 @@ def _image(signal: dict) -> _Image | None:
         return None
     if min(data.shape[-2:]) < 2 or data.ndim != len(axes):
         return None
+    for axis in last:
+        name, unit = str(axis.get('name') or ''), str(axis.get('units') or '')
+        if _NO_PLACES.fullmatch(name.split(' ')[0]) or _NO_LENGTHS.fullmatch(unit.strip()):
+            return None
     return _Image(data, _pixel_size(last[-1]))
 
 
@@ -178,3 +191,24 @@ def _pixel_size(axis: dict) -> float | None:
     if not isinstance(unit, str) or scale is None:
         return None
     return metres(str(abs(float(scale))), unit)
+
+
+def _of_mrc(image: _Image, path: Path) -> _Image:
+    """What RosettaSciIO leaves open: whether bytes have a sign, and whether a size is told.
+
+    Bytes of mode 0 are signed (MRC2014) unless IMOD's stamp says otherwise, or the greatest
+    value is one that they cannot hold. One angstrom is what programs write that know no size.
+    """
+    with path.open('rb') as file:
+        header = file.read(1024)
+    order = '>' if header[212:213] == b'\x11' else '<'
+    (mode,), (columns,) = (struct.unpack_from(f'{order}i', header, at) for at in (12, 28))
+    _, greatest = struct.unpack_from(f'{order}2f', header, 76)
+    stamp, flags = struct.unpack_from(f'{order}2i', header, 152)
+    signed = bool(flags & 1) if stamp == _IMOD else not greatest > 127
+    data, size = image.data, image.size
+    if mode == 0 and signed and data.dtype == np.uint8:
+        data = data.view(np.int8)
+    if columns == 0 or (size is not None and abs(size - 1e-10) < 1e-16):
+        size = None
+    return _Image(data, size)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mmclarity.errors import said
+from mmclarity.utils.images import orientation
 
 from . import vendors
 from .stored import SEMImageError, Stored
@@ -36,11 +37,9 @@ def load(path: Path) -> Stored:
                 )
             if getattr(image, 'n_frames', 1) > 1 and form == 'WEBP':
                 raise SEMImageError(f'{path}: an animation; save the picture to restore on its own')
-            metadata = _metadata(image, path)
+            told = dict(metadata=_metadata(image, path), orientation=orientation(image))
             if image.mode == 'L':
-                return Stored(
-                    path, form, np.asarray(image)[..., None], 1, metadata=metadata, lossy=True
-                )
+                return Stored(path, form, np.asarray(image)[..., None], 1, lossy=True, **told)
             opaque = image.mode == 'RGBA' and image.getextrema()[3] == (255, 255)
             if image.mode == 'RGBA' and not opaque:
                 raise SEMImageError(
@@ -59,7 +58,7 @@ def load(path: Path) -> Stored:
     if grey.all():
         samples = samples[..., :1]
     lossy = form == 'JPEG' or b'VP8L' not in path.read_bytes()[:64]  # WebP's lossless kind
-    return Stored(path, form, samples, samples.shape[2], metadata=metadata, lossy=lossy)
+    return Stored(path, form, samples, samples.shape[2], lossy=lossy, **told)
 
 
 def _metadata(image: Image.Image, path: Path) -> Metadata:

@@ -120,6 +120,11 @@ class SEMImage:
         return (levels - np.float32(self.black)) / np.float32(self.data_range - self.black)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether all pixels of the picture have one value, as with the beam off."""
+        return bool(self.image.min() == self.image.max())
+
+    @property
     def is_wide(self) -> bool:
         """Whether 32 bit floating point may not hold the pixels' values."""
         return self.pixels.dtype.name in ('int32', 'uint32', 'float64')

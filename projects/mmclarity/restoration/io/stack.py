@@ -27,7 +27,8 @@ __all__ = ['SEMStack', 'open_stack', 'rewriting_stack']
 class SEMStack:
     """The pictures of an open file; see :func:`open_stack`.
 
-    All pictures of one size have data bar, border and empty lines where the first of them has.
+    All pictures of one size have data bar, border and empty lines where the first of them has that
+    is not blank. Among others, black pictures are accepted.
 
     Args:
         path: the file.
@@ -69,12 +70,14 @@ class SEMStack:
         try:
             stored = self._pictures.load(index)
             shape = stored.samples.shape
-            image = as_image(stored, found=self._content.get(shape), **self._reading)
+            reading = {**self._reading, 'allow_black': True} if len(self) > 1 else self._reading
+            image = as_image(stored, found=self._content.get(shape), **reading)
         except files.SEMImageError as error:
             if len(self) == 1:
                 raise
             raise files.SEMImageError(f'{error} (page {index} of {len(self)})') from error
-        self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))
+        if not image.is_blank:
+            self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))
         return image
 
 

@@ -35,6 +35,8 @@ class Stored:
         page, pages: number of the picture, from 0, and how many the file holds.
         lossy: the compression has changed grey values.
         sidecar: a text file of the microscope beside the image, on which ``metadata`` rests.
+        orientation: how a viewer turns the picture, 1 (not at all) to 8, after EXIF; a TIFF that is
+            made of another format needs to say it.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Stored:
     pages: int = 1
     lossy: bool = False
     sidecar: Path | None = None
+    orientation: int = 1
 
     def values(self) -> np.ndarray:
         """(H, W, C) grey values or colours, C = 1 or 3, 0 is black; a view where possible."""
