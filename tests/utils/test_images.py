@@ -88,3 +88,12 @@ def test_the_least_depth_that_holds_the_brightest(brightest, bits):
 @pytest.mark.parametrize('brightest', [0, 16384, 65535])
 def test_depth_that_is_not_known(brightest):
     assert depth_held(brightest) is None
+
+
+@pytest.mark.parametrize(('dtype', 'times'), [('uint8', 1), ('uint16', 2)])
+def test_a_tiff_of_8_bits_is_decoded_once(monkeypatch, dtype, times):
+    content, calls = encoded('.tif', np.full((20, 30), 77, dtype)), []
+    decoder = cv2.imdecode
+    monkeypatch.setattr(cv2, 'imdecode', lambda *args: calls.append(args) or decoder(*args))
+    decode(content, cv2.IMREAD_GRAYSCALE, lambda text: None)
+    assert len(calls) == times

@@ -205,11 +205,14 @@ def _noisy(
     """
     from mmclarity.restoration.general.appraisal import LEAST_SIGMA
     from mmclarity.restoration.general.blind_spot import noisy_field
+    from mmclarity.restoration.inference.combine import check_pages
     from mmclarity.restoration.io import open_stack
     from mmclarity.restoration.io.pairs import with_lines_of
 
     found = []
     with open_stack(path, **reading) as pages:
+        if first is not None:
+            check_pages(pages)
         for image in pages:
             if first is not None:
                 first[:] = first or [image]

@@ -108,13 +108,13 @@ def decode(
     Returns:
         (H, W, 3) or (H, W), or None if OpenCV cannot read it.
     """
-    pixels = _upright(content, flags)
-    if pixels is None or flags not in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE):
-        return pixels
-    if _has_8_bit(content):
-        return pixels
+    if flags not in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE) or _has_8_bit(content):
+        return _upright(content, flags)
     deep = _upright(content, flags | cv2.IMREAD_ANYDEPTH)
-    if deep is None or deep.dtype != np.uint16:
+    if deep is not None and deep.dtype == np.uint8:
+        return deep
+    pixels = _upright(content, flags)
+    if pixels is None or deep is None or deep.dtype != np.uint16:
         return pixels
     return _levels_held(deep, pixels, tell)
 

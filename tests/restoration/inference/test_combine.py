@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from mmclarity.errors import UsageError
 from mmclarity.restoration.general.appraisal import appraise
@@ -146,3 +147,80 @@ def test_data_bar_is_that_of_the_first():
     together = combine(barred).image
     assert together.pixels.shape == (212, 192) and (together.pixels[192:] == 1).all()
     np.testing.assert_array_equal(together.image, combine(scans).image.image)
+
+
+def test_copies_of_a_scan_count_once(tmp_path):
+    """Byte for byte, in another format or depth, or stored with a loss: their noise is one."""
+    scans = burst()
+    with pytest.warns(UserWarning, match='is a copy of the image, left out'):
+        together = combine([scans[0], from_array(scans[0].pixels.copy()), scans[1]])
+    assert len(together.shifts) == 1
+    Image.fromarray(scans[0].pixels).save(tmp_path / 'a.png')
+    tifffile.imwrite(tmp_path / 'b.tif', scans[0].pixels.astype(np.uint16) * 257)
+    with (
+        pytest.warns(UserWarning, match='b.tif: is a copy of .*a.png'),
+        pytest.raises(UsageError, match='one scan cannot be combined'),
+    ):
+        combine([read_sem(tmp_path / 'a.png'), read_sem(tmp_path / 'b.tif')])
+    Image.fromarray(scans[0].pixels).save(tmp_path / 'c.jpg', quality=75)
+    with pytest.warns(UserWarning, match='c.jpg: has the noise of .*a.png: a copy'):
+        combine([read_sem(tmp_path / 'a.png'), read_sem(tmp_path / 'c.jpg')])
+
+
+def test_two_scans_without_drift_are_no_copies():
+    noise = np.random.default_rng(8).normal(0, 8, field().shape)
+    other = from_array((field() + noise).clip(0, 255).astype(np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        together = combine([burst(sigma=8)[0], other])
+    assert np.abs(together.shifts[0].shift).max() < 0.05
+
+
+def test_scans_of_other_depth_are_brought_to_the_first():
+    """12 bits in 16: a sixteenth of the contrast, and no more noise against it."""
+    scans, told = burst(), []
+    deep = from_array(scans[1].pixels.astype(np.uint16) * 16)
+    together = combine([scans[0], deep], told.append)
+    assert error(together.image.unit) < 0.75 * error(scans[0].unit)
+    assert any('has 0.06' in line for line in told)
+
+
+@pytest.mark.parametrize('gain', [0.4, 0.25])
+def test_a_faint_scan_makes_nothing_worse(gain):
+    """Its noise is as strong as that of the others, its picture is not: it counts for less."""
+    scans = burst(gains=(1, gain, gain, gain))
+    together = combine(scans)
+    assert error(together.image.unit) < 0.95 * error(scans[0].unit)
+    first = combine([*scans[1:], scans[0]])  # the good one is the last
+    moved = move(first.image.unit, np.negative(SHIFTS[1]))
+    unlike = np.corrcoef(moved[12:-12, 12:-12].ravel(), field()[12:-12, 12:-12].ravel())[0, 1]
+    assert unlike > 0.9 > np.corrcoef(scans[1].unit.ravel(), move(field(), SHIFTS[1]).ravel())[0, 1]
+
+
+def test_another_magnification_is_refused():
+    first, second = (replace(scan, pixel_size=5e-9) for scan in burst()[:2])
+    combine([first, replace(second, pixel_size=5.05e-9)])  # rounded by the maker
+    with pytest.raises(UsageError, match='pixels of 6 nm, the image of 5 nm.*one magnification'):
+        combine([first, replace(second, pixel_size=6e-9)])
+
+
+@pytest.mark.parametrize('kind', ['imagej', 'ome'])
+def test_channels_are_no_scans(tmp_path, kind):
+    pages = np.stack([scan.pixels for scan in burst()]).reshape(2, 2, 192, 192)
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(
+        path, pages, metadata={'axes': 'TCYX'}, photometric='minisblack', **{kind: True}
+    )
+    with pytest.raises(UsageError, match='pages are of 2 channels'):
+        Negative().combine_files([path], tmp_path / 'b.tif')
+    tifffile.imwrite(path, pages[:, 0], metadata={'axes': 'TYX'}, **{kind: True})
+    assert Negative().combine_files([path], tmp_path / 'b.tif')
+
+
+def test_slices_in_depth_are_named(tmp_path):
+    pages = np.stack([scan.pixels for scan in burst()])
+    path = tmp_path / 'a.tif'
+    for told, kind in (({'spacing': 4.0}, 'imagej'), ({'axes': 'ZYX'}, 'ome')):
+        tifffile.imwrite(path, pages, metadata={'axes': 'ZYX', **told}, **{kind: True})
+        with pytest.warns(UserWarning, match='a.tif: its pages are slices at several depths'):
+            Negative().combine_files([path], tmp_path / 'b.tif', overwrite=True)

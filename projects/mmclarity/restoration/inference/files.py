@@ -31,7 +31,7 @@ from ..io.micrograph import (
 from ..io.sidecars import sidecar_name
 from ..io.stack import open_stack, rewriting_stack
 from . import uncertainty as spread
-from .combine import combine
+from .combine import check_pages, combine
 from .progress import Progress, part_of
 
 if TYPE_CHECKING:
@@ -395,6 +395,7 @@ def _different(paths: Iterable[Path]) -> list[Path]:
 def _pictures(paths: Sequence[Path], reading: dict[str, Any]) -> Iterator[SEMImage]:
     for path in paths:
         with open_stack(path, **reading) as stack:
+            check_pages(stack)
             yield from stack
 
 

@@ -76,6 +76,8 @@ class _WithSidecar:
 
     def __init__(self, pictures: OpenPictures, path: Path) -> None:
         self.pictures, self.found = pictures, find_sidecar(path)
+        self.channels = getattr(pictures, 'channels', 1)
+        self.in_depth = getattr(pictures, 'in_depth', False)
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -82,6 +82,7 @@ class ForeignPictures:
         self._images = [image for image in map(_image, _signals(path)) if image is not None]
         if path.suffix.lower() == '.mrc':
             self._images = [_of_mrc(image, path) for image in self._images]
+        self.channels = len(self._images)
         if not len(self):
             raise SEMImageError(
                 f'{path}: holds no image, only spectra or diffraction patterns; export the image '

@@ -52,6 +52,16 @@ class SEMStack:
         self.path, self._pictures, self._reading = path, pictures, reading
         self._content: dict[tuple[int, ...], Found] = {}
 
+    @property
+    def channels(self) -> int:
+        """How many channels (detectors) the pages are of, where the file tells."""
+        return getattr(self._pictures, 'channels', 1)
+
+    @property
+    def in_depth(self) -> bool:
+        """Whether the file says that its pages lie at several depths."""
+        return getattr(self._pictures, 'in_depth', False)
+
     def __len__(self) -> int:
         return len(self._pictures)
 

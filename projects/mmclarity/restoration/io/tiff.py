@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,26 @@ class TiffPictures:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def channels(self) -> int:
+        """How many channels (detectors) the pictures are of, as ImageJ and OME tell."""
+        return self._axes[0]
+
+    @property
+    def in_depth(self) -> bool:
+        """Whether they lie at several depths."""
+        return self._axes[1]
+
+    @cached_property
+    def _axes(self) -> tuple[int, bool]:
+        with explained(self.path):
+            if self._tiff.is_ome:
+                return vendors.axes_ome(_text(self._tiff.pages[0], _DESCRIPTION))
+            told = (self._tiff.imagej_metadata or {}) if self._tiff.is_imagej else {}
+            # without a spacing, slices are what ImageJ calls the pages of any stack
+            deep = int(told.get('slices', 1)) > 1 and 'spacing' in told
+            return int(told.get('channels', 1)), deep
 
     def close(self) -> None:
         """Closes the file."""

@@ -255,12 +255,21 @@ def parse_ome(text: str, page: int = 0, width: int | None = None) -> Metadata:
     return Metadata(vendor, pixel_size=sizes.pop() if len(sizes) == 1 else None)
 
 
+def axes_ome(text: str) -> tuple[int, bool]:
+    """Channels of the pictures of OME-XML, and whether they lie at several depths."""
+    images = _ome_images(text)
+    channels = max((image.channels for image in images), default=1)
+    return channels, any(image.slices > 1 for image in images)
+
+
 class _OmeImage(NamedTuple):
-    """An image of an OME file: metres, columns, and the directories it lies in."""
+    """An image of an OME file: metres, columns, directories it lies in, channels, slices."""
 
     size: float | None
     width: int | None
     pages: tuple[tuple[float, float], ...]
+    channels: int = 1
+    slices: int = 1
 
 
 @lru_cache(maxsize=4)  # every page of a stack asks
@@ -283,6 +292,8 @@ def _ome_images(text: str) -> tuple[_OmeImage, ...]:
                     metres(value, unit) if value else None,
                     _whole(pixels.get('SizeX')),
                     tuple(map(_directories, parts)),
+                    max(1, sum(part.tag.endswith('}Channel') for part in pixels)),
+                    _whole(pixels.get('SizeZ')) or 1,
                 )
             )
     return tuple(images)
