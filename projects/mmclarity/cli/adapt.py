@@ -214,6 +214,9 @@ def _noisy(
         if first is not None:
             check_pages(pages)
         for image in pages:
+            if image.is_blank and len(pages) > 1:
+                say(f'left out: {image.label}: holds one value only, as with the beam off')
+                continue
             if first is not None:
                 first[:] = first or [image]
                 image = with_lines_of(first[0], image)

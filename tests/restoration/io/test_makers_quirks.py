@@ -277,3 +277,20 @@ def test_a_jpeg_that_viewers_turn_becomes_a_tiff_that_they_turn(tmp_path):
     Negative().restore_file(tmp_path / 'a.jpg', tmp_path / 'b.tif')
     assert tifffile.TiffFile(tmp_path / 'b.tif').pages[0].tags[274].value == 6
     assert tifffile.imread(tmp_path / 'b.tif').shape == (ROWS, COLUMNS)
+
+
+def test_a_few_pixels_do_not_take_all_levels(tmp_path):
+    """Of what is left of 24 bits, the picture would be three grey levels."""
+    image = np.random.default_rng(0).normal(100, 20, (60, 64)).astype(np.float32)
+    image[7, 9] = 1e5
+    path = saved(tmp_path / 'a.tif', image)
+    read = read_sem(path, data_range='measured')
+    np.testing.assert_allclose(read.unit * (1e5 - read.black) + read.black, image, atol=0.05)
+    for value in (1e9, -3.4e38):
+        image[7, 9] = value
+        path = saved(tmp_path / 'b.tif', image)
+        with pytest.raises(SEMImageError, match='b.tif: its pixels lie between.*far outside of'):
+            read_sem(path, data_range='measured')
+    sparse = np.zeros((60, 64), np.float32)
+    sparse[3, 4] = 1e9  # all there is to see
+    assert read_sem(saved(tmp_path / 'c.tif', sparse), data_range='measured').data_range == 1e9

@@ -11,6 +11,9 @@ from .stored import SEMImageError
 __all__ = ['check_values', 'ends']
 
 _FULL_SCALE = {'uint8': 255.0, 'uint16': 65535.0}
+# Levels are computed with in 24 bits: of a range so many times that of the picture, it has no more
+# than 10 left.
+_FARTHEST, _LOOKED_AT = 2e4, 100_000
 _KINDS = {'f': 'floating point', 'i': 'signed', 'u': '32 bit'}
 
 
@@ -24,7 +27,21 @@ def ends(
         return 0.0, _FULL_SCALE[picture.dtype.name], False
     _check_finite(path, picture)
     low, high = float(picture.min()), float(picture.max())
+    _check_outliers(path, picture, low, high)
     return low, high if high > low else low + 1.0, True
+
+
+def _check_outliers(path: Path | str, picture: np.ndarray, low: float, high: float) -> None:
+    """Refuses a range of which the picture is so small a part that its levels would be lost."""
+    some = picture.ravel()[:: max(1, picture.size // _LOOKED_AT)].astype(np.float64)
+    dark, bright = np.quantile(some, (0.001, 0.999))
+    if bright > dark and high - low > _FARTHEST * (bright - dark):
+        value = low if dark - low > high - bright else high
+        raise SEMImageError(
+            f'{path}: its pixels lie between {dark:.4g} and {bright:.4g}, but for a few of '
+            f'{value:.4g}, far outside of all others; replace them first (Fiji: Process > Noise > '
+            'Remove Outliers)'
+        )
 
 
 def _data_range(path: Path | str, dtype: np.dtype, given: float | str | None) -> float:
