@@ -243,3 +243,19 @@ def test_lines_of_spectra_and_patterns_are_no_pictures(tmp_path, names, units):
     importlib.import_module('rsciio.hspy').file_writer(str(tmp_path / 'a.hspy'), told)
     with pytest.raises(SEMImageError, match='holds no image, only spectra or diffraction'):
         read_sem(tmp_path / 'a.hspy')
+
+
+@needs_rosetta
+def test_pixels_that_are_not_square_and_ones_too_fine_for_tiff(tmp_path):
+    told = signal(scan(40, 56))
+    told['axes'][0]['scale'] = 5.0
+    importlib.import_module('rsciio.hspy').file_writer(str(tmp_path / 'a.hspy'), told)
+    Negative().restore_file(tmp_path / 'a.hspy', tmp_path / 'a.tif')
+    tags = tifffile.TiffFile(tmp_path / 'a.tif').pages[0].tags
+    across, down = (tags[name].value for name in ('XResolution', 'YResolution'))
+    assert 0.01 * across[1] / across[0] == pytest.approx(2.5e-9)
+    assert 0.01 * down[1] / down[0] == pytest.approx(5e-9)
+    write(tmp_path / 'b.hspy', scan(40, 56), scale=1.5, units='pm')
+    assert read_sem(tmp_path / 'b.hspy').pixel_size == pytest.approx(1.5e-12)
+    Negative().restore_file(tmp_path / 'b.hspy', tmp_path / 'b.tif')
+    assert read_sem(tmp_path / 'b.tif').pixel_size is None

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from mmclarity.restoration.io import vendors
 from mmclarity.restoration.io.micrograph import SEMImageError, read_sem
 from tests.restoration.inference.test_files import Negative
-from tests.restoration.io.micrographs import with_bar
+from tests.restoration.io.micrographs import picture, with_bar
 from tests.restoration.io.test_vendors import BAR, COLUMNS, HITACHI, ROWS, TESCAN, pixels, saved
 
 FEI = (
@@ -294,3 +294,15 @@ def test_a_few_pixels_do_not_take_all_levels(tmp_path):
     sparse = np.zeros((60, 64), np.float32)
     sparse[3, 4] = 1e9  # all there is to see
     assert read_sem(saved(tmp_path / 'c.tif', sparse), data_range='measured').data_range == 1e9
+
+
+@pytest.mark.parametrize('first', [0, 1])
+def test_every_page_has_its_own_data_bar(tmp_path, first):
+    """Snapshots of a session in one file: some with a bar, some without."""
+    data = np.stack([with_bar(80, 16, 96), picture(96, 96)][:: 1 - 2 * first] * 2)
+    tifffile.imwrite(tmp_path / 'a.tif', data, photometric='minisblack')
+    Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    written = tifffile.imread(tmp_path / 'b.tif')
+    np.testing.assert_array_equal(written[1 - first :: 2], 255 - data[1 - first :: 2])
+    np.testing.assert_array_equal(written[first::2, :80], 255 - data[first::2, :80])
+    np.testing.assert_array_equal(written[first::2, 80:], data[first::2, 80:])

@@ -40,6 +40,7 @@ _PATCHED = {'PNG': png, 'BMP': bmp}
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _JPEG_MAGIC = b'\xff\xd8'
 _ORIENTATION = 274
+_MOST_A_CENTIMETRE = 4e9  # of 32 bits
 _WEBP_MAGIC = (b'RIFF', b'WEBP')
 
 
@@ -239,14 +240,22 @@ def rewrite_pages(source: Path, path: Path, name: str) -> Iterator[Callable[...,
                     contiguous=False,
                     metadata=None,
                     extratags=turned if stored.orientation != 1 else [],
-                    **resolution_tags(stored.metadata.pixel_size),
+                    **resolution_tags(stored.metadata.pixel_size, stored.metadata.pixel_height),
                 )
 
             yield put
 
 
-def resolution_tags(pixel_size: float | None) -> dict[str, object]:
-    """Arguments of ``tifffile.imwrite``; TIFF has no unit finer than the centimetre."""
-    if pixel_size is None:
+def resolution_tags(
+    pixel_size: float | None, pixel_height: float | None = None
+) -> dict[str, object]:
+    """Arguments of ``tifffile.imwrite``; TIFF has no unit finer than the centimetre.
+
+    Args:
+        pixel_size: metres; finer ones than 2.5 pm cannot be told.
+        pixel_height: metres, where it is another.
+    """
+    sizes = (pixel_size, pixel_height or pixel_size)
+    if pixel_size is None or any(0.01 / size > _MOST_A_CENTIMETRE for size in sizes):
         return {}
-    return {'resolution': (0.01 / pixel_size,) * 2, 'resolutionunit': 'CENTIMETER'}
+    return {'resolution': tuple(0.01 / size for size in sizes), 'resolutionunit': 'CENTIMETER'}

@@ -59,6 +59,7 @@ class _Image:
 
     data: Any  # numpy or dask
     size: float | None
+    height: float | None = None
 
     @property
     def count(self) -> int:
@@ -126,7 +127,7 @@ class ForeignPictures:
             self.format,
             samples,
             3 if samples.shape[2] >= 3 else 1,
-            metadata=Metadata(self.format, pixel_size=image.size),
+            metadata=Metadata(self.format, pixel_size=image.size, pixel_height=image.height),
             page=number,
             pages=len(self),
         )
@@ -184,7 +185,9 @@ def _image(signal: dict) -> _Image | None:
         name, unit = str(axis.get('name') or ''), str(axis.get('units') or '')
         if _NO_PLACES.fullmatch(name.split(' ')[0]) or _NO_LENGTHS.fullmatch(unit.strip()):
             return None
-    return _Image(data, _pixel_size(last[-1]))
+    height, width = map(_pixel_size, last)
+    square = None in (height, width) or abs(height - width) <= 1e-3 * width
+    return _Image(data, width, None if square else height)
 
 
 def _pixel_size(axis: dict) -> float | None:
@@ -212,4 +215,4 @@ def _of_mrc(image: _Image, path: Path) -> _Image:
         data = data.view(np.int8)
     if columns == 0 or (size is not None and abs(size - 1e-10) < 1e-16):
         size = None
-    return _Image(data, size)
+    return _Image(data, size, image.height if size is not None else None)

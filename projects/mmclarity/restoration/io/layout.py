@@ -80,6 +80,12 @@ def find_content(values: np.ndarray, metadata: Metadata) -> Found:
     return Found(without(content, lines), source, lines)
 
 
+def has_bar_of(values: np.ndarray, found: Found) -> bool:
+    """Whether (H, W, C) ends in a data bar of the height that was found elsewhere, or in none."""
+    rest = values.shape[0] - including(found.content, found.lines)[0].stop  # with its border
+    return abs(detect_bar(values) - rest) < 2 * MAX_BORDER
+
+
 def without(content: Content, lines: Lines) -> Content:
     """Rows and columns with so many taken off at the top, bottom, left and right."""
     (rows, columns), (top, bottom, left, right) = content, lines

@@ -17,7 +17,7 @@ import numpy as np
 from mmclarity.utils.files import replacing
 
 from . import files
-from .layout import Found
+from .layout import Found, has_bar_of
 from .micrograph import SEMImage, as_image
 from .writing import check_unchanged, grey_values
 
@@ -27,8 +27,8 @@ __all__ = ['SEMStack', 'open_stack', 'rewriting_stack']
 class SEMStack:
     """The pictures of an open file; see :func:`open_stack`.
 
-    All pictures of one size have data bar, border and empty lines where the first of them has that
-    is not blank. Among others, black pictures are accepted.
+    All pictures of one size have border and empty lines where the first of them has that is not
+    blank, and the data bar if none is seen elsewhere. Among others, black pictures are accepted.
 
     Args:
         path: the file.
@@ -81,7 +81,10 @@ class SEMStack:
             stored = self._pictures.load(index)
             shape = stored.samples.shape
             reading = {**self._reading, 'allow_black': True} if len(self) > 1 else self._reading
-            image = as_image(stored, found=self._content.get(shape), **reading)
+            found = self._content.get(shape)
+            if found is not None and not self._has_bar_of(found, stored):
+                found = None
+            image = as_image(stored, found=found, **reading)
         except files.SEMImageError as error:
             if len(self) == 1:
                 raise
@@ -89,6 +92,15 @@ class SEMStack:
         if not image.is_blank:
             self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))
         return image
+
+    def _has_bar_of(self, found: Found, stored: files.Stored) -> bool:
+        """Whether a page has the data bar of the first: pages may be pictures of several kinds.
+
+        What the maker tells is believed of all pages.
+        """
+        if found.cropped_by == 'metadata' or self._reading.get('crop', 'auto') != 'auto':
+            return True
+        return has_bar_of(stored.values(), found)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class Metadata:
         bar: rows of the data bar.
         pixel_size: metres.
         field: metres from the left to the right of the picture, where no pixel size is told.
+        pixel_height: metres, where it differs from the width, which is ``pixel_size``.
     """
 
     vendor: str | None = None
@@ -65,6 +66,7 @@ class Metadata:
     bar: int | None = None
     pixel_size: float | None = None
     field: float | None = None
+    pixel_height: float | None = None
 
 
 def _sections(text: str) -> dict[str, dict[str, str]]:
