@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from mmclarity.cli.adapt import _fields
 from mmclarity.errors import UsageError
 from mmclarity.restoration.general.appraisal import appraise
 from mmclarity.restoration.inference.combine import combine
@@ -224,3 +226,16 @@ def test_slices_in_depth_are_named(tmp_path):
         tifffile.imwrite(path, pages, metadata={'axes': 'ZYX', **told}, **{kind: True})
         with pytest.warns(UserWarning, match='a.tif: its pages are slices at several depths'):
             Negative().combine_files([path], tmp_path / 'b.tif', overwrite=True)
+
+
+def test_adapting_takes_no_channels_for_scans_and_leaves_blank_pages_out(tmp_path):
+    pages, path = np.stack([scan.pixels for scan in burst()]), tmp_path / 'a.tif'
+    told = {'axes': 'TCYX'}
+    tifffile.imwrite(path, pages.reshape(2, 2, 192, 192), imagej=True, metadata=told)
+    with pytest.raises(UsageError, match='pages are of 2 channels'):
+        _fields([path], True, {}, lambda line: None)
+    pages[1] = 0
+    tifffile.imwrite(path, pages, photometric='minisblack')
+    said = []
+    assert len(_fields([path], False, {}, said.append)) == 3
+    assert any(re.search(r'left out: .*page 2 of 4\): holds one value', line) for line in said)

@@ -306,3 +306,15 @@ def test_every_page_has_its_own_data_bar(tmp_path, first):
     np.testing.assert_array_equal(written[1 - first :: 2], 255 - data[1 - first :: 2])
     np.testing.assert_array_equal(written[first::2, :80], 255 - data[first::2, :80])
     np.testing.assert_array_equal(written[first::2, 80:], data[first::2, 80:])
+
+
+def test_a_colour_that_stands_for_all_is_said(tmp_path):
+    colours = np.random.default_rng(0).integers(1, 255, (60, 64, 3)).astype(np.uint8)
+    path, restorer, told = saved(tmp_path / 'a.tif', colours, photometric='rgb'), Negative(), []
+    restorer.tell = told.append
+    restorer.restore_file(path, tmp_path / 'b.tif', channel=1)
+    assert any('channel 1 is taken, and stands for all' in line for line in told)
+    told.clear()
+    grey = np.repeat(colours[..., :1], 3, 2)
+    restorer.restore_file(saved(tmp_path / 'c.tif', grey, photometric='rgb'), tmp_path / 'd.tif')
+    assert not any('channel' in line for line in told)

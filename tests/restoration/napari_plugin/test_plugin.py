@@ -222,3 +222,10 @@ def test_on_a_canvas(tmp_path, marks):
     reddish = (marked[..., 0] - marked[..., 1] > 100).sum()
     assert reddish > 20 and (after[..., 0] - after[..., 1] > 100).sum() == 0
     assert whole.shape[:2] == (700, 1100)
+
+
+def test_a_plane_that_cannot_be_restored_is_named(restorer):
+    stack = noisy(2, 2, 72, 80, dtype='float32')
+    stack[1, 0, 5, 6] = np.nan
+    with pytest.raises(UsageError, match='plane 1, 0: the image: 1 pixels .* NaN'):
+        restore_planes(restorer, stack)

@@ -33,6 +33,11 @@ def of_file(image: SEMImage) -> Iterator[str]:
             f'{image.label}: {100 * image.annotations.mean():.2g} % of the picture is coloured '
             '(scale bar, text, arrows): these pixels stay as they are'
         )
+    if image.channel is not None:
+        yield (
+            f'{image.label}: channel {image.channel} is taken, and stands for all colours in '
+            'the restored image: what the others show is in the original only'
+        )
     if image.lossy:
         yield (
             f'{image.label}: was stored as JPEG or WebP, which has changed grey values; the '

@@ -62,6 +62,7 @@ class SEMImage:
         page, pages: number of the picture, from 0, and how many the file holds.
         lossy: its compression has changed grey values.
         sidecar: a text file of the microscope beside the image that tells of it.
+        channel: the colour that was taken of a coloured picture, and stands for all in a copy.
 
     Examples:
         >>> import numpy as np
@@ -87,6 +88,7 @@ class SEMImage:
     lossy: bool = False
     sidecar: Path | None = None
     lines: layout.Lines = layout.NO_LINES
+    channel: int | None = None
 
     @property
     def label(self) -> str:
@@ -282,7 +284,12 @@ def as_image(
         stored.lossy,
         stored.sidecar,
         found.lines,
+        channel if values.shape[2] > 1 and _coloured(values[content]) else None,
     )
+
+
+def _coloured(picture: np.ndarray) -> bool:
+    return bool((picture[..., 1:] != picture[..., :1]).any())
 
 
 def from_array(

@@ -294,7 +294,7 @@ def _ome_images(text: str) -> tuple[_OmeImage, ...]:
                     metres(value, unit) if value else None,
                     _whole(pixels.get('SizeX')),
                     tuple(map(_directories, parts)),
-                    max(1, sum(part.tag.endswith('}Channel') for part in pixels)),
+                    max(1, sum(part.tag.rpartition('}')[2] == 'Channel' for part in pixels)),
                     _whole(pixels.get('SizeZ')) or 1,
                 )
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmclarity.errors import UsageError
+from mmclarity.errors import UsageError, said
 
 from ..inference.restorer import Restorer
 from ..io.micrograph import from_array
@@ -83,7 +83,13 @@ def restore_planes(
         restorer.tell = result.said.append if i == 0 else None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always', UserWarning)
-            out[index], particles = _restore(restorer, plane, out.dtype, doubts, tell)
+            try:
+                out[index], particles = _restore(restorer, plane, out.dtype, doubts, tell)
+            except UsageError as error:
+                if count == 1:
+                    raise
+                place = ', '.join(map(str, index))
+                raise UsageError(f'plane {place}: {said(error)}') from error
         for line in (str(w.message) for w in caught):
             kind = re.sub('[0-9.]+', '', line)  # planes differ in numbers only
             if kind not in kinds:
