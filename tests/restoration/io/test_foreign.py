@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from mmclarity.restoration.io import files
 from mmclarity.restoration.io.foreign import SUFFIXES
 from mmclarity.restoration.io.micrograph import READABLE, SEMImageError, read_sem, write_sem
 from mmclarity.restoration.io.stack import open_stack
@@ -259,3 +260,20 @@ def test_pixels_that_are_not_square_and_ones_too_fine_for_tiff(tmp_path):
     assert read_sem(tmp_path / 'b.hspy').pixel_size == pytest.approx(1.5e-12)
     Negative().restore_file(tmp_path / 'b.hspy', tmp_path / 'b.tif')
     assert read_sem(tmp_path / 'b.tif').pixel_size is None
+
+
+@needs_rosetta
+def test_what_is_too_large_for_tiff_is_written_as_bigtiff(tmp_path, monkeypatch):
+    """Movies of several gigabytes: found out before the work, not at the page that is too much."""
+    path = write(tmp_path / 'a.hspy', scan(4, 30, 42).astype('int32'), navigate=1)
+    tifffile.imwrite(
+        tmp_path / 'b.tif', (scan(4, 30, 42) % 251).astype(np.uint8), photometric='minisblack'
+    )
+    pixels = 4 * 30 * 42
+    for most, large in ((4 * pixels, False), (4 * pixels - 1, True)):
+        monkeypatch.setattr(files, '_MOST_OF_TIFF', most)
+        written = Negative().restore_file(path, tmp_path / 'c.tif', True)
+        # of a TIFF, which is a copy, the map beside it
+        written += Negative().restore_file(tmp_path / 'b.tif', tmp_path / 'd.tif', True, True)[1:2]
+        assert [tifffile.TiffFile(file).is_bigtiff for file in written] == [large, large]
+        assert tifffile.imread(written[0]).shape == (4, 30, 42)

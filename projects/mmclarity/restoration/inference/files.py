@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
-import tifffile
 
-from mmclarity.utils.files import listing, replacing, write_bytes
+from mmclarity.utils.files import listing, write_bytes
 
-from ..io.files import copy_suffix, open_pictures, resolution_tags
+from ..io.files import copy_suffix, open_pictures
 from ..io.micrograph import (
     READABLE,
     SEMImage,
@@ -30,8 +28,8 @@ from ..io.micrograph import (
 )
 from ..io.sidecars import sidecar_name
 from ..io.stack import open_stack, rewriting_stack
-from . import uncertainty as spread
 from .combine import check_pages, combine
+from .doubt_files import writing_doubts
 from .progress import Progress, part_of
 
 if TYPE_CHECKING:
@@ -169,7 +167,10 @@ def restore_file(
         check_writable(dst, first)
         with ExitStack() as outputs:
             put = outputs.enter_context(rewriting_stack(dst, src, overwrite))
-            add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+            pixels = first.image.size * len(numbers)
+            add = (
+                outputs.enter_context(_doubts(targets, overwrite, pixels)) if uncertainty else None
+            )
             blank = []
             for i, number in enumerate(numbers):
                 image = first if i == 0 else stack[number]
@@ -208,7 +209,8 @@ def combine_files(
     together = combine(_pictures(paths, reading), restorer.tell).image
     image = replace(together, page=0, pages=1)
     with ExitStack() as outputs:
-        add = outputs.enter_context(_doubts(targets, overwrite)) if uncertainty else None
+        pixels = first.image.size
+        add = outputs.enter_context(_doubts(targets, overwrite, pixels)) if uncertainty else None
         restored = _restored(restorer, image, add, progress)
         write_sem(dst, restored, like, overwrite)
     _copy_sidecar(first, targets, overwrite)
@@ -307,6 +309,13 @@ def _check_free(targets: _Targets, overwrite: bool) -> None:
             )
 
 
+def _doubts(
+    targets: _Targets, overwrite: bool, pixels: int
+) -> AbstractContextManager[Callable[[Doubts, SEMImage], None]]:
+    assert targets.map is not None and targets.doubtful is not None
+    return writing_doubts(targets.map, targets.doubtful, overwrite, pixels)
+
+
 def _restored(
     restorer: Restorer,
     image: SEMImage,
@@ -337,38 +346,6 @@ def _tell_blank(src: Path, blank: list[int], count: int) -> None:
         )
 
 
-@contextmanager
-def _doubts(targets: _Targets, overwrite: bool) -> Iterator[Callable[[Doubts, SEMImage], None]]:
-    """Writes the maps of doubt and the marked pictures, page by page."""
-    assert targets.map is not None and targets.doubtful is not None
-    with ExitStack() as outputs:
-        maps = outputs.enter_context(_pages(targets.map, overwrite))
-        paged = targets.doubtful.suffix == '.tif'
-        marked = outputs.enter_context(_pages(targets.doubtful, overwrite)) if paged else None
-
-        def add(found: Doubts, image: SEMImage) -> None:
-            tags = resolution_tags(image.pixel_size)
-            maps(found.std.astype(np.float32, copy=False), **tags)
-            shown = spread.well_shown(found.restored)
-            picture = spread.draw_particles(shown, found.particles, found.doubtful)
-            if marked is None:
-                _write_png(targets.doubtful, picture)
-            else:
-                marked(picture[..., ::-1], photometric='rgb', **tags)
-
-        yield add
-
-
-@contextmanager
-def _pages(path: Path, overwrite: bool) -> Iterator[Callable[..., None]]:
-    with replacing(path, overwrite) as part, tifffile.TiffWriter(part) as writer:
-
-        def write(pixels: np.ndarray, **tags: Any) -> None:
-            writer.write(pixels, compression='zlib', contiguous=False, metadata=None, **tags)
-
-        yield write
-
-
 def _copy_sidecar(image: SEMImage, targets: _Targets, overwrite: bool) -> None:
     """The microscope's text file goes with the image: without it, the pixel size would be lost."""
     if image.sidecar is not None and targets.sidecar is not None:
@@ -397,10 +374,3 @@ def _pictures(paths: Sequence[Path], reading: dict[str, Any]) -> Iterator[SEMIma
         with open_stack(path, **reading) as stack:
             check_pages(stack)
             yield from stack
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    ok, data = cv2.imencode('.png', picture)
-    if not ok:
-        raise OSError(f'{path}: the picture could not be encoded')
-    write_bytes(path, data.tobytes())

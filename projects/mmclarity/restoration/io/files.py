@@ -28,6 +28,7 @@ __all__ = [
     'Stored',
     'check_rewritable',
     'copy_suffix',
+    'exceeds_tiff',
     'load',
     'open_pictures',
     'resolution_tags',
@@ -40,6 +41,7 @@ _PATCHED = {'PNG': png, 'BMP': bmp}
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _JPEG_MAGIC = b'\xff\xd8'
 _ORIENTATION = 274
+_MOST_OF_TIFF = 2**32 - 2**26  # bytes; the rest is for directories, and what deflate may add
 _MOST_A_CENTIMETRE = 4e9  # of 32 bits
 _WEBP_MAGIC = (b'RIFF', b'WEBP')
 
@@ -79,6 +81,7 @@ class _WithSidecar:
         self.pictures, self.found = pictures, find_sidecar(path)
         self.channels = getattr(pictures, 'channels', 1)
         self.in_depth = getattr(pictures, 'in_depth', False)
+        self.nbytes = getattr(pictures, 'nbytes', 0)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -227,7 +230,9 @@ def rewrite_pages(source: Path, path: Path, name: str) -> Iterator[Callable[...,
     elif form in _PATCHED:
         yield lambda stored, *change: _PATCHED[form].rewrite(source, stored.replaced(*change), path)
     else:
-        with tifffile.TiffWriter(path) as writer:
+        with open_pictures(source) as pictures:
+            large = exceeds_tiff(pictures.nbytes) if form == 'foreign' else False
+        with tifffile.TiffWriter(path, bigtiff=large) as writer:
 
             def put(stored: Stored, *change: object) -> None:
                 samples = stored.replaced(*change)
@@ -244,6 +249,11 @@ def rewrite_pages(source: Path, path: Path, name: str) -> Iterator[Callable[...,
                 )
 
             yield put
+
+
+def exceeds_tiff(count: int) -> bool:
+    """Whether so many bytes of pixels need BigTIFF, which not every program reads."""
+    return count > _MOST_OF_TIFF
 
 
 def resolution_tags(

@@ -93,6 +93,16 @@ class ForeignPictures:
     def __len__(self) -> int:
         return sum(image.count for image in self._images)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pictures as they are written."""
+        kept = ((image, np.dtype(image.data.dtype)) for image in self._images)
+        return sum(
+            int(np.prod(image.data.shape, dtype=np.int64))
+            * (kind.itemsize if kind.name in _KEPT or kind.fields else 4)
+            for image, kind in kept
+        )
+
     def close(self) -> None:
         """Forgets the file."""
         self._images = []
