@@ -30,7 +30,7 @@ from mmclarity.detection.evaluation.ceilings import (
     evaluate_ceilings_of,
     share_found,
 )
-from mmclarity.detection.evaluation.comparison import Comparison, compare
+from mmclarity.detection.evaluation.comparison import Comparison, Estimate, compare
 from mmclarity.detection.evaluation.comparison_report import is_thin
 from mmclarity.detection.evaluation.label_files import read_labels, read_results
 from mmclarity.detection.evaluation.labelled import Labelled
@@ -102,6 +102,7 @@ def _measure_part(runs: Path, part: Part, draws: int) -> dict[str, Any]:
         for name in part.detectors
     }
     found: dict[str, Any] = dict(draws=draws, parts={}, values={}, seeds={}, differences={})
+    found['over_seeds'] = {}
     for first in part.firsts:
         start = part.detectors.index(first)
         compared = compare(
@@ -128,11 +129,13 @@ def _take(found: dict[str, Any], compared: Comparison) -> None:
             values[row.number] = _rounded(row.values[place].value)
             if (row.part, row.number) == ('all', 'mAP'):
                 found['seeds'][name] = [_rounded(value) for value in row.seed_values[place]]
-        for name, change in zip(compared.names[1:], row.differences):
-            pair = found['differences'].setdefault(f'{name} - {first}', {})
-            pair.setdefault(row.part, {})[row.number] = [
-                _rounded(value) for value in (change.value, change.low, change.high)
-            ]
+        for place, name in enumerate(compared.names[1:]):
+            pair = f'{name} - {first}'
+            changes = found['differences'].setdefault(pair, {}).setdefault(row.part, {})
+            changes[row.number] = _limits(row.differences[place])
+            if compared.seeds > 1:
+                wide = found['over_seeds'].setdefault(pair, {}).setdefault(row.part, {})
+                wide[row.number] = _limits(row.over_seeds[place])
 
 
 def _ceilings(runs: Path) -> dict[str, Any]:
@@ -156,6 +159,10 @@ def _ceilings(runs: Path) -> dict[str, Any]:
             for least in (0.05, 0.3)
         },
     )
+
+
+def _limits(estimate: Estimate) -> list[float | None]:
+    return [_rounded(value) for value in (estimate.value, estimate.low, estimate.high)]
 
 
 def _rounded(value: float) -> float | None:

@@ -132,18 +132,24 @@ def heads(found: dict[str, Any], bold: bool = True) -> str:
     rows = []
     for name, seeds in found['seeds'].items():
         title = f'**{NAMES[name]}**' if bold and name == 'two_looks' else NAMES[name]
-        changes = found['differences'].get(f'{name} - plain')
-        cells = [change(changes['all'][number]) if changes else '' for number in numbers]
+        cells = _changes(found, f'{name} - plain', numbers) if name != 'plain' else [''] * 6
         rows.append([title, ', '.join(map(points, seeds)), *cells])
-    for pair, changes in found['differences'].items():
+    for pair in found['differences']:
         name, first = pair.split(' - ')
         if first != 'plain':
             title = f'{SHORT.get(name, NAMES[name])}, to {SHORT.get(first, NAMES[first])}'
-            rows.append([title, '', *(change(changes['all'][number]) for number in numbers)])
+            rows.append([title, '', *_changes(found, pair, numbers)])
     seeds = ', '.join(str(seed) for seed in range(len(found['seeds']['plain'])))
-    header = ['head', f'AP of seeds {seeds}', 'difference in AP']
+    header = ['head', f'AP of seeds {seeds}', 'difference in AP', 'for other seeds, too']
     header += [f'in {NUMBERS[number]}' for number in numbers[1:]]
-    return markdown_table(header, rows, 'll' + 'r' * len(numbers))
+    return markdown_table(header, rows, 'll' + 'r' * (len(numbers) + 1))
+
+
+def _changes(found: dict[str, Any], pair: str, numbers: Sequence[str]) -> list[str]:
+    """Differences in AP, the same with the interval that holds for other seeds, and in the rest."""
+    cells = [change(found['differences'][pair]['all'][number]) for number in numbers]
+    wide = change(found['over_seeds'][pair]['all']['mAP'])
+    return [cells[0], wide[wide.index('[') :] if '[' in wide else '', *cells[1:]]
 
 
 def ceilings(found: dict[str, Any]) -> str:
@@ -151,10 +157,11 @@ def ceilings(found: dict[str, Any]) -> str:
     header = ['', 'AP', 'AP50', 'AP75', *SIZES, *found['classes']]
     rows = [[name, *map(points, values)] for name, values in found['rows'].items()]
     (total, near), (sure_total, sure_near) = found['wrong_names'].values()
+    share = 100 * near / max(total, 1)
     return (
         f'{markdown_table(header, rows)}\n\n'
         f'{100 * found["found"]:.0f} % of the objects have a detection on them. Of {total:,} wrong '
-        f'names with a score of 0.05 or more, {near:,}\n({100 * near / max(total, 1):.0f} %) have a right '
+        f'names with a score of 0.05 or more, {near:,}\n({share:.0f} %) have a right '
         'neighbour: another object of the true class, rightly named with 0.5 or more, within\n'
         f'five sides. Of {sure_total:,} with a score of 0.3 or more, {sure_near:,} have one.'
     )

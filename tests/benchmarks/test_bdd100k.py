@@ -138,8 +138,10 @@ def test_tables_say_what_was_found():
     text = reports.conditions(found)
     assert '| weather: foggy \\* | 1 | 28 | 50.0 | 50.0 | +4.6 |' in text
     assert '| all, AP small | 1,000 | 18,370 | 10.0 | 10.0 | +1.9 [+1.5, +2.4] |' in text
+    found['over_seeds'] = {'two_looks - plain': {'all': {'mAP': [0.0186, -0.001, 0.039]}}}
     text = reports.heads(found)
-    assert '| plain | 19.0, 20.0 |  |' in text and '| **two looks** | 21.0, 22.0 | +1.9' in text
+    assert '| plain | 19.0, 20.0 |  |' in text
+    assert '| **two looks** | 21.0, 22.0 | +1.9 [+1.5, +2.4] | [-0.1, +3.9] | +1.9 [' in text
     assert 'AP of seeds 0, 1 |' in text and reports.points(-0.0001, '+') == '-0.0'
 
 
