@@ -2,7 +2,7 @@
 
     python benchmarks/restore_strange.py --results NOW.json
     python benchmarks/restore_strange.py --results NOW.json --former THEN.json \\
-        --page docs/benchmarks/restoration.md
+        --page docs/benchmarks/restoration_unlike.md
 
 Photographs (of scikit-image), fine patterns, small print, sharp edges, clean pictures, enlarged and
 JPEG-coded noise, scans from top to bottom, single electrons, single white pixels, pictures of

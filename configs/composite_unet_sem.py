@@ -1,6 +1,6 @@
 # A mix of losses: SSIM for structure, L1 for grey levels, an edge term for steep edges, and a price
 # on particles that the reference does not have. Equal to SSIM alone on pairs held out of the
-# training (docs/benchmarks/restoration.md).
+# training (docs/benchmarks/restoration_trials.md).
 _base_ = ['./ssim_unet_sem.py']
 model = dict(
     pixel_loss=dict(
