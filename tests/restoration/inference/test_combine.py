@@ -239,3 +239,24 @@ def test_adapting_takes_no_channels_for_scans_and_leaves_blank_pages_out(tmp_pat
     said = []
     assert len(_fields([path], False, {}, said.append)) == 3
     assert any(re.search(r'left out: .*page 2 of 4\): holds one value', line) for line in said)
+
+
+@pytest.mark.parametrize('channel', [0, 1])
+def test_channels_that_lie_in_another_file_do_not_count(tmp_path, channel):
+    name = f'a_C{channel}.ome.tif'
+    planes = ''.join(
+        f'<TiffData IFD="{t}" FirstT="{t}" FirstC="{c}" PlaneCount="1">'
+        f'<UUID FileName="a_C{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>'
+        for c in range(2)
+        for t in range(4)
+    )
+    text = (
+        f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        f'UUID="urn:uuid:{channel}"><Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint8" '
+        'DimensionOrder="XYTCZ" SizeX="192" SizeY="192" SizeZ="1" SizeC="2" SizeT="4">'
+        f'<Channel ID="Channel:0:0"/><Channel ID="Channel:0:1"/>{planes}</Pixels></Image></OME>'
+    )
+    pages = np.stack([scan.pixels for scan in burst()])
+    layout = dict(description=text.encode(), metadata=None, photometric='minisblack')
+    tifffile.imwrite(tmp_path / name, pages, **layout)
+    assert Negative().combine_files([tmp_path / name], tmp_path / 'b.tif')

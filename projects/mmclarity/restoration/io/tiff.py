@@ -15,7 +15,7 @@ import tifffile
 
 from mmclarity.errors import said
 
-from . import vendors
+from . import ome, vendors
 from .stored import SEMImageError, Stored
 from .vendors import Metadata
 
@@ -167,7 +167,8 @@ class TiffPictures:
     def _axes(self) -> tuple[int, bool]:
         with explained(self.path):
             if self._tiff.is_ome:
-                return vendors.axes_ome(_text(self._tiff.pages[0], _DESCRIPTION))
+                text = _text(self._tiff.pages[0], _DESCRIPTION)
+                return ome.axes_ome(text, self.path.name)
             told = (self._tiff.imagej_metadata or {}) if self._tiff.is_imagej else {}
             # without a spacing, slices are what ImageJ calls the pages of any stack
             deep = int(told.get('slices', 1)) > 1 and 'spacing' in told
@@ -308,7 +309,7 @@ def _described(source: tifffile.TiffPage, page: tifffile.TiffPage) -> Metadata:
     """What the description of ``source`` tells of ``page``."""
     text = _text(source, _DESCRIPTION)
     if '<OME' in text or ':OME ' in text:
-        return vendors.parse_ome(text, page.index, page.imagewidth)
+        return ome.parse_ome(text, page.index, page.imagewidth)
     if text.startswith('ImageJ='):
         return vendors.parse_imagej(text, _per_unit(source))
     if '$CM_' in text:

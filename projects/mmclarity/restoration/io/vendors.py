@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from html import unescape
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -28,9 +25,9 @@ __all__ = [
     'parse_hitachi',
     'parse_imagej',
     'parse_jeol',
-    'parse_ome',
     'parse_tescan',
     'parse_zeiss',
+    'whole',
 ]
 
 _METRES = {'m': 1.0, 'cm': 1e-2, 'mm': 1e-3, 'um': 1e-6, 'nm': 1e-9, 'pm': 1e-12, 'inch': 0.0254}
@@ -87,7 +84,7 @@ def parse_fei(text: str) -> Metadata:
     """Reads the tags 34680 and 34682 of FEI and Thermo Fisher: sections of ``key=value``."""
     sections = _sections(text)
     image, scan = sections.get('Image', {}), sections.get('Scan', {})
-    rows, columns = _whole(image.get('ResolutionY')), _whole(image.get('ResolutionX'))
+    rows, columns = whole(image.get('ResolutionY')), whole(image.get('ResolutionX'))
     width = _number(scan.get('PixelWidth'))
     if width is None:
         # [Scan] is a copy of the section that [Beam] names; some versions leave the copy out
@@ -101,7 +98,7 @@ def parse_fei(text: str) -> Metadata:
     return Metadata(
         'FEI',
         (rows, columns) if rows and columns else None,
-        _whole(sections.get('PrivateFei', {}).get('DatabarHeight')),
+        whole(sections.get('PrivateFei', {}).get('DatabarHeight')),
         width,
     )
 
@@ -156,7 +153,7 @@ def parse_tescan(text: str) -> Metadata:
     values = dict(re.findall(r'^\s*(\w+)\s*=\s*(.*?)\s*$', text, re.MULTILINE))
     return Metadata(
         'TESCAN',
-        bar=_whole(values.get('ImageStripSize')),
+        bar=whole(values.get('ImageStripSize')),
         pixel_size=_number(values.get('PixelSizeX')),
     )
 
@@ -175,7 +172,7 @@ def parse_jeol(text: str) -> Metadata:
     if not any(name.startswith('CM_') for name in values):
         return Metadata()
     sides = (values.get('CM_IMAGE_SIZE') or values.get('CM_FULL_SIZE') or '').split()
-    columns, rows = (_whole(side) for side in sides) if len(sides) == 2 else (None, None)
+    columns, rows = (whole(side) for side in sides) if len(sides) == 2 else (None, None)
     size = _quantity(values.get('CM_PIXEL_SIZE'), 'nm')
     field = _quantity(values.get('CM_FIELD_OF_VIEW'), 'um')
     if size is None and field is not None and columns:
@@ -187,7 +184,7 @@ def parse_jeol(text: str) -> Metadata:
     return Metadata(
         'JEOL',
         (rows, columns) if rows and columns else None,
-        _whole(values.get('SM_PNU_HEIGHT')),
+        whole(values.get('SM_PNU_HEIGHT')),
         size,
     )
 
@@ -216,7 +213,7 @@ def parse_fibics(text: str) -> Metadata:
         root = ElementTree.fromstring(text[start : end + len('</Fibics>')])
     except ElementTree.ParseError:
         return Metadata('Fibics')
-    columns, rows = _whole(root.findtext('Image/Width')), _whole(root.findtext('Image/Height'))
+    columns, rows = whole(root.findtext('Image/Width')), whole(root.findtext('Image/Height'))
     field, vector = root.find('Scan/FOV_X'), root.findtext('Scan/Ux')
     size = None
     if field is not None and columns:
@@ -238,74 +235,6 @@ def parse_fibsem(text: str) -> Metadata:
     if not isinstance(size, dict):
         return Metadata()
     return Metadata('OpenFIBSEM', pixel_size=_number(str(size.get('x'))))
-
-
-def parse_ome(text: str, page: int = 0, width: int | None = None) -> Metadata:
-    """Reads OME-XML: ``PhysicalSizeX`` in micrometres, or in its ``PhysicalSizeXUnit``.
-
-    Args:
-        text: the XML.
-        page: number of the directory, as ``TiffData`` counts: a file may hold several images.
-        width: of the picture in pixels; one of another width has been resampled since.
-    """
-    vendor = 'Phenom' if 'phenom' in text.lower() else 'OME'
-    images = _ome_images(text)
-    own = [image for image in images if any(a <= page < b for a, b in image.pages)] or images
-    if width is not None:
-        own = [image for image in own if image.width in (None, width)]
-    sizes = {image.size for image in own}
-    return Metadata(vendor, pixel_size=sizes.pop() if len(sizes) == 1 else None)
-
-
-def axes_ome(text: str) -> tuple[int, bool]:
-    """Channels of the pictures of OME-XML, and whether they lie at several depths."""
-    images = _ome_images(text)
-    channels = max((image.channels for image in images), default=1)
-    return channels, any(image.slices > 1 for image in images)
-
-
-class _OmeImage(NamedTuple):
-    """An image of an OME file: metres, columns, directories it lies in, channels, slices."""
-
-    size: float | None
-    width: int | None
-    pages: tuple[tuple[float, float], ...]
-    channels: int = 1
-    slices: int = 1
-
-
-@lru_cache(maxsize=4)  # every page of a stack asks
-def _ome_images(text: str) -> tuple[_OmeImage, ...]:
-    text = re.sub(r'^[^<]*<\?xml[^>]*\?>', '', text)  # it may name an encoding; this is text
-    try:
-        root = ElementTree.fromstring(text.strip())
-    except ElementTree.ParseError:
-        sizes = set(re.findall(r'\bPhysicalSizeX="([^"]+)"', text))
-        units = re.findall(r'\bPhysicalSizeXUnit="([^"]+)"', text) or ['um']
-        size = metres(sizes.pop(), unescape(units[0])) if len(sizes) == 1 else None
-        return (_OmeImage(size, None, ()),)
-    images = []
-    for pixels in root.iter():
-        if pixels.tag.rpartition('}')[2] == 'Pixels':
-            value, unit = pixels.get('PhysicalSizeX'), pixels.get('PhysicalSizeXUnit', 'um')
-            parts = [part for part in pixels if part.tag.rpartition('}')[2] == 'TiffData']
-            images.append(
-                _OmeImage(
-                    metres(value, unit) if value else None,
-                    _whole(pixels.get('SizeX')),
-                    tuple(map(_directories, parts)),
-                    max(1, sum(part.tag.rpartition('}')[2] == 'Channel' for part in pixels)),
-                    _whole(pixels.get('SizeZ')) or 1,
-                )
-            )
-    return tuple(images)
-
-
-def _directories(part: ElementTree.Element) -> tuple[float, float]:
-    """First directory of a ``TiffData`` and the one after its last."""
-    first, count = _whole(part.get('IFD')), _whole(part.get('PlaneCount'))
-    many = float('inf') if first is None and count is None else count or 1
-    return first or 0, (first or 0) + many
 
 
 def parse_imagej(text: str, resolution: float | None) -> Metadata:
@@ -365,6 +294,6 @@ def _real(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _whole(text: str | None) -> int | None:
+def whole(text: str | None) -> int | None:
     """A whole number >= 0, or None."""
     return int(text) if text and text.isdecimal() else None
