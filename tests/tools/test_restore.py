@@ -186,7 +186,7 @@ def test_export(tmp_path, model):
 
 def test_stacks_bursts_and_folders_below(main, model, tmp_path, capsys):
     """The everyday commands, as they are typed."""
-    pages = np.stack([micrograph((64, 72))] * 3)
+    pages = np.stack([np.roll(micrograph((64, 72)), shift, 1) for shift in range(3)])
     (tmp_path / 'in/deep').mkdir(parents=True)
     tifffile.imwrite('in/deep/s.tif', pages, imagej=True, resolution=(40, 40))
     Image.fromarray(pages[0]).save('in/a.jpg')

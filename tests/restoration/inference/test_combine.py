@@ -215,15 +215,25 @@ def test_channels_are_no_scans(tmp_path, kind):
     )
     with pytest.raises(UsageError, match='pages are of 2 channels'):
         Negative().combine_files([path], tmp_path / 'b.tif')
+    colour = dict(metadata={'axes': 'CYX', 'mode': 'composite'}, photometric='minisblack')
+    if kind == 'imagej':  # two channels and nothing else, which it shows in colours
+        tifffile.imwrite(path, pages[:, 0], imagej=True, **colour)
+        with pytest.raises(UsageError, match='pages are of 2 channels'):
+            Negative().combine_files([path], tmp_path / 'b.tif')
     tifffile.imwrite(path, pages[:, 0], metadata={'axes': 'TYX'}, **{kind: True})
     assert Negative().combine_files([path], tmp_path / 'b.tif')
 
 
 def test_slices_in_depth_are_named(tmp_path):
+    """So are the channels that tifffile makes of a stack whose axes are not told."""
     pages = np.stack([scan.pixels for scan in burst()])
     path = tmp_path / 'a.tif'
-    for told, kind in (({'spacing': 4.0}, 'imagej'), ({'axes': 'ZYX'}, 'ome')):
-        tifffile.imwrite(path, pages, metadata={'axes': 'ZYX', **told}, **{kind: True})
+    for told, kind in (
+        ({'axes': 'ZYX', 'spacing': 4.0}, 'imagej'),
+        ({'axes': 'ZYX'}, 'ome'),
+        ({}, 'imagej'),
+    ):
+        tifffile.imwrite(path, pages, metadata=told, **{kind: True})
         with pytest.warns(UserWarning, match='a.tif: its pages are slices at several depths'):
             Negative().combine_files([path], tmp_path / 'b.tif', overwrite=True)
 

@@ -132,10 +132,10 @@ def check_pages(stack: SEMStack) -> None:
             'scans of the same picture; save one of them as a file of its own (Fiji: Image > '
             'Color > Split Channels)'
         )
-    if len(stack) > 1 and stack.in_depth:
+    if len(stack) > 1 and stack.perhaps_unlike:
         warnings.warn(
-            f'{stack.path}: its pages are slices at several depths, which are no scans of the same '
-            'picture, unless the program that wrote them called scans so',
+            f'{stack.path}: its pages are slices at several depths or channels, which are no scans '
+            'of the same picture, unless the program that wrote them called scans so',
             stacklevel=3,
         )
 

@@ -80,7 +80,7 @@ class _WithSidecar:
     def __init__(self, pictures: OpenPictures, path: Path) -> None:
         self.pictures, self.found = pictures, find_sidecar(path)
         self.channels = getattr(pictures, 'channels', 1)
-        self.in_depth = getattr(pictures, 'in_depth', False)
+        self.perhaps_unlike = getattr(pictures, 'perhaps_unlike', False)
         self.nbytes = getattr(pictures, 'nbytes', 0)
 
     def __len__(self) -> int:

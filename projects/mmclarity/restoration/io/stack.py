@@ -58,9 +58,9 @@ class SEMStack:
         return getattr(self._pictures, 'channels', 1)
 
     @property
-    def in_depth(self) -> bool:
-        """Whether the file says that its pages lie at several depths."""
-        return getattr(self._pictures, 'in_depth', False)
+    def perhaps_unlike(self) -> bool:
+        """Whether the file calls its pages slices or channels, as some programs call scans."""
+        return getattr(self._pictures, 'perhaps_unlike', False)
 
     def __len__(self) -> int:
         return len(self._pictures)

@@ -159,8 +159,8 @@ class TiffPictures:
         return self._axes[0]
 
     @property
-    def in_depth(self) -> bool:
-        """Whether they lie at several depths."""
+    def perhaps_unlike(self) -> bool:
+        """Whether they are called slices or channels, as some programs call scans."""
         return self._axes[1]
 
     @cached_property
@@ -170,9 +170,12 @@ class TiffPictures:
                 text = _text(self._tiff.pages[0], _DESCRIPTION)
                 return ome.axes_ome(text, self.path.name)
             told = (self._tiff.imagej_metadata or {}) if self._tiff.is_imagej else {}
+            channels = int(told.get('channels', 1))
             # without a spacing, slices are what ImageJ calls the pages of any stack
             deep = int(told.get('slices', 1)) > 1 and 'spacing' in told
-            return int(told.get('channels', 1)), deep
+            # grey channels and nothing else are what tifffile makes of a stack without axes
+            grey = channels == len(self) and told.get('mode') in (None, 'grayscale')
+            return (1, channels > 1) if grey else (channels, deep)
 
     def close(self) -> None:
         """Closes the file."""
