@@ -318,3 +318,29 @@ def test_a_colour_that_stands_for_all_is_said(tmp_path):
     grey = np.repeat(colours[..., :1], 3, 2)
     restorer.restore_file(saved(tmp_path / 'c.tif', grey, photometric='rgb'), tmp_path / 'd.tif')
     assert not any('channel' in line for line in told)
+
+
+def test_small_pictures_that_show_something_else_stay(tmp_path):
+    """Some programs mark an overview of the chamber as a small copy; true copies are made anew."""
+    data, overview = smooth(120), smooth(200)[-60:, ::2].copy()
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as writer:
+        writer.write(data, metadata=None)
+        writer.write(overview, subfiletype=1, metadata=None)
+        writer.write(data[::2, ::2], subfiletype=1, metadata=None)
+    Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')
+    written = [page.asarray() for page in tifffile.TiffFile(tmp_path / 'b.tif').pages]
+    np.testing.assert_array_equal(written[0], 255 - data)
+    np.testing.assert_array_equal(written[1], overview)
+    assert np.abs(written[2] - (255.0 - data[::2, ::2])).mean() < 15
+
+
+@pytest.mark.parametrize('step', [1, 2])
+def test_pictures_below_others_are_refused(tmp_path, step):
+    """A thumbnail first and the picture below it, or a second detector below the first."""
+    data = smooth(120)
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as writer:
+        kind = int(step > 1)
+        writer.write(data[::step, ::step], subfiletype=kind, subifds=1, metadata=None)
+        writer.write(255 - data, subfiletype=0, metadata=None)
+    with pytest.raises(SEMImageError, match=r'a.tif.*pictures lie below others in it \(SubIFDs\)'):
+        Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif')

@@ -94,7 +94,21 @@ def pictures(tiff: tifffile.TiffFile) -> list[Place]:
     places = [
         Place(i) for i in range(count) if not int(tiff.pages[i].subfiletype) & (_REDUCED | _MASK)
     ]
+    for place in places or [Place(0)]:
+        _check_below(tiff.pages[place.page])
     return places or [Place(0)]
+
+
+def _check_below(page: tifffile.TiffPage) -> None:
+    """Refuses a file whose pictures lie below a thumbnail, or below one another."""
+    for below in page.pages if page.subifds else ():
+        smaller = below.imagewidth <= page.imagewidth and below.imagelength <= page.imagelength
+        same = (below.imagewidth, below.imagelength) == (page.imagewidth, page.imagelength)
+        if not smaller or (same and not int(below.subfiletype) & _REDUCED):
+            raise ValueError(
+                'pictures lie below others in it (SubIFDs), which are no smaller copies; save them '
+                'as the pages of a stack'
+            )
 
 
 def _planes(tiff: tifffile.TiffFile) -> int:

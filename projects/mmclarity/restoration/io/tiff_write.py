@@ -23,6 +23,8 @@ _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
 _WRITTEN = (_UNCOMPRESSED, _LZW, *_DEFLATE, _PACKBITS)
 _REDUCED = 1
 _RESIZED = ('uint8', 'uint16', 'int16', 'float32', 'float64')  # types that OpenCV shrinks
+_COMPARED = 1_000_000  # samples
+_SHOWN = 0.3  # correlation of a smaller copy with its picture; less is another picture
 # In OME-XML: identifier of the whole file; name and identifier of the one that a picture lies in.
 _WHOLE = re.compile(rb'<(?:\w+:)?OME\b[^>]*\bUUID="([^"]+)"')
 _PART = re.compile(rb'(<(?:\w+:)?UUID\b[^>]*\bFileName=")([^"]*)("[^>]*>)([^<]*)')
@@ -70,17 +72,59 @@ def _put(tiff: tifffile.TiffFile, source: Path, place: Place, samples: np.ndarra
         tiff.filehandle.seek(page.dataoffsets[0] + place.plane * page.nbytes)
         tiff.filehandle.write(np.ascontiguousarray(samples, order).tobytes())
         return
+    copies = [
+        smaller
+        for smaller in _smaller(tiff, place.page, page)
+        if _is_copy(smaller, page, samples.shape[2])
+    ]
     _replace(page, source, samples)
-    for smaller in _smaller(tiff, place.page, page):
-        size = (smaller.imagewidth, smaller.imagelength)
-        alike = smaller.dtype == page.dtype and smaller.samplesperpixel == samples.shape[2]
-        if alike and len(smaller.shape) == len(page.shape):
-            kind = cv2.INTER_NEAREST if page.photometric == 3 else cv2.INTER_AREA
-            exact = samples if samples.dtype.name in _RESIZED else samples.astype(np.float64)
-            reduced = cv2.resize(exact, size, interpolation=kind)
-            reduced = np.rint(reduced) if samples.dtype.kind in 'ui' else reduced
-            reduced = reduced.astype(samples.dtype).reshape(size[1], size[0], -1)
-            _replace(smaller, source, reduced)
+    for smaller in copies:
+        reduced = _reduced(samples, smaller, page.photometric == tifffile.PHOTOMETRIC.PALETTE)
+        _replace(smaller, source, reduced)
+
+
+def _is_copy(smaller: tifffile.TiffPage, page: tifffile.TiffPage, count: int) -> bool:
+    """Whether a directory shows in small what a page shows: others may be overviews or labels."""
+    alike = smaller.dtype == page.dtype and smaller.samplesperpixel == count
+    if not alike or len(smaller.shape) != len(page.shape):
+        return False
+    try:
+        whole, shown = _samples_of(page), _samples_of(smaller)
+    except Exception:  # decoders raise whatever they run into; what cannot be read stays
+        return False
+    for nearest in (False, True):  # means of several pixels, or one of them
+        ours, theirs = (_some(image) for image in (_reduced(whole, smaller, nearest), shown))
+        spread = ours.std() * theirs.std()
+        if spread == 0:
+            return bool(np.allclose(ours, theirs))
+        if ((ours - ours.mean()) * (theirs - theirs.mean())).mean() > _SHOWN * spread:
+            return True
+    return False
+
+
+def _some(samples: np.ndarray) -> np.ndarray:
+    """Every nth row and column of (H, W, S), as many as suffice for a comparison."""
+    step = max(1, int(np.sqrt(samples.size / _COMPARED)))
+    return samples[::step, ::step].astype(np.float64)
+
+
+def _samples_of(page: tifffile.TiffPage) -> np.ndarray:
+    """(H, W, S)."""
+    samples = page.asarray()
+    if samples.ndim == 2:
+        return samples[..., None]
+    separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+    return np.moveaxis(samples, 0, -1) if separate else samples
+
+
+def _reduced(samples: np.ndarray, smaller: tifffile.TiffPage, nearest: bool) -> np.ndarray:
+    """Samples (H, W, S) in the size of a smaller copy."""
+    size = (smaller.imagewidth, smaller.imagelength)
+    exact = samples if samples.dtype.name in _RESIZED else samples.astype(np.float64)
+    kind = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA
+    reduced = cv2.resize(exact, size, interpolation=kind)
+    reduced = np.rint(reduced) if samples.dtype.kind in 'ui' else reduced
+    return reduced.astype(samples.dtype).reshape(size[1], size[0], -1)
 
 
 def _smaller(
