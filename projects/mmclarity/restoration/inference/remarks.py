@@ -60,6 +60,19 @@ def mistaken(share: float, like: Appraisal) -> Iterator[str]:
         )
 
 
+def sharp_edges(share: float) -> Iterator[str]:
+    """Where the network is not the best.
+
+    Args:
+        share: of the picture, see :func:`..general.closer.take_closer`.
+    """
+    if share > _MISTAKEN:
+        yield (
+            f'in {100 * share:.0f} % of it edges are sharper than all that the network was trained '
+            'on; there non-local means are closer to the truth, and took its place'
+        )
+
+
 def beside_training(image: SEMImage, trained_on: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What the model has not learnt of such an image: a key for each kind, and the words.
 

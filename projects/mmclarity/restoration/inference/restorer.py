@@ -16,6 +16,7 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
 from ..general.appraisal import appraise
+from ..general.closer import take_closer
 from ..general.lost import put_back
 from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
@@ -29,7 +30,7 @@ from .files import FolderReport
 from .job import Job, prepare
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
 from .progress import Progress, part_of
-from .remarks import mistaken
+from .remarks import mistaken, sharp_edges
 from .sharpening import sharpened
 from .tiling import restore_tiled, tile_weights
 
@@ -298,9 +299,14 @@ class Restorer:
         if job.like is None or not twice:
             return restored
         black = job.black * job.scale
-        share = put_back(pixels, restored, job.like, strength or self.strength, job.scale, black)
+        told = strength or self.strength
+        share = put_back(pixels, restored, job.like, told, job.scale, black)
         for line in mistaken(share, job.like):
             self._warn(job.source and f'{job.source} mistaken', f'{job.label}: {line}')
+        if told <= 1:  # else more was asked to be taken away
+            closer = take_closer(pixels, restored, job.like, job.scale, black)
+            for line in sharp_edges(closer):
+                self._warn(job.source and f'{job.source} sharp', f'{job.label}: {line}')
         return restored
 
     def _sharpened(self, restored: np.ndarray, job: Job) -> np.ndarray:
