@@ -340,3 +340,75 @@ def test_maps_with_channels_last_are_pooled_over_their_positions(channels):
     if channels != 6:  # else nothing tells the axes apart, and channels are taken to come first
         torch.testing.assert_close(got, images.mean((2, 3)))
     assert got.shape == (3, channels)
+
+
+def test_double_precision():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double()
+    images = torch.randn(2, 3, 8, 8)
+    got = FeatureRecorder(model, ['0']).record_images(images)['0']
+    torch.testing.assert_close(got, model[0](images.double()).flatten(1).float())
+
+
+def test_complex_answers_are_two_units_each():
+    class Spectrum(nn.Module):
+        def forward(self, x):
+            return torch.fft.fft2(x).conj()
+
+    images = torch.randn(2, 3, 8, 8)
+    model = nn.Sequential(Spectrum())
+    got = FeatureRecorder(model, ['0']).record_images(images)['0']
+    expected = torch.fft.fft2(images).conj().flatten(1)
+    torch.testing.assert_close(got, torch.view_as_real(expected.resolve_conj()).flatten(1))
+    # Rows are compared by angles and distances: those of complex vectors are kept.
+    assert (got[0] - got[1]).norm().item() == pytest.approx(
+        (expected[0] - expected[1]).norm().item(), rel=1e-5
+    )
+    pooled = FeatureRecorder(model, ['0'], 'mean').record_images(images)['0']
+    torch.testing.assert_close(pooled[:, ::2], torch.fft.fft2(images).real.mean((2, 3)))
+
+
+def test_whole_numbers_are_no_answers():
+    class Best(nn.Module):
+        def forward(self, x):
+            return x.argmax(1)
+
+    with pytest.raises(RuntimeError, match="'0' returns no tensor .* but only int64"):
+        FeatureRecorder(nn.Sequential(Best()), ['0']).record_images(torch.randn(2, 3, 4, 4))
+
+
+def test_the_mean_over_positions_has_more_digits_than_half_precision():
+    model = nn.Sequential(nn.Identity(), nn.Conv2d(1, 1, 1)).bfloat16()
+    images = torch.rand(4, 1, 32, 32).bfloat16()
+    got = FeatureRecorder(model, ['0'], 'mean').record_images(images)['0']
+    torch.testing.assert_close(got[:, 0], images.float().mean((1, 2, 3)), rtol=1e-6, atol=0)
+
+
+def test_the_second_name_of_a_module_is_led_to_the_first():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())
+    model.again = model[0]
+    with pytest.raises(KeyError, match="'again' is the same module as '0'"):
+        FeatureRecorder(model, ['again'])
+
+
+def test_batch_norm_without_statistics_is_named():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)
+    )
+    with pytest.warns(UserWarning, match="'2' is batch norm without running statistics"):
+        FeatureRecorder(model, ['0']).record_images(torch.randn(2, 3, 4, 4))
+
+
+def test_weights_that_are_used_without_a_call():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attend(x[:, 0], x[:, 0], x[:, 0])
+
+    images = torch.randn(3, 1, 5, 8)
+    # Weights of attention (3, 5, 5) beside the answer (3, 5, 8).
+    assert FeatureRecorder(Net(), ['attend']).record_images(images)['attend'].shape == (3, 65)
+    with pytest.raises(RuntimeError, match='only the weights are used'):
+        FeatureRecorder(Net(), ['attend.out_proj']).record_images(images)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import random
-import re
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -16,99 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmclarity.errors import LayerError, MissingLayerError
+from mmclarity.errors import LayerError
 from mmclarity.utils.models import unwrap
 
-from .script import ScriptView, refuse_frozen
+from .layer_names import named_layers, resolve_layers, split_call
+from .script import ScriptView
 
 POOLS = (None, 'mean', 'cls')
-
-
-def named_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Submodules by dotted name, as ``named_modules``; names do not show wrappers inside."""
-    found: dict[str, nn.Module] = {}
-    seen: set[int] = set()
-
-    def walk(prefix: str, module: nn.Module) -> None:
-        for name, child in module.named_children():
-            child = unwrap(child)
-            if id(child) in seen:  # One module under two names has the first.
-                continue
-            seen.add(id(child))
-            found[f'{prefix}{name}'] = child
-            walk(f'{prefix}{name}.', child)
-
-    walk('', unwrap(model))
-    return found
-
-
-def resolve_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
-    """Names of submodules that are given by name or matched by a regular expression.
-
-    Args:
-        model: The network.
-        layers: Dotted names, or expressions that match a whole name, such as
-            ``features\\.\\d+``. ``name#2`` is the second time that a module is run in one pass.
-
-    Returns:
-        In the order of ``named_modules``, each once.
-
-    Raises:
-        KeyError: If one names nothing, with the nearest names there are.
-        ValueError: If there is none, an expression cannot be read, or a script has no parts.
-        TypeError: If ``layers`` is a string, not a sequence of them.
-    """
-    if isinstance(layers, str):
-        raise TypeError(
-            f'layers must be a sequence of names, got the string {layers!r}; write [{layers!r}]'
-        )
-    if not layers:
-        raise LayerError(
-            'layers is empty: name at least one, e.g. those of '
-            '[name for name, _ in model.named_modules()]'
-        )
-    refuse_frozen(model)
-    names = list(named_layers(model))
-    chosen: dict[str, set[str]] = {}
-    for layer in layers:
-        plain, call = split_call(layer)
-        for name in _matches(plain, names, model):
-            chosen.setdefault(name, set()).add(f'#{call}' if call else '')
-    order = [
-        (name, suffix)
-        for name in names
-        for suffix in sorted(chosen.get(name, ()), key=lambda s: (len(s), s))
-    ]
-    return [name + suffix for name, suffix in order]
-
-
-def split_call(layer: str) -> tuple[str, int | None]:
-    """``name#2`` to its name and 2; None where no run is meant."""
-    match = re.fullmatch(r'(.+)#([1-9]\d*)', layer)
-    return (match[1], int(match[2])) if match else (layer, None)
-
-
-def _matches(layer: str, names: Sequence[str], model: nn.Module) -> list[str]:
-    """What one entry of ``layers`` names."""
-    if layer in names:
-        return [layer]
-    # Names from a compiled or wrapped model show the wrapper.
-    bare = '.'.join(part for part in layer.split('.') if part not in ('_orig_mod', 'module'))
-    if bare in names:
-        return [bare]
-    try:
-        found = [name for name in names if re.fullmatch(layer, name)]
-    except re.error as error:
-        raise LayerError(
-            f'layer {layer!r} is no module and no regular expression: {error}'
-        ) from error
-    if not found:
-        near = difflib.get_close_matches(layer, names, 5, 0.3) or names[:5]
-        raise MissingLayerError(
-            f'{type(model).__name__} has no layer {layer!r}; the nearest names are '
-            f'{", ".join(near)}'
-        )
-    return found
+HALF = (torch.float16, torch.bfloat16)
 
 
 @contextmanager
@@ -155,6 +69,8 @@ def tensors_of(output: Any) -> list[Tensor]:
 
 def _pooled(values: Tensor, pool: str | None) -> Tensor:
     """One unit a channel of a map or of tokens (b, tokens, channels), as ``pool`` says."""
+    if pool == 'mean' and values.dtype in HALF:
+        values = values.float()  # the mean of many positions has more digits than one
     if pool == 'cls' and values.dim() == 3:
         return values[:, 0]
     if pool != 'mean' or values.dim() < 3:
@@ -164,6 +80,24 @@ def _pooled(values: Tensor, pool: str | None) -> Tensor:
     if values.dim() == 4 and values.shape[1] == values.shape[2] != values.shape[3]:
         return values.mean((1, 2))  # (b, H, W, channels), as Swin transformers have it
     return values.flatten(2).mean(2)
+
+
+def _real(values: Tensor) -> Tensor:
+    """Complex answers as real and imaginary parts, each a unit."""
+    return torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+
+
+def _warn_of_batches(modules: Mapping[str, nn.Module]) -> None:
+    """Say so where a picture is not answered for itself."""
+    for name, module in modules.items():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            warnings.warn(
+                f'{name!r} is batch norm without running statistics: what the layers behind it '
+                'answer to a picture depends on those shown in the same batch. Show all at once '
+                '(batch_size), or train it with track_running_stats=True',
+                stacklevel=3,
+            )
+            return
 
 
 def _flat(values: Tensor) -> Tensor:
@@ -182,7 +116,7 @@ class FeatureRecorder:
     While it records, the network is in evaluation mode: dropout is off and the statistics of
     batch norm are read and not changed. Hooks are removed, modes and random states restored, even
     after an error. Values are taken the moment a layer returns them, before a later one works on
-    them in place. Images are given to a network in half precision as such.
+    them in place. Images are given to a network in half or double precision as such.
 
     Args:
         model: The network; wrappers are looked through, see :func:`unwrap`.
@@ -260,7 +194,8 @@ class FeatureRecorder:
         forward = self.model if forward is self._given else forward
         modules = named_layers(self.model)
         dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
-        half = dtype in (torch.float16, torch.bfloat16)
+        other = dtype in (*HALF, torch.float64)
+        _warn_of_batches(modules)
         with undisturbed(self.model), eager():
             handles = [
                 modules[name].register_forward_hook(pass_.hook(name)) for name in pass_.wanted
@@ -270,7 +205,7 @@ class FeatureRecorder:
                     pass_.begin(len(images))
                     # Not around the loop: whoever takes the answers may need gradients.
                     with torch.no_grad():
-                        images = images.to(dtype) if half else images
+                        images = images.to(dtype) if other else images
                         forward(images)
                         if pass_.unsure:
                             pass_.settle(forward, images)
@@ -318,7 +253,8 @@ class _Pass:
             if name not in self.found:
                 raise RuntimeError(
                     f'the images did not pass through {name!r}; choose layers of the part of the '
-                    'network that is run'
+                    'network that is run, and of those that are called as modules: where only the '
+                    'weights are used (out_proj of nn.MultiheadAttention), the layer around it'
                 )
         return {name: self.found[name] for name in self.names}
 
@@ -334,10 +270,14 @@ class _Pass:
         return take
 
     def _values(self, name: str, key: str, output: Any) -> Any:
-        tensors = [t for t in tensors_of(output) if t.dim() > 0 and t.is_floating_point()]
+        every = [t for t in tensors_of(output) if t.dim() > 0]
+        tensors = [t for t in every if t.is_floating_point() or t.is_complex()]
         if not tensors:
+            kinds = {str(t.dtype).removeprefix('torch.') for t in every}
+            what = f'only {", ".join(sorted(kinds))}' if every else f'a {type(output).__name__}'
             raise RuntimeError(
-                f'layer {name!r} returns no tensor but {type(output).__name__}; choose another'
+                f'layer {name!r} returns no tensor of real or complex numbers but {what}; choose '
+                'another'
             )
         turned = [self._second(t) for t in tensors]
         if self.learning:
@@ -370,7 +310,7 @@ class _Pass:
 
     def _kept(self, name: str, key: str, tensors: list[Tensor], turned: list[bool]) -> Any:
         tensors = [t.transpose(0, 1) if turn else t for t, turn in zip(tensors, turned)]
-        tensors = [_pooled(t.detach(), self.pool) for t in tensors]
+        tensors = [_real(_pooled(t.detach(), self.pool)) for t in tensors]
         counts = sorted({len(t) for t in tensors})
         if len(counts) > 1:
             raise RuntimeError(
