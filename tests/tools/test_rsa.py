@@ -288,3 +288,22 @@ def test_showcase_shows_photographs_upright(data, monkeypatch):
     for picture in (*shown[0], *shown[1]):
         assert picture.shape == (80, 40, 3)
         assert (picture[:35] == (255, 0, 0)).all() and not picture[45:].any()
+
+
+def test_pictures_of_another_size_than_in_training_are_named(data, recwarn):
+    (data / 'nets.py').write_text(
+        'import torch\nfrom torch import nn\n'
+        'from mmclarity.rsa.models.networks import Network\n'
+        'def net():\n'
+        '    model = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())\n'
+        "    return Network('mine', model, ['0'], 'mine', side=96)\n"
+    )
+    base = ('--model', f'{data}/nets.py:net', '--neural', f'V4={data}/brain.npz:V4')
+    rest = ('--stimuli', f'{data}/images', '--bootstraps', '0', '--out', f'{data}/out')
+    rest += ('--figures', 'none', '--permutations', '0')
+    with pytest.warns(UserWarning, match='trained on pictures of 96 x 96 pixels .* shown 64 x 64'):
+        assert rsa.main([*base, *rest, '--size', '64']) == 0
+    recwarn.clear()
+    for more in (['--size', '96'], ['--size', '0'], ['--size', '64', '--checkpoint', 'none']):
+        assert rsa.main([*base, *rest, *more]) == 0
+    assert not [str(w.message) for w in recwarn if 'pictures of' in str(w.message)]

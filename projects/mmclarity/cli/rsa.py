@@ -15,6 +15,7 @@ many; stimuli and recordings are matched by id.
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,12 @@ from .rsa_options import check_options, rsa_parser
 
 def read_stimuli(args: argparse.Namespace, network: networks.Network) -> StimulusSet:
     """The images, normalised as a network wants them."""
+    if args.size and network.side and args.size != network.side:
+        warnings.warn(
+            f'{network.name} was trained on pictures of {network.side} x {network.side} pixels and '
+            f'is shown {args.size} x {args.size} (--size {network.side})',
+            stacklevel=2,
+        )
     return StimulusSet.from_folder(
         args.stimuli,
         manifest=args.manifest,

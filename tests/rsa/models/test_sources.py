@@ -24,6 +24,12 @@ def number():
 
 def needs(width):
     return net()
+
+def trained():
+    model = net()
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 7.0)
+    return model
 """
 HUB = """
 dependencies = ['torch']
@@ -33,6 +39,11 @@ def small(pretrained=True):
     if pretrained:
         raise OSError('no net')
     return nn.Sequential(nn.Conv2d(3, 4, 1))
+
+def always():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1))
+    nn.init.constant_(net[0].weight, 7.0)
+    return net
 """
 
 
@@ -88,10 +99,24 @@ def test_hub(tmp_path):
         networks.load(f'hub:{tmp_path}/nowhere:small')
 
 
+@pytest.mark.parametrize('kind', ['function', 'hub', 'script'])
+def test_none_means_random_weights_whoever_brings_others(kind, file, tmp_path):
+    (tmp_path / 'hubconf.py').write_text(HUB)
+    name = {'function': f'{file}:trained', 'hub': f'hub:{tmp_path}:always'}.get(kind)
+    if name is None:
+        name = str(tmp_path / 'net.pt')
+        model = networks.load(f'{file}:trained').model
+        torch.jit.save(torch.jit.trace(model, torch.zeros(1, 3, 4, 4)), name)
+    trained, random = networks.load(name), networks.load(name, 'none')
+    values = [dict(found.model.named_parameters())['0.weight'] for found in (trained, random)]
+    assert (values[0] == 7).all() and len(values[1].unique()) > 4
+    assert random.weights == 'none' != trained.weights
+
+
 def test_timm():
     pytest.importorskip('timm', reason='timm is not installed')
     found = networks.load('timm:vit_tiny_patch16_224', 'none')
-    assert found.mean == (0.5, 0.5, 0.5) and 'blocks.3' in found.layers
+    assert found.mean == (0.5, 0.5, 0.5) and 'blocks.3' in found.layers and found.side is None
     images = torch.randn(2, 3, 224, 224)
     recorder = FeatureRecorder(found.model, ['blocks.3'], pool='cls')
     assert recorder.record_images(images)['blocks.3'].shape == (2, 192)

@@ -15,6 +15,7 @@ from mmclarity.errors import LayerError
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.efficientnet_lite import MEAN, STD, WEIGHTS, build_efficientnet_lite
 
+from .normalisation import IMAGENET_MEAN, IMAGENET_STD, is_known, of_torchvision, preprocessing
 from .script import NORMS, ScriptView, opened, refuse_frozen
 from .sources import (
     RANDOM,
@@ -25,12 +26,11 @@ from .sources import (
     from_hugging_face,
     from_timm,
 )
+from .untrained import randomise
 
 SOURCES = {'timm': from_timm, 'hf': from_hugging_face, 'hub': from_hub}
 # Endings of files of TorchScript.
 SCRIPTS = ('.pt', '.pth', '.ts', '.torchscript')
-# Of RGB images in [0, 1]; what torchvision's ImageNet networks were trained with.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE0, LITE0_LAYERS = (
     'efficientnet_lite0',
     ('conv_stem', *(f'blocks.{i}' for i in range(7)), 'conv_head', 'global_pool', 'classifier'),
@@ -52,6 +52,7 @@ class Network:
         std: Likewise.
         module: Dotted name of the part that is called; '' is the whole model.
         bgr: The part expects blue first.
+        side: Of the square pictures it was trained on, in pixels; None: not known.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Network:
     std: Sequence[float] = IMAGENET_STD
     module: str = ''
     bgr: bool = False
+    side: int | None = None
 
     def layers_for(self, pool: str | None) -> list[str]:
         """Its stages; for the class token without those where it has not met the image yet."""
@@ -83,7 +85,8 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
             TorchScript (.pt, .pth, .ts), or
             'timm:NAME', 'hf:NAME' (Hugging Face; a name or a folder), 'hub:FOLDER:ENTRY'
             (torch.hub), 'file.py:function', whose result is a module or a :class:`Network`.
-        checkpoint: File of weights, also of safetensors, or 'none' for random ones. Defaults to
+        checkpoint: File of weights, also of safetensors, or 'none' for random ones, also in the
+            place of those that a script, a function or an entry brings. Defaults to
             the published weights of a named network; a config needs one.
         module: Part of the model to call. Defaults to ``backbone`` or ``generator`` of a config's
             model, the vision part of one of Hugging Face, or all of it.
@@ -107,7 +110,11 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
     else:
         network = _torchvision(name, checkpoint)
     network.model = opened(network.model)
-    if checkpoint is not None and checkpoint != RANDOM:
+    if checkpoint == RANDOM:
+        network.weights, network.side = RANDOM, None
+        if kind == 'hub' or name.endswith(SCRIPTS) or name.rpartition(':')[0].endswith('.py'):
+            randomise(network.model)  # they come with weights, trained or not
+    elif checkpoint is not None:
         load_weights(network.model, checkpoint)
         network.weights = checkpoint
     if module is not None:
@@ -182,16 +189,18 @@ def _torchvision(name: str, checkpoint: str | None) -> Network:
             'that ends in .py, timm:NAME, hf:NAME, hub:FOLDER:ENTRY or file.py:function'
         )
     try:
+        published = models.get_model_weights(name).DEFAULT
         model = models.get_model(name, weights='DEFAULT' if checkpoint is None else None)
     except OSError as error:
-        file = Path(models.get_model_weights(name).DEFAULT.url).name
+        file = Path(published.url).name
         raise LayerError(
             f'the ImageNet weights of {name} cannot be downloaded ({error}). {cache_hint(file)}, '
             f'give --checkpoint FILE, or --checkpoint {RANDOM} for random weights'
         ) from error
     # Auxiliary classifiers (GoogLeNet, Inception) are run in training only.
     layers = [layer for layer in default_layers(model) if not layer.lower().startswith('aux')]
-    return Network(name, model, layers, checkpoint or 'torchvision (ImageNet)')
+    shown = of_torchvision(published.transforms())
+    return Network(name, model, layers, checkpoint or 'torchvision (ImageNet)', **shown)
 
 
 def _from_config(path: str, checkpoint: str | None, module: str | None) -> Network:
@@ -212,46 +221,22 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
     if checkpoint != RANDOM:
         load_weights(model, checkpoint)
     else:
-        from .untrained import untrained_copy
-
-        model = untrained_copy(model)
+        randomise(model)
     if module is None:
         module = shown_part(model)
     else:
         _check_module(model, module, path)
-    mean, std, bgr = preprocessing(getattr(model, 'data_preprocessor', None))
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if not is_known(preprocessor):
+        warnings.warn(
+            f'{path}: the data preprocessor of the model does not say how images are normalised; '
+            "they are shown red first, by ImageNet's mean and deviation. Where the data set did it "
+            'otherwise, give a function that returns a Network (file.py:function)',
+            stacklevel=2,
+        )
+    mean, std, bgr = preprocessing(preprocessor)
     layers = default_layers(model.get_submodule(module), module)
     return Network(Path(path).stem, model, layers, checkpoint, mean, std, module, bgr)
-
-
-def preprocessing(
-    preprocessor: Any,
-) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
-    """What an OpenMMLab data preprocessor does to images, for RGB in [0, 1].
-
-    OpenMMLab reads images blue first, 0 to 255; a preprocessor that does not convert hands them
-    on so, and its mean and deviation are in the order that the network gets. One that only moves
-    data to the device leaves all that to the data set: ImageNet's values are assumed then.
-
-    Returns:
-        Mean and standard deviation (red first), and whether the network expects blue
-            first. Where images are converted but not normalised: mean 0 and deviation 1 / 255,
-            which restores 0 to 255.
-    """
-    if hasattr(preprocessor, 'output_channel_order'):  # mmagic
-        bgr = (preprocessor.output_channel_order or 'BGR').upper() == 'BGR'
-    elif hasattr(preprocessor, '_channel_conversion'):  # mmengine, mmdet
-        bgr = not preprocessor._channel_conversion
-    else:
-        return IMAGENET_MEAN, IMAGENET_STD, False
-    if not getattr(preprocessor, '_enable_normalize', False):
-        return (0.0,) * 3, (1 / 255,) * 3, bgr
-    values = []
-    for tensor in (preprocessor.mean, preprocessor.std):
-        channels = (tensor.flatten() / 255).tolist()
-        channels = channels * 3 if len(channels) == 1 else channels
-        values.append(tuple(channels[::-1] if bgr else channels))
-    return values[0], values[1], bgr
 
 
 def shown_part(model: nn.Module, names: Sequence[str] = MODULES) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from mmclarity.errors import LayerError
+
+from .normalisation import of_processor
 
 RANDOM = 'none'
 # Name of the part of a Hugging Face model that sees images (CLIP, SigLIP, BLIP).
@@ -39,7 +42,8 @@ def from_timm(name: str, checkpoint: str | None) -> tuple[nn.Module, str, dict[s
         lambda: timm.create_model(name, pretrained=checkpoint is None), f'timm:{name}'
     )
     cfg = model.pretrained_cfg
-    return model, f'timm {timm.__version__}', dict(mean=cfg['mean'], std=cfg['std'])
+    details = dict(mean=cfg['mean'], std=cfg['std'], side=cfg['input_size'][-1])
+    return model, f'timm {timm.__version__}', details
 
 
 def from_hugging_face(name: str, checkpoint: str | None) -> tuple[nn.Module, str, dict[str, Any]]:
@@ -63,10 +67,13 @@ def from_hugging_face(name: str, checkpoint: str | None) -> tuple[nn.Module, str
         model = AutoModel.from_config(config)
     details: dict[str, Any] = {}
     try:
-        processor = AutoImageProcessor.from_pretrained(name, use_fast=False)
-        details = dict(mean=tuple(processor.image_mean), std=tuple(processor.image_std))
-    except (OSError, ValueError, AttributeError):
-        pass  # It says nothing of its images: ImageNet's mean and deviation are assumed.
+        details = of_processor(AutoImageProcessor.from_pretrained(name, use_fast=False))
+    except (OSError, ValueError):
+        warnings.warn(
+            f'{source} has no image processor that says how its images are normalised; they are '
+            "shown by ImageNet's mean and deviation",
+            stacklevel=2,
+        )
     if hasattr(model, VISION):
         details['module'] = VISION
     return model, 'Hugging Face', details
@@ -88,8 +95,8 @@ def from_hub(spec: str, checkpoint: str | None) -> tuple[nn.Module, str, dict[st
     if entry not in known:
         raise LayerError(f'hub:{spec}: there is no {entry!r}; it has {", ".join(known)}')
     parameters = inspect.signature(getattr(module, entry)).parameters
-    random = checkpoint is not None and 'pretrained' in parameters
-    arguments = {'pretrained': False} if random else {}
+    untrained = dict(pretrained=False, weights=None) if checkpoint is not None else {}
+    arguments = {name: value for name, value in untrained.items() if name in parameters}
     model = _with_weights(
         lambda: torch.hub.load(folder, entry, source='local', **arguments), f'hub:{spec}'
     )
