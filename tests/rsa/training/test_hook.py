@@ -261,6 +261,123 @@ def test_by_iteration_and_resumed(data, tmp_path):
     runner = train(config(data, tmp_path, [options], epochs=2), resume=True)
     hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
     assert sorted(hooked.results) == [0, 3, 6]
+    # Memory does not grow with training: what is old is in its file.
+    sizes = {step: result.rdms.size for step, result in hooked.results.items()}
+    assert sizes == {0: 0, 3: 0, 6: 8 * 28}
+    assert hooked.results[0].untrained_rdms is None and not hooked.results[3].area_rdms
+    assert report.load_npz(tmp_path / 'rsa' / 'iter_3.npz').rdms.shape == (8, 28)
+
+
+def test_a_finished_run_that_is_resumed_is_drawn_again(data, tmp_path):
+    """The last analysis is that of most iterations, however the files sort."""
+    output = dict(by_epoch=False, interval=2, figures='end')
+    train(config(data, tmp_path, [hook(data, output=output)], epochs=3))
+    assert (tmp_path / 'rsa' / 'iter_12.npz').is_file()
+    figure = tmp_path / 'rsa' / 'rdm_grid.png'
+    figure.unlink()
+    cfg = config(data, tmp_path, [hook(data, output=output)], epochs=3)
+    runner = train(cfg, resume=True)
+    hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
+    assert figure.is_file() and hooked.results[12].rdms.size == 8 * 28
+
+
+def logged(cfg, caplog):
+    """What the hook says while a runner trains."""
+    cfg.log_level = 'INFO'
+    runner = Runner.from_cfg(cfg)
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    return [r.getMessage() for r in caplog.records if r.getMessage().startswith('RSA:')], runner
+
+
+def test_normalisation_is_said_and_can_be_given(data, tmp_path, caplog):
+    said, _ = logged(config(data, tmp_path / 'a', [hook(data)], epochs=1), caplog)
+    assert 'red first, by mean and deviation 0.45, 0.45, 0.45 and 0.2, 0.2, 0.2' in said[0]
+    assert 'as for ImageNet' not in said[0]
+    stimuli = dict(hook(data)['stimuli'], mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    caplog.clear()
+    said, runner = logged(
+        config(data, tmp_path / 'b', [hook(data, stimuli=stimuli)], epochs=1), caplog
+    )
+    hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
+    _, images = next(hooked.stimuli.batches(8))
+    assert images.max() > 128 and '0, 0, 0 and 0.003922' in said[0]
+
+
+def test_an_unknown_normalisation_is_named(caplog, tmp_path):
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    Image.new('RGB', (8, 8)).save(tmp_path / 'a.png')
+    options = dict(areas=dict(V1='gone.npz:V1'), layers=LAYERS)
+    lines = []
+    logger = SimpleNamespace(info=lines.append, warning=lines.append)
+    hooked = RSAHook(stimuli=str(tmp_path), **options)
+    hooked._read_stimuli(SimpleNamespace(logger=logger), None)
+    assert 'as for ImageNet: the data preprocessor of the model does not say how' in lines[0]
+    hooked = RSAHook(stimuli=dict(folder=str(tmp_path), mean=(0.5,) * 3, std=(1.0,) * 3), **options)
+    hooked._read_stimuli(SimpleNamespace(logger=logger), None)
+    assert 'as for ImageNet' not in lines[1]
+
+
+def test_epochs_of_a_training_that_counts_iterations(data, tmp_path, caplog):
+    cfg = config(data, tmp_path, [hook(data)])
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3, val_interval=3)
+    cfg.param_scheduler = None
+    said, _ = logged(cfg, caplog)
+    assert any('give output=dict(by_epoch=False' in line for line in said)
+
+
+class FullyShardedDataParallel(torch.nn.Linear):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize('how', ['around', 'within', 'deepspeed'])
+def test_spread_parameters_are_refused(data, how):
+    from types import SimpleNamespace
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    if how == 'around':
+        model = FullyShardedDataParallel(2, 2)
+        model.module = torch.nn.Linear(2, 2)
+    elif how == 'within':
+        model.append(FullyShardedDataParallel(2, 2))
+    else:
+        model[0].weight = torch.nn.Parameter(torch.empty(0))
+        model[0].weight.ds_id = 0
+    options = hook(data)
+    options.pop('type')
+    with pytest.raises(ValueError, match='spread over processes'):
+        RSAHook(**options).before_train(SimpleNamespace(model=model))
+
+
+@pytest.fixture
+def group(tmp_path):
+    import torch.distributed as dist
+
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_networks_wrapped_one_by_one_do_not_ask_for_buffers(group, monkeypatch):
+    """Other processes wait for the first, and would never answer."""
+    from mmclarity.rsa.training.hook import _alone
+
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
+    model = torch.nn.ModuleDict(dict(generator=torch.nn.parallel.DistributedDataParallel(net)))
+    asked = []
+    monkeypatch.setattr(
+        torch.nn.parallel.DistributedDataParallel, '_sync_buffers', lambda _: asked.append(1)
+    )
+    images = torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        with _alone(model):
+            model['generator'](images)
+        assert not asked
+        model['generator'](images)
+    assert asked
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from numpy import allclose
+from torch import nn
 
 from mmclarity.utils.models import unwrap
 from mmclarity.utils.tables import NOT_AVAILABLE, number, write_csv
@@ -18,7 +21,8 @@ from mmclarity.utils.tables import NOT_AVAILABLE, number, write_csv
 from ..analysis import RSAResult, RSASettings, analyse, network_rdms
 from ..data.neural import NeuralArea, align, load_neural
 from ..data.stimuli import StimulusSet
-from ..models.networks import MODULES, fitting_forward, preprocessing, shown_part
+from ..models.networks import MODULES, fitting_forward, shown_part
+from ..models.normalisation import is_known, preprocessing
 from ..models.recorder import resolve_layers
 from ..models.untrained import untrained_copy
 from ..report import figures as plots
@@ -35,14 +39,16 @@ class RSAHook(Hook):
     the first works and the others wait for its word. A failure before training ends it; one
     during training (ValueError, RuntimeError or OSError: constant answers, a layer that is not
     run, a full disk) is logged, and training goes on. Beside an ``EMAHook`` the weights that are
-    trained are analysed, not their mean.
+    trained are analysed, not their mean. RDMs of the last analysis are kept in memory, those of
+    earlier ones in their files. Parameters that are spread over processes are refused.
 
     Written to ``WORK_DIR/rsa``: ``epoch_N.npz`` (or ``iter_N.npz``; all RDMs, ids, settings),
     ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
 
     Args:
         stimuli: Folder of images; or a dict with ``folder`` and what else
-            :meth:`StimulusSet.from_folder` takes (``manifest``, ``size``).
+            :meth:`StimulusSet.from_folder` takes (``manifest``, ``size``; ``mean`` and ``std`` in
+            the place of those of the model's data preprocessor, or ImageNet's if it has none).
         areas: For each area ``file[:key]``; or a dict with ``file``, ``assume_order`` (see
             :func:`align`) and further arguments of :func:`load_neural`.
         layers: Names or regular expressions of the model's submodules; or a dict of ``names`` and
@@ -79,6 +85,7 @@ class RSAHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Read everything, and analyse the network as it starts."""
+        _refuse_sharded(runner.model)
         self._on_first(lambda: self._set_up(runner))
         if self.output.at_start and runner.iter == 0:
             self._on_first(lambda: self._analyse(runner, 0))
@@ -119,6 +126,12 @@ class RSAHook(Hook):
             raise error
 
     def _set_up(self, runner: Runner) -> None:
+        if self.output.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            runner.logger.warning(
+                'RSA: this training counts iterations, and its one epoch is all of it: the hook '
+                'analyses its start and its end at most. For the course between give '
+                'output=dict(by_epoch=False, interval=...)'
+            )
         self.folder = Path(self.output.folder or Path(runner.work_dir) / 'rsa')
         model = unwrap(runner.model)
         self._names = resolve_layers(model, self.shown.names)
@@ -129,8 +142,7 @@ class RSAHook(Hook):
             children = ', '.join(name for name, _ in model.named_children())
             raise ValueError(f'RSAHook: the model has no module {part!r}; its parts are {children}')
         self._part = part
-        mean, std, self._bgr = preprocessing(getattr(model, 'data_preprocessor', None))
-        self.stimuli = StimulusSet.from_folder(mean=mean, std=std, **self.source)
+        self.stimuli = self._read_stimuli(runner, getattr(model, 'data_preprocessor', None))
         self.areas = [self._area(name, spec) for name, spec in self.areas_given.items()]
         # A run that goes on keeps the curve of what came before.
         for path in sorted(self.folder.glob(f'{self._unit}_*.npz')) if runner.iter else []:
@@ -139,6 +151,22 @@ class RSAHook(Hook):
                 self._take_over(runner, step, path)
         if self.shown.untrained:
             self._untrained_rdms = self._rdms(untrained_copy(model, self.settings.seed))
+
+    def _read_stimuli(self, runner: Runner, preprocessor: Any) -> StimulusSet:
+        """The images as the model is shown them in training, which is said."""
+        mean, std, self._bgr = preprocessing(preprocessor)
+        source = {**dict(mean=mean, std=std), **self.source}
+        first = 'blue' if self._bgr else 'red'
+        values = ' and '.join(', '.join(f'{v:.4g}' for v in source[of]) for of in ('mean', 'std'))
+        said = f'RSA: images of [0, 1] are shown {first} first, by mean and deviation {values}'
+        if is_known(preprocessor) or 'mean' in self.source:
+            runner.logger.info(said)
+        else:
+            runner.logger.warning(
+                f'{said}, as for ImageNet: the data preprocessor of the model does not say how. If '
+                'the data set does it otherwise, give stimuli=dict(folder=..., mean=..., std=...)'
+            )
+        return StimulusSet.from_folder(**source)
 
     def _take_over(self, runner: Runner, step: int, path: Path) -> None:
         """Put an earlier analysis on the curve, unless it was made of something else."""
@@ -150,7 +178,16 @@ class RSAHook(Hook):
                 'left out of the curves and of scores.csv'
             )
         else:
-            self.results[step] = result
+            self._keep(step, result)
+
+    def _keep(self, step: int, result: RSAResult) -> None:
+        """Put a result on the curve; only the last has its RDMs, or memory would grow with time."""
+        self.results[step] = result
+        last = max(self.results)
+        for other, kept in self.results.items():
+            if other != last:
+                few = dict(rdms=kept.rdms[:, :0].copy(), untrained_rdms=None, area_rdms={})
+                self.results[other] = replace(kept, **few)
 
     def _differences(self, result: RSAResult) -> list[str]:
         """What an analysis does not share with this hook's: scores cannot be compared then."""
@@ -190,14 +227,15 @@ class RSAHook(Hook):
     def _rdms(self, model: Any) -> dict:
         part = model.get_submodule(self._part)
         forward = fitting_forward(part, self._bgr)
-        return network_rdms(
-            model,
-            self.shown.names,
-            self.stimuli,
-            self.settings.metric,
-            self.shown.batch_size,
-            forward=forward,
-        )
+        with _alone(model):
+            return network_rdms(
+                model,
+                self.shown.names,
+                self.stimuli,
+                self.settings.metric,
+                self.shown.batch_size,
+                forward=forward,
+            )
 
     def _go_on(self, runner: Runner, step: int) -> None:
         try:
@@ -217,7 +255,7 @@ class RSAHook(Hook):
             ids=self.stimuli.ids,
             meta=meta,
         )
-        self.results[step] = result
+        self._keep(step, result)
         report.save_npz(result, self.folder / f'{self._unit}_{step}.npz')
         self._save_scores()
         runner.visualizer.add_scalars(result.scalars(), step=step)
@@ -261,3 +299,41 @@ class RSAHook(Hook):
         if final:
             plots.rdm_grid(last, self.folder / 'rdm_grid.png')
             plots.mds(last, self.folder / 'mds.png')
+
+
+def _refuse_sharded(model: Any) -> None:
+    """Raise a ValueError for a model that one process alone cannot run.
+
+    It would wait for the others for ever.
+    """
+    inner = unwrap(model)
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if isinstance(inner, nn.Module):
+        kinds |= {kind.__name__ for m in inner.modules() for kind in type(m).__mro__}
+        kinds |= {type(p).__name__ for p in inner.parameters()}
+        # DeepSpeed's third stage leaves parameters without entries.
+        spread = any(hasattr(p, 'ds_id') and p.numel() == 0 for p in inner.parameters())
+    else:
+        spread = True
+    found = kinds & {'FullyShardedDataParallel', 'FSDPModule', 'DTensor'}
+    if spread or found:
+        raise ValueError(
+            f'RSAHook: the parameters of {type(inner).__name__} are spread over processes '
+            f'({", ".join(sorted(found)) or type(model).__name__}), and the hook runs the network '
+            'in one. Train with DistributedDataParallel, or analyse checkpoints afterwards '
+            '(mmclarity-rsa --checkpoint)'
+        )
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """Networks that are wrapped one by one do not ask other processes for their buffers."""
+    wrapped = [m for m in model.modules() if isinstance(m, nn.parallel.DistributedDataParallel)]
+    asked = [m.require_forward_param_sync for m in wrapped]
+    for module in wrapped:
+        module.require_forward_param_sync = False
+    try:
+        yield
+    finally:
+        for module, before in zip(wrapped, asked):
+            module.require_forward_param_sync = before
