@@ -75,6 +75,33 @@ def test_grey_and_palette_images(tmp_path, mode, value, expected):
         assert image.mean() == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.parametrize('low,high', [(0, 255), (-1, 1), (0, np.nan)])
+def test_levels_that_are_none_of_a_picture_are_refused(tmp_path, low, high):
+    """Clipped they would be white, and the RDM one of white pictures."""
+    values = np.full((4, 4), low, np.float32)
+    values[0] = high
+    Image.fromarray(values).save(tmp_path / 'x.tif')
+    with pytest.raises(ValueError, match=r"stimulus 'x' .*must lie in \[0, 1\]"):
+        StimulusSet.from_folder(tmp_path).image(0)
+
+
+def test_a_little_beyond_white_is_white(tmp_path):
+    Image.fromarray(np.array([[-0.04, 1.05]], np.float32)).save(tmp_path / 'x.tif')
+    image = StimulusSet.from_folder(tmp_path).image(0)
+    assert image.min() == 0 and image.max() == 1
+
+
+@pytest.mark.parametrize('brightest', [4095, 60000])
+def test_pictures_of_16_bit_that_are_all_dark_are_named(tmp_path, recwarn, brightest):
+    """One dark picture beside others is meant."""
+    for name, level in (('a', 90), ('b', brightest)):
+        Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / f'{name}.png')
+    list(StimulusSet.from_folder(tmp_path).batches(1))
+    said = [str(w.message) for w in recwarn if '16 bit' in str(w.message)]
+    assert bool(said) == (brightest == 4095)
+    assert not said or 'brighter than 4095 of 65535' in said[0]
+
+
 def test_transparent_pixels_show_the_background(tmp_path):
     Image.new('RGBA', (4, 4), (255, 0, 0, 0)).save(tmp_path / 'x.png')
     assert StimulusSet.from_folder(tmp_path).image(0).mean() == pytest.approx(0.5, abs=2e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,10 @@ from .ids import SUFFIXES, natural_order
 
 # Bytes of resized pictures that are kept for the next network.
 KEPT = 256 << 20
+# Level below which all pictures of 16 bit stay where a camera's 14 bits or fewer lie in them.
+DARK = 1 << 14
+# Part of the range by which a picture in floating point may leave [0, 1], as resized ones do.
+OVERSHOOT = 0.1
 
 
 class StimulusSet:
@@ -77,6 +82,8 @@ class StimulusSet:
         self.size, self.background = size, background
         self._pixels: dict[int, np.ndarray] = {}
         self._block: np.ndarray | None = None
+        # Highest level of pictures of 16 bit; None where there was none.
+        self._highest: float | None = None
         self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
 
@@ -204,6 +211,15 @@ class StimulusSet:
         if file.mode.startswith('I;16') or file.mode in ('I', 'F'):
             values = np.asarray(file, np.float32)
             top = 65535.0 if file.mode != 'F' else 1.0
+            low, high = float(values.min()), float(values.max())
+            # NaN is neither.
+            if not (low >= -OVERSHOOT * top and high <= (1 + OVERSHOOT) * top):
+                raise ValueError(
+                    f'its levels go from {low:g} to {high:g}, and those of a picture in '
+                    f'{"floating point" if top == 1 else "whole numbers"} must lie in [0, {top:g}]'
+                )
+            if file.mode != 'F':
+                self._highest = max(self._highest or 0.0, high)
             grey = np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
             return Image.fromarray(grey).convert('RGB')
         if file.mode in ('RGBA', 'LA', 'PA') or 'transparency' in file.info:
@@ -236,6 +252,12 @@ class StimulusSet:
                             f'{first.shape[2]} x {first.shape[1]}; give size= to bring all to one'
                         )
                 yield self.ids[start : start + batch_size], torch.stack(images)
+        if self._highest is not None and self._highest < DARK:
+            warnings.warn(
+                f'no picture of 16 bit is brighter than {self._highest:g} of 65535: they are shown '
+                'nearly black. If they hold 8, 10, 12 or 14 bits, save them with the full range',
+                stacklevel=2,
+            )
 
 
 def _centre(picture: Image.Image, size: int) -> Image.Image:
