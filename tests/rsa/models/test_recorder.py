@@ -412,3 +412,43 @@ def test_weights_that_are_used_without_a_call():
     assert FeatureRecorder(Net(), ['attend']).record_images(images)['attend'].shape == (3, 65)
     with pytest.raises(RuntimeError, match='only the weights are used'):
         FeatureRecorder(Net(), ['attend.out_proj']).record_images(images)
+
+
+@pytest.mark.parametrize('kind', ['norm', 'state'])
+def test_a_state_that_changes_is_put_back_and_named(kind):
+    """Else a training would go on with the statistics of the stimuli."""
+
+    class Trains(nn.BatchNorm2d):
+        def forward(self, x):
+            self.train(kind == 'norm')
+            return super().forward(x)
+
+    class Remembers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('mean', torch.full((4,), float('nan')))
+            self.register_buffer('places', None)
+
+        def forward(self, x):
+            self.places = torch.arange(3)
+            if kind == 'state':
+                self.mean = x.mean((0, 2, 3))  # another tensor
+            return x
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Trains(4), Remembers()).eval()
+    tensors = dict(model.named_buffers())
+    before = {name: value.clone() for name, value in tensors.items()}
+    with pytest.warns(UserWarning, match='changed while the network was shown') as said:
+        FeatureRecorder(model, ['2']).record_images(torch.randn(2, 3, 4, 4))
+    assert ("'running_mean' of a Trains" if kind == 'norm' else "'mean'") in str(said[0].message)
+    assert model[2].places is None and not model[1].training
+    for name, value in model.named_buffers():
+        assert value is tensors[name]
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_state_that_stays_is_not_named(net, recwarn):
+    net.register_buffer('places', None)
+    net.register_buffer('unknown', torch.tensor([float('nan')]))
+    FeatureRecorder(net, ['stem.0']).record_images(torch.randn(2, 3, 8, 8))
+    assert not [w for w in recwarn if 'changed' in str(w.message)]

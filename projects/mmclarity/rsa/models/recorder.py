@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer
 
 from mmclarity.errors import LayerError
 from mmclarity.utils.models import unwrap
@@ -27,8 +28,9 @@ HALF = (torch.float16, torch.bfloat16)
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; modes and random states are as before afterwards."""
+    """Evaluation mode; modes, buffers and random states are as before afterwards."""
     modes = [(module, module.training) for module in model.modules()]
+    buffers = _buffers(model)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     # Only if CUDA is in use: reading its states would start it.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -38,11 +40,53 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+        _restore(buffers)
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+
+
+# A module, the name and the tensor of one of its buffers, and a copy of what it holds.
+_Buffer = tuple[nn.Module, str, 'Tensor | None', 'Tensor | None']
+
+
+def _buffers(model: nn.Module) -> list[_Buffer]:
+    return [
+        (module, name, buffer, None if buffer is None else buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if not isinstance(buffer, UninitializedBuffer)
+    ]
+
+
+def _restore(buffers: Sequence[_Buffer]) -> None:
+    """Put buffers back, and say so where the network goes on from one batch to the next."""
+    changed = ''
+    for module, name, buffer, before in buffers:
+        now, module._buffers[name] = module._buffers.get(name), buffer
+        if buffer is None or before is None or now is None:
+            continue  # made in the first pass, as positions are
+        if now.shape == before.shape and not _same(now, before):
+            changed = changed or f'{name!r} of a {type(module).__name__}'
+        if not _same(buffer, before):
+            with torch.no_grad():
+                buffer.copy_(before)
+    if changed:
+        warnings.warn(
+            f'{changed} changed while the network was shown its pictures, though in evaluation '
+            'mode: what it answers to one depends on those before or beside it. Let its forward '
+            'begin anew each time. Afterwards it is put back',
+            stacklevel=4,
+        )
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Equal, where NaN is equal to NaN."""
+    if first.is_floating_point():
+        first, second = first.nan_to_num(), second.nan_to_num()
+    return torch.equal(first, second)
 
 
 @contextmanager
@@ -114,9 +158,9 @@ class FeatureRecorder:
     """Records chosen layers of any network, and leaves it as it was.
 
     While it records, the network is in evaluation mode: dropout is off and the statistics of
-    batch norm are read and not changed. Hooks are removed, modes and random states restored, even
-    after an error. Values are taken the moment a layer returns them, before a later one works on
-    them in place. Images are given to a network in half or double precision as such.
+    batch norm are read and not changed. Hooks are removed, modes, buffers and random states
+    restored, even after an error. Values are taken the moment a layer returns them, before a later
+    one works on them in place. Images are given to a network in half or double precision as such.
 
     Args:
         model: The network; wrappers are looked through, see :func:`unwrap`.
