@@ -452,3 +452,12 @@ def test_a_state_that_stays_is_not_named(net, recwarn):
     net.register_buffer('unknown', torch.tensor([float('nan')]))
     FeatureRecorder(net, ['stem.0']).record_images(torch.randn(2, 3, 8, 8))
     assert not [w for w in recwarn if 'changed' in str(w.message)]
+
+
+def test_answers_without_units_are_named():
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return x[:, :0]
+
+    with pytest.raises(RuntimeError, match="'0' returns no units"):
+        FeatureRecorder(nn.Sequential(Nothing()), ['0']).record_images(torch.randn(2, 3, 4, 4))

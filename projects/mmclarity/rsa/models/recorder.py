@@ -366,6 +366,8 @@ class _Pass:
                 f'layer {name!r} returns {counts[0]} rows for {self.images} images; choose a layer '
                 'with one answer an image'
             )
+        if not any(t.numel() for t in tensors):
+            raise RuntimeError(f'layer {name!r} returns no units for these images; choose another')
         if self.keep is not None:
             rows = [_flat(t) for t in tensors]
             return self.keep(key, rows[0] if len(rows) == 1 else torch.cat(rows, 1))
