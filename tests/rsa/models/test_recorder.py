@@ -461,3 +461,19 @@ def test_answers_without_units_are_named():
 
     with pytest.raises(RuntimeError, match="'0' returns no units"):
         FeatureRecorder(nn.Sequential(Nothing()), ['0']).record_images(torch.randn(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize('how', ['scripted', 'traced', 'frozen'])
+def test_parts_of_torchscript_beside_the_layers_are_left_as_they_are(how):
+    part = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)).eval()
+    script = {
+        'scripted': lambda: torch.jit.script(part),
+        'traced': lambda: torch.jit.trace(part, torch.randn(2, 4, 3, 3)),
+        'frozen': lambda: torch.jit.freeze(torch.jit.script(part)),
+    }[how]()
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), script, nn.Conv2d(4, 2, 1))
+    images = torch.randn(2, 3, 4, 4)
+    before = [buffer.clone() for buffer in model.buffers()]
+    got = FeatureRecorder(model, ['2']).record_images(images)['2']
+    torch.testing.assert_close(got, model.eval()(images).flatten(1))
+    assert all(map(torch.equal, model.buffers(), before))

@@ -29,7 +29,8 @@ HALF = (torch.float16, torch.bfloat16)
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode; modes, buffers and random states are as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+    # Frozen scripts have no mode.
+    modes = [(m, m.training) for m in model.modules() if hasattr(m, 'training')]
     buffers = _buffers(model)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     # Only if CUDA is in use: reading its states would start it.
@@ -65,7 +66,9 @@ def _restore(buffers: Sequence[_Buffer]) -> None:
     """Put buffers back, and say so where the network goes on from one batch to the next."""
     changed = ''
     for module, name, buffer, before in buffers:
-        now, module._buffers[name] = module._buffers.get(name), buffer
+        now = dict(module._buffers.items()).get(name)  # those of scripts have no get
+        if now is not buffer:
+            module._buffers[name] = buffer
         if buffer is None or before is None or now is None:
             continue  # made in the first pass, as positions are
         if now.shape == before.shape and not _same(now, before):
