@@ -10,12 +10,14 @@ the truth, where the noise is known: for noise ``n`` of covariance ``C``,
 with the Jacobian ``J`` of ``f`` (Stein 1981), whose trace is probed by a little more such noise
 (Ramani, Blu and Unser 2008). Of the network the last term, which is positive, is left out: its
 error is at least the rest, and no second restoration is needed. It yields only where that is more
-than all of the means' error. What noise there is, is known to some tenths of its variance; so there
-must be a place where the network is worse by far, and around it all is taken where it is worse.
+than all of the means' error. What noise there is, is known to a tenth or two of its variance; so
+there must be places where the network is worse by more, and around them all is taken where it is
+worse. Means take longer than the network: they are tried in the worst places first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +31,8 @@ __all__ = ['take_closer']
 # Deviation in pixels of the Gaussian over which errors are averaged, and of what of them is kept.
 WIDE, STEP = 10.0, 4
 # Of the noise's variance: what the network is worse by where it yields altogether, and what it must
-# be worse by somewhere near.
-WORSE, BY_FAR = 0.08, 0.12
+# be worse by somewhere near; in how many places, the worst first, that is looked for.
+WORSE, BY_FAR, SPOTS = 0.08, 0.12, 4
 # Residuals count up to so many deviations: a lone pixel far off is noise, an edge has many.
 FAR = 4.0
 # Noise may be stronger than was measured: what this share of all places has, is no structure.
@@ -74,17 +76,20 @@ def take_closer(
     errors = [band.least_error() for band in bands]
     quiet = np.concatenate([error[::2, ::2].ravel() for error in errors])
     more = max(0.0, float(np.quantile(quiet, QUIET)))
-    if max(error.max() for error in errors) - more < BY_FAR:
-        return 0.0
-    along = _along(image, like, scale, black)
-    for band, error in zip(bands, errors):
+    for error in errors:
         error -= more
-        if error.max() >= BY_FAR:
-            error -= band.error_of_means(along, 1 + more)
-        else:
-            error[:] = np.minimum(error, 0)
+    along = _along(image, like, scale, black)
+    if not _worth_it(bands, np.concatenate(errors), along, 1 + more):
+        return 0.0
+    for band, error in zip(bands, errors):
+        near = np.flatnonzero(_around(error).any(0))
+        part = slice(near[0], near[-1] + 1) if len(near) else slice(0, 0)
+        theirs = np.full_like(error, np.inf)
+        if len(near):
+            theirs[:, part] = band.error_of_means(part, along, 1 + more)
+        error -= theirs
     worse = np.concatenate(errors)
-    share = np.clip(worse / WORSE, 0, 1) * binary_propagation(worse > BY_FAR, mask=worse > 0)
+    share = np.clip(worse / WORSE, 0, 1) * _around(worse)
     for band in bands:
         band.take_means(share, 1 + more)
     return float(share.mean())
@@ -129,36 +134,72 @@ class _Band:
         variance = self.variance()
         return self._mean(_power(self.noisy() - self.restored[self.rows], variance) / variance) - 1
 
-    def error_of_means(self, along: np.ndarray, stronger: float) -> np.ndarray:
+    def columns(self, part: slice) -> tuple[slice, slice]:
+        """Of every :data:`STEP` th column, all pixels, and those with what is looked at."""
+        width = self.image.shape[1]
+        own = slice(part.start * STEP, min(part.stop * STEP, width))
+        return own, slice(max(0, own.start - _MARGIN), min(own.stop + _MARGIN, width))
+
+    def error_of_means(self, part: slice, along: np.ndarray, stronger: float) -> np.ndarray:
         """The error of non-local means, in these units; the noise as strong as it is."""
-        noisy, variance = self.noisy(), stronger * self.variance()
-        probe = np.random.default_rng(self.top).standard_normal(noisy.shape)
-        amplitude = _resampled(along, noisy.shape[1] // 2 + 1)
-        probe = np.fft.irfft(np.fft.rfft(probe, axis=1) * amplitude, noisy.shape[1], axis=1)
-        probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
-        answer = _means(noisy, variance)
-        change = (_means(noisy + np.float32(PROBE) * probe, variance) - answer) / PROBE
-        risk = (_power(noisy - answer, variance) + 2 * probe * change) / variance
-        return self._mean(risk) - 1
+        own, columns = self.columns(part)
+        noisy, variance = self.noisy()[:, columns], stronger * self.variance()[:, columns]
+        risk = _risk_of_means(noisy, variance, along, self.top)
+        return self._mean(risk, own.start - columns.start)[:, : part.stop - part.start] - 1
+
+    def error_at(self, y: int, x: int, along: np.ndarray, stronger: float) -> float:
+        """The same in one place of the image."""
+        rows, columns = (
+            slice(max(0, at - _MARGIN), at + _MARGIN) for at in (y - self.rows.start, x)
+        )
+        noisy = self.noisy()[rows, columns]
+        variance = stronger * self.variance()[rows, columns]
+        risk = _risk_of_means(noisy, variance, along, self.top)
+        wide = gaussian_filter(risk, WIDE, mode='reflect', truncate=3)
+        return float(wide[y - self.rows.start - rows.start, x - columns.start]) - 1
 
     def take_means(self, share: np.ndarray, stronger: float) -> None:
         """Writes them by their share, (H / STEP, W / STEP) of the image."""
-        if not share[self.top // STEP : (self.top + BAND) // STEP].any():
+        first, last = max(0, self.top // STEP - 1), (self.top + BAND) // STEP + 1
+        near = share[first:last]
+        some = np.flatnonzero(near.any(0))
+        if not len(some):
             return
-        height, width = self.restored[self.top : self.top + BAND].shape
-        y, x = (np.arange(n, dtype=np.float32) / STEP for n in (height, width))
-        first = max(0, self.top // STEP - 1)
-        near = share[first : (self.top + BAND) // STEP + 2].astype(np.float32)
+        part = slice(max(0, some[0] - 1), some[-1] + 2)
+        own, columns = self.columns(part)
+        target = self.restored[self.top : self.top + BAND, own]
+        y, x = (np.arange(n, dtype=np.float32) / STEP for n in target.shape)
         places = np.meshgrid(y + self.top // STEP - first, x, indexing='ij')
-        weight = map_coordinates(near, places, order=1, mode='nearest')
-        means = _means(self.noisy(), stronger * self.variance())[self.own]
-        target = self.restored[self.top : self.top + BAND]
-        target += weight * (np.clip(means, 0, 1) - target)
+        weight = map_coordinates(near[:, part].astype(np.float32), places, order=1, mode='nearest')
+        means = _means(self.noisy()[:, columns], stronger * self.variance()[:, columns])
+        inside = slice(own.start - columns.start, own.stop - columns.start)
+        target += weight * (np.clip(means[self.own, inside], 0, 1) - target)
 
-    def _mean(self, values: np.ndarray) -> np.ndarray:
-        """Means over :data:`WIDE` pixels, of the band, every :data:`STEP` pixels."""
+    def _mean(self, values: np.ndarray, left: int = 0) -> np.ndarray:
+        """Means over :data:`WIDE` pixels, of the band from a column on, every :data:`STEP`."""
         wide = gaussian_filter(values, WIDE, mode='reflect', truncate=3)
-        return wide[self.own][::STEP, ::STEP]
+        return wide[self.own][::STEP, left::STEP]
+
+
+def _worth_it(
+    bands: Sequence[_Band], worse: np.ndarray, along: np.ndarray, stronger: float
+) -> bool:
+    """Whether means are closer by far in one of the places where the network is worst."""
+    left, reach = worse.copy(), 3 * int(WIDE) // STEP
+    for _ in range(SPOTS):
+        y, x = np.unravel_index(left.argmax(), left.shape)
+        if left[y, x] <= BY_FAR:
+            return False
+        band = bands[y * STEP // BAND]
+        if worse[y, x] - band.error_at(y * STEP, x * STEP, along, stronger) > BY_FAR:
+            return True
+        left[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = -np.inf
+    return False
+
+
+def _around(worse: np.ndarray) -> np.ndarray:
+    """Where it is worse, around places where it is worse by far."""
+    return binary_propagation(worse > BY_FAR, mask=worse > 0)
 
 
 def _along(image: np.ndarray, like: Appraisal, scale: float, black: float) -> np.ndarray:
@@ -174,6 +215,19 @@ def _resampled(values: np.ndarray, count: int) -> np.ndarray:
 
 def _power(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return np.minimum(np.square(residual), FAR**2 * variance)
+
+
+def _risk_of_means(
+    noisy: np.ndarray, variance: np.ndarray, along: np.ndarray, seed: int
+) -> np.ndarray:
+    """Stein's estimate for every pixel, over the variance; less one it is the error."""
+    probe = np.random.default_rng(seed).standard_normal(noisy.shape)
+    amplitude = _resampled(along, noisy.shape[1] // 2 + 1)
+    probe = np.fft.irfft(np.fft.rfft(probe, axis=1) * amplitude, noisy.shape[1], axis=1)
+    probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
+    answer = _means(noisy, variance)
+    change = (_means(noisy + np.float32(PROBE) * probe, variance) - answer) / PROBE
+    return (_power(noisy - answer, variance) + 2 * probe * change) / variance
 
 
 def _means(levels: np.ndarray, variance: np.ndarray) -> np.ndarray:
