@@ -53,7 +53,7 @@ def test_the_error_is_known_without_the_truth(kind):
     soft = gaussian_filter(clean, 1.5).astype(np.float32)
     like = appraise(noisy)
     like = replace(like, slope=0.0, intercept=(SIGMA * like.gain) ** 2)
-    band = closer._Band(noisy, soft, like, 1.0, 0.0, 0)
+    band = closer._Band(noisy, soft, like, 1.0, 0.0, 0, np.ones((4, 4), np.float32))
     true = band._mean(closer._power(soft - clean, band.variance()) / band.variance())
     # What is left out is nothing here, for this answer does not hang on the noise. Residuals count
     # up to a limit, so that where edges are a little less is seen.
@@ -124,6 +124,16 @@ def test_bands_do_not_show(monkeypatch):
         take_closer(noisy, answers[-1], appraise(noisy))
     gain = [psnr(answer, clean) - psnr(soft, clean) for answer in answers]
     assert gain[1] == pytest.approx(gain[0], rel=0.15)
+
+
+def test_noise_of_few_electrons_and_noise_that_grows_are_no_structure():
+    """Both are stronger in places than they are measured to be on the whole."""
+    phantom = make_phantom(PhantomSettings(SIZE), 2).image.astype(np.float64)
+    rng = np.random.default_rng(4)
+    growing = phantom + rng.standard_normal(phantom.shape) * np.linspace(0.02, 0.12, SIZE)
+    for noisy in (rng.poisson(16 * phantom) / 16, rng.poisson(60 * phantom) / 60, growing):
+        noisy = noisy.clip(0, 1).astype(np.float32)
+        assert take_closer(noisy, phantom.astype(np.float32), appraise(noisy)) == 0
 
 
 @pytest.mark.parametrize('shape', [(20, 300), (300, 20), (1, 1)])

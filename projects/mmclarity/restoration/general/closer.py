@@ -35,6 +35,9 @@ WIDE, STEP = 10.0, 4
 WORSE, BY_FAR, SPOTS = 0.08, 0.12, 4
 # Residuals count up to so many deviations: a lone pixel far off is noise, an edge has many.
 FAR = 4.0
+# Blocks in which it is asked whether noise is stronger than elsewhere, pixels a side; and the noise
+# above which it is not, as few electrons have no even spread, in units of the contrast.
+BLOCK, MOST_SIGMA = 64, 0.15
 # Noise may be stronger than was measured: what this share of all places has, is no structure.
 QUIET = 0.25
 # Sides of their patches and of where they look, factor on the deviation; the probe's strength.
@@ -68,11 +71,18 @@ def take_closer(
     """
     shared = like.across > MOST_ACROSS and not like.structure  # smoothed noise
     empty = like.high - like.low <= 1e-6 or like.is_noise_alone
-    if min(image.shape) < LEAST_SIDE or shared or like.spikes or empty or not like.sigma > 0:
+    known = 0 < like.sigma < MOST_SIGMA and not like.spikes and not shared
+    if min(image.shape) < LEAST_SIDE or empty or not known:
         return 0.0
     if like.upright:
         image, restored = image.T, restored.T
-    bands = [_Band(image, restored, like, scale, black, top) for top in range(0, len(image), BAND)]
+    uneven = np.ones([-(-side // BLOCK) for side in image.shape], np.float32)
+    bands = [
+        _Band(image, restored, like, scale, black, top, uneven)
+        for top in range(0, len(image), BAND)
+    ]
+    spread = np.concatenate([band.spread() for band in bands])
+    uneven[:] = np.maximum(np.square(spread / max(np.median(spread), TINY)), 1)
     errors = [band.least_error() for band in bands]
     quiet = np.concatenate([error[::2, ::2].ravel() for error in errors])
     more = max(0.0, float(np.quantile(quiet, QUIET)))
@@ -105,6 +115,7 @@ class _Band:
     scale: float
     black: float
     top: int
+    uneven: np.ndarray
 
     @property
     def rows(self) -> slice:
@@ -127,7 +138,20 @@ class _Band:
         """Of the noise, at the restored levels."""
         slope, intercept, _ = self.like.told()
         level = np.maximum(self.restored[self.rows] * self.like.gain + self.like.offset, 0)
-        return ((slope * level + intercept) / self.like.gain**2 + TINY).astype(np.float32)
+        even = ((slope * level + intercept) / self.like.gain**2 + TINY).astype(np.float32)
+        rows = np.arange(self.rows.start, self.rows.stop) // BLOCK
+        return even * np.repeat(self.uneven[rows], BLOCK, 1)[:, : even.shape[1]]
+
+    def spread(self) -> np.ndarray:
+        """(blocks of :attr:`own`) how far pixels lie off those above and below, over the noise."""
+        noisy = self.noisy()
+        off = np.abs(noisy - (np.roll(noisy, 1, 0) + np.roll(noisy, -1, 0)) / 2)
+        off = (off / np.sqrt(self.variance()))[self.own]
+        pad = [(0, -side % BLOCK) for side in off.shape]
+        off = np.pad(off, pad, 'reflect')
+        high, wide = (side // BLOCK for side in off.shape)
+        blocks = off.reshape(high, BLOCK, wide, BLOCK).transpose(0, 2, 1, 3)
+        return np.median(blocks.reshape(high, wide, -1), -1)
 
     def least_error(self) -> np.ndarray:
         """What the network's error is at least, in units of the noise's variance."""
