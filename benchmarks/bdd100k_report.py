@@ -1,4 +1,4 @@
-"""What ``bdd100k.py`` measured, as the tables of docs/benchmarks."""
+"""What ``bdd100k_tables.py`` measured, as the tables of docs/benchmarks."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def over_seeds(pairs: np.ndarray, draws: np.ndarray, freedom: float, confidence:
     Examples:
         >>> found = over_seeds(np.array([0.01, 0.02, 0.03]), np.array([0.018, 0.022]), 500, 0.95)
         >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
-        (0.02, -0.003, 0.043)
+        (0.02, -0.002, 0.042)
     """
     value = float(np.mean(pairs))
     if len(pairs) < 2 or not len(draws) or np.isnan(value):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_propagation, gaussian_filter, map_coordinates
 
-from .appraisal import LEAST_SIDE, MOST_ACROSS, WINDOW, Appraisal
+from .appraisal import LEAST_SIDE, MOST_ACROSS, Appraisal
 from .spectrum import noise_along
 
 __all__ = ['take_closer']
@@ -42,7 +42,7 @@ BLOCK, MOST_SIGMA = 64, 0.15
 QUIET = 0.25
 # Sides of their patches and of where they look, factor on the deviation; the probe's strength.
 PATCH, REACH, DAMPING, PROBE = 5, 6, 0.8, 0.1
-BAND = 256  # rows, a multiple of STEP
+BAND = 256  # rows, a multiple of STEP and BLOCK
 _MARGIN = 48  # the same: three deviations, and what means look at
 TINY = 1e-12
 
@@ -228,7 +228,7 @@ def _around(worse: np.ndarray) -> np.ndarray:
 
 def _along(image: np.ndarray, like: Appraisal, scale: float, black: float) -> np.ndarray:
     """Amplitude of the noise at frequencies along the line, from the image's middle."""
-    middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in image.shape)
+    middle = tuple(slice(max(0, (n - BAND) // 2), (n + BAND) // 2) for n in image.shape)
     power = noise_along((image[middle] - black) / scale, like.structure not in ('fine', 'all'))
     return np.sqrt(np.maximum(power, 0))
 

@@ -1,7 +1,7 @@
 """The tables of docs/benchmarks/bdd100k.md, from result files of its detectors.
 
-    python benchmarks/bdd100k.py measure RUNS --results RESULTS.json    (minutes)
-    python benchmarks/bdd100k.py write --results RESULTS.json --pages docs/benchmarks
+    python benchmarks/bdd100k_tables.py measure RUNS --results RESULTS.json    (minutes)
+    python benchmarks/bdd100k_tables.py write --results RESULTS.json --pages docs/benchmarks
 
 ``measure`` reads what ``tools/test.py`` and ``tools/train.py`` wrote with ``outfile_prefix``; the
 page has the commands:
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             reports.write(json.loads(args.results.read_text(encoding='utf-8')), args.pages)
     except (OSError, UsageError) as error:
-        raise SystemExit(f'bdd100k.py: {error}') from error
+        raise SystemExit(f'bdd100k_tables.py: {error}') from error
 
 
 if __name__ == '__main__':

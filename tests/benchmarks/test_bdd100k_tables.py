@@ -4,8 +4,8 @@ import json
 import re
 from dataclasses import replace
 
-import bdd100k as bench
 import bdd100k_report as reports
+import bdd100k_tables as bench
 import numpy as np
 import pytest
 
