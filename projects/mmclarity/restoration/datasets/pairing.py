@@ -31,6 +31,11 @@ class Pair:
     found: Registration | None = None
 
 
+def levels(image: SEMImage) -> np.ndarray:
+    """Grey levels 0..255, float32, of the picture itself."""
+    return image.unit * np.float32(255)
+
+
 def pair_up(low: SEMImage, high: SEMImage, move: bool = True, margin: int = 4) -> Pair:
     """Crops, registers and moves.
 
@@ -47,7 +52,7 @@ def pair_up(low: SEMImage, high: SEMImage, move: bool = True, margin: int = 4) -
         ValueError: sizes or pixel sizes differ, or it is not one field of view.
     """
     low, high = shared_parts(low, high)
-    img, gt = (image.unit * np.float32(255) for image in (low, high))
+    img, gt = levels(low), levels(high)
     if img.shape != gt.shape:
         raise ValueError(
             f'{low.path} is {img.shape[1]} x {img.shape[0]} pixels and '

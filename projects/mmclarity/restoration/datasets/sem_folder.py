@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..io.micrograph import SEMImage, list_images, read_sem
-from .pairing import pair_up
+from .pairing import levels, pair_up
 
 SOURCE_KEYS = {'gt', 'img', 'include'}
 
@@ -154,7 +154,7 @@ class SEMFolderDataset(BaseDataset):
     def _load(self, info: dict) -> dict:
         high = read_sem(info['gt_path'], **self.reading)
         if 'img_path' not in info:
-            return dict(gt=_levels(high)[..., None], pixel_size=high.pixel_size)
+            return dict(gt=levels(high)[..., None], pixel_size=high.pixel_size)
         low = read_sem(info['img_path'], **self.reading)
         return dict(**self._pair(low, high), pixel_size=low.pixel_size)
 
@@ -165,8 +165,3 @@ class SEMFolderDataset(BaseDataset):
             for name in ('shift', 'drift', 'stretch', 'confidence'):
                 sample[name] = getattr(pair.found, name)
         return sample
-
-
-def _levels(image: SEMImage) -> np.ndarray:
-    """Grey levels 0..255, float32, of the picture itself."""
-    return image.unit * np.float32(255)

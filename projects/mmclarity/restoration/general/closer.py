@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_propagation, gaussian_filter, map_coordinates
 
-from .appraisal import LEAST_SIDE, MOST_ACROSS, Appraisal
+from .appraisal import Appraisal
+from .lost import BAND, TINY, can_be_told, levels_of, non_local_means, variance_at
 from .spectrum import noise_along
 
 __all__ = ['take_closer']
@@ -40,11 +41,8 @@ FAR = 4.0
 BLOCK, MOST_SIGMA = 64, 0.15
 # Noise may be stronger than was measured: what this share of all places has, is no structure.
 QUIET = 0.25
-# Sides of their patches and of where they look, factor on the deviation; the probe's strength.
-PATCH, REACH, DAMPING, PROBE = 5, 6, 0.8, 0.1
-BAND = 256  # rows, a multiple of STEP and BLOCK
-_MARGIN = 48  # the same: three deviations, and what means look at
-TINY = 1e-12
+PROBE = 0.1  # its strength, of the noise's
+_MARGIN = 48  # rows, as BAND a multiple of STEP: three deviations, and what means look at
 
 
 def take_closer(
@@ -69,10 +67,7 @@ def take_closer(
         Share of the image where they took the network's place. Images too small to tell stay as
         they are, and those whose noise is shared by lines or made of spikes.
     """
-    shared = like.across > MOST_ACROSS and not like.structure  # smoothed noise
-    empty = like.high - like.low <= 1e-6 or like.is_noise_alone
-    known = 0 < like.sigma < MOST_SIGMA and not like.spikes and not shared
-    if min(image.shape) < LEAST_SIDE or empty or not known:
+    if not (can_be_told(image, like) and 0 < like.sigma < MOST_SIGMA):
         return 0.0
     if like.upright:
         image, restored = image.T, restored.T
@@ -131,14 +126,11 @@ class _Band:
 
     def noisy(self) -> np.ndarray:
         """Levels, as recorded."""
-        rows = self.image[self.rows].astype(np.float32)
-        return (rows - np.float32(self.black)) / np.float32(self.scale)
+        return levels_of(self.image[self.rows], self.scale, self.black)
 
     def variance(self) -> np.ndarray:
         """Of the noise, at the restored levels."""
-        slope, intercept, _ = self.like.told()
-        level = np.maximum(self.restored[self.rows] * self.like.gain + self.like.offset, 0)
-        even = ((slope * level + intercept) / self.like.gain**2 + TINY).astype(np.float32)
+        even = variance_at(self.restored[self.rows], self.like, 1.0)
         rows = np.arange(self.rows.start, self.rows.stop) // BLOCK
         return even * np.repeat(self.uneven[rows], BLOCK, 1)[:, : even.shape[1]]
 
@@ -255,7 +247,4 @@ def _risk_of_means(
 
 
 def _means(levels: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    from skimage.restoration import denoise_nl_means
-
-    sigma = float(np.sqrt(variance.mean()))
-    return denoise_nl_means(levels, PATCH, REACH, DAMPING * sigma, sigma=sigma)
+    return non_local_means(levels, float(np.sqrt(variance.mean())))

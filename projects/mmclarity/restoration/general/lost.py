@@ -78,9 +78,7 @@ def put_back(
         Share of the image where more structure than noise had been taken away. Images too small to
         tell stay as they are, and those whose noise is shared by lines or made of spikes.
     """
-    shared = like.across > MOST_ACROSS and not like.structure  # smoothed noise
-    empty = like.high - like.low <= 1e-6 or like.is_noise_alone
-    if min(image.shape) < LEAST_SIDE or shared or like.spikes or empty:
+    if not can_be_told(image, like):
         return 0.0
     if like.upright:
         image, restored = image.T, restored.T
@@ -93,7 +91,7 @@ def put_back(
     for bottom, taken, level in _strips(image, restored, scale, black):
         spectrum = scipy.fft.rfft2(taken * _TAPER)
         ratio = (np.square(spectrum.real) + np.square(spectrum.imag)) / power
-        ratio /= _variance(level, like, max(strength, 1.0))[:, None, None]
+        ratio /= variance_at(level, like, max(strength, 1.0))[:, None, None]
         total += len(ratio)
         # nothing is put back without a frequency that is sure
         some = np.flatnonzero((ratio * _OTHER).max((1, 2)) >= SURE)
@@ -118,6 +116,13 @@ def put_back(
     return found / total
 
 
+def can_be_told(image: np.ndarray, like: Appraisal) -> bool:
+    """Whether structure can be told from noise; not in an image too small or of nothing else."""
+    shared = like.across > MOST_ACROSS and not like.structure  # smoothed noise
+    empty = like.high - like.low <= 1e-6 or like.is_noise_alone
+    return not (min(image.shape) < LEAST_SIDE or shared or like.spikes or empty)
+
+
 def _expected(image: np.ndarray, scale: float, black: float, whole_lines: bool) -> np.ndarray:
     """(SIDE // 2 + 1,) power of noise of variance 1 in a tapered block, from the image's middle."""
     middle = tuple(slice(max(0, (n - WINDOW) // 2), (n + WINDOW) // 2) for n in image.shape)
@@ -125,7 +130,7 @@ def _expected(image: np.ndarray, scale: float, black: float, whole_lines: bool) 
     return (power * np.square(_TAPER).sum()).astype(np.float32)
 
 
-def _variance(level: np.ndarray, like: Appraisal, strength: float) -> np.ndarray:
+def variance_at(level: np.ndarray, like: Appraisal, strength: float) -> np.ndarray:
     """Of the noise, as the network is told, at levels 0 black and 1 white."""
     slope, intercept, _ = like.told(strength)
     stretched = np.maximum(level * like.gain + like.offset, 0)
@@ -141,8 +146,6 @@ def _take_means(
     black: float,
 ) -> None:
     """Writes non-local means into ``restored``; ``where`` is (rows of blocks, blocks)."""
-    from skimage.restoration import denoise_nl_means
-
     height, width = image.shape
     margin = PATCH + REACH
     square = np.square(_TAPER)
@@ -159,12 +162,18 @@ def _take_means(
         if not weight.any():
             continue
         level = np.average(restored[rows], weights=weight)
-        sigma = float(np.sqrt(_variance(level, like, 1.0)))
-        noisy = _levels(image[rows], scale, black)
-        means = denoise_nl_means(noisy, PATCH, REACH, DAMPING * sigma, sigma=sigma)
+        sigma = float(np.sqrt(variance_at(level, like, 1.0)))
+        means = non_local_means(levels_of(image[rows], scale, black), sigma)
         own = slice(top - rows.start, min(top + BAND, height) - rows.start)
         target = restored[top : top + BAND]
         target += weight[own] * (np.clip(means[own], 0, 1) - target)
+
+
+def non_local_means(levels: np.ndarray, sigma: float) -> np.ndarray:
+    """Of (H, W) levels whose noise has the deviation ``sigma``."""
+    from skimage.restoration import denoise_nl_means
+
+    return denoise_nl_means(levels, PATCH, REACH, DAMPING * sigma, sigma=sigma)
 
 
 def _strips(
@@ -182,7 +191,7 @@ def _strips(
 
     def taken(first: int, last: int) -> np.ndarray:
         at = rows[first:last]
-        return (_levels(image[at], scale, black) - restored[at])[:, columns]
+        return (levels_of(image[at], scale, black) - restored[at])[:, columns]
 
     # what lies mirrored below the image, before it is changed
     end = taken(len(rows) - SIDE, len(rows))
@@ -195,7 +204,7 @@ def _strips(
         yield top, _blocks(np.concatenate([upper, lower])), level
 
 
-def _levels(rows: np.ndarray, scale: float, black: float) -> np.ndarray:
+def levels_of(rows: np.ndarray, scale: float, black: float) -> np.ndarray:
     """Rows of an image as float32 levels, 0 black and 1 white."""
     return (rows.astype(np.float32) - np.float32(black)) / np.float32(scale)
 

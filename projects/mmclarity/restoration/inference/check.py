@@ -156,7 +156,8 @@ def judge(image: np.ndarray, reference: np.ndarray, thresholds: Sequence[float])
     """Numbers and counts of one image, both (H, W) in units of the contrast."""
     image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     edges = sharpness(image, reference)
-    numbers = {key: fidelity(image, reference)[key] for key in ('psnr', 'ssim')}
+    near = fidelity(image, reference)
+    numbers = {key: near[key] for key in ('psnr', 'ssim')}
     numbers['blur'] = edges['edge_width'] - edges['edge_width_reference']
     counts = {
         kind: count_fabrications(image, reference, thresholds, settings)
