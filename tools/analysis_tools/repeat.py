@@ -11,7 +11,6 @@ trained, and those that are not finished are named.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -22,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mmclarity.cli.main import DONE, MISTAKE, finish
-from mmclarity.engine.config import load_config
+from mmclarity.engine.config import content_hash
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import find_latest
 from mmclarity.utils.cpus import available_cpus
@@ -99,9 +98,8 @@ def check_settings(config: Path, seed: int, args: argparse.Namespace) -> None:
         UsageError: Naming the folder and the remedy.
     """
     folder = folder_of(config, seed, args)
-    content = load_config(str(config)).pretty_text
     wanted = {
-        'config': hashlib.sha256(content.encode()).hexdigest()[:16],
+        'config': content_hash(str(config)),
         'cfg_options': list(args.cfg_options),
     }
     file = folder / SETTINGS

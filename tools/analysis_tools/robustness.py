@@ -11,7 +11,6 @@ off goes on from there.
 
 import argparse
 import copy
-import hashlib
 import math
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from mmclarity.cli.prepare import set_hook
 from mmclarity.detection.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from mmclarity.detection.shipped import load_shipped
 from mmclarity.detection.shipped.weights import FILE
-from mmclarity.engine.config import datasets, load_config, resolve_data_roots
+from mmclarity.engine.config import content_hash, datasets, load_config, resolve_data_roots
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import SHIPPED
 from mmclarity.utils.figures import (
@@ -156,12 +155,6 @@ def evaluate(runner: Runner, data: dict[str, Any], metric: str) -> float:
     return float(found[0]) if found[0] >= 0 else NOTHING  # COCO writes -1
 
 
-def _content(config: str, options: dict | None) -> str:
-    """A hash of what the config says: of the same name it may say other things next week."""
-    text = load_config(config, options).pretty_text
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What results depend on beside the condition.
 
@@ -176,7 +169,11 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
                 f'{checkpoint}: no such checkpoint; give the path of a *.pth file, or the word '
                 'shipped'
             )
-        hashes[name] = [Path(config).name, digest(file)[:16], _content(config, args.cfg_options)]
+        hashes[name] = [
+            Path(config).name,
+            digest(file)[:16],
+            content_hash(config, args.cfg_options),
+        ]
     options = {str(key): str(value) for key, value in (args.cfg_options or {}).items()}
     return {
         'detectors': hashes,

@@ -1,5 +1,6 @@
 """Reading a config for the command line, and checking what can be known before it is built."""
 
+import hashlib
 import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -64,6 +65,12 @@ def load_config(path: str, options: dict | None = None) -> Config:
     _check_option_names(cfg, options)
     set_options(cfg, options)
     return cfg
+
+
+def content_hash(path: str, options: dict | None = None) -> str:
+    """A hash of what a config says: of the same name it may say other things next week."""
+    text = load_config(path, options).pretty_text
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def scope_of(cfg: Config) -> AbstractContextManager:

@@ -163,8 +163,8 @@ class RestorationReport:
                     ylim=(window[0].stop - 0.5, window[0].start - 0.5),
                 )
                 panel_title(axis, title)
-            _circle(row[3], false, COLOURS[1])
-            _circle(row[3], missed, COLOURS[5])
+            circle(row[3], false, COLOURS[1])
+            circle(row[3], missed, COLOURS[5])
         save(figure, path)
 
 
@@ -176,8 +176,12 @@ def _within(particles: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
     return particles[inside]
 
 
-def _circle(axis: Any, particles: np.ndarray, colour: str) -> None:
+def circle(
+    axis: Any, particles: np.ndarray, colour: str, width: float = 1.2, line: Any = '-'
+) -> None:
+    """Draws a circle around each particle (K, >= 3): y, x, radius."""
     from matplotlib.patches import Circle
 
     for y, x, radius in particles[:, :3]:
-        axis.add_patch(Circle((x, y), max(radius + 2, 4), fill=False, ec=colour, lw=1.2))
+        style = dict(fill=False, ec=colour, lw=width, linestyle=line)
+        axis.add_patch(Circle((x, y), max(radius + 2, 4), **style))

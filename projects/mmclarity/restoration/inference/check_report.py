@@ -11,12 +11,14 @@ import numpy as np
 from mmclarity.utils.figures import COLOURS, INK, SMALL, new_figure, panel_title, save
 from mmclarity.utils.tables import markdown_table, number
 
+from ..evaluation.report import circle
 from .check import KINDS, RECORDED, FieldCheck, Judged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INVENTED, MISSED = COLOURS[1], COLOURS[5]
+LINES = dict(bright='-', dark=(0, (2, 1.5)))
 _SIDE = 4.2  # inches of a panel
 _NUMBERS = {'psnr': ('PSNR, dB', 2), 'ssim': ('SSIM', 3), 'blur': ('edges wider by, px', 2)}
 
@@ -165,8 +167,8 @@ def draw(check: FieldCheck, path: str | Path, place: int = 1) -> None:
         if title != RECORDED:
             for kind in KINDS:
                 count = row.counts[kind][place]
-                _circles(axis, count['fabricated_particles'], INVENTED, kind)
-                _circles(axis, count['missed_particles'], MISSED, kind)
+                circle(axis, count['fabricated_particles'], INVENTED, 1.0, LINES[kind])
+                circle(axis, count['missed_particles'], MISSED, 1.0, LINES[kind])
     _panel(axes[len(titles)], check.slow, 'slow scan', '')
     least = check.rows[RECORDED].counts['bright'][place]['threshold']
     figure.supxlabel(
@@ -188,16 +190,6 @@ def _panel(axis: Axes, image: np.ndarray, title: str, note: str) -> None:
     axis.imshow(image, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
     axis.set(xticks=[], yticks=[])
     panel_title(axis, title, note)
-
-
-def _circles(axis: Axes, particles: np.ndarray, colour: str, kind: str) -> None:
-    from matplotlib.patches import Circle
-
-    for y, x, radius in particles[:, :3]:
-        style = '-' if kind == 'bright' else (0, (2, 1.5))
-        axis.add_patch(
-            Circle((x, y), max(radius + 2, 4), fill=False, ec=colour, lw=1.0, linestyle=style)
-        )
 
 
 def _mean(values: Sequence[float]) -> float:
