@@ -65,7 +65,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--renewed', type=float, default=0.0, help='chance that a simulated image is made anew'
     )
+    parser.add_argument(
+        '--shares',
+        type=_share,
+        nargs='+',
+        default=(),
+        metavar='KIND=SHARE',
+        help='of the examples: spheres, alloy, phantom, structure, sharp',
+    )
     return parser.parse_args(argv)
+
+
+def _share(text: str) -> tuple[str, float]:
+    kind, _, share = text.partition('=')
+    return kind, float(share)
 
 
 class Training:
@@ -193,6 +206,7 @@ def run(args: argparse.Namespace) -> None:
         args.structures,
         args.sharp,
         args.renewed,
+        shares=dict(args.shares),
     )
     first, budget = training.step, 60 * args.minutes
     begun, saved = begun - training.spent, time.monotonic()

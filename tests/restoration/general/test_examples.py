@@ -87,6 +87,33 @@ def test_most_sharp_pictures_are_not_resized(data, monkeypatch):
     assert np.mean([zoom == (1, 1) for zoom in zooms]) == pytest.approx(0.6, abs=0.12)
 
 
+def test_shares_are_of_kinds(data, monkeypatch):
+    drawn = []
+    real = ExampleBatches._example
+    monkeypatch.setattr(
+        ExampleBatches,
+        '_example',
+        lambda self, images, kind, rng: drawn.append(kind) or real(self, images, kind, rng),
+    )
+    shares = dict(spheres=1, alloy=3, phantom=0, structure=0, sharp=0)
+    first(ExampleBatches(data, 200, 32, phantoms=1, structures=0, sharp=1, shares=shares))
+    assert set(drawn) == {'spheres', 'alloy'}
+    assert drawn.count('alloy') / 200 == pytest.approx(0.75, abs=0.12)
+
+
+@pytest.mark.parametrize(
+    'shares, message',
+    [
+        (dict(sphere=1), 'shares are of spheres, alloy, phantom, structure, sharp; got sphere'),
+        (dict(sharp=-0.1), 'zero or more'),
+        (dict.fromkeys(examples.SHARES, 0), 'not all zero'),
+    ],
+)
+def test_refuses_shares_of_nothing(data, shares, message):
+    with pytest.raises(ValueError, match=message):
+        ExampleBatches(data, 2, 32, phantoms=0, structures=0, sharp=0, shares=shares)
+
+
 @pytest.mark.slow  # two processes that import torch: 10 s
 def test_each_worker_draws_its_own(data):
     batches = ExampleBatches(data, 2, 32, phantoms=0, structures=0, sharp=0)

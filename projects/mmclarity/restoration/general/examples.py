@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,9 +62,12 @@ class ExampleBatches(IterableDataset):
         renewed: chance that a simulated image is made anew when it is drawn from; it costs 15 to
             140 ms, an example 1 ms.
         ranges: how they are made worse; by default all that training covers.
+        shares: of the examples by kind of clean image, on any scale; kinds that are not named have
+            those of :data:`SHARES`.
 
     Raises:
         FileNotFoundError: a folder is missing.
+        ValueError: a share is of no kind, or negative, or all are zero.
     """
 
     def __init__(
@@ -78,8 +81,14 @@ class ExampleBatches(IterableDataset):
         sharp: int = 240,
         renewed: float = 0.0,
         ranges: Ranges | None = None,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        self.shares = SHARES | dict(shares or {})
+        if set(self.shares) - set(SHARES):
+            raise ValueError(f'shares are of {", ".join(SHARES)}; got {", ".join(shares or ())}')
+        if min(self.shares.values()) < 0 or not any(self.shares.values()):
+            raise ValueError(f'shares must be zero or more, and not all zero; got {self.shares}')
         self.ranges = ranges or Ranges()
         self.batch, self.size, self.seed, self.renewed = batch, size, seed, renewed
         self.counts = dict(phantom=phantoms, structure=structures, sharp=sharp)
@@ -101,8 +110,8 @@ class ExampleBatches(IterableDataset):
             kind: [_simulated(kind, seed) for seed in range(index, count, workers)]
             for kind, count in self.counts.items()
         }
-        kinds = [kind for kind in SHARES if images[kind]]
-        shares = np.array([SHARES[kind] for kind in kinds])
+        kinds = [kind for kind, share in self.shares.items() if images[kind] and share]
+        shares = np.array([self.shares[kind] for kind in kinds])
         while True:
             drawn = rng.choice(kinds, self.batch, p=shares / shares.sum())
             examples = [self._example(images[kind], kind, rng) for kind in drawn]
