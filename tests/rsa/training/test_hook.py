@@ -1,11 +1,6 @@
 """The hook in real, small trainings."""
 
 import csv
-import inspect
-import json
-import uuid
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,67 +14,7 @@ from mmclarity.rsa.report import tables as report
 from mmclarity.rsa.training.hook import RSAHook
 from mmclarity.synthetic.surfaces import make_surfaces
 from tests import running
-
-REPO = Path(__file__).resolve().parents[3]
-LAYERS = ['network.features.1', r'network\.classifier\.\d']
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp('surfaces')
-    make_surfaces(root, train=4, val=1, stimuli=1)
-    return root
-
-
-def config(data, work_dir, hooks=(), epochs=2):
-    cfg = Config.fromfile(REPO / 'configs' / 'alexnet_surfaces_rsa.py')
-    cfg.merge_from_dict(
-        dict(
-            work_dir=str(work_dir),
-            log_level='WARNING',
-            train_cfg=dict(max_epochs=epochs),
-            model=dict(network=dict(width=0.1, hidden=16)),
-            train_dataloader=dict(batch_size=8, dataset=dict(data_root=str(data))),
-            val_dataloader=dict(dataset=dict(data_root=str(data))),
-            # Not numpy's random numbers: a runner seeds them, and names would repeat.
-            experiment_name=f'{work_dir.name}_{uuid.uuid4().hex}',
-        )
-    )
-    # mmengine keeps one visualiser a name in a process.
-    cfg.visualizer.name = cfg.experiment_name
-    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    cfg.custom_hooks = [dict(type='RandomStateHook'), *hooks]
-    return cfg
-
-
-def hook(data, **kwargs):
-    return dict(
-        dict(
-            type='RSAHook',
-            stimuli=dict(folder=str(data / 'stimuli'), manifest=str(data / 'stimuli/manifest.csv')),
-            areas=dict(V1=f'{data}/v1.npz:complex'),
-            layers=LAYERS,
-            output=dict(figures='none'),
-        ),
-        **kwargs,
-    )
-
-
-def losses(work_dir):
-    lines = [
-        json.loads(line)
-        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
-        for line in path.read_text().splitlines()
-    ]
-    return [line['loss'] for line in lines if 'loss' in line], lines
-
-
-def train(cfg, resume=False):
-    cfg.default_hooks.logger.interval = 1
-    cfg.resume = resume
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    return runner
+from tests.rsa.training.hook_runs import LAYERS, REPO, config, hook, losses, train
 
 
 def test_losses_are_the_same_with_and_without(data, tmp_path):
@@ -136,104 +71,6 @@ def test_shuffled_recordings_are_realigned_and_other_ids_refused(data, tmp_path)
             train(config(data, tmp_path / name, [bad]))
 
 
-@pytest.mark.parametrize(
-    'kwargs,error,match',
-    [
-        (dict(layers=['network.features.20']), KeyError, 'nearest names'),
-        (dict(stimuli='nowhere'), FileNotFoundError, 'nowhere'),
-        (dict(areas=dict(V1='gone.npz:V1')), FileNotFoundError, 'gone.npz'),
-        (dict(areas=dict(V1=dict(kind='rdm'))), ValueError, 'names no file'),
-        (
-            dict(layers=dict(names=LAYERS, module='backbone')),
-            ValueError,
-            "no module 'backbone'; its parts are",
-        ),
-    ],
-)
-def test_what_is_wrong_is_said_before_training(data, tmp_path, kwargs, error, match):
-    with pytest.raises(error, match=match):
-        train(config(data, tmp_path, [hook(data, **kwargs)]))
-    assert not losses(tmp_path)[0]
-
-
-@pytest.mark.parametrize(
-    'kwargs,error',
-    [
-        (dict(output=dict(interval=0)), ValueError),
-        (dict(output=dict(figures='all')), ValueError),
-        (dict(output=dict(figure='all')), TypeError),
-        (dict(areas={}), TypeError),
-        (dict(areas=None), TypeError),
-        (dict(layers=None), TypeError),
-        (dict(stimuli=None), TypeError),
-        (dict(layers=dict(names=LAYERS, modules='')), TypeError),
-        (dict(settings=dict(metric='l2')), ValueError),
-        (dict(settings=dict(method='r')), ValueError),
-        (dict(settings=dict(metrics='euclidean')), ValueError),
-        (dict(method='r'), ValueError),
-        (dict(methods='spearman'), TypeError),
-    ],
-)
-def test_bad_options(data, kwargs, error):
-    options = hook(data, **kwargs)
-    options.pop('type')
-    with pytest.raises(error):
-        RSAHook(**options)
-
-
-def test_flat_options_of_earlier_versions_are_put_into_groups():
-    flat = dict(
-        stimuli='pictures',
-        neural=dict(IT='a.npz:IT', V1=dict(file='b.npz')),
-        layers=['a', 'b'],
-        manifest='m.csv',
-        size=64,
-        module='backbone',
-        assume_order=True,
-        metric='euclidean',
-        method='pearson',
-        pooling='mean',
-        bootstraps=5,
-        bootstrap_over='both',
-        permutations=6,
-        seed=7,
-        interval=2,
-        by_epoch=False,
-        at_start=False,
-        baseline=False,
-        figures='each',
-        batch_size=8,
-        out_dir='out',
-    )
-    new = dict(
-        stimuli=dict(folder='pictures', manifest='m.csv', size=64),
-        areas=dict(
-            IT=dict(file='a.npz:IT', assume_order=True), V1=dict(file='b.npz', assume_order=True)
-        ),
-        layers=dict(names=['a', 'b'], module='backbone', untrained=False, batch_size=8),
-        settings=RSASettings('euclidean', 'pearson', 'mean', 5, 'both', 6, 7),
-        output=dict(interval=2, by_epoch=False, at_start=False, figures='each', folder='out'),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        expected = RSAHook(**new)
-    with pytest.warns(DeprecationWarning) as caught:
-        got = RSAHook(**flat)
-    said = ' '.join(str(item.message) for item in caught)
-    assert 'RSAHook: baseline is now layers=dict(untrained=...)' in said and 'areas' in said
-    for name in ('source', 'areas_given', 'shown', 'settings', 'output'):
-        assert getattr(got, name) == getattr(expected, name), name
-    assert len(inspect.signature(RSAHook).parameters) == 6  # five groups, and the old names
-
-
-def test_an_old_override_goes_over_a_new_config():
-    with pytest.warns(DeprecationWarning):
-        got = RSAHook(
-            dict(folder='a', size=3), dict(V1='a', V4='b'), ['x'], neural=dict(V1='c'), size=5
-        )
-    assert got.areas_given == dict(V1='c', V4='b') and got.source == dict(folder='a', size=5)
-
-
 @pytest.mark.parametrize('error', [ValueError, RuntimeError, OSError])
 def test_a_failed_measurement_does_not_end_the_training(data, tmp_path, monkeypatch, error):
     cfg = config(data, tmp_path, [hook(data)])
@@ -279,77 +116,6 @@ def test_a_finished_run_that_is_resumed_is_drawn_again(data, tmp_path):
     runner = train(cfg, resume=True)
     hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
     assert figure.is_file() and hooked.results[12].rdms.size == 8 * 28
-
-
-def logged(cfg, caplog):
-    """What the hook says while a runner trains."""
-    cfg.log_level = 'INFO'
-    runner = Runner.from_cfg(cfg)
-    runner.logger.addHandler(caplog.handler)
-    runner.train()
-    return [r.getMessage() for r in caplog.records if r.getMessage().startswith('RSA:')], runner
-
-
-def test_normalisation_is_said_and_can_be_given(data, tmp_path, caplog):
-    said, _ = logged(config(data, tmp_path / 'a', [hook(data)], epochs=1), caplog)
-    assert 'red first, by mean and deviation 0.45, 0.45, 0.45 and 0.2, 0.2, 0.2' in said[0]
-    assert 'as for ImageNet' not in said[0]
-    stimuli = dict(hook(data)['stimuli'], mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    caplog.clear()
-    said, runner = logged(
-        config(data, tmp_path / 'b', [hook(data, stimuli=stimuli)], epochs=1), caplog
-    )
-    hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
-    _, images = next(hooked.stimuli.batches(8))
-    assert images.max() > 128 and '0, 0, 0 and 0.003922' in said[0]
-
-
-def test_an_unknown_normalisation_is_named(caplog, tmp_path):
-    from types import SimpleNamespace
-
-    from PIL import Image
-
-    Image.new('RGB', (8, 8)).save(tmp_path / 'a.png')
-    options = dict(areas=dict(V1='gone.npz:V1'), layers=LAYERS)
-    lines = []
-    logger = SimpleNamespace(info=lines.append, warning=lines.append)
-    hooked = RSAHook(stimuli=str(tmp_path), **options)
-    hooked._read_stimuli(SimpleNamespace(logger=logger), None)
-    assert 'as for ImageNet: the data preprocessor of the model does not say how' in lines[0]
-    hooked = RSAHook(stimuli=dict(folder=str(tmp_path), mean=(0.5,) * 3, std=(1.0,) * 3), **options)
-    hooked._read_stimuli(SimpleNamespace(logger=logger), None)
-    assert 'as for ImageNet' not in lines[1]
-
-
-def test_epochs_of_a_training_that_counts_iterations(data, tmp_path, caplog):
-    cfg = config(data, tmp_path, [hook(data)])
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3, val_interval=3)
-    cfg.param_scheduler = None
-    said, _ = logged(cfg, caplog)
-    assert any('give output=dict(by_epoch=False' in line for line in said)
-
-
-class FullyShardedDataParallel(torch.nn.Linear):
-    """Named as torch's."""
-
-
-@pytest.mark.parametrize('how', ['around', 'within', 'deepspeed'])
-def test_spread_parameters_are_refused(data, how):
-    from types import SimpleNamespace
-
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    if how == 'around':
-        model = FullyShardedDataParallel(2, 2)
-        model.module = torch.nn.Linear(2, 2)
-    elif how == 'within':
-        model.append(FullyShardedDataParallel(2, 2))
-    else:
-        model[0].weight = torch.nn.Parameter(torch.empty(0))
-        model[0].weight.ds_id = 0
-    options = hook(data)
-    options.pop('type')
-    with pytest.raises(ValueError, match='spread over processes'):
-        RSAHook(**options).before_train(SimpleNamespace(model=model))
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""Recordings from images of the brain."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+
+from mmclarity.errors import DataError
+from mmclarity.rsa import load_neural
+
+RNG = np.random.default_rng(3)
+N, P = 6, 15
+ROWS = RNG.random((3, P))
+SQUARES = np.stack([squareform(row) for row in ROWS])
+IDS = ['c', 'a', 'f', 'b', 'e', 'd']
+RESPONSES = RNG.random((N, 9))
+
+
+class TestNifti:
+    """Betas of 6 stimuli in a grid of 3 x 4 x 2 voxels, some outside of the brain."""
+
+    nibabel = pytest.importorskip('nibabel', reason='nibabel is not installed')
+
+    @pytest.fixture
+    def betas(self):
+        values = RNG.normal(size=(3, 4, 2, N))
+        values[0] = 0
+        values[1, 0, 0] = np.nan
+        return values
+
+    def save(self, values, path):
+        self.nibabel.save(self.nibabel.Nifti1Image(values, np.eye(4)), path)
+
+    def expected(self, betas, inside):
+        return pdist(betas[inside].T, 'correlation')
+
+    def test_one_image_and_a_mask(self, tmp_path, betas):
+        self.save(betas, tmp_path / 'betas.nii.gz')
+        inside = np.isfinite(betas).all(-1) & (betas != 0).any(-1)
+        got = load_neural('V4', tmp_path / 'betas.nii.gz').rdms[0]
+        np.testing.assert_allclose(got, self.expected(betas, inside))
+        mask = np.zeros((3, 4, 2))
+        mask[2] = 1
+        self.save(mask, tmp_path / 'mask.nii')
+        got = load_neural('V4', f'{tmp_path}/betas.nii.gz:{tmp_path}/mask.nii').rdms[0]
+        np.testing.assert_allclose(got, self.expected(betas, inside & (mask > 0)))
+        self.save(mask[:2], tmp_path / 'mask.nii')
+        with pytest.raises(DataError, match='mask .* has the grid'):
+            load_neural('V4', f'{tmp_path}/betas.nii.gz:{tmp_path}/mask.nii')
+
+    def test_a_folder_as_bids_has_it(self, tmp_path, betas):
+        names = [f'im{i}' for i in (1, 2, 10, 11, 20, 100)]
+        for name, volume in zip(names, np.moveaxis(betas, -1, 0)):
+            self.save(volume, tmp_path / f'sub-01_task-x_desc-{name}_stat-effect_statmap.nii.gz')
+        area = load_neural('V4', tmp_path)
+        inside = np.isfinite(betas).all(-1) & (betas != 0).any(-1)
+        np.testing.assert_allclose(area.rdms[0], self.expected(betas, inside))
+        assert area.ids == names
+
+    def test_at_fault(self, tmp_path, betas):
+        self.save(betas[..., 0], tmp_path / 'one.nii')
+        with pytest.raises(DataError, match='one.nii has shape .3, 4, 2.; it must hold a volume a'):
+            load_neural('V4', tmp_path / 'one.nii')
+        (tmp_path / 'x.nii').write_bytes(b'broken')
+        with pytest.raises(DataError, match='x.nii cannot be read'):
+            load_neural('V4', tmp_path / 'x.nii')
+
+
+def test_without_nibabel_the_command_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'nibabel', None)
+    (tmp_path / 'x.nii').write_bytes(b'')
+    with pytest.raises(ModuleNotFoundError, match='pip install nibabel'):
+        load_neural('V4', tmp_path / 'x.nii')
