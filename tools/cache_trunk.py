@@ -42,8 +42,9 @@ def parser() -> argparse.ArgumentParser:
         choices=['auto', 'bfloat16', 'float16', 'float32'],
         default='auto',
         help='of the maps; auto: what the trunk computes in, '
-        'bfloat16 where the processor has it and float16 elsewhere',
+        'bfloat16 where the device has it and float16 elsewhere',
     )
+    options.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the best there is)')
     options.add_argument(
         '--cfg-options',
         nargs='+',
@@ -65,6 +66,7 @@ def cache(args: argparse.Namespace) -> None:
         args.seed,
         args.dtype,
         args.cfg_options,
+        args.device,
     ):
         print(f'written: {folder}')
 

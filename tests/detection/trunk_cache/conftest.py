@@ -31,6 +31,7 @@ def place(tmp_path_factory):
             views=2,
             dtype='float32',
             options=options(folder),
+            device='cpu',
         )
     )
     assert [path.name for path in made] == ['train', 'val']

@@ -77,6 +77,29 @@ def test_a_step_from_the_cache_is_a_step_from_the_images(place, attention):
             torch.testing.assert_close(a[name], b[name], msg=name)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_cache_of_a_gpu_is_that_of_the_cpu(place, tmp_path):
+    torch.backends.cudnn.allow_tf32, before = False, torch.backends.cudnn.allow_tf32
+    made = cache_splits(
+        CONFIG,
+        str(place / 'plain.pth'),
+        tmp_path,
+        ['val'],
+        dtype='float32',
+        options=options(place),
+        device='cuda',
+    )
+    assert list(made) == [tmp_path / 'val']
+    torch.backends.cudnn.allow_tf32 = before
+    ours, theirs = (
+        TrunkCacheDataset(str(path)) for path in (tmp_path / 'val', place / 'cache/val')
+    )
+    assert ours.manifest['trunk'] == theirs.manifest['trunk']
+    for one, other in zip((ours[0], ours[1]), (theirs[0], theirs[1]), strict=True):
+        for a, b in zip(one['inputs'], other['inputs'], strict=True):
+            torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+
+
 def test_images_can_be_batched_by_their_shape(place):
     """As AspectRatioBatchSampler of the BDD100K configs does, by the size that went in."""
     cached = TrunkCacheDataset('train', str(place / 'cache'))
@@ -120,6 +143,7 @@ def test_half_precision_keeps_the_losses(place, tmp_path, dtype, tolerance):
             ['train'],
             dtype=dtype,
             options=options(place),
+            device='cpu',
         )
     )
     model = head(place)

@@ -6,11 +6,13 @@ import copy
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.utils import track_iter_progress
 from torch import nn
 
@@ -21,9 +23,10 @@ from mmclarity.engine.config import (
     resolve_data_roots,
     scope_of,
 )
-from mmclarity.engine.hooks.precision import has_bfloat16_units, keep_float32
+from mmclarity.engine.hooks.precision import fastest_dtype, keep_float32
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import check_fits, load_checkpoint_file
+from mmclarity.utils.devices import check_device
 
 from .dataset import packed
 from .files import TRUNK_PARTS, CacheWriter, settings_fingerprint, trunk_fingerprint
@@ -39,6 +42,7 @@ def cache_splits(
     seed: int = 0,
     dtype: str = 'auto',
     options: dict | None = None,
+    device: str | None = None,
 ) -> Iterator[Path]:
     """Write ``folder/split`` for every split.
 
@@ -51,32 +55,28 @@ def cache_splits(
         seed: Of the augmentations.
         dtype: 'auto', 'bfloat16', 'float16' or 'float32', see ``tools/cache_trunk.py``.
         options: Settings that replace those of the config.
+        device: Of torch, that computes the trunk; None takes the one that trainings run on.
 
     Yields:
         The folders, as they are done.
 
     Raises:
-        UsageError: If config, checkpoint or data are missing or do not fit, a folder exists
-            already, or the disk is too full; no half of a cache is left then.
+        UsageError: If config, checkpoint or data are missing or do not fit, the device is not
+            there, a folder exists already, or the disk is too full; no half of a cache is left
+            then.
     """
     if views < 1:
         raise UsageError(f'--views must be 1 or more, got {views}')
+    device = check_device(device or get_device())
     cfg = load_config(config, options)
     resolve_data_roots(cfg, tuple(f'{split}_dataloader' for split in splits))
     taken = [str(folder / split) for split in splits if (folder / split).exists()]
     if taken:
         raise UsageError(f'{", ".join(taken)} exist already; remove them or name another folder')
-    model = build_trunk(cfg, checkpoint)
+    model = build_trunk(cfg, checkpoint).to(device)
     for split in splits:
         mode = 'train' if split == 'train' else 'test'
-        inner = list(datasets(cfg, f'{split}_dataloader'))
-        if len(inner) != 1:
-            raise UsageError(
-                f'{config}: {split}_dataloader has {len(inner)} data sets; a cache is '
-                'made of one (wrappers that choose from one are fine)'
-            )
-        with scope_of(cfg):
-            dataset = DATASETS.build(inner[0])
+        dataset = _dataset(cfg, config, split)
         manifest = dict(
             trunk=trunk_fingerprint(model),
             mode=mode,
@@ -89,6 +89,17 @@ def cache_splits(
         )
         _write(model, dataset, folder / split, manifest, views if mode == 'train' else 1, dtype)
         yield folder / split
+
+
+def _dataset(cfg: Config, config: str, split: str) -> Any:
+    inner = list(datasets(cfg, f'{split}_dataloader'))
+    if len(inner) != 1:
+        raise UsageError(
+            f'{config}: {split}_dataloader has {len(inner)} data sets; a cache is '
+            'made of one (wrappers that choose from one are fine)'
+        )
+    with scope_of(cfg):
+        return DATASETS.build(inner[0])
 
 
 def build_trunk(cfg: Config, checkpoint: str) -> nn.Module:
@@ -117,7 +128,8 @@ def build_trunk(cfg: Config, checkpoint: str) -> nn.Module:
 
 def _write(model: nn.Module, dataset, folder: Path, manifest: dict, views: int, dtype: str) -> None:
     """One cache; bfloat16 where a training of the small detectors would compute in it."""
-    units = has_bfloat16_units()
+    device = next(model.parameters()).device
+    units = fastest_dtype(str(device)) == torch.bfloat16
     stored = ('bfloat16' if units else 'float16') if dtype == 'auto' else dtype
     training = manifest['mode'] == 'train'
     autocast = units and dtype != 'float32'
@@ -128,7 +140,7 @@ def _write(model: nn.Module, dataset, folder: Path, manifest: dict, views: int, 
             batch = model.data_preprocessor(
                 dict(inputs=[data['inputs']], data_samples=[data['data_samples']]), training
             )
-            with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 maps, proposals = model.trunk(batch['inputs'], batch['data_samples'], training)
             writer.add(
                 maps[0], proposals[0].bboxes, proposals[0].scores, packed(batch['data_samples'][0])

@@ -51,6 +51,26 @@ def has_bfloat16_units(cpuinfo: str = '/proc/cpuinfo') -> bool:
     )
 
 
+def fastest_dtype(device: str) -> torch.dtype:
+    """The type that a device computes training in fastest, of those that need no scaler.
+
+    Args:
+        device: of torch: 'cpu', 'cuda', 'cuda:1', ...
+
+    Returns:
+        bfloat16, or float32 where the device would have to emulate it.
+
+    Examples:
+        >>> fastest_dtype('cpu') == (torch.bfloat16 if has_bfloat16_units() else torch.float32)
+        True
+    """
+    if torch.device(device).type == 'cuda':
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+    else:
+        native = has_bfloat16_units()
+    return torch.bfloat16 if native else torch.float32
+
+
 class _Float32Mixin:
     """Put before a module's class: its forward pass leaves autocast, inputs become float32."""
 
