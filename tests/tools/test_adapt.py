@@ -52,7 +52,7 @@ def test_adapts_and_restores_with_the_result(tools, capsys):
 def test_interrupted_it_says_how_to_go_on(tools, capsys, monkeypatch):
     from mmclarity.restoration.general import adaptation
 
-    def stopped(fields, settings, start, resume, progress):
+    def stopped(fields, settings, start, resume, progress, device):
         resume.write_bytes(b'state')
         raise KeyboardInterrupt
 
@@ -80,6 +80,20 @@ def test_restore_adapts_once(tools, capsys):
     assert 'leave out' in capsys.readouterr().err
 
 
+def test_restore_adapts_where_it_restores(tools, monkeypatch):
+    from mmclarity.cli import adapt as module
+
+    asked = []
+
+    def noted(inputs, out, device, **_):
+        asked.append(device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, 'adapt_files', noted)
+    tools[1](['NOISY', 'OUT', '--adapt', '--device', 'cuda:1'])
+    assert asked == ['cuda:1']
+
+
 def test_pages_are_scans_of_one_field(tools, capsys):
     adapt, _ = tools
     clean = make_phantom(PhantomSettings(128, median_radius=7), 4).image
@@ -102,6 +116,7 @@ def test_pages_are_scans_of_one_field(tools, capsys):
         (['nowhere'], 'no such file'),
         (['NOISY', '--out', 'a.pth'], '.safetensors'),
         (['NOISY', '--steps', '0'], 'steps must be'),
+        (['NOISY', '--device', 'cuda:99'], "device 'cuda:99' cannot be used"),
         (['NOISY', '--checkpoint', 'none.safetensors', '--steps', '2'], 'none.safetensors'),
     ],
 )

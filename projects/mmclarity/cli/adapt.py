@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmclarity.errors import DataError, UsageError
+from mmclarity.utils.devices import check_device
 
 from .main import check_free, finish, mistakes
 
@@ -57,6 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--steps', type=int, default=800, help='of training (default 800)')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
     parser.add_argument(
         '--checkpoint', type=Path, help='weights to start from; those of the package by default'
     )
@@ -91,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
                 steps=args.steps,
                 seed=args.seed,
                 start=args.checkpoint,
+                device=args.device,
                 overwrite=args.overwrite,
                 say=_say,
                 **reading,
@@ -105,6 +108,7 @@ def adapt_files(
     steps: int = 800,
     seed: int = 0,
     start: Path | None = None,
+    device: str = 'cpu',
     overwrite: bool = False,
     say: Callable[[str], object] = print,
     **reading: object,
@@ -118,6 +122,7 @@ def adapt_files(
         steps: of training.
         seed: of training.
         start: weights to start from; those of the package by default.
+        device: of torch, that trains.
         overwrite: replace ``out``.
         say: called with lines for the user.
         **reading: options of :func:`mmclarity.restoration.io.read_sem`.
@@ -126,7 +131,8 @@ def adapt_files(
         ``out``.
 
     Raises:
-        UsageError: files that are missing, unreadable or do not go together; or ``out`` exists.
+        UsageError: files that are missing, unreadable or do not go together; ``out`` exists; or the
+            device is not there.
     """
     from tqdm import tqdm
 
@@ -136,6 +142,7 @@ def adapt_files(
     if out.suffix != '.safetensors':
         raise UsageError(f'{out}: weights are written as .safetensors; give --out such a name')
     check_free(out, overwrite=overwrite)
+    check_device(device)
     settings = AdaptSettings(steps=steps, seed=seed)
     fields = _fields(inputs, scans, reading, say)
     resume = out.with_name(f'.{out.stem}.resume')
@@ -149,7 +156,7 @@ def adapt_files(
 
     with bar:
         try:
-            result = adapt(fields, settings, start or WEIGHTS, resume, progress)
+            result = adapt(fields, settings, start or WEIGHTS, resume, progress, device)
         except KeyboardInterrupt:
             bar.close()
             if resume.exists():

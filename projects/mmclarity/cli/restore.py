@@ -237,6 +237,7 @@ def _adapted(args: argparse.Namespace) -> Path:
             [args.input, *(args.combine or ())],
             out,
             scans=args.combine is not None,
+            device=args.device,
             overwrite=args.overwrite,
             say=lambda text: print(text, file=sys.stderr),
             data_range=white,

@@ -135,6 +135,20 @@ def test_noise_that_is_not_known_is_learnt(tmp_path):
     assert errors[1] < errors[0] / 2
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_gpu_learns_what_the_cpu_learns(tmp_path):
+    one = field_of(impulses(phantom(9300, 192), 0))
+    settings = AdaptSettings(steps=3, batch=2, size=64)
+    learnt, losses = [], []
+    for device in ('cpu', 'cuda'):
+        progress = lambda done, steps, loss: losses.append(loss)  # noqa: E731
+        learnt.append(adapt([one], settings, progress=progress, device=device))
+    assert losses[:3] == pytest.approx(losses[3:], rel=0.1)
+    assert all(value.device.type == 'cpu' for value in learnt[1].state.values())
+    learnt[1].save(tmp_path / 'mine.safetensors')
+    load_general(tmp_path / 'mine.safetensors')
+
+
 def test_noise_that_is_known_already_is_left_alone_or_not_made_worse():
     clean = phantom(9320, 192)
     one = field_of(smeared(clean, 0.1, (0.5, 0.1), 3))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmclarity.engine.hooks.precision import has_bfloat16_units
+from mmclarity.engine.hooks.precision import fastest_dtype
 from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.utils.files import replacing
 
@@ -157,6 +157,7 @@ def adapt(
     start: str | Path = WEIGHTS,
     resume: Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    device: str = 'cpu',
 ) -> Adaptation:
     """Trains the general network further.
 
@@ -167,6 +168,7 @@ def adapt(
         resume: file that the state is kept in every :data:`SAVED_EVERY` steps and that training
             goes on from if it is there. It is removed at the end.
         progress: called with steps done, all steps, and the mean loss of late.
+        device: of torch, that trains and judges; the weights come back to the CPU.
 
     Raises:
         DataError: no fields, or a field without contrast.
@@ -179,7 +181,7 @@ def adapt(
         if one.like.high - one.like.low <= 1e-6:
             raise DataError(f'{one.name}: has no contrast; there is nothing to learn from it')
     train, held = _divide(fields)
-    net = load_general(start).train()
+    net = load_general(start, device).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     _train(net, train, settings, resume, progress)
     after = {name: value.clone() for name, value in net.state_dict().items()}
@@ -187,6 +189,7 @@ def adapt(
     if resume is not None:
         resume.unlink(missing_ok=True)
     scans = any(one.scans for one in fields)
+    state = {name: value.cpu() for name, value in state.items()}
     return Adaptation(state, verdict, settings, [Path(one.name).name for one in fields], scans)
 
 
@@ -215,6 +218,8 @@ def _train(
     progress: Callable[[int, int, float], None] | None,
 ) -> None:
     optimiser = torch.optim.Adam(net.parameters(), settings.lr)
+    device = next(net.parameters()).device
+    dtype = fastest_dtype(str(device))
     print_of = _fingerprint(fields, settings)
     step = _load(resume, net, optimiser, print_of) if resume is not None else 0
     losses: list[float] = []
@@ -224,9 +229,10 @@ def _train(
         # what a step draws depends on its number alone: a resumed training is the same
         rng = np.random.default_rng([settings.seed, step])
         batch = draw_batch(fields, settings.batch, settings.size, rng)
-        shown, target = (torch.from_numpy(a)[:, None] for a in (batch.shown, batch.target))
-        noise, asked = torch.from_numpy(batch.noise), torch.from_numpy(batch.asked)[:, None]
-        with torch.autocast('cpu', torch.bfloat16, enabled=has_bfloat16_units()):
+        drawn = (batch.shown, batch.target, batch.asked, batch.noise)
+        shown, target, asked, noise = (torch.from_numpy(part).to(device) for part in drawn)
+        shown, target, asked = (part[:, None] for part in (shown, target, asked))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             out = net(shown, noise)
         # in units of the noise at each pixel, so that dark and bright count alike
         weight = 1 / _variance(out.detach(), noise)
@@ -273,7 +279,7 @@ def _load(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, fingerpr
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location='cpu', weights_only=True)
         mine, step = state['images'], int(state['step'])
     except Exception as error:  # torch raises many kinds for damaged files
         raise CheckpointError(

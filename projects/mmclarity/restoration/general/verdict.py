@@ -112,8 +112,11 @@ def as_used(net: GeneralUNet, one: NoisyField) -> Callable[[np.ndarray], np.ndar
     """
     like = replace(one.like, low=DARK, high=BRIGHT)  # levels are the network's already
 
+    device = next(net.parameters()).device
+
     def restore(levels: np.ndarray) -> np.ndarray:
-        return restore_general(net, torch.from_numpy(levels)[None, None], like)[0, 0].numpy()
+        shown = torch.from_numpy(levels)[None, None].to(device)
+        return restore_general(net, shown, like)[0, 0].cpu().numpy()
 
     return restore
 
