@@ -55,7 +55,9 @@ class ToyModel(BaseModel):
         self.steps += 1
         if self.steps == int(os.environ.get('TOY_KILL_AT', '0')):
             os.kill(os.getpid(), signal.SIGKILL)
-        return dict(loss=nn.functional.cross_entropy(logits, torch.as_tensor(label)))
+        return dict(
+            loss=nn.functional.cross_entropy(logits, torch.as_tensor(label, device=logits.device))
+        )
 
 
 @METRICS.register_module()

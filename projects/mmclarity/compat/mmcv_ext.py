@@ -155,7 +155,8 @@ def roi_align_backward(
         _missing("roi_align_backward with pool_mode='max'")
     if grad_output.numel() == 0:
         return
-    dtype = _compute_dtype(grad_output)
+    # of many regions on one place a sum in half precision would keep two digits
+    dtype = torch.promote_types(grad_output.dtype, torch.float32)
     grad_output, rois = grad_output.detach().to(dtype), rois.detach().to(dtype)
     how = float(spatial_scale), int(sampling_ratio), bool(aligned)
     bins = int(aligned_height), int(aligned_width)

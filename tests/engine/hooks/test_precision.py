@@ -106,7 +106,7 @@ def test_state_of_a_scaled_run_can_be_loaded():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='float16 and its scaler need CUDA')
 def test_float16_uses_a_scaler_on_cuda():
     model, images = Net().cuda(), torch.randn(4, 3, 16, 16).cuda()
-    optim = wrapper(model, device_type='cuda', loss_scale=512.0)
+    optim = wrapper(model, device_type='cuda', dtype='float16', loss_scale=512.0)
     with optim.optim_context(model):
         loss = model(images).float().square().mean()
     assert model.features.dtype == torch.float16
