@@ -60,7 +60,7 @@ SHOT = 0.5
 # Factor on the noise told in the second look, where means along the line would have LITTLE noise
 # (of the contrast) and MUCH: told of more, the network invents less and loses more. CAREFUL was
 # chosen on pairs 006-035 (0.1 and more), the rest on pictures made worse; see the benchmarks.
-BOLD, CAREFUL = 1.8, 3.6
+BOLD, CAREFUL = 1.8, 3.1
 LITTLE, MUCH = 0.03, 0.1
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network

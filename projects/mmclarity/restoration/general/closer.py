@@ -1,249 +1,249 @@
-"""Where non-local means are closer to the truth than the network, they take its place.
+"""Non-local means have a share in the restoration, as far as they are closer to the truth.
 
-The network was trained on soft edges. Beside sharp ones (print, wires, cut edges, pores, coins) it
-takes more than noise away, and non-local means (Buades et al., CVPR 2005), which look for other
-places that are alike, are closer by up to ten decibels. Which of two is closer can be told without
-the truth, where the noise is known: for noise ``n`` of covariance ``C``,
+The network knows what it was trained on; non-local means (Buades et al., CVPR 2005) look for other
+places of the image that are alike. They are better at sharp edges and patterns, by up to eight
+decibels, and worse nearly everywhere else. Which share of them is best can be told without the
+truth, where the noise is known: of ``f(y) + a d``, with ``d`` what the means have more than the
+network ``f``, the expected error is a parabola in ``a``, least at
 
-    E |f(y) - x|^2 = E |f(y) - y|^2 - tr C + 2 tr(J C),
+    a = (<d, y - f(y)> - tr(J_d C)) / <d, d>
 
-with the Jacobian ``J`` of ``f`` (Stein 1981), whose trace is probed by a little more such noise
-(Ramani, Blu and Unser 2008). Of the network the last term, which is positive, is left out: its
-error is at least the rest, and no second restoration is needed. It yields only where that is more
-than all of the means' error. What noise there is, is known to a tenth or two of its variance; so
-there must be places where the network is worse by more, and around them all is taken where it is
-worse. Means take longer than the network: they are tried in the worst places first.
+for noise of covariance ``C`` (Stein 1981; a linear expansion as Blu and Luisier, IEEE TIP 2007).
+The trace is probed by a little more such noise (Ramani, Blu and Unser 2008), in some windows. The
+share depends on how far the two are apart in a place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.ndimage import binary_propagation, gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 from .appraisal import Appraisal
-from .lost import BAND, TINY, can_be_told, levels_of, non_local_means, variance_at
+from .lost import BAND, PATCH, REACH, TINY, can_be_told, levels_of, non_local_means, variance_at
 from .spectrum import noise_along
 
 __all__ = ['take_closer']
 
-# Deviation in pixels of the Gaussian over which errors are averaged, and of what of them is kept.
-WIDE, STEP = 10.0, 4
-# Of the noise's variance: what the network is worse by where it yields altogether, and what it must
-# be worse by somewhere near; in how many places, the worst first, that is looked for.
-WORSE, BY_FAR, SPOTS = 0.08, 0.12, 4
-# Residuals count up to so many deviations: a lone pixel far off is noise, an edge has many.
+Restore = Callable[[np.ndarray], np.ndarray]
+
+# How far two restorations are apart: mean square over these pixels (deviation of a Gaussian), over
+# the noise's variance; in steps of a factor of two, each with a share of its own.
+NEAR, APART = 4.0, (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+# A share is taken from this gain on, in units of the noise's variance; and from so many deviations
+# of what chance makes of a share, and so much evidence (of <d, d>).
+GAIN, SURE, EVIDENCE = 0.04, 2.0, 60.0
+# How noise comes through is known as well as the noise: where more of it comes through the means
+# they are charged more, and where less, they are given less.
+CHARGED, CREDITED = 1.3, 0.5
+# Lone pixels, off all eight beside them by so many deviations: means keep them, as they are noise
+# with heavy tails.
+LONE = 2.0
+# Residuals count up to so many deviations where it is asked how strong noise is.
 FAR = 4.0
-# Blocks in which it is asked whether noise is stronger than elsewhere, pixels a side; and the noise
-# above which it is not, as few electrons have no even spread, in units of the contrast.
+# Blocks in which that is asked, pixels a side; and the noise of the contrast above which shares are
+# not asked for, as few electrons have no even spread.
 BLOCK, MOST_SIGMA = 64, 0.15
-# Noise may be stronger than was measured: what this share of all places has, is no structure.
+# Noise may be stronger than was measured: what this share of all blocks has, is no structure.
 QUIET = 0.25
-PROBE = 0.1  # its strength, of the noise's
-_MARGIN = 48  # rows, as BAND a multiple of STEP: three deviations, and what means look at
+# Windows in which means are tried: where in the order of what was taken away, blocks a side, and
+# what is restored around them; the probe's strength, of the noise's.
+STARTS, WINDOW, CONTEXT, PROBE = (0.0, 0.0, 0.33, 0.67), 2, 24, 0.1
+_MARGIN = PATCH + REACH + math.ceil(3 * NEAR)
+_RING = np.ones((3, 3), bool)
+_RING[1, 1] = False
+_PLACES = np.log([APART[0] / 2**0.5, *(2**0.5 * np.array(APART))])
 
 
 def take_closer(
     image: np.ndarray,
     restored: np.ndarray,
     like: Appraisal,
+    restore: Restore,
     scale: float = 1.0,
     black: float = 0.0,
 ) -> float:
-    """Writes non-local means where they are closer.
+    """Gives non-local means their share.
 
-    Memory for some rows is taken, and for a sixteenth of the image.
+    Memory for some rows is taken, and for the windows.
 
     Args:
         image: (H, W), noisy; levels, 0 black and 1 white, are ``(image - black) / scale``.
         restored: (H, W) float32, levels; written into.
         like: of the noisy image.
+        restore: what ``restored`` was restored by: of a part of the image, as float32, its levels.
         scale: what a level of one is in the image.
         black: what a level of zero is in it.
 
     Returns:
-        Share of the image where they took the network's place. Images too small to tell stay as
-        they are, and those whose noise is shared by lines or made of spikes.
+        Their share of the image. Images too small to tell stay as they are, and those whose noise
+        is shared by lines or made of spikes.
     """
     if not (can_be_told(image, like) and 0 < like.sigma < MOST_SIGMA):
         return 0.0
     if like.upright:
+        lying = restore
         image, restored = image.T, restored.T
-    uneven = np.ones([-(-side // BLOCK) for side in image.shape], np.float32)
-    bands = [
-        _Band(image, restored, like, scale, black, top, uneven)
-        for top in range(0, len(image), BAND)
-    ]
-    spread = np.concatenate([band.spread() for band in bands])
-    uneven[:] = np.maximum(np.square(spread / max(np.median(spread), TINY)), 1)
-    errors = [band.least_error() for band in bands]
-    quiet = np.concatenate([error[::2, ::2].ravel() for error in errors])
-    more = max(0.0, float(np.quantile(quiet, QUIET)))
-    for error in errors:
-        error -= more
-    along = _along(image, like, scale, black)
-    if not _worth_it(bands, np.concatenate(errors), along, 1 + more):
-        return 0.0
-    for band, error in zip(bands, errors):
-        near = np.flatnonzero(_around(error).any(0))
-        part = slice(near[0], near[-1] + 1) if len(near) else slice(0, 0)
-        theirs = np.full_like(error, np.inf)
-        if len(near):
-            theirs[:, part] = band.error_of_means(part, along, 1 + more)
-        error -= theirs
-    worse = np.concatenate(errors)
-    share = np.clip(worse / WORSE, 0, 1) * _around(worse)
-    for band in bands:
-        band.take_means(share, 1 + more)
-    return float(share.mean())
+
+        def restore(part: np.ndarray) -> np.ndarray:
+            return lying(np.ascontiguousarray(part.T)).T
+
+    both = _Both(image, restored, like, scale, black)
+    shares = _shares(sum(both.evidence(window, restore) for window in both.windows()))
+    return both.take(shares) if shares.any() else 0.0
 
 
-@dataclass(frozen=True)
-class _Band:
-    """Some rows of an image, and those around them that errors and means look at."""
+@dataclass
+class _Both:
+    """An image, its restoration, and the noise between them.
+
+    Attributes:
+        excess: (blocks, blocks) mean square of what was taken away, over the noise's variance.
+        uneven: (blocks, blocks) the noise's variance over what was measured, at least 1.
+    """
 
     image: np.ndarray
     restored: np.ndarray
     like: Appraisal
     scale: float
     black: float
-    top: int
-    uneven: np.ndarray
+    excess: np.ndarray = field(init=False)
+    uneven: np.ndarray = field(init=False)
 
-    @property
-    def rows(self) -> slice:
-        """All that is read."""
-        bottom = min(self.top + BAND + _MARGIN, len(self.image))
-        return slice(max(0, self.top - _MARGIN), bottom)
+    def __post_init__(self) -> None:
+        self.uneven = np.ones([-(-side // BLOCK) for side in self.image.shape], np.float32)
+        spread, power = (np.concatenate(rows) for rows in zip(*self._of_blocks()))
+        self.uneven[:] = np.maximum(np.square(spread / max(np.median(spread), TINY)), 1)
+        self.excess = power / self.uneven
+        self.uneven *= max(1.0, float(np.quantile(self.excess, QUIET)))
 
-    @property
-    def own(self) -> slice:
-        """The band among :attr:`rows`."""
-        first = self.top - self.rows.start
-        return slice(first, first + min(BAND, len(self.image) - self.top))
+    def _of_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """How far pixels lie off those above and below, and what was taken away; in deviations."""
+        for top in range(0, len(self.image), BAND):
+            noisy, answer, variance = self._part(slice(top, top + BAND), slice(None))
+            off = np.abs(noisy - (np.roll(noisy, 1, 0) + np.roll(noisy, -1, 0)) / 2)
+            spread = np.median(_blocks(off / np.sqrt(variance)), -1)
+            taken = np.minimum(np.square(noisy - answer), FAR**2 * variance) / variance
+            yield spread, _blocks(taken).mean(-1)
 
-    def noisy(self) -> np.ndarray:
-        """Levels, as recorded."""
-        return levels_of(self.image[self.rows], self.scale, self.black)
-
-    def variance(self) -> np.ndarray:
-        """Of the noise, at the restored levels."""
-        even = variance_at(self.restored[self.rows], self.like, 1.0)
-        rows = np.arange(self.rows.start, self.rows.stop) // BLOCK
-        return even * np.repeat(self.uneven[rows], BLOCK, 1)[:, : even.shape[1]]
-
-    def spread(self) -> np.ndarray:
-        """(blocks of :attr:`own`) how far pixels lie off those above and below, over the noise."""
-        noisy = self.noisy()
-        off = np.abs(noisy - (np.roll(noisy, 1, 0) + np.roll(noisy, -1, 0)) / 2)
-        off = (off / np.sqrt(self.variance()))[self.own]
-        pad = [(0, -side % BLOCK) for side in off.shape]
-        off = np.pad(off, pad, 'reflect')
-        high, wide = (side // BLOCK for side in off.shape)
-        blocks = off.reshape(high, BLOCK, wide, BLOCK).transpose(0, 2, 1, 3)
-        return np.median(blocks.reshape(high, wide, -1), -1)
-
-    def least_error(self) -> np.ndarray:
-        """What the network's error is at least, in units of the noise's variance."""
-        variance = self.variance()
-        return self._mean(_power(self.noisy() - self.restored[self.rows], variance) / variance) - 1
-
-    def columns(self, part: slice) -> tuple[slice, slice]:
-        """Of every :data:`STEP` th column, all pixels, and those with what is looked at."""
-        width = self.image.shape[1]
-        own = slice(part.start * STEP, min(part.stop * STEP, width))
-        return own, slice(max(0, own.start - _MARGIN), min(own.stop + _MARGIN, width))
-
-    def error_of_means(self, part: slice, along: np.ndarray, stronger: float) -> np.ndarray:
-        """The error of non-local means, in these units; the noise as strong as it is."""
-        own, columns = self.columns(part)
-        noisy, variance = self.noisy()[:, columns], stronger * self.variance()[:, columns]
-        risk = _risk_of_means(noisy, variance, along, self.top)
-        return self._mean(risk, own.start - columns.start)[:, : part.stop - part.start] - 1
-
-    def error_at(self, y: int, x: int, along: np.ndarray, stronger: float) -> float:
-        """The same in one place of the image."""
-        rows, columns = (
-            slice(max(0, at - _MARGIN), at + _MARGIN) for at in (y - self.rows.start, x)
+    def _part(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Noisy and restored levels, and the noise's variance."""
+        noisy = levels_of(self.image[rows, columns], self.scale, self.black)
+        answer = self.restored[rows, columns]
+        y, x = (
+            np.arange(*part.indices(side)) // BLOCK
+            for part, side in zip((rows, columns), self.image.shape)
         )
-        noisy = self.noisy()[rows, columns]
-        variance = stronger * self.variance()[rows, columns]
-        risk = _risk_of_means(noisy, variance, along, self.top)
-        wide = gaussian_filter(risk, WIDE, mode='reflect', truncate=3)
-        return float(wide[y - self.rows.start - rows.start, x - columns.start]) - 1
+        return noisy, answer, variance_at(answer, self.like, 1.0) * self.uneven[np.ix_(y, x)]
 
-    def take_means(self, share: np.ndarray, stronger: float) -> None:
-        """Writes them by their share, (H / STEP, W / STEP) of the image."""
-        first, last = max(0, self.top // STEP - 1), (self.top + BAND) // STEP + 1
-        near = share[first:last]
-        some = np.flatnonzero(near.any(0))
-        if not len(some):
-            return
-        part = slice(max(0, some[0] - 1), some[-1] + 2)
-        own, columns = self.columns(part)
-        target = self.restored[self.top : self.top + BAND, own]
-        y, x = (np.arange(n, dtype=np.float32) / STEP for n in target.shape)
-        places = np.meshgrid(y + self.top // STEP - first, x, indexing='ij')
-        weight = map_coordinates(near[:, part].astype(np.float32), places, order=1, mode='nearest')
-        means = _means(self.noisy()[:, columns], stronger * self.variance()[:, columns])
-        inside = slice(own.start - columns.start, own.stop - columns.start)
-        target += weight * (np.clip(means[self.own, inside], 0, 1) - target)
+    def windows(self) -> list[tuple[slice, slice]]:
+        """Where most was taken away, and others from all over the order of that."""
+        height, width = self.image.shape
+        if height * width <= 1.25 * len(STARTS) * (WINDOW * BLOCK) ** 2:
+            return [(slice(0, height), slice(0, width))]
+        views = [min(WINDOW, side) for side in self.excess.shape]
+        mean = np.lib.stride_tricks.sliding_window_view(self.excess, views).mean((2, 3))
+        order = np.argsort(mean, axis=None)[::-1]
+        chosen: list[tuple[slice, slice]] = []
+        taken = np.zeros(self.excess.shape, bool)
+        for start in STARTS:
+            for index in order[int(start * len(order)) :]:
+                y, x = np.unravel_index(index, mean.shape)
+                own = np.s_[y : y + views[0], x : x + views[1]]
+                if not taken[own].any():
+                    taken[own] = True
+                    chosen.append(tuple(slice(s.start * BLOCK, s.stop * BLOCK) for s in own))
+                    break
+        return chosen
 
-    def _mean(self, values: np.ndarray, left: int = 0) -> np.ndarray:
-        """Means over :data:`WIDE` pixels, of the band from a column on, every :data:`STEP`."""
-        wide = gaussian_filter(values, WIDE, mode='reflect', truncate=3)
-        return wide[self.own][::STEP, left::STEP]
+    def evidence(self, window: tuple[slice, slice], restore: Restore) -> np.ndarray:
+        """(4, steps): <d, d>, <d, y - f(y)> and the trace, over the variance; and pixels."""
+        rows, columns = (
+            slice(max(0, part.start - CONTEXT), min(part.stop + CONTEXT, side))
+            for part, side in zip(window, self.image.shape)
+        )
+        inside = tuple(
+            slice(part.start - whole.start, part.stop - whole.start)
+            for part, whole in zip(window, (rows, columns))
+        )
+        noisy, answer, variance = self._part(rows, columns)
+        probe = np.random.default_rng(rows.start).standard_normal(noisy.shape)
+        amplitude = _resampled(self._along(), noisy.shape[1] // 2 + 1)
+        probe = np.fft.irfft(np.fft.rfft(probe, axis=1) * amplitude, noisy.shape[1], axis=1)
+        probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
+        more = noisy + np.float32(PROBE) * probe
+        apart = _means(noisy, variance) - answer
+        change = _means(more, variance) - restore(more * self.scale + self.black) - apart
+        lone = _is_lone(noisy, variance)
+        apart[lone] = 0
+        parts = (
+            np.square(apart) / variance,
+            apart * (noisy - answer) / variance,
+            np.where(lone, 0, probe * change / PROBE / variance),
+        )
+        step = np.digitize(_far(apart, variance), APART)[inside].ravel()
+        parts = (*(part[inside].ravel() for part in parts), np.ones(step.size))
+        return np.stack([np.bincount(step, part, len(APART) + 1) for part in parts])
+
+    def take(self, shares: np.ndarray) -> float:
+        """Writes the means by their shares; returns what they have of all."""
+        total, above = 0.0, self.restored[:0].copy()
+        for top in range(0, len(self.image), BAND):
+            first = max(0, top - _MARGIN)
+            noisy, answer, variance = self._part(slice(first, top + BAND + _MARGIN), slice(None))
+            answer = answer.copy()
+            answer[: top - first] = above  # as it was before
+            apart = np.clip(_means(noisy, variance), 0, 1) - answer
+            apart[_is_lone(noisy, variance)] = 0
+            far = np.log(np.maximum(_far(apart, variance), TINY))
+            own = slice(top - first, top - first + BAND)
+            share = np.interp(far[own], _PLACES, shares).astype(np.float32)
+            above = answer[own][-_MARGIN:]
+            self.restored[top : top + BAND] += share * apart[own]
+            total += float(share.sum())
+        return total / self.image.size
+
+    def _along(self) -> np.ndarray:
+        """Amplitude of the noise at frequencies along the line, from the image's middle."""
+        middle = tuple(slice(max(0, (n - BAND) // 2), (n + BAND) // 2) for n in self.image.shape)
+        levels = levels_of(self.image[middle], self.scale, self.black)
+        power = noise_along(levels, self.like.structure not in ('fine', 'all'))
+        return np.sqrt(np.maximum(power, 0))
 
 
-def _worth_it(
-    bands: Sequence[_Band], worse: np.ndarray, along: np.ndarray, stronger: float
-) -> bool:
-    """Whether means are closer by far in one of the places where the network is worst."""
-    left, reach = worse.copy(), 3 * int(WIDE) // STEP
-    for _ in range(SPOTS):
-        y, x = np.unravel_index(left.argmax(), left.shape)
-        if left[y, x] <= BY_FAR:
-            return False
-        band = bands[y * STEP // BAND]
-        if worse[y, x] - band.error_at(y * STEP, x * STEP, along, stronger) > BY_FAR:
-            return True
-        left[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = -np.inf
-    return False
+def _shares(sums: np.ndarray) -> np.ndarray:
+    """(steps,) of the means, from :meth:`_Both.evidence`."""
+    square, towards, trace, count = sums
+    trace = trace * np.where(trace > 0, CHARGED, CREDITED)
+    power = np.maximum(square, EVIDENCE)
+    shares = np.clip((towards - trace) / power - SURE / np.sqrt(power), 0, 1)
+    gain = np.square(shares) * square / np.maximum(count, 1)
+    return np.where((square > EVIDENCE) & (gain > GAIN), shares, 0)
 
 
-def _around(worse: np.ndarray) -> np.ndarray:
-    """Where it is worse, around places where it is worse by far."""
-    return binary_propagation(worse > BY_FAR, mask=worse > 0)
+def _far(apart: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return gaussian_filter(np.square(apart) / variance, NEAR, mode='reflect', truncate=3)
 
 
-def _along(image: np.ndarray, like: Appraisal, scale: float, black: float) -> np.ndarray:
-    """Amplitude of the noise at frequencies along the line, from the image's middle."""
-    middle = tuple(slice(max(0, (n - BAND) // 2), (n + BAND) // 2) for n in image.shape)
-    power = noise_along((image[middle] - black) / scale, like.structure not in ('fine', 'all'))
-    return np.sqrt(np.maximum(power, 0))
+def _is_lone(noisy: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    least = LONE * np.sqrt(variance)
+    above = noisy - maximum_filter(noisy, footprint=_RING) > least
+    return above | (minimum_filter(noisy, footprint=_RING) - noisy > least)
+
+
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """(rows of blocks, blocks, pixels); mirrored to whole blocks."""
+    values = np.pad(values, [(0, -side % BLOCK) for side in values.shape], 'reflect')
+    high, wide = (side // BLOCK for side in values.shape)
+    parts = values.reshape(high, BLOCK, wide, BLOCK).transpose(0, 2, 1, 3)
+    return parts.reshape(high, wide, -1)
 
 
 def _resampled(values: np.ndarray, count: int) -> np.ndarray:
     return np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(values)), values)
-
-
-def _power(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    return np.minimum(np.square(residual), FAR**2 * variance)
-
-
-def _risk_of_means(
-    noisy: np.ndarray, variance: np.ndarray, along: np.ndarray, seed: int
-) -> np.ndarray:
-    """Stein's estimate for every pixel, over the variance; less one it is the error."""
-    probe = np.random.default_rng(seed).standard_normal(noisy.shape)
-    amplitude = _resampled(along, noisy.shape[1] // 2 + 1)
-    probe = np.fft.irfft(np.fft.rfft(probe, axis=1) * amplitude, noisy.shape[1], axis=1)
-    probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
-    answer = _means(noisy, variance)
-    change = (_means(noisy + np.float32(PROBE) * probe, variance) - answer) / PROBE
-    return (_power(noisy - answer, variance) + 2 * probe * change) / variance
 
 
 def _means(levels: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -68,8 +68,8 @@ def sharp_edges(share: float) -> Iterator[str]:
     """
     if share > _MISTAKEN:
         yield (
-            f'in {100 * share:.0f} % of it edges are sharper than all that the network was trained '
-            'on; there non-local means are closer to the truth, and took its place'
+            'beside sharp edges and patterns non-local means are closer to the truth than the '
+            f'network; {100 * share:.0f} % of it come from them'
         )
 
 
