@@ -26,7 +26,7 @@ __all__ = ['ExampleBatches', 'example_loader']
 JUDGES = {f'{number:03d}' for number in range(31, 51)}  # 031-035 to choose by, 036-050 to judge by
 ALLOY_JUDGES = 5  # the last ones by name
 # What the examples show: kind of clean image, share of the examples.
-SHARES = dict(spheres=0.24, alloy=0.11, phantom=0.09, structure=0.16, sharp=0.4)
+SHARES = dict(spheres=0.29, alloy=0.12, phantom=0.09, structure=0.16, sharp=0.34)
 # Share of the sharp ones that are not resized, which would blur them.
 UNZOOMED = 0.6
 RADII = (3.0, 4.5, 8.0, 16.0)  # median ones of the simulated spheres
