@@ -38,7 +38,7 @@ NEAR, APART = 4.0, (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 GAIN, SURE, EVIDENCE = 0.04, 2.0, 60.0
 # How noise comes through is known as well as the noise: where more of it comes through the means
 # they are charged more, and where less, they are given less.
-CHARGED, CREDITED = 1.3, 0.5
+CHARGED, CREDITED = 1.3, 0.9
 # Lone pixels, off all eight beside them by so many deviations: means keep them, as they are noise
 # with heavy tails.
 LONE = 2.0
