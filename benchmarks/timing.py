@@ -52,21 +52,29 @@ class PeakMemory:
 
 
 def measure(
-    contenders: dict[str, Callable[[], object]], repeats: int, device: torch.device
+    contenders: dict[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    rotated: bool = False,
 ) -> dict[str, dict]:
-    """Seconds of each round and peak memory of every contender, run in turn."""
+    """Seconds of each round and peak memory of every contender, run in turn.
+
+    ``rotated``: each round begins with another one, so that none always follows the same one.
+    """
     results, memory = {name: dict(seconds=[]) for name in contenders}, PeakMemory(device)
     for name, run in contenders.items():  # also the warm-up
         run()
         memory.start()
         run()
         results[name]['peak_mb'] = memory.stop()
-    for _ in range(repeats):
-        for name, run in contenders.items():
+    names = list(contenders)
+    for number in range(repeats):
+        first = number % len(names) if rotated else 0
+        for name in names[first:] + names[:first]:
             if device.type == 'cuda':
                 torch.cuda.synchronize(device)
             start = time.perf_counter()
-            run()
+            contenders[name]()
             if device.type == 'cuda':
                 torch.cuda.synchronize(device)
             results[name]['seconds'].append(time.perf_counter() - start)
