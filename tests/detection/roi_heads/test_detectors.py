@@ -1,5 +1,6 @@
 """Whole detectors of mmdet with the heads put in by overriding a few lines of their configs."""
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -8,6 +9,8 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
+from mmclarity.detection.roi_heads import region_attention_bbox_head, region_attention_roi_head
+from mmclarity.detection.roi_heads.batches import are_alike
 from mmclarity.errors import UsageError
 
 SIZE = 128
@@ -293,6 +296,58 @@ def test_detections_do_not_depend_on_the_rest_of_the_batch(tmp_path, name):
         alone = predictions_of(model, model.data_preprocessor(one, False))[0]
         torch.testing.assert_close(together[i].scores, alone.scores, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(together[i].bboxes, alone.bboxes, rtol=1e-4, atol=1e-2)
+
+
+def closer_cascade(tmp_path):
+    """Boxes that are agreed on, soft suppression, and few that later stages judge."""
+    model = cascade_rcnn(tmp_path, [None, ATTENTIONS['SA'], None])
+    model.roi_head.bbox_head[-1].consensus = dict(temperature=0.1)
+    model.roi_head.test_cfg.update(
+        score_thr=0.001, nms=dict(type='soft_nms', iou_threshold=0.3, min_score=0.001)
+    )
+    with torch.no_grad():
+        for name, p in model.roi_head.bbox_head.named_parameters():
+            if 'fc_' in name:
+                p.normal_(0, 0.3)
+    return model
+
+
+def test_images_of_one_size_are_judged_together_as_one_by_one(tmp_path, monkeypatch):
+    model = closer_cascade(tmp_path)
+    batch = demo_mm_inputs(2, [[3, SIZE, SIZE]] * 2, num_items=[3, 2], num_classes=80)
+    inputs, found = model.data_preprocessor(batch, False), []
+    model.roi_head.look_again = 0.4
+    metas = [sample.metainfo for sample in inputs['data_samples']]
+    assert are_alike(metas)
+    for module in (region_attention_roi_head, region_attention_bbox_head, None):
+        found.append(predictions_of(model, inputs))
+        if module is not None:
+            monkeypatch.setattr(module, 'are_alike', lambda metas: False)
+    together, moved, alone = found
+    assert all(len(one) for one in together)
+    for results in zip(together, moved, alone, strict=True):
+        for name in ('bboxes', 'scores', 'labels'):
+            first, *others = (one[name] for one in results)
+            assert all(torch.equal(first, other) for other in others), name
+
+
+def test_images_differ_in_what_bounds_and_scales_their_boxes():
+    meta = dict(img_shape=(4, 6), scale_factor=(1.5, 1.5))
+    assert are_alike([meta, dict(meta, img_shape=(4, 6, 3), scale_factor=np.array([1.5, 1.5]))])
+    assert not are_alike([meta, dict(meta, img_shape=(4, 5))])
+    assert not are_alike([meta, dict(meta, scale_factor=(1.5, 1.0))])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_what_is_suppressed_on_the_cpu_comes_back(tmp_path):
+    model = closer_cascade(tmp_path)
+    batch = demo_mm_inputs(2, [[3, SIZE, SIZE]] * 2, num_items=[3, 2], num_classes=80)
+    expected = predictions_of(model, model.data_preprocessor(batch, False))
+    model = model.cuda()
+    found = predictions_of(model, model.data_preprocessor(batch, False))
+    for one, other in zip(found, expected, strict=True):
+        assert {part.device.type for part in one.values()} == {'cuda'}
+        assert len(one) and abs(float(one.scores.max() - other.scores.max())) < 0.01
 
 
 @every_attention

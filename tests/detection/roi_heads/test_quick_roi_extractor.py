@@ -58,6 +58,20 @@ def test_the_same_numbers_and_gradients_as_mmdet(levels, count, factor):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize('factor', [None, 1.5])
+@pytest.mark.parametrize('count', [0, 1, 60])
+@pytest.mark.parametrize('levels', [1, 3])
+def test_elsewhere_than_on_the_cpu_the_same_numbers_too(levels, count, factor, monkeypatch):
+    """In inference level by level; some of few regions' levels have none."""
+    monkeypatch.setattr(QuickRoIExtractor, '_knows', lambda self, feats: False)
+    with torch.no_grad():
+        ours, theirs = (
+            cls(**options())(maps()[:levels], regions(count), factor)
+            for cls in (QuickRoIExtractor, SingleRoIExtractor)
+        )
+    assert torch.equal(ours, theirs)
+
+
 def test_half_precision_moves_no_region():
     """mmdet rounds regions to the features' type: 3 significant digits."""
     given, rois = maps(dtype=torch.bfloat16), regions()

@@ -110,10 +110,13 @@ class QuickRPNHead(RPNHead):
             self._level_of_batch(*maps, cfg)
             for maps in zip(cls_scores, bbox_preds, priors, strict=True)
         ]
-        boxes, scores = (torch.cat(parts, 1) for parts in zip(*levels, strict=True))
         level = torch.cat(
-            [torch.full((part[1].shape[1],), i, device=device) for i, part in enumerate(levels)]
+            [torch.full(part[0].shape[1:], i, device=device) for i, part in enumerate(levels)]
         )
+        logits, deltas, priors = (torch.cat(parts, 1) for parts in zip(*levels, strict=True))
+        scores = logits.sigmoid()
+        boxes = self.bbox_coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1))
+        boxes = boxes.view_as(deltas)
         limits = torch.tensor([(w, h, w, h) for h, w in shapes], dtype=boxes.dtype)
         boxes = boxes.clamp(min=0).minimum(limits.to(device)[:, None])
         image = torch.arange(number, device=device)[:, None].expand(scores.shape)
@@ -136,8 +139,8 @@ class QuickRPNHead(RPNHead):
 
     def _level_of_batch(
         self, cls_score: Tensor, bbox_pred: Tensor, priors: Tensor, cfg: dict
-    ) -> tuple[Tensor, Tensor]:
-        """Boxes (N, n, 4), not yet cut off at the image's edges, and scores (N, n) of one level."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, n), deltas (N, n, 4) and anchors (N, n, 4) of one level, the surest."""
         number = len(cls_score)
         logits = cls_score.permute(0, 2, 3, 1).flatten(1).float()
         deltas = bbox_pred.permute(0, 2, 3, 1).reshape(number, -1, 4).float()
@@ -146,8 +149,7 @@ class QuickRPNHead(RPNHead):
             logits, chosen = logits.topk(cfg.nms_pre)
             corners = chosen[..., None].expand(-1, -1, 4)
             deltas, priors = deltas.gather(1, corners), priors.gather(1, corners)
-        boxes = self.bbox_coder.decode(priors.reshape(-1, 4), deltas.reshape(-1, 4))
-        return boxes.reshape(number, -1, 4), logits.sigmoid()
+        return logits, deltas, priors
 
     def get_anchors(
         self, featmap_sizes: list[tuple], batch_img_metas: list[dict], device: torch.device

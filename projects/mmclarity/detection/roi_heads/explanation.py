@@ -166,6 +166,20 @@ class Explanation:
         )
 
 
+def layers_of(
+    image: int, count: int, weights: dict[str, list[Tensor]], head, sources: Tensor
+) -> dict[str, LayerWeights]:
+    """One image's part of what a box head's layers report; rows of pooled sources are left out."""
+    layers = {}
+    for name, of_images in weights.items():
+        module = head.attention[name]
+        columns = torch.arange(count, device=sources.device)
+        if module.uses_sources:
+            columns = sources[: head.num_sources]
+        layers[name] = LayerWeights(of_images[image][:, :count], columns, module.signed_weights)
+    return layers
+
+
 def verdict(logits: Tensor, results: InstanceData) -> Verdict:
     """From the logits of one image and mmdet's boxes and scores of all its proposals."""
     boxes = get_box_tensor(results.bboxes)

@@ -103,12 +103,28 @@ class QuickRoIExtractor(SingleRoIExtractor):
         if not self._knows(feats):
             with torch.autocast(device_type=feats[0].device.type, enabled=False):
                 wide = [f.to(torch.promote_types(f.dtype, torch.float32)) for f in feats]
-                return super().forward(wide, rois, roi_scale_factor)
+                if torch.is_grad_enabled() or not len(rois) or torch.jit.is_tracing():
+                    return super().forward(wide, rois, roi_scale_factor)
+                return self._level_by_level(wide, rois, roi_scale_factor)
         levels = self.map_roi_levels(rois, len(feats))
         if roi_scale_factor is not None and len(feats) > 1:  # as mmdet
             rois = self.roi_rescale(rois, roi_scale_factor)
         chosen = [(levels == level).nonzero().flatten() for level in range(len(feats))]
         return _PooledLevels.apply(rois.detach(), chosen, list(self.roi_layers), *feats)
+
+    def _level_by_level(
+        self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None
+    ) -> Tensor:
+        """As mmdet, which waits for a GPU at every level to say which regions are its own."""
+        levels = self.map_roi_levels(rois, len(feats))
+        if roi_scale_factor is not None and len(feats) > 1:  # as mmdet
+            rois = self.roi_rescale(rois, roi_scale_factor)
+        every = torch.arange(len(feats), device=rois.device)
+        counts = (levels[:, None] == every).sum(0).tolist()
+        order = levels.argsort()
+        parts = zip(self.roi_layers, feats, rois[order].split(counts))
+        pooled = torch.cat([layer(given, own) for layer, given, own in parts if len(own)])
+        return torch.empty_like(pooled).index_copy_(0, order, pooled)
 
     def _knows(self, feats: Sequence[Tensor]) -> bool:
         return (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import get_box_tensor
+from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from mmclarity.errors import UsageError
 
 from ..attention import BaseRegionAttention
 from .bases import shared_layers
+from .batches import are_alike, split_instances
 from .box_fit import BoxFit
 from .explanation import traced_detections, verdict
 from .region_context import RegionContext
@@ -275,17 +277,51 @@ class RegionAttentionBBoxHead(ConvFCBBoxHead):
         """See mmdet."""
         return super().regress_by_class(priors, label, self._parts(bbox_pred)[0], img_meta)
 
+    def predict_by_feat(
+        self,
+        rois: Sequence[Tensor],
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor | None],
+        batch_img_metas: list[dict],
+        rcnn_test_cfg: dict | None = None,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """See mmdet; boxes are agreed on if wanted, and a GPU is waited for as seldom as can be.
+
+        Images of one size are decoded as one. Soft suppression is computed on the CPU: there all
+        boxes and scores are brought at once, and only what is detected comes back.
+        """
+        device = where = rois[0].device
+        if rcnn_test_cfg is not None and (rcnn_test_cfg['nms'] or {}).get('type') == 'soft_nms':
+            where = torch.device('cpu')
+        if are_alike(batch_img_metas):
+            deltas = None if bbox_preds[0] is None else torch.cat(list(bbox_preds))
+            whole = self._predict_by_feat_single(
+                torch.cat(list(rois)),
+                torch.cat(list(cls_scores)),
+                deltas,
+                batch_img_metas[0],
+                rescale=rescale,
+            )
+            judged = split_instances(whole.to(where), [len(boxes) for boxes in rois])
+        else:
+            args = rois, cls_scores, bbox_preds, batch_img_metas
+            judged = super().predict_by_feat(*args, rescale=rescale)
+            judged = [one.to(where) for one in judged]
+        if rcnn_test_cfg is None:
+            return judged
+        found = []
+        for one in judged:
+            traced = traced_detections(verdict(one.scores, one), rcnn_test_cfg, self.consensus)
+            del traced.proposals
+            found.append(traced)
+        return split_instances(InstanceData.cat(found).to(device), [len(one) for one in found])
+
     def _predict_by_feat_single(
-        self, roi: Tensor, cls_score: Tensor, bbox_pred: Tensor, *args, rcnn_test_cfg=None, **kwargs
+        self, roi: Tensor, cls_score: Tensor, bbox_pred: Tensor | None, *args, **kwargs
     ) -> InstanceData:
-        """See mmdet; what boxes fit counts in the scores, then boxes are agreed on, if wanted."""
+        """See mmdet; how well boxes fit counts in the scores."""
         deltas, fit = self._parts(bbox_pred)
         if fit is not None and len(roi):
             cls_score = self.box_fit.weighed(cls_score, fit)
-        judge = partial(super()._predict_by_feat_single, roi, cls_score, deltas, *args, **kwargs)
-        if self.consensus is None or rcnn_test_cfg is None or not len(roi):
-            return judge(rcnn_test_cfg=rcnn_test_cfg)
-        judged = verdict(cls_score, judge(rcnn_test_cfg=None))  # once: votes are of all proposals
-        found = traced_detections(judged, rcnn_test_cfg, self.consensus)
-        del found.proposals
-        return found
+        return super()._predict_by_feat_single(roi, cls_score, deltas, *args, **kwargs)

@@ -10,12 +10,14 @@ from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmclarity.errors import UsageError
 
 from .bases import as_region_heads, check_roi_base
-from .explanation import Explanation, LayerWeights, traced_detections, verdict
+from .batches import are_alike, split_instances
+from .explanation import Explanation, layers_of, traced_detections, verdict
 from .region_attention_bbox_head import RegionAttentionBBoxHead
 from .region_context import ContextFeatures, RegionContext, context_of
 
@@ -242,7 +244,7 @@ class RegionContextMixin:
             Explanation(
                 proposals=boxes,
                 stages=tuple(
-                    _layers_of(image, len(boxes), weights, head, sources[image])
+                    layers_of(image, len(boxes), weights, head, sources[image])
                     for weights, head in zip(trace, self._bbox_heads())
                 ),
                 with_context=judged[image],
@@ -253,20 +255,6 @@ class RegionContextMixin:
             )
             for image, boxes in enumerate(proposals)
         ]
-
-
-def _layers_of(
-    image: int, count: int, weights: dict[str, list[Tensor]], head, sources: Tensor
-) -> dict[str, LayerWeights]:
-    """One image's part of what a box head's layers report; rows of pooled sources are left out."""
-    layers = {}
-    for name, of_images in weights.items():
-        module = head.attention[name]
-        columns = torch.arange(count, device=sources.device)
-        if module.uses_sources:
-            columns = sources[: head.num_sources]
-        layers[name] = LayerWeights(of_images[image][:, :count], columns, module.signed_weights)
-    return layers
 
 
 @MODELS.register_module()
@@ -356,22 +344,23 @@ class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
         counts = [len(results) for results in rpn_results_list]
         if not self.look_again or not sum(counts):
             return x, rpn_results_list
-        said = self._bbox_forward(0, x, bbox2roi([results.bboxes for results in rpn_results_list]))
+        rois = bbox2roi([results.bboxes for results in rpn_results_list])
+        said = self._bbox_forward(0, x, rois)
         head, logits = self.bbox_head[0], said['cls_score'].float()
         if head.custom_activation:
             scores = head.loss_cls.get_activation(logits)
         else:
             scores = logits.softmax(-1)
-        best = scores[:, :-1].amax(1)
-        kept = [
-            (part >= self.look_again) | (part >= part.max()) if len(part) else part.bool()
-            for part in best.split(counts)
-        ]
-        flags = torch.cat(kept)
-        first = {key: said[key][flags] for key in ('cls_score', 'bbox_pred')}
+        best, image = scores[:, :-1].amax(1), rois[:, 0].long()
+        most = best.new_zeros(len(counts)).scatter_reduce(0, image, best, 'amax')
+        # All that has to be known here of what a GPU has computed: it is waited for once.
+        worth = ((best >= self.look_again) | (best >= most[image])).cpu()
+        kept, of_images = worth.nonzero()[:, 0].to(rois.device), worth.split(counts)
+        first = {key: said[key][kept] for key in ('cls_score', 'bbox_pred')}
         for weights in (context_of(x).trace or [{}])[0].values():
-            weights[:] = [part[:, some][:, :, some] for part, some in zip(weights, kept)]
-        chosen = [results[some] for results, some in zip(rpn_results_list, kept)]
+            weights[:] = [part[:, some][:, :, some] for part, some in zip(weights, of_images)]
+        chosen = InstanceData.cat(list(rpn_results_list))[kept]
+        chosen = split_instances(chosen, [int(some.sum()) for some in of_images])
         return x.having(first=first), chosen
 
     def _bbox_forward(self, stage: int, x: Maps, rois: Tensor) -> dict:
@@ -384,6 +373,23 @@ class CascadeRegionAttentionRoIHead(RegionContextMixin, CascadeRoIHead):
         """See mmdet."""
         x = self._with_key_flags(x, sampling_results)
         return super().bbox_loss(stage, x, sampling_results)
+
+    def _refine_roi(
+        self,
+        x: Maps,
+        rois: Tensor,
+        batch_img_metas: list[dict],
+        num_proposals_per_img: Sequence[int],
+        **kwargs,
+    ) -> tuple:
+        """See mmdet; boxes of images of one size are moved as if they were of one image."""
+        if not are_alike(batch_img_metas):
+            return super()._refine_roi(x, rois, batch_img_metas, num_proposals_per_img, **kwargs)
+        whole = super()._refine_roi(x, rois, batch_img_metas[:1], (len(rois),), **kwargs)
+        counts = list(num_proposals_per_img)
+        rois, scores, deltas = (of_all[0] for of_all in whole)
+        deltas = [None] * len(counts) if deltas is None else deltas.split(counts)
+        return rois.split(counts), scores.split(counts), deltas
 
     def _judge(self, x: Maps, rois: Tensor, metas: list[dict], counts: list[int]) -> tuple:
         return self._refine_roi(x, rois, metas, counts)
