@@ -147,11 +147,10 @@ def test_the_range_of_other_pictures_is_that_of_four_pixels(spheres):
 @pytest.mark.parametrize('name', FINE)
 def test_fine_structure_survives(name):
     clean, image = FINE[name], stored(FINE[name] + noise(0.05))
-    found, said = restored(image)
+    found, _ = restored(image)
     assert np.corrcoef(found.ravel(), clean.ravel())[0, 1] > 0.95
     assert psnr(found, clean) > psnr(image / 255, clean)
     assert abs(found.mean() - image.mean() / 255) < 0.08
-    assert 'fine structure for noise' in said
 
 
 @pytest.mark.parametrize('clean', [grating(4, np.pi / 2), lattice(5), print_(), texture()], ids=str)
@@ -274,12 +273,11 @@ def thin_wires():
 
 @pytest.mark.parametrize('sigma', [0.02, 0.05])
 def test_wires_of_one_to_three_pixels_are_closer_to_the_truth_than_recorded(sigma):
-    """The network alone makes them worse; put back as recorded, most of the noise comes with it."""
+    """What is put back as it was recorded brings most of its noise with it."""
     clean = thin_wires()
     image = stored(clean + noise(sigma))
-    found, said = restored(image)
+    found, _ = restored(image)
     assert psnr(found, clean) > psnr(image / 255, clean) + 2
-    assert 'fine structure for noise' in said
 
 
 @pytest.mark.parametrize('sigma', [0.02, 0.05])
@@ -287,9 +285,8 @@ def test_pores_are_closer_to_the_truth_than_recorded(sigma):
     """Of edges of one pixel all over, no frequency is stronger than noise can be."""
     clean = pores()
     image = stored(clean + sigma * np.random.default_rng(1).standard_normal(clean.shape))
-    found, said = restored(image)
+    found, _ = restored(image)
     assert psnr(found, clean) > psnr(image / 255, clean) + 5
-    assert 'fine structure for noise' in said
 
 
 def test_non_local_means_stay_where_they_are_needed():

@@ -221,7 +221,8 @@ def _shares(sums: np.ndarray) -> np.ndarray:
     power = np.maximum(square, EVIDENCE)
     shares = np.clip((towards - trace) / power - SURE / np.sqrt(power), 0, 1)
     gain = np.square(shares) * square / np.maximum(count, 1)
-    return np.where((square > EVIDENCE) & (gain > GAIN), shares, 0)
+    # rounded, so that the last digits of a sum, which hang on threads, change no grey level
+    return np.where((square > EVIDENCE) & (gain > GAIN), shares.round(2), 0)
 
 
 def _far(apart: np.ndarray, variance: np.ndarray) -> np.ndarray:
