@@ -58,10 +58,10 @@ SPIKED, SPIKE = 2.0, 5.0
 # Share of the noise that has to grow with the grey level to be worth a word.
 SHOT = 0.5
 # Factor on the noise told in the second look, where means along the line would have LITTLE noise
-# (of the contrast) and MUCH: told of more, the network invents less and loses more; and what comes
-# on top where lines share noise. CAREFUL was chosen on pairs 006-015 and 031-035 (0.1 and more),
-# the rest on pictures made worse; see the benchmarks.
-BOLD, CAREFUL, UNSURE = 2.0, 3.3, 2.0
+# (of the contrast) and MUCH: told of more, the network invents less and loses more. CAREFUL was
+# chosen on pairs 006-015 and 031-035 (0.1 and more), the rest on pictures made worse; see the
+# benchmarks. UNSURE comes on top where lines share this much more than MOST_ACROSS.
+BOLD, CAREFUL, UNSURE, SMOOTHED = 2.0, 3.3, 2.0, 0.4
 LITTLE, MUCH = 0.03, 0.1
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network
@@ -143,7 +143,8 @@ class Appraisal:
         broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
         share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
         if self.across > MOST_ACROSS and self.structure != 'fine':
-            return UNSURE * CAREFUL  # there may be far more noise than was measured
+            # there may be far more noise than was measured
+            return CAREFUL * UNSURE ** min((self.across - MOST_ACROSS) / SMOOTHED, 1.0)
         return BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
 
     @property
