@@ -10,7 +10,7 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general import GeneralUNet, appraise, load_general, restore_general
-from mmclarity.restoration.general.appraisal import BOLD, CAREFUL, Appraisal
+from mmclarity.restoration.general.appraisal import BOLD, CAREFUL, UNSURE, Appraisal
 from mmclarity.restoration.general.content import KINDS, make_structure
 from mmclarity.restoration.general.network import grown, widths_of
 from mmclarity.restoration.general.patches import Ranges, draw_example
@@ -176,8 +176,13 @@ def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
     assert second(0.2) == second(0.1) == pytest.approx(CAREFUL)
     factors = [second(sigma) for sigma in np.linspace(0.03, 0.1, 9)]
     assert (np.diff(factors) > 0.03).all()
-    smoothed = Appraisal(0.0, (0.9 * 0.02) ** 2, 0.5, 0.5, 0.0, 1.0)
-    assert smoothed.second_look == pytest.approx(CAREFUL)  # its noise is underestimated
+
+    def smoothed(across):  # its noise is underestimated
+        return Appraisal(0.0, (0.9 * 0.02) ** 2, 0.5, across, 0.0, 1.0).second_look
+
+    assert smoothed(0.2) < CAREFUL < smoothed(0.21) < 1.05 * CAREFUL
+    assert smoothed(0.4) == pytest.approx(CAREFUL * UNSURE**0.5)
+    assert smoothed(0.7) == smoothed(0.9) == pytest.approx(CAREFUL * UNSURE)
     # of pixels that share 0.6 of their noise, means along the line have twice as much
     assert second(0.02, 0.6) == pytest.approx(second(0.04))
 
