@@ -69,7 +69,7 @@ def test_shares_are_those_of_the_least_error():
         both = closer._Both(noisy, answer, like, 1.0, 0.0)
         both.uneven[:] = 1
         (window,) = both.windows()
-        square, towards, trace, pixels = both.evidence(window, softened)
+        ((square, towards, trace, pixels),) = both.evidence(window, softened, [closer._means])
         apart = non_local_means(noisy, SIGMA) - answer
         apart[closer._is_lone(noisy, np.full_like(noisy, SIGMA**2))] = 0
         step = np.digitize(closer._far(apart, np.full_like(noisy, SIGMA**2)), closer.APART)
@@ -140,6 +140,28 @@ def test_the_shipped_network_gives_them_a_share(recwarn):
     assert psnr(answer, clean) > psnr(told, clean) + 2
 
 
+def test_of_a_lattice_what_is_sure_has_the_share():
+    """No two places of it are more alike than its noise: means are no help."""
+    along = 2 * np.pi * np.arange(SIZE) / 5
+    clean = 0.5 + 0.12 * (np.cos(along)[:, None] + np.cos(along))
+    noisy = (clean + noise('white', clean.shape)).astype(np.float32)
+    like = appraise(noisy)
+    assert like.structure == 'fine'
+
+    def keep_half(part):
+        return (gaussian_filter(part, 0.8) + part).astype(np.float32) / 2
+
+    answers = {}
+    for structure in ('fine', ''):
+        answers[structure] = keep_half(noisy)
+        share = take_closer(
+            noisy, answers[structure], replace(like, structure=structure), keep_half
+        )
+        assert share > 0.5
+    assert psnr(answers['fine'], clean) > psnr(noisy, clean) + 8
+    assert psnr(answers['fine'], clean) > psnr(answers[''], clean) + 1
+
+
 def test_they_have_none_where_the_network_is_the_better():
     phantom = make_phantom(PhantomSettings(SIZE), 2).image.astype(np.float64)
     for kind in ('white', 'along the line'):
@@ -182,7 +204,7 @@ def test_bands_do_not_show(monkeypatch):
         answers.append(soft.copy())
         both = closer._Both(noisy, answers[-1], like, 1.0, 0.0)
         both.uneven[:] = 1
-        both.take(shares)
+        both.take(shares, closer._means)
     np.testing.assert_allclose(*answers, atol=1e-4)
     assert not np.allclose(answers[0], soft, atol=0.01)
 

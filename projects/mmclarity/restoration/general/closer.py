@@ -10,25 +10,37 @@ network ``f``, the expected error is a parabola in ``a``, least at
 
 for noise of covariance ``C`` (Stein 1981; a linear expansion as Blu and Luisier, IEEE TIP 2007).
 The trace is probed by a little more such noise (Ramani, Blu and Unser 2008), in some windows. The
-share depends on how far the two are apart in a place.
+share depends on how far the two are apart in a place. Where there is fine structure all over, as a
+lattice, what is sure of it, on even ground, is tried as well, and what wins more has the share.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 from .appraisal import Appraisal
-from .lost import BAND, PATCH, REACH, TINY, can_be_told, levels_of, non_local_means, variance_at
+from .lost import (
+    BAND,
+    PATCH,
+    REACH,
+    TINY,
+    can_be_told,
+    levels_of,
+    non_local_means,
+    put_back,
+    variance_at,
+)
 from .spectrum import noise_along
 
 __all__ = ['take_closer']
 
 Restore = Callable[[np.ndarray], np.ndarray]
+Other = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 # How far two restorations are apart: mean square over these pixels (deviation of a Gaussian), over
 # the noise's variance; in steps of a factor of two, each with a share of its own.
@@ -52,6 +64,8 @@ QUIET = 0.25
 # Windows in which means are tried: where in the order of what was taken away, blocks a side, and
 # what is restored around them; the probe's strength, of the noise's.
 STARTS, WINDOW, CONTEXT, PROBE = (0.0, 0.0, 0.33, 0.67), 2, 24, 0.1
+# Deviation of the Gaussian that makes ground even.
+EVEN = 8.0
 _MARGIN = PATCH + REACH + math.ceil(3 * NEAR)
 _RING = np.ones((3, 3), bool)
 _RING[1, 1] = False
@@ -92,8 +106,14 @@ def take_closer(
             return lying(np.ascontiguousarray(part.T)).T
 
     both = _Both(image, restored, like, scale, black)
-    shares = _shares(sum(both.evidence(window, restore) for window in both.windows()))
-    return both.take(shares) if shares.any() else 0.0
+    others: list[Other] = [_means]
+    if like.structure == 'fine':
+        others.append(_sure_structure(like))
+    sums = np.sum([both.evidence(window, restore, others) for window in both.windows()], 0)
+    shares = [_shares(own) for own in sums]
+    gains = [float(np.square(share) @ own[0]) for share, own in zip(shares, sums)]
+    best = int(np.argmax(gains))
+    return both.take(shares[best], others[best]) if gains[best] else 0.0
 
 
 @dataclass
@@ -159,8 +179,10 @@ class _Both:
                     break
         return chosen
 
-    def evidence(self, window: tuple[slice, slice], restore: Restore) -> np.ndarray:
-        """(4, steps): <d, d>, <d, y - f(y)> and the trace, over the variance; and pixels."""
+    def evidence(
+        self, window: tuple[slice, slice], restore: Restore, others: Sequence[Other]
+    ) -> np.ndarray:
+        """Of each of the others (4, steps): <d, d>, <d, y - f(y)>, the trace; and pixels."""
         rows, columns = (
             slice(max(0, part.start - CONTEXT), min(part.stop + CONTEXT, side))
             for part, side in zip(window, self.image.shape)
@@ -175,33 +197,39 @@ class _Both:
         probe = np.fft.irfft(np.fft.rfft(probe, axis=1) * amplitude, noisy.shape[1], axis=1)
         probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
         more = noisy + np.float32(PROBE) * probe
-        apart = _means(noisy, variance) - answer
-        change = _means(more, variance) - restore(more * self.scale + self.black) - apart
+        changed = restore(more * self.scale + self.black) - answer
         lone = _is_lone(noisy, variance)
-        apart[lone] = 0
-        parts = (
-            np.square(apart) / variance,
-            apart * (noisy - answer) / variance,
-            np.where(lone, 0, probe * change / PROBE / variance),
-        )
-        step = np.digitize(_far(apart, variance), APART)[inside].ravel()
-        parts = (*(part[inside].ravel() for part in parts), np.ones(step.size))
-        return np.stack([np.bincount(step, part, len(APART) + 1) for part in parts])
+        found = []
+        for other in others:
+            own = other(noisy, variance)
+            apart = np.where(lone, 0, own - answer)
+            change = np.where(lone, 0, other(more, variance) - own - changed)
+            parts = (
+                np.square(apart) / variance,
+                apart * (noisy - answer) / variance,
+                probe * change / PROBE / variance,
+                np.ones_like(apart),
+            )
+            step = np.digitize(_far(apart, variance), APART)[inside].ravel()
+            weights = (part[inside].ravel() for part in parts)
+            found.append([np.bincount(step, part, len(APART) + 1) for part in weights])
+        return np.array(found)
 
-    def take(self, shares: np.ndarray) -> float:
-        """Writes the means by their shares; returns what they have of all."""
+    def take(self, shares: np.ndarray, other: Other) -> float:
+        """Writes another restoration by its shares; returns what it has of all."""
         total, above = 0.0, self.restored[:0].copy()
+        margin = _MARGIN if other is _means else BLOCK
         for top in range(0, len(self.image), BAND):
-            first = max(0, top - _MARGIN)
-            noisy, answer, variance = self._part(slice(first, top + BAND + _MARGIN), slice(None))
+            first = max(0, top - margin)
+            noisy, answer, variance = self._part(slice(first, top + BAND + margin), slice(None))
             answer = answer.copy()
             answer[: top - first] = above  # as it was before
-            apart = np.clip(_means(noisy, variance), 0, 1) - answer
+            apart = np.clip(other(noisy, variance), 0, 1) - answer
             apart[_is_lone(noisy, variance)] = 0
             far = np.log(np.maximum(_far(apart, variance), TINY))
             own = slice(top - first, top - first + BAND)
             share = np.interp(far[own], _PLACES, shares).astype(np.float32)
-            above = answer[own][-_MARGIN:]
+            above = answer[own][-margin:]
             self.restored[top : top + BAND] += share * apart[own]
             total += float(share.sum())
         return total / self.image.size
@@ -249,3 +277,15 @@ def _resampled(values: np.ndarray, count: int) -> np.ndarray:
 
 def _means(levels: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return non_local_means(levels, float(np.sqrt(variance.mean())))
+
+
+def _sure_structure(like: Appraisal) -> Other:
+    """What cannot be noise, and nothing else but even ground."""
+    lying = replace(like, upright=False)
+
+    def restored(levels: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        ground = gaussian_filter(levels, EVEN, mode='reflect', truncate=3)
+        put_back(levels, ground, lying)
+        return ground
+
+    return restored
