@@ -238,6 +238,18 @@ def test_noise_of_few_electrons_and_noise_that_grows_are_no_structure():
         assert np.sqrt(np.mean(np.square(answer - phantom))) < 0.004
 
 
+@pytest.mark.parametrize('shape', [(257, 300), (1025, 130), (70, 70), (64, 2000)])
+def test_bands_and_blocks_that_are_cut_off(shape):
+    rng = np.random.default_rng(0)
+    places = [np.arange(side) // 16 for side in shape]
+    clean = rng.random((shape[0] // 16 + 1, shape[1] // 16 + 1))[np.ix_(*places)]
+    noisy = (clean + noise('white', shape)).astype(np.float32)
+    answer = softened(noisy)
+    before = psnr(answer, clean)
+    assert 0.3 < take_closer(noisy, answer, appraise(noisy), softened) <= 1
+    assert psnr(answer, clean) > before + 6
+
+
 @pytest.mark.parametrize('shape', [(20, 300), (300, 20), (1, 1)])
 def test_small_images_stay_as_they_are(shape):
     noisy = np.random.default_rng(0).random(shape).astype(np.float32)
