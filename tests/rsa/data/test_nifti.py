@@ -2,17 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 
 from mmclarity.errors import DataError
 from mmclarity.rsa import load_neural
+from tests.rsa.data.six_stimuli import N
 
 RNG = np.random.default_rng(3)
-N, P = 6, 15
-ROWS = RNG.random((3, P))
-SQUARES = np.stack([squareform(row) for row in ROWS])
-IDS = ['c', 'a', 'f', 'b', 'e', 'd']
-RESPONSES = RNG.random((N, 9))
 
 
 class TestNifti:

@@ -5,17 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import savemat
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 
 from mmclarity.errors import DataError, MissingKeyError
 from mmclarity.rsa import load_neural
+from tests.rsa.data.six_stimuli import IDS, RESPONSES, ROWS, SQUARES, N, P
 
 RNG = np.random.default_rng(3)
-N, P = 6, 15
-ROWS = RNG.random((3, P))
-SQUARES = np.stack([squareform(row) for row in ROWS])
-IDS = ['c', 'a', 'f', 'b', 'e', 'd']
-RESPONSES = RNG.random((N, 9))
 
 
 def structs(rdms):

@@ -7,13 +7,9 @@ from scipy.spatial.distance import pdist, squareform
 from mmclarity.errors import DataError
 from mmclarity.rsa import compute_rdm, load_neural
 from mmclarity.rsa.data.toolbox import save_hdf5, to_rsatoolbox
+from tests.rsa.data.six_stimuli import IDS, RESPONSES, ROWS, SQUARES, N
 
 RNG = np.random.default_rng(3)
-N, P = 6, 15
-ROWS = RNG.random((3, P))
-SQUARES = np.stack([squareform(row) for row in ROWS])
-IDS = ['c', 'a', 'f', 'b', 'e', 'd']
-RESPONSES = RNG.random((N, 9))
 
 
 class TestToolbox:

@@ -2,14 +2,13 @@
 
 import json
 import uuid
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmclarity.rsa.training  # noqa: F401  (registers)
+from tests.running import REPO
 
-REPO = Path(__file__).resolve().parents[3]
 LAYERS = ['network.features.1', r'network\.classifier\.\d']
 
 

@@ -14,7 +14,8 @@ from mmclarity.rsa.report import tables as report
 from mmclarity.rsa.training.hook import RSAHook
 from mmclarity.synthetic.surfaces import make_surfaces
 from tests import running
-from tests.rsa.training.hook_runs import LAYERS, REPO, config, hook, losses, train
+from tests.rsa.training.hook_runs import LAYERS, config, hook, losses, train
+from tests.running import REPO
 
 
 def test_losses_are_the_same_with_and_without(data, tmp_path):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
@@ -193,7 +194,7 @@ class _Both:
         )
         noisy, answer, variance = self._part(rows, columns)
         probe = np.random.default_rng(rows.start).standard_normal(noisy.shape)
-        amplitude = _resampled(self._along(), noisy.shape[1] // 2 + 1)
+        amplitude = _resampled(self._along, noisy.shape[1] // 2 + 1)
         probe = np.fft.irfft(np.fft.rfft(probe, axis=1) * amplitude, noisy.shape[1], axis=1)
         probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
         more = noisy + np.float32(PROBE) * probe
@@ -234,6 +235,7 @@ class _Both:
             total += float(share.sum())
         return total / self.image.size
 
+    @cached_property
     def _along(self) -> np.ndarray:
         """Amplitude of the noise at frequencies along the line, from the image's middle."""
         middle = tuple(slice(max(0, (n - BAND) // 2), (n + BAND) // 2) for n in self.image.shape)

@@ -288,29 +288,22 @@ class Restorer:
             measured = measured_overlap(function, self.tiling['align'])
             if measured is not None:
                 self.tiling['overlap'] = min(measured, self.tiling['overlap'])
-        told, black = strength or self.strength, job.black * job.scale
-        shares: list[float] = []
-
-        def restore(part: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-            restored = restore_tiled(
-                function,
-                part,
-                progress=progress,
-                scale=job.scale,
-                trims=job.like is not None,
-                **self.tiling,
-            )
-            if job.like is not None and twice:
-                shares.append(put_back(part, restored, job.like, told, job.scale, black))
-            return restored
-
-        restored = restore(pixels, progress)
+        options = dict(scale=job.scale, trims=job.like is not None, **self.tiling)
+        restored = restore_tiled(function, pixels, progress=progress, **options)
         if job.like is None or not twice:
             return restored
-        for line in mistaken(shares[0], job.like):
+        told, black = strength or self.strength, job.black * job.scale
+
+        def again(part: np.ndarray) -> np.ndarray:
+            restored = restore_tiled(function, part, **options)
+            put_back(part, restored, job.like, told, job.scale, black)
+            return restored
+
+        share = put_back(pixels, restored, job.like, told, job.scale, black)
+        for line in mistaken(share, job.like):
             self._warn(job.source and f'{job.source} mistaken', f'{job.label}: {line}')
         if told <= 1:  # else more was asked to be taken away
-            share = take_closer(pixels, restored, job.like, restore, job.scale, black)
+            share = take_closer(pixels, restored, job.like, again, job.scale, black)
             for line in sharp_edges(share):
                 self._warn(job.source and f'{job.source} sharp', f'{job.label}: {line}')
         return restored
