@@ -176,6 +176,9 @@ def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
     assert second(0.2) == second(0.1) == pytest.approx(CAREFUL)
     factors = [second(sigma) for sigma in np.linspace(0.03, 0.1, 9)]
     assert (np.diff(factors) > 0.03).all()
+    assert second(0.249) == pytest.approx(CAREFUL)  # drowned in noise: by its root
+    assert second(0.5) == pytest.approx(CAREFUL * 2**0.5)
+    assert second(0.3, 0.6) == pytest.approx(second(0.6))
 
     def smoothed(across):  # its noise is underestimated
         return Appraisal(0.0, (0.9 * 0.02) ** 2, 0.5, across, 0.0, 1.0).second_look

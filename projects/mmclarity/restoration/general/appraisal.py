@@ -60,9 +60,10 @@ SHOT = 0.5
 # Factor on the noise told in the second look, where means along the line would have LITTLE noise
 # (of the contrast) and MUCH: told of more, the network invents less and loses more. CAREFUL was
 # chosen on pairs 006-015 and 031-035 (0.1 and more), the rest on pictures made worse; see the
-# benchmarks. UNSURE comes on top where lines share this much more than MOST_ACROSS.
+# benchmarks. Beyond DROWNED it grows with the root of the noise. UNSURE comes on top where lines
+# share this much more than MOST_ACROSS.
 BOLD, CAREFUL, UNSURE, SMOOTHED = 2.0, 3.3, 1.25, 0.4
-LITTLE, MUCH = 0.03, 0.1
+LITTLE, MUCH, DROWNED = 0.03, 0.1, 0.25
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network
 # leaves blurred grows with it. Slopes count as faint below FAINT of the noise a pixel.
@@ -145,7 +146,8 @@ class Appraisal:
         if self.across > MOST_ACROSS and self.structure != 'fine':
             # there may be far more noise than was measured
             return CAREFUL * UNSURE ** min((self.across - MOST_ACROSS) / SMOOTHED, 1.0)
-        return BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
+        careful = BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
+        return careful * math.sqrt(max(broad / DROWNED, 1.0))
 
     @property
     def _shared(self) -> float:
