@@ -229,6 +229,19 @@ def test_layers_are_listed_without_weights(capsys, monkeypatch, tmp_path):
     assert not list(tmp_path.rglob('*.pth'))
 
 
+def test_lazy_layers_of_a_function_are_listed_and_refused_random_weights(capsys, tmp_path):
+    script = tmp_path / 'nets.py'
+    script.write_text(
+        'from torch import nn\n\n\ndef mine():\n'
+        '    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(5))\n'
+    )
+    listing = ['--model', f'{script}:mine', '--list-layers', '--size', '8']
+    assert rsa.main(listing) == 0
+    assert '| 2 | Linear | 5 | 5 | 725 |' in capsys.readouterr().out
+    assert rsa.main([*listing, '--checkpoint', 'none']) == 2
+    assert '2.weight has no shape before the first picture' in capsys.readouterr().err
+
+
 def test_only_what_was_written_is_named(data, capsys):
     spec = f'V4={data}/brain.npz:V4'
     assert rsa.main(command(data, '--neural', spec, '--r2', '--figures', 'none')) == 0

@@ -307,8 +307,9 @@ def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
 
 def print_layers(args: argparse.Namespace) -> None:
     """The table of --list-layers."""
-    # Names and shapes do not depend on weights, which may not be at hand.
-    network = networks.load(args.model, args.checkpoint or 'none', args.module)
+    # Names and shapes hang on no weights, which may not be at hand; a function brings its own.
+    own = args.model.rpartition(':')[0].endswith('.py')
+    network = networks.load(args.model, args.checkpoint or (None if own else 'none'), args.module)
     side = args.size or 224
     layers = listing.list_layers(
         network.model, torch.zeros(1, 3, side, side), network.forward(network.model)

@@ -207,7 +207,8 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
     """The model of a config; its data preprocessor says how images are normalised."""
     if checkpoint is None:
         raise LayerError(
-            f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random ones"
+            f"{path}: a config needs weights; give --checkpoint FILE, or '{RANDOM}' for random "
+            f'ones. Of a script name the function: {path}:FUNCTION'
         )
     from mmengine.registry import MODELS
 

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+
+from mmclarity.errors import LayerError
 
 from ..renamed import warn_renamed
 from .recorder import tensors_of
@@ -53,6 +56,13 @@ def untrained_copy(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     """:func:`untrained_copy` in place."""
+    lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise LayerError(
+            f'{lazy} has no shape before the first picture (a lazy module), so it cannot be given '
+            'random weights: run the network once, model(torch.zeros(1, 3, 224, 224)), where it '
+            'is made'
+        )
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
