@@ -165,6 +165,22 @@ def test_an_epoch_without_a_batch_is_refused(tmp_path, capsys):
     assert '12 images a process' in said and 'fewer than 16; lower train_dataloader' in said
 
 
+@pytest.mark.parametrize(
+    ('average', 'told'),
+    [
+        ("ema_type='ExponentialMovingAverage', momentum=0.001", 'wants momentum=0.3 (now 0.001)'),
+        ("ema_type='ExponentialMovingAverage', momentum=0.2", None),  # 7 % are left
+        ("ema_type='MomentumAnnealingEMA'", None),
+    ],
+)
+def test_averages_too_slow_for_the_training_are_told(tmp_path, average, told):
+    config = write_config(tmp_path, f"custom_hooks = [dict(type='EMAHook', {average})]\n")
+    assert main([config, '--work-dir', str(tmp_path / 'run')]) == 0
+    log = next((tmp_path / 'run').rglob('*.log')).read_text()
+    assert ('after 12 steps' in log and 'still are 99 %' in log) is (told is not None)
+    assert told is None or told in log
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('tool', ['dist_train.sh', 'dist_test.sh'])
 def test_two_at_a_time_on_one_machine(tmp_path, tool):

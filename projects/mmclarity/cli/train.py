@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmclarity.engine.checks import check_config
@@ -121,6 +122,7 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
     del resumed, start  # not kept through the training
     with full_disk_told(cfg.work_dir), building(cfg):  # data sets among it
         _check_batches(runner)
+        _check_averages(runner)
         if cfg.get('val_cfg') is not None:
             runner.val_loop  # noqa: B018
         try_optimizers(runner)
@@ -138,6 +140,22 @@ def _check_batches(runner: Runner) -> None:
             f'out a batch of fewer than {size}; lower train_dataloader.batch_size, or set '
             'train_dataloader.drop_last=False'
         )
+
+
+def _check_averages(runner: Runner) -> None:
+    """Say where averaged weights, which are tested and kept, hardly leave those of the start."""
+    for hook in runner.hooks:
+        if not isinstance(hook, EMAHook) or hook.ema_cfg['type'] != 'ExponentialMovingAverage':
+            continue
+        steps = runner.train_loop.max_iters
+        momentum = hook.ema_cfg.get('momentum', 0.0002)
+        left = (1 - momentum) ** steps
+        if left > 0.2:
+            runner.logger.warning(
+                f'EMAHook: after {steps} steps the averaged weights, which are tested and kept, '
+                f'still are {100 * left:.0f} % those of the start. So short a training wants '
+                f'momentum={min(4 / steps, 0.5):.1g} (now {momentum})'
+            )
 
 
 def _check_frozen(runner: Runner, start: dict, path: str) -> None:
