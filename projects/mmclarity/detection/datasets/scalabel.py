@@ -97,7 +97,8 @@ def load_frames(path: str | Path) -> tuple[list[Frame], ParseReport]:
         raise LabelFileError(
             f'{path}: none of {sum(report.unknown.values())} labels is of a BDD100K category; '
             f'found {sorted(report.unknown)[:20]}, known are {list(CLASSES)}. '
-            'Is this the label file of another task (lanes, drivable area) or another data set?'
+            'Is this the label file of another task (lanes, drivable area) or another data set? '
+            'Classes of your own are read from COCO JSON (docs/user_guides/your_own_data.md)'
         )
     return _once(frames, report), report
 
