@@ -208,13 +208,17 @@ def test_counted_rows_and_columns_are_no_responses(tmp_path, units, index):
 
 def test_a_named_column_of_ids(tmp_path):
     units = [f'n{i}' for i in range(RESPONSES.shape[1])]
-    for name, ids in (('image', list('210345')), ('', list('987654')), ('', IDS)):
+    numbers = list('210345')
+    for name, ids in (('image', numbers), ('Picture', numbers), ('', list('987654')), ('', IDS)):
         frame = pd.DataFrame(RESPONSES, pd.Index(ids, name=name), units)
         frame.to_csv(tmp_path / 'units.csv')
         area = load_neural('V1', tmp_path / 'units.csv')
         assert area.ids == ids
         np.testing.assert_allclose(area.rdms[0], pdist(RESPONSES, 'correlation'))
-    frame = frame.rename_axis('rate')  # of a unit
+    frame = pd.DataFrame(RESPONSES, numbers).rename_axis('Bild')  # units are only counted
+    frame.to_csv(tmp_path / 'units.csv', sep=';', decimal=',')
+    assert load_neural('V1', tmp_path / 'units.csv').ids == numbers
+    frame = pd.DataFrame(RESPONSES, columns=units).rename_axis('rate')  # of a unit
     frame.index = range(10, 10 + N)
     frame.rename_axis('rate').to_csv(tmp_path / 'units.csv')
     with_it = np.column_stack([np.arange(10, 10 + N), RESPONSES])

@@ -284,8 +284,9 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
         if not assume_order:
             raise DataError(
                 f'{area.source}: area {area.name!r} does not say which stimulus is '
-                'which; store the names of the images beside it under the key "ids", or, if it is '
-                'in the order of the images, say so with --assume-order (assume_order=True)'
+                'which; store the names of the images beside it under the key "ids" (of a table in '
+                'the first column), or, if it is in the order of the images, say so with '
+                '--assume-order (assume_order=True)'
             )
         return replace(area, ids=wanted)
     area = by_picture(area, wanted)

@@ -16,7 +16,7 @@ ID_KEYS = ('ids', 'stimulus_ids', 'names')
 DESCRIPTORS = (
     *ID_KEYS,
     *('id', 'stimulus', 'stimuli', 'stim', 'image', 'images', 'condition', 'conditions', 'conds'),
-    *('name', 'label', 'labels'),
+    *('name', 'label', 'labels', 'picture', 'pictures', 'file', 'filename', 'file_name'),
 )
 # Descriptors of rsatoolbox's RDMs: whose they are, and what is averaged for each.
 SUBJECTS = ('subject', 'subjects', 'subj', 'sub', 'participant', 'monkey')

@@ -149,8 +149,9 @@ def _names(cells: np.ndarray) -> tuple[bool, bool]:
         index = _looks_square(cells[:, 1:])
     if not header and corner == '' and index:
         header = True
-    named = corner.lower() in (*UNNAMED, *DESCRIPTORS)
-    if 1 < height != width and (_counted(cells[0]) or (named and _counted(cells[0, 1:]))):
+    counted = _counted(cells[0, 1:])
+    named = corner.lower() in (*UNNAMED, *DESCRIPTORS) or (counted and not _is_number(corner))
+    if 1 < height != width and (_counted(cells[0]) or (named and counted)):
         header = True
     index = index or (header and named)
     return header, index
