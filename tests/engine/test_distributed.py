@@ -1,9 +1,11 @@
+"""Several processes: what one of them computes, and how it ends."""
+
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.running import run_workers
+from tests.running import run_workers, session
 
 
 @pytest.mark.slow
@@ -18,3 +20,31 @@ def test_two_processes_give_the_gradients_of_one_detector_with_the_doubled_batch
         # Computed in float64; only mmdet's box targets and weights are float32.
         assert result['worst'] < 1e-5, (name, result)
         assert (result['attention'] > 0) == (name != 'frcnn_murky.py')
+
+
+def test_no_thread_of_gloo_lives_on_into_the_exit():
+    """The wrapper holds the group, in a circle; a thread that gives back then aborts Python."""
+    found = session(
+        """
+        import os
+        import torch
+        import torch.distributed as dist
+        from mmclarity.engine.distributed import close_cpu_processes
+
+        class Runner:
+            pass
+
+        torch.ones(2).sum()
+        before = len(os.listdir('/proc/self/task'))
+        dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+        runner = Runner()
+        runner.model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+        runner.hook = runner
+        runner.model(torch.ones(1, 2)).sum().backward()
+        during = len(os.listdir('/proc/self/task'))
+        del runner
+        close_cpu_processes()
+        print(during > before, len(os.listdir('/proc/self/task')) - before)
+        """
+    )
+    assert found.stdout.split() == ['True', '0'], found.stderr

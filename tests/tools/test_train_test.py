@@ -109,8 +109,7 @@ log_level = 'INFO'
         'train_dataloader.batch_size=8',
     )
     assert one.returncode == 0, one.stderr
-    port = str(29600 + os.getpid() % 300)
-    two = run(tmp_path, 'dist_train.sh', config, 2, '--work-dir', 'two', PORT=port)
+    two = run(tmp_path, 'dist_train.sh', config, 2, '--work-dir', 'two')
     assert two.returncode == 0, two.stderr
     expected = weights(tmp_path / 'one' / 'epoch_1.pth')
     got = weights(tmp_path / 'two' / 'epoch_1.pth')
@@ -120,7 +119,7 @@ log_level = 'INFO'
     assert 'toy/count: 9 ' in two.stdout + two.stderr
     states = torch.load(tmp_path / 'two' / 'epoch_1.pth', weights_only=True)['random_state']
     assert len(states) == 2
-    tested = run(tmp_path, 'dist_test.sh', config, 'two/epoch_1.pth', 2, PORT=port)
+    tested = run(tmp_path, 'dist_test.sh', config, 'two/epoch_1.pth', 2)
     assert tested.returncode == 0, tested.stderr
     assert 'toy/count: 12 ' in tested.stdout + tested.stderr
 
@@ -133,7 +132,6 @@ def test_resumed_detector_ends_with_the_same_weights(tmp_path, processes):
     tool = ('train.py',) if processes == 1 else ('dist_train.sh',)
     several = () if processes == 1 else (processes,)
     train = (*tool, 'lambda_frcnn_murky.py', *several, '--seed', 1)
-    port = str(29600 + os.getpid() % 300)
     options = (
         '--cfg-options',
         'data_root=scenes/',
@@ -141,12 +139,12 @@ def test_resumed_detector_ends_with_the_same_weights(tmp_path, processes):
         'train_cfg.val_interval=1',
         'train_dataloader.batch_size=2',
     )
-    whole = run(tmp_path, *train, '--work-dir', 'whole', *options, PORT=port)
+    whole = run(tmp_path, *train, '--work-dir', 'whole', *options)
     assert whole.returncode == 0, whole.stderr
     assert 'Grad strides do not match' not in whole.stderr
     (tmp_path / 'part').mkdir()
     os.rename(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'part' / 'epoch_1.pth')
-    resumed = run(tmp_path, *train, '--work-dir', 'part', '--resume', *options, PORT=port)
+    resumed = run(tmp_path, *train, '--work-dir', 'part', '--resume', *options)
     assert resumed.returncode == 0, resumed.stderr
     assert same(
         weights(tmp_path / 'whole' / 'epoch_2.pth'), weights(tmp_path / 'part' / 'epoch_2.pth')

@@ -33,6 +33,11 @@ def test_model(args: argparse.Namespace) -> None:
     Raises:
         UsageError: for whatever the caller can mend.
     """
+    _test(args)
+    close_cpu_processes()
+
+
+def _test(args: argparse.Namespace) -> None:
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out {args.out}: the name must end in .pkl or .pickle')
     cfg = prepare(args)
@@ -65,7 +70,6 @@ def test_model(args: argparse.Namespace) -> None:
         set_up_dump(runner, args.out)
     with full_disk_told(cfg.work_dir):
         runner.test()
-    close_cpu_processes()
 
 
 def _load_shipped(runner: Runner, model: nn.Module) -> None:

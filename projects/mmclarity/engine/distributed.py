@@ -1,5 +1,6 @@
 """Several processes without a GPU: what mmengine's launchers leave out."""
 
+import gc
 import os
 import subprocess
 from datetime import timedelta
@@ -101,10 +102,20 @@ def _timeout(given: dict[str, Any]) -> dict[str, timedelta]:
 
 
 def close_cpu_processes() -> None:
-    """End the gloo group in step: a process that exits first makes the others abort at exit."""
+    """End the gloo group in step: a process that exits first makes the others abort at exit.
+
+    To be called when nothing refers to the Runner any more: its wrapper of the model holds the
+    group, in circles of references. The threads of gloo would live on into the exit of Python,
+    which ends threads that give something back by then, and the process with them ("terminate
+    called without an active exception"). The last reference is dropped here by itself: only so do
+    the threads get Python's lock while they are waited for.
+    """
     if dist.is_initialized() and dist.get_backend() == 'gloo':
+        group = dist.group.WORLD
         dist.barrier()
         dist.destroy_process_group()
+        gc.collect()
+        del group
 
 
 def is_first(launcher: str) -> bool:
