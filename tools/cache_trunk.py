@@ -13,10 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmclarity.detection  # noqa: F401
 from mmclarity.cli.main import run
+from mmclarity.cli.options import ConfigOptions
 from mmclarity.detection.trunk_cache.make import cache_splits
 
 
@@ -48,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='settings that replace those of the config',
     )

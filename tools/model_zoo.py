@@ -23,13 +23,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import DictAction
 
 from mmclarity import compat
 
 compat.install()
 
 from mmclarity.cli.main import MISTAKE, finish  # noqa: E402
+from mmclarity.cli.options import ConfigOptions  # noqa: E402
 from mmclarity.engine.config import find_config  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
 from mmclarity.utils import zoo  # noqa: E402
@@ -70,7 +70,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     other.add_argument('--config', help='of your own restorer')
     other.add_argument('--checkpoint', help='of your own restorer')
     other.add_argument('--pairs', required=True, help='config with the pairs: test_dataloader')
-    other.add_argument('--cfg-options', nargs='+', action=DictAction, help='of --pairs: data_root')
+    other.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, help='of --pairs: data_root'
+    )
     for command in (one, other):
         command.add_argument('--name', required=True, help='of the row')
         command.add_argument('--data', required=True, help="in words, such as 'BDD100K val'")

@@ -18,11 +18,11 @@ from mmclarity import compat
 
 compat.install()
 
-from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 
 from mmclarity.cli.main import finish, mistakes  # noqa: E402
+from mmclarity.cli.options import ConfigOptions  # noqa: E402
 from mmclarity.engine.config import load_config, resolve_data_roots  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
 from mmclarity.utils.files import write_bytes  # noqa: E402
@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--split', choices=['train', 'val', 'test'], default='train', help='(%(default)s)')
     add('--count', type=int, default=16, help='pictures, spread over the set (%(default)s)')
     add('--seed', type=int, default=0, help='of the augmentation (%(default)s)')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
     if args.count < 1:
         parser.error('--count must be 1 or more')

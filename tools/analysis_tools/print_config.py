@@ -9,9 +9,8 @@ import difflib
 import sys
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 from mmclarity.cli.main import finish
+from mmclarity.cli.options import ConfigOptions
 from mmclarity.engine.config import load_config
 
 
@@ -24,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='also looked for in the repository')
     parser.add_argument('--diff', metavar='OTHER', help='print what differs from this config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.cli.main import finish
+from mmclarity.cli.options import ConfigOptions
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.files import replacing, write_text
@@ -78,7 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--picture', type=int, default=0, help='pair that is shown')
     parser.add_argument('--window', type=int, nargs=4, metavar=('TOP', 'LEFT', 'HEIGHT', 'WIDTH'))
     parser.add_argument('--out', type=Path, default=Path('work_dirs/restoration_report'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={})
     return parser.parse_args(argv)
 
 

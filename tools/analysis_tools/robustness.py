@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmclarity.cli.main import finish
+from mmclarity.cli.options import ConfigOptions
 from mmclarity.cli.prepare import set_hook
 from mmclarity.detection.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from mmclarity.detection.shipped import load_shipped
@@ -69,7 +70,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--limit', type=int, help='only the first images')
     add('--metric', default='mAP', help='what the metric calls it, after the last slash (mAP)')
     add('--out', default='robustness', metavar='NAME', help='of the files (%(default)s)')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as of test.py')
+    add('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='as of test.py')
     args = parser.parse_args(argv)
     if len(args.detectors) % 2:
         parser.error('give a config and a checkpoint for each detector')

@@ -1,8 +1,92 @@
 """The command lines of tools/train.py and tools/test.py."""
 
 import argparse
+import ast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmengine.config import DictAction
+
+
+class ConfigOptions(DictAction):
+    """``KEY=VALUE ...`` as mmengine takes them, and what mmengine's own action spoils.
+
+    That takes the spaces out of all values (a folder ``my data``, a class ``traffic light``), takes
+    text in quotes apart at its commas, and ends with a traceback where there is no ``=`` or a value
+    is a dict. Lists, tuples and dicts may be written as in Python here, or as there without quotes.
+
+    Examples:
+        >>> import argparse
+        >>> parser = argparse.ArgumentParser()
+        >>> _ = parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+        >>> words = ['data_root=my data/', 'a=[red light,3]', "hooks=[{'type': 'EMAHook'}]"]
+        >>> parser.parse_args(['--cfg-options', *words]).cfg_options
+        {'data_root': 'my data/', 'a': ['red light', 3], 'hooks': [{'type': 'EMAHook'}]}
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add them to those that were given before."""
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for item in values or ():
+            key, found, text = item.partition('=')
+            if not found or not key:
+                raise argparse.ArgumentError(self, f'{item!r} is no KEY=VALUE')
+            try:
+                options[key] = _value(text)
+            except ValueError as error:
+                raise argparse.ArgumentError(self, f'{key}: {error}') from None
+        setattr(namespace, self.dest, options)
+
+
+def _value(text: str) -> Any:
+    """What stands behind the ``=``, or between two commas of it."""
+    text = text.strip()
+    begin, end = text[:1], text[-1:]
+    if begin in tuple('[({"\''):
+        try:
+            written = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            written = None
+        if isinstance(written, list | tuple | dict):
+            return list(written) if begin in '"\'' else written
+        if isinstance(written, str):  # of a shell in a shell: its quotes, around anything
+            return _value(written) if written[:1] in tuple('[(') else _word(written)
+    if begin == '{' or text.startswith('dict('):
+        raise ValueError(
+            f"a dict is written {{'type': 'NAME', 'key': 1}}, its words in quotes, got {text}; or "
+            'set one item of what the config has: KEY.NAME=VALUE, of a list KEY.0=VALUE'
+        )
+    if begin == '(' and end == ')':
+        return tuple(_value(part) for part in _parts(text[1:-1]))
+    if begin == '[' and end == ']':
+        return [_value(part) for part in _parts(text[1:-1])]
+    if ',' not in text:
+        return _word(text.strip('\'"'))
+    return [_value(part) for part in _parts(text)]
+
+
+def _word(text: str) -> Any:
+    return DictAction._parse_int_float_bool(text)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The items of a list, which end at the commas that no bracket holds together."""
+    depth, start = 0, 0
+    for index, char in enumerate(text):
+        depth += (char in '([{') - (char in ')]}')
+        if char == ',' and depth == 0:
+            yield text[start:index]
+            start = index + 1
+    if depth:
+        raise ValueError(f'brackets without their other half in {text}')
+    if text[start:].strip():
+        yield text[start:]
 
 
 def _common_parser(description: str) -> argparse.ArgumentParser:
@@ -19,10 +103,10 @@ def _common_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='settings that replace those of the config, e.g. data_root=PATH '
-        'train_cfg.max_epochs=3 key="[a,b]"',
+        'train_cfg.max_epochs=3 key="[a, b]" hooks="[{\'type\': \'EMAHook\'}]"',
     )
     parser.add_argument(
         '--launcher',
