@@ -16,6 +16,7 @@ from mmclarity.engine.config import REPO, building, find_config, load_config, re
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.errors import UsageError
 from mmclarity.rsa.models import networks
+from mmclarity.utils.json_files import write_json
 
 CONFIG = """
 data_root = 'data/set/'
@@ -336,6 +337,21 @@ def test_whoever_builds_a_config_names_it_and_the_wrong_option(build, tmp_path):
     }[build]
     with pytest.raises(UsageError, match=r"mine\.py: cannot be built: .*argument 'heads'"):
         run()
+
+
+def test_a_data_set_without_an_image_says_so(tmp_path):
+    from mmdet.datasets import CocoDataset
+
+    labels = tmp_path / 'a.json'
+    image = dict(id=1, file_name='a.jpg', width=9, height=9)
+    categories = [dict(id=1, name='fish')]
+    write_json(labels, dict(images=[image], annotations=[], categories=categories))
+    given = dict(ann_file=str(labels), metainfo=dict(classes=('fish',)), data_prefix=dict(img=''))
+    with building(Config()):
+        assert len(CocoDataset(**given)) == 1
+    match = 'left without an image: .*filter_empty_gt'
+    with pytest.raises(UsageError, match=match), building(Config()):
+        CocoDataset(**given, filter_cfg=dict(filter_empty_gt=True))
 
 
 def test_a_class_that_nobody_registered_says_what_to_import():

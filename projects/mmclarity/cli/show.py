@@ -56,8 +56,16 @@ def set_up_tta(cfg: Config) -> None:
     """Wrap model and pipeline for test-time augmentation; mmdet's horizontal flip by default.
 
     Raises:
-        UsageError: for another scope whose config defines none.
+        UsageError: for another scope whose config defines none, and for masks, which mmdet's
+            ``DetTTAModel`` cannot join.
     """
+    kind = str((cfg.get('tta_model') or {}).get('type', 'DetTTAModel'))
+    head = cfg.model.get('roi_head') if cfg.get('default_scope') == 'mmdet' else None
+    if kind.endswith('DetTTAModel') and (head or {}).get('mask_head'):
+        raise UsageError(
+            "--tta: mmdet's DetTTAModel joins boxes, no masks: test this model without it, or give "
+            'the config a tta_model of your own'
+        )
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         if cfg.get('default_scope') != 'mmdet':
             raise UsageError('--tta needs tta_model and tta_pipeline in the config')

@@ -8,6 +8,7 @@ from torch import nn
 
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
+from mmclarity.engine.coco_metrics import check_coco_metrics
 from mmclarity.engine.config import resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes
 from mmclarity.engine.hooks.class_lists import ClassListHook
@@ -46,6 +47,7 @@ def _test(args: argparse.Namespace) -> None:
     resolve_data_roots(cfg, ('test_dataloader',))
     check_config(cfg, training=False)
     check_coco_classes(cfg, ['test_dataloader'])
+    check_coco_metrics(cfg, ['test_dataloader'])
     shipped = args.checkpoint == ckpt.SHIPPED
     cfg.load_from, cfg.resume = None if shipped else args.checkpoint, False
     loaded = None if shipped else _read(args.checkpoint)

@@ -10,6 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
+from mmclarity.engine.coco_metrics import check_coco_metrics
 from mmclarity.engine.config import building, resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes, is_first
 from mmclarity.engine.hooks.freeze import TrainOnlyHook
@@ -87,6 +88,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     check_config(cfg)
     check_coco_classes(cfg, loaders)
+    check_coco_metrics(cfg, loaders)
     set_hook(cfg, 'RandomStateHook')
     set_hook(cfg, 'EvaluationCheckHook')
     set_hook(cfg, 'ClassListHook')

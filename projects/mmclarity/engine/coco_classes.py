@@ -41,12 +41,10 @@ def check_coco_classes(cfg: Config, keys: Sequence[str]) -> None:
         for key in keys:
             for place, dataset in placed_datasets(cfg, key):
                 kind = registered(dataset.get('type'), registry.DATASETS)
-                # Children of CocoDataset that read their file otherwise are left alone.
-                reads = getattr(getattr(kind, 'load_data_list', None), '__qualname__', '')
-                if reads == 'CocoDataset.load_data_list' and not is_remote(dataset):
+                if reads_coco(dataset) and not is_remote(dataset):
                     file = Path(dataset.get('data_root') or '') / (dataset.get('ann_file') or '')
                     if file.is_file():
-                        content = _content(file)
+                        content = read_coco(file)
                         _check(f'{place}: {file}', content, dataset.get('metainfo') or {}, kind)
                         folder = _images_of(place, dataset)
                         check_coco_content(f'{place}: {file}', content, folder)
@@ -100,7 +98,23 @@ def _check(place: str, content: dict, metainfo: dict, kind: Any) -> None:
     )
 
 
-def _content(file: Path) -> dict:
+def reads_coco(dataset: dict) -> bool:
+    """Whether a data set's file is read as ``CocoDataset`` does, not as some of its children.
+
+    Args:
+        dataset: Its config, asked in the scope of the whole config.
+    """
+    kind = registered(dataset.get('type'), registry.DATASETS)
+    reads = getattr(getattr(kind, 'load_data_list', None), '__qualname__', '')
+    return bool(reads == 'CocoDataset.load_data_list')
+
+
+def read_coco(file: Path) -> dict:
+    """A COCO file, with ``images``, ``annotations``, and ``categories`` of names that differ.
+
+    Raises:
+        LabelFileError: If it is none.
+    """
     content = read_json(file)
     categories = content.get('categories') if isinstance(content, dict) else None
     if not isinstance(categories, list) or not {'images', 'annotations'} <= set(content):

@@ -96,6 +96,12 @@ def building(cfg: Config) -> Iterator[None]:
     except _OF_PARTS as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         hint = ''
+        if 'need at least one array to concatenate' in str(text):  # of mmengine's BaseDataset
+            text = (
+                'a data set is left without an image: its file has none, or its filter_cfg leaves '
+                'out all of them (filter_empty_gt: those without an object of metainfo.classes; '
+                'min_size: small ones)'
+            )
         if 'is not in the' in str(text) and 'mmclarity' not in str(cfg.get('custom_imports')):
             hint = (
                 ". A class of mmclarity? Then the config needs custom_imports = dict(imports=['"
