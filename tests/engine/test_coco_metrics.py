@@ -121,6 +121,9 @@ def test_several_data_sets_need_one_file_of_all_their_images(tmp_path):
     check(tmp_path, sets, ann_file=write(tmp_path, 'all.json', images=(1, 2, 3, 4)))
     with pytest.raises(UsageError, match='image 3, 3.jpg .* one file of the images of all'):
         check(tmp_path, sets, ann_file=f'{tmp_path}/val.json')
+    write(tmp_path, 'more.json', images=(2, 3))
+    with pytest.raises(UsageError, match='image 2, 2.jpg, is in two of the data sets'):
+        check(tmp_path, sets, ann_file=f'{tmp_path}/all.json')
 
 
 def test_no_file_needs_labels_in_the_samples(tmp_path):

@@ -131,6 +131,12 @@ def _check_other(
                     f'{place}: ann_file {file} is of other images than the data set that it '
                     f'judges: image {number}, {name} of {one}, {whose}. Give it {_remedy(files)}'
                 )
+            if number in judged:
+                raise UsageError(
+                    f'{place}: image {number}, {name}, is in two of the data sets that it judges, '
+                    'and its detections would count twice. Join the files, or number their images '
+                    'and those of ann_file anew'
+                )
             judged[number] = name
     _check_missed(place, file, content, judged)
 
