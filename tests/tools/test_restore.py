@@ -228,6 +228,31 @@ def test_several_processes_write_what_one_writes(main, folder, tmp_path, capsys)
     assert 'at least 1' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('processes', ['1', '2'])
+def test_a_folder_that_was_interrupted_goes_on(main, folder, tmp_path, capsys, processes):
+    from mmclarity.restoration import Restorer
+
+    usual = Restorer.restore_file
+
+    def interrupted(self, path, *rest, **options):
+        if path.name == 'b.tif':
+            raise KeyboardInterrupt
+        return usual(self, path, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Restorer, 'restore_file', interrupted)
+        assert main(['images', 'out', '--workers', '1']) == 130
+    said = capsys.readouterr().err
+    assert 'what was restored is in out; the same command goes on with the rest' in said
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a.tif']
+    before = (tmp_path / 'out/a.tif').stat()
+    assert main(['images', 'out', '--workers', processes]) == 0
+    said = capsys.readouterr().err
+    assert '1 image restored before and left alone' in said
+    assert '1 files written to out, 0 images failed' in said
+    assert (tmp_path / 'out/a.tif').stat() == before and (tmp_path / 'out/b.tif').is_file()
+
+
 def test_ranks_of_torchrun_share_a_folder(main, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('WORLD_SIZE', '2')
     for rank, expected in (('1', ['b.tif']), ('0', ['a.tif', 'b.tif'])):

@@ -35,7 +35,8 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from mmclarity.errors import UsageError
 from mmclarity.utils.devices import check_device
 
 from . import serve, workers
-from .main import DONE, MISTAKE, finish, message, mistakes
+from .main import DONE, MISTAKE, counted, finish, message, mistakes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -194,8 +195,9 @@ def restore(args: argparse.Namespace) -> int:
     count = _workers(args)
     if count > 1:
         with _Bars(args.quiet) as bars:
-            done, failed = workers.restore_by_workers(args, reading, count, bars.say, _restorer)
-            return _summary(done, failed, args, bars)
+            with _told_how_to_go_on(args, bars):
+                found = workers.restore_by_workers(args, reading, count, bars.say, _restorer)
+            return _summary(*found, args, bars)
     args.device = workers.device_of(args.device, int(os.environ.get('LOCAL_RANK', 0)))
     restorer = _restorer(Restorer, args)
     with warnings.catch_warnings(), _Bars(args.quiet) as bars:
@@ -312,7 +314,7 @@ def _write(
 
 
 def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
-    with mistakes(ValueError, OSError):
+    with mistakes(ValueError, OSError), _told_how_to_go_on(args, bars):
         report = restorer.restore_folder(
             args.input,
             args.output,
@@ -323,14 +325,29 @@ def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> i
             share=workers.rank_of_torchrun(),
             **reading,
         )
-    status = _summary(report.done, report.failed, args, bars)
+    status = _summary(report.done, report.failed, report.kept, args, bars)
     workers.wait_for_ranks(failed=status != DONE)
     return status
 
 
-def _summary(done: list, failed: dict, args: argparse.Namespace, bars: _Bars) -> int:
+@contextmanager
+def _told_how_to_go_on(args: argparse.Namespace, bars: _Bars) -> Iterator[None]:
+    """After Ctrl-C in a folder: what is done is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        same = 'the same command without --overwrite' if args.overwrite else 'the same command'
+        bars.say(f'what was restored is in {args.output}; {same} goes on with the rest')
+        raise
+
+
+def _summary(done: list, failed: dict, kept: list, args: argparse.Namespace, bars: _Bars) -> int:
     for reason in failed.values():
         bars.say(f'failed: {reason}')
+    if kept:
+        bars.say(
+            f'{counted(len(kept), "image")} restored before and left alone (--overwrite: anew)'
+        )
     bars.say(f'{len(done)} files written to {args.output}, {len(failed)} images failed')
     return MISTAKE if failed else DONE
 

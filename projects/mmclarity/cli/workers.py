@@ -90,7 +90,7 @@ def restore_by_workers(
     workers: int,
     say: Callable[[str], None],
     make: Callable[..., Any],
-) -> tuple[list[Path], dict[Path | None, str]]:
+) -> tuple[list[Path], dict[Path | None, str], list[Path]]:
     """Restores a folder, each process its share of the images.
 
     Args:
@@ -101,7 +101,8 @@ def restore_by_workers(
         make: a restorer from a class and ``args``; a function of a module.
 
     Returns:
-        Files written, and the reasons of failed images; the key is None for a process that died.
+        Files written; the reasons of failed images, the key is None for a process that died; and
+        the images whose restorations were there already.
     """
     context = multiprocessing.get_context('spawn')
     messages = context.Queue()
@@ -111,6 +112,7 @@ def restore_by_workers(
     ]
     done: list[Path] = []
     failed: dict[Path | None, str] = {}
+    kept: list[Path] = []
     ended: set[int] = set()
     try:
         for process in processes:
@@ -132,6 +134,7 @@ def restore_by_workers(
             else:
                 done += content[0]
                 failed.update(content[1])
+                kept += content[2]
                 ended.add(rank)
     finally:
         for process in processes:
@@ -140,7 +143,7 @@ def restore_by_workers(
         for process in processes:
             if process.pid is not None:
                 process.join()
-    return sorted(done), failed
+    return sorted(done), failed, sorted(kept)
 
 
 def _work(
@@ -181,8 +184,8 @@ def _work(
                 share=share,
                 **reading,
             )
-        messages.put((rank, 'end', (report.done, report.failed)))
+        messages.put((rank, 'end', (report.done, report.failed, report.kept)))
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        messages.put((rank, 'end', ([], {args.input: str(error) or type(error).__name__})))
+        messages.put((rank, 'end', ([], {args.input: str(error) or type(error).__name__}, [])))
     except KeyboardInterrupt:
-        messages.put((rank, 'end', ([], {args.input: 'interrupted'})))
+        messages.put((rank, 'end', ([], {args.input: 'interrupted'}, [])))

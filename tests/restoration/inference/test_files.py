@@ -166,6 +166,39 @@ def test_names_of_outputs(tmp_path, name, wanted):
     assert folder == tmp_path.with_name(f'{tmp_path.name}_combined.tif')
 
 
+def test_files_with_the_ending_of_another_format_get_their_own(tmp_path):
+    (tmp_path / 'in').mkdir()
+    image = scans(16, 16)
+    for name, form in (('a.tif', 'PNG'), ('b.png', 'TIFF'), ('c.TIF', 'JPEG')):
+        Image.fromarray(image).save(tmp_path / 'in' / name, form)
+    assert files.default_output(tmp_path / 'in/a.tif').name == 'a_restored.png'
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out')
+    assert not report.failed
+    assert [path.name for path in report.done] == ['a.png', 'b.tif', 'c.TIF']
+    for path, form in zip(report.done, ('PNG', 'TIFF', 'TIFF')):
+        with Image.open(path) as written:
+            assert written.format == form
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'out/a.png')), 255 - image)
+
+
+def test_what_an_earlier_run_has_done_is_left_as_it_is(tmp_path):
+    (tmp_path / 'in').mkdir()
+    for name in ('a.tif', 'b.tif'):
+        Image.fromarray(scans(64, 64)).save(tmp_path / 'in' / name)
+    there = tmp_path / 'out/a.tif'
+    there.parent.mkdir()
+    there.write_bytes(b'earlier')
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out')
+    assert (report.kept, report.failed) == ([tmp_path / 'in/a.tif'], {})
+    assert report.done == [tmp_path / 'out/b.tif'] and there.read_bytes() == b'earlier'
+    # without its map it is not what --uncertainty would have written
+    again = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out', uncertainty=True)
+    assert not again.kept and all('exists already' in text for text in again.failed.values())
+    (tmp_path / 'out/b_uncertainty.tif').touch()
+    again = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out', uncertainty=True)
+    assert again.kept == [tmp_path / 'in/b.tif'] and list(again.failed) == [tmp_path / 'in/a.tif']
+
+
 def test_a_combined_stack_is_no_ome_file(tmp_path):
     tifffile.imwrite(tmp_path / 'a.ome.tif', scans(2, 16, 16), metadata=dict(axes='ZYX'))
     assert files.default_output(tmp_path / 'a.ome.tif', True) == tmp_path / 'a_combined.tif'

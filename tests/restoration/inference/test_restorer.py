@@ -273,7 +273,8 @@ def test_folder_names_what_fails_and_goes_on(tmp_path, config, checkpoint):
     assert sorted(p.name for p in target.iterdir()) == ['a.tif', 'c.tif']
     before = (target / 'a.tif').read_bytes()
     again = restorer.restore_folder(source, target)
-    assert not again.done and 'exists already' in again.failed[source / 'a.tif']
+    assert not again.done and again.kept == [source / 'a.tif', source / 'c.tif']
+    assert list(again.failed) == [source / 'b.tif']
     assert (target / 'a.tif').read_bytes() == before
     assert len(restorer.restore_folder(source, target, overwrite=True).done) == 2
     with pytest.raises(SEMImageError, match='originals'):

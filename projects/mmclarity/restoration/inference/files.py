@@ -56,10 +56,17 @@ __all__ = [
 
 @dataclass
 class FolderReport:
-    """What became of the images of a folder: written files, and reasons by failed file."""
+    """What became of the images of a folder.
+
+    Attributes:
+        done: files written.
+        failed: reasons by image.
+        kept: images whose restorations were there already, and stay as they are.
+    """
 
     done: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
+    kept: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -261,6 +268,9 @@ def restore_folder(
                 )
             if not mine:
                 continue
+            if not overwrite and _is_complete(target, uncertainty):
+                report.kept.append(path)
+                continue
             make_folder(target.parent)
             report.done += restorer.restore_file(
                 path, target, overwrite, uncertainty, tell, **reading
@@ -294,10 +304,19 @@ def _targets(dst: Path, first: SEMImage, uncertainty: bool, count: int) -> _Targ
     ending = 'png' if count == 1 else 'tif'
     return _Targets(
         dst,
-        dst.with_name(f'{dst.stem}_uncertainty.tif'),
+        _map_name(dst),
         dst.with_name(f'{dst.stem}_doubtful.{ending}'),
         sidecar,
     )
+
+
+def _map_name(dst: Path) -> Path:
+    return dst.with_name(f'{dst.stem}_uncertainty.tif')
+
+
+def _is_complete(target: Path, uncertainty: bool) -> bool:
+    """Whether an earlier run has done with an image: its file is written last."""
+    return target.is_file() and (not uncertainty or _map_name(target).is_file())
 
 
 def _check_free(targets: _Targets, overwrite: bool) -> None:

@@ -174,8 +174,12 @@ def load(path: Path, page: int | None = None) -> Stored:
 
 
 def copy_suffix(path: Path) -> str:
-    """Ending of a copy: that of the file, or ``.tif`` where its format cannot be written back."""
-    return path.suffix if _format(path) in _SUFFIXES else '.tif'
+    """Ending of a copy: the file's own, or that of its format where the file has another.
+
+    It is ``.tif`` where the format cannot be written back.
+    """
+    endings = _SUFFIXES.get(_format(path), _SUFFIXES['TIFF'])
+    return path.suffix if path.suffix.lower() in endings else endings[0]
 
 
 def check_rewritable(source: Path, suffix: str) -> None:
