@@ -161,6 +161,49 @@ def test_the_widget_restores_a_stack_and_keeps_its_scale(viewer):
 
 
 @needs_napari
+def test_a_layer_that_was_renamed_and_moved_is_found(viewer):
+    from mmclarity.restoration.napari_plugin.widget import RestoreWidget
+
+    turned = np.array([[0.8, -0.6, 3], [0.6, 0.8, 4], [0, 0, 1]])
+    viewer.add_image(noisy(64, 64), name='other')
+    viewer.add_image(noisy(72, 80), name='scan', affine=turned)
+    widget = RestoreWidget(viewer)
+    widget.layers.setCurrentText('scan')
+    viewer.layers['scan'].name = 'Präparat 5,5 nm'
+    assert widget.layers.currentText() == 'Präparat 5,5 nm'
+    viewer.layers.move(1, 0)
+    widget.start.click()
+    wait(lambda: widget.worker is None)
+    restored = viewer.layers['Präparat 5,5 nm restored']
+    assert restored.data.shape == (72, 80)
+    np.testing.assert_allclose(np.asarray(restored.affine), turned)
+    del viewer.layers['Präparat 5,5 nm']
+    assert [widget.layers.itemText(i) for i in range(widget.layers.count())] == [
+        'other', 'Präparat 5,5 nm restored',
+    ]  # fmt: skip
+
+
+@needs_napari
+def test_a_window_that_is_closed_ends_the_work(viewer):
+    # A thread that sent a signal of the deleted widget ended the process by a segmentation fault.
+    from qtpy.QtCore import QEvent
+    from qtpy.QtWidgets import QApplication
+
+    from mmclarity.restoration.napari_plugin.widget import RestoreWidget
+
+    widget = RestoreWidget(viewer)
+    viewer.add_image(noisy(40, 300, 300), name='long')
+    widget.start.click()
+    wait(lambda: widget.bar.value() > 0)
+    worker, now = widget.worker, widget._now
+    widget.deleteLater()
+    QApplication.sendPostedEvents(widget, QEvent.Type.DeferredDelete)
+    assert now.stopped
+    wait(lambda: not worker.is_running)
+    assert now.share < 0.5 and len(viewer.layers) == 1
+
+
+@needs_napari
 def test_cancel_colour_and_doubt(viewer, marks):
     from mmclarity.restoration.napari_plugin.widget import RestoreWidget
 

@@ -137,7 +137,15 @@ def restored_layers(layer: Any, restored: Restored) -> Iterator[tuple[np.ndarray
     """
     place = {
         name: getattr(layer, name)
-        for name in ('scale', 'translate', 'rotate', 'shear', 'units', 'axis_labels')
+        for name in (
+            'scale',
+            'translate',
+            'rotate',
+            'shear',
+            'affine',
+            'units',
+            'axis_labels',
+        )
         if hasattr(layer, name)
     }
     yield (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 try:
     from napari.layers import Image
     from napari.qt.threading import create_worker
-    from qtpy.QtCore import Signal
+    from qtpy.QtCore import QTimer, Signal
     from qtpy.QtWidgets import (
         QCheckBox,
         QComboBox,
@@ -33,7 +34,28 @@ if TYPE_CHECKING:
 __all__ = ['RestoreWidget']
 
 _TITLE = 'Restore micrograph (mmclarity)'  # as napari makes it of napari.yaml
+_TICK = 50  # milliseconds between looks at how far the work is
 _BUTTONS = 120  # pixels: close, hide and float, and napari's font, which is set later
+
+
+@dataclass
+class _Work:
+    """What the widget and the thread that works share.
+
+    The thread touches nothing of Qt: when napari, or the dock alone, is closed meanwhile, the
+    widget is gone, and a signal of it that the thread sent would end napari.
+    """
+
+    share: float = 0.0
+    stopped: bool = False
+
+    def tell(self, share: float) -> None:
+        """Called by the thread."""
+        self.share = share
+
+    def stop(self, *_: object) -> None:
+        """Ends the work after the tile it is at."""
+        self.stopped = True
 
 
 class RestoreWidget(QWidget):  # type: ignore[misc]
@@ -43,12 +65,14 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         napari_viewer: given by napari under this name.
     """
 
-    progressed = Signal(float)  # from the worker's thread into Qt's
+    progressed = Signal(float)
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self.viewer, self.worker, self._stop = napari_viewer, None, False
+        self.viewer, self.worker, self._now = napari_viewer, None, _Work()
         self._restorer: Any = None
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._tick)
         self.layers = QComboBox()
         self.strength = QDoubleSpinBox()
         self.strength.setRange(0.1, 10)
@@ -71,8 +95,10 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         self.start.clicked.connect(self.restore)
         self.cancel.clicked.connect(self.stop)
         self.progressed.connect(lambda share: self.bar.setValue(round(1000 * share)))
-        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
-            event.connect(self._list_layers)
+        events = self.viewer.layers.events
+        for name in ('inserted', 'removed', 'renamed'):  # the last one is of newer napari
+            if hasattr(events, name):
+                getattr(events, name).connect(self._list_layers)
         self._list_layers()
 
     def _arrange(self) -> None:
@@ -92,46 +118,51 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance(_TITLE) + _BUTTONS)
 
     def _list_layers(self, event: object = None) -> None:
-        chosen = self.layers.currentText()
+        chosen = self.layers.currentData()
         self.layers.clear()
-        self.layers.addItems(
-            [layer.name for layer in self.viewer.layers if isinstance(layer, Image)]
-        )
-        if chosen:
-            self.layers.setCurrentText(chosen)
+        for layer in self.viewer.layers:
+            if isinstance(layer, Image):
+                self.layers.addItem(layer.name, layer)
+                if layer is chosen:
+                    self.layers.setCurrentIndex(self.layers.count() - 1)
         self.start.setEnabled(self.layers.count() > 0 and self.worker is None)
 
     def restore(self) -> None:
         """Starts the work; the window goes on answering meanwhile."""
-        name = self.layers.currentText()
-        if self.worker is not None or name not in self.viewer.layers:
+        layer = self.layers.currentData()
+        if self.worker is not None or layer is None:
             return
-        layer = self.viewer.layers[name]
         if layer.rgb:
-            self.said.setText(f'{name} is a colour image: split its channels first')
+            self.said.setText(f'{layer.name} is a colour image: split its channels first')
             return
-        self._stop = False
+        self._now = _Work()
+        self.destroyed.connect(self._now.stop)  # nobody would see the result
         self.worker = create_worker(
             self._work,
             layer,
+            self._now,
             self.strength.value(),
             self.doubts.isChecked(),
             self.sharp.isChecked(),
         )
         self.worker.returned.connect(self._add)
         self.worker.finished.connect(self._end)
-        self.said.setText(f'{name}: restoring …')
+        self.said.setText(f'{layer.name}: restoring …')
         self.bar.setValue(0)
         self._set_busy(True)
+        self._timer.start(_TICK)
         self.worker.start()
+
+    def _tick(self) -> None:
+        self.progressed.emit(self._now.share)
 
     def stop(self) -> None:
         """Stops the work after the tile it is at."""
-        self._stop = True
+        self._now.stop()
         self.said.setText('stopping …')
 
     def _work(
-        self, layer: Image, strength: float, doubts: bool, sharpen: bool
+        self, layer: Image, now: _Work, strength: float, doubts: bool, sharpen: bool
     ) -> tuple[Image, Restored] | str:
         from ..inference.restorer import Restorer
 
@@ -141,7 +172,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
         data = layer.data[0] if layer.multiscale else layer.data
         try:
             return layer, restore_planes(
-                self._restorer, data, doubts, self.progressed.emit, lambda: self._stop
+                self._restorer, data, doubts, now.tell, lambda: now.stopped
             )
         except Cancelled:
             return 'stopped; nothing was added'
@@ -160,6 +191,8 @@ class RestoreWidget(QWidget):  # type: ignore[misc]
 
     def _end(self) -> None:
         self.worker = None
+        self._timer.stop()
+        self._tick()
         self._set_busy(False)
 
     def _set_busy(self, busy: bool) -> None:
