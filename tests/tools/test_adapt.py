@@ -116,6 +116,7 @@ def test_pages_are_scans_of_one_field(tools, capsys):
         (['nowhere'], 'no such file'),
         (['NOISY', '--out', 'a.pth'], '.safetensors'),
         (['NOISY', '--steps', '0'], 'steps must be'),
+        (['NOISY', '--out', 'none/a.safetensors'], 'no folder none to write to'),
         (['NOISY', '--device', 'cuda:99'], "device 'cuda:99' cannot be used"),
         (['NOISY', '--checkpoint', 'none.safetensors', '--steps', '2'], 'none.safetensors'),
     ],
@@ -125,6 +126,7 @@ def test_mistakes_are_named(tools, capsys, arguments, words):
     assert adapt(arguments) == 2
     said = capsys.readouterr().err
     assert words in said and 'Traceback' not in said
+    assert 'adapting' not in said or 'none.safetensors' in words  # before the training
 
 
 def test_what_is_no_noisy_original_is_not_trained_on(tools, capsys):

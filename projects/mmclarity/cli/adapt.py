@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from mmclarity.errors import DataError, UsageError
 from mmclarity.utils.devices import check_device
 
-from .main import check_free, finish, mistakes
+from .main import check_folder, check_free, finish, mistakes
 
 if TYPE_CHECKING:
     from mmclarity.restoration.general.blind_spot import NoisyField
@@ -141,6 +141,9 @@ def adapt_files(
 
     if out.suffix != '.safetensors':
         raise UsageError(f'{out}: weights are written as .safetensors; give --out such a name')
+    if not out.parent.is_dir():
+        raise UsageError(f'{out}: no folder {out.parent} to write to; make it first')
+    check_folder(out.parent)
     check_free(out, overwrite=overwrite)
     check_device(device)
     settings = AdaptSettings(steps=steps, seed=seed)

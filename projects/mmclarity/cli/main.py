@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -59,6 +60,9 @@ def finish(
     command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace, prog: str
 ) -> int:
     """:func:`run` for arguments that are parsed already; ``prog`` begins the message."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # as the standard error stream: file names may be no text
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         with _said_plainly(prog):
             return command(args) or DONE

@@ -105,8 +105,11 @@ def write_bytes(path: str | Path, data: bytes, **options: bool) -> None:
 
 
 def write_text(path: str | Path, text: str, **options: bool) -> None:
-    """Write UTF-8 with the newlines of ``text``; see :func:`write_bytes`."""
-    write_bytes(path, text.encode('utf-8'), **options)
+    """Write UTF-8 with the newlines of ``text``; see :func:`write_bytes`.
+
+    Bytes of file names that are no UTF-8 stand in it as ``\\udcfc``, as in messages.
+    """
+    write_bytes(path, text.encode('utf-8', 'backslashreplace'), **options)
 
 
 @contextmanager

@@ -1,6 +1,10 @@
 """Restorations held against a slow scan: what was put in and taken out is what is counted."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from mmclarity.restoration.inference.check_report import as_json, draw, markdown
 from mmclarity.restoration.io import from_array, read_sem
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
+REPO = Path(__file__).resolve().parents[3]
 SIZE = 224
 GAIN, OFFSET = 0.8, 0.06  # of the quick scan's levels beside the slow one's
 MOVED = (3.0, -2.0)
@@ -177,6 +182,22 @@ def test_files_and_folders_from_the_command_line(scans, tmp_path, capsys):
         'check.md',
         'check.json',
     }
+
+
+def test_names_that_are_no_text(scans, tmp_path):
+    slow, quick, _ = scans
+    name = os.fsdecode(b'f\xfcr')  # as of an archive that Windows has packed
+    for folder, image in dict(quick=quick, slow=slow).items():
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / f'{name}.tif', whole(image).pixels)
+    script = [sys.executable, REPO / 'tools/check.py', 'quick', 'slow', '--out', 'out']
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, timeout=600)
+    assert done.returncode == 0 and b'Traceback' not in done.stderr
+    assert b'f\\udcfcr: noise' in done.stdout
+    assert 'f\\udcfcr: noise' in (tmp_path / 'out/check.md').read_text('utf-8')
+    assert {os.fsencode(path.name) for path in (tmp_path / 'out').iterdir()} == {
+        b'check.md', b'check.json', b'f\xfcr.png',
+    }  # fmt: skip
 
 
 def test_what_cannot_be_checked(scans, tmp_path, capsys):

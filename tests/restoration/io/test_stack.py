@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -194,6 +195,11 @@ def test_a_copy_of_an_ome_file_names_itself(tmp_path):
     inverted(tmp_path / name, tmp_path / 'other' / name)
     with tifffile.TiffFile(tmp_path / 'other' / name) as tiff:
         assert tiff.ome_metadata == xml
+    # Bytes that are no UTF-8, as of an archive that Windows has packed.
+    strange = tmp_path / os.fsdecode(b'f\xfcr.ome.tif')
+    inverted(tmp_path / name, strange)
+    with tifffile.TiffFile(strange) as tiff:
+        assert 'FileName="f\\udcfcr.ome.tif"' in tiff.ome_metadata
     # Renamed by hand: it is told by the identifier of the whole file.
     (tmp_path / name).rename(tmp_path / 'renamed.ome.tif')
     inverted(tmp_path / 'renamed.ome.tif', tmp_path / 'copy.ome.tif')

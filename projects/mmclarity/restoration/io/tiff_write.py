@@ -220,20 +220,21 @@ def _rename(tiff: tifffile.TiffFile, after: str, *before: str) -> None:
     file.seek(tag.valueoffset)
     data = file.read(tag.valuebytecount)
     whole = _WHOLE.search(data)
-    names = {_in_xml(name).encode() for name in before}
+    names = {_in_xml(name) for name in before}
 
     def named(found: re.Match[bytes]) -> bytes:
         start, name, rest, identifier = found.groups()
         itself = name in names or (whole is not None and identifier.strip() == whole[1].strip())
-        return start + (_in_xml(after).encode() if itself else name) + rest + identifier
+        return start + (_in_xml(after) if itself else name) + rest + identifier
 
     changed = _PART.sub(named, data)
     if changed != data:
         tag.overwrite(changed)
 
 
-def _in_xml(name: str) -> str:
-    return name.replace('&', '&amp;').replace('<', '&lt;').replace('"', '&quot;')
+def _in_xml(name: str) -> bytes:
+    name = name.replace('&', '&amp;').replace('<', '&lt;').replace('"', '&quot;')
+    return name.encode('utf-8', 'backslashreplace')  # a name may be no text
 
 
 def _segments(page: tifffile.TiffPage, samples: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 'use strict';
-// One list of jobs, one of them shown. The server knows jobs by tokens; nothing else is kept.
+// One list of jobs, one of them shown. The server knows jobs by tokens, which the browser keeps:
+// after a reload, or when the tab was closed, the list comes back.
 const $ = (id) => document.getElementById(id);
 const HEADER = { 'X-Mmclarity': 'page' };
 const jobs = new Map();  // token or a local key: {key, name, state, ...}
@@ -10,6 +11,15 @@ const el = (tag, props = {}, ...children) => {
   node.append(...children);
   return node;
 };
+const KEPT = 'mmclarity-images';
+function kept() {
+  try { return JSON.parse(localStorage.getItem(KEPT)) || []; } catch { return []; }
+}
+function keep(token, wanted = true) {
+  const tokens = kept().filter((other) => other !== token);
+  if (wanted) tokens.push(token);
+  try { localStorage.setItem(KEPT, JSON.stringify(tokens)); } catch { /* a browser that keeps nothing */ }
+}
 const say = (text) => { $('live').textContent = text; };
 
 fetch('api/settings').then((r) => r.json()).then((found) => {
@@ -17,6 +27,7 @@ fetch('api/settings').then((r) => r.json()).then((found) => {
   $('files').accept = found.suffixes.join(',');
   $('sharp').checked = found.sharpen;
   $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
+  kept().forEach(takeUp);
 });
 if (!['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)) {
   $('local').textContent = `Images are restored on ${location.hostname}.`;
@@ -26,6 +37,17 @@ function complain(text) {
   const note = el('div', { className: 'alert', textContent: text });
   $('alerts').append(note);
   setTimeout(() => note.remove(), 20000);
+}
+
+// an image of before the reload
+async function takeUp(token) {
+  const answer = await fetch(`api/jobs/${token}`);
+  if (!answer.ok) return keep(token, false);  // forgotten, or the server is another one
+  const job = { key: `local${count++}`, ...await answer.json() };
+  jobs.set(job.key, job);
+  draw(job);
+  if (job.pages.length && current === null) show(job);
+  if (['waiting', 'working'].includes(job.state)) watch(job);
 }
 
 function upload(file) {
@@ -46,6 +68,8 @@ function upload(file) {
   request.onload = () => {
     if (request.status !== 201) return refuse(job, (request.response || {}).error || 'refused');
     Object.assign(job, request.response);
+    if (!jobs.has(job.key)) return forget(job);  // removed while it was sent
+    keep(job.token);
     draw(job);
     watch(job);
   };
@@ -61,7 +85,8 @@ function refuse(job, text) {
 
 async function watch(job) {
   while (jobs.has(job.key) && ['waiting', 'working'].includes(job.state)) {
-    await new Promise((wake) => setTimeout(wake, 400));
+    // those far behind are asked after less often: of a folder, there are hundreds
+    await new Promise((wake) => setTimeout(wake, 400 * Math.min(1 + (job.ahead || 0), 25)));
     try {
       const answer = await fetch(`api/jobs/${job.token}`);
       const found = await answer.json();
@@ -123,7 +148,7 @@ function draw(job) {
 function remove(job) {
   jobs.delete(job.key);
   $(`item-${job.key}`).remove();
-  if (job.token) fetch(`api/jobs/${job.token}`, { method: 'DELETE', headers: HEADER });
+  forget(job);
   if (job !== current) return;
   const other = [...jobs.values()].find((j) => j.pages && j.pages.length);
   current = null;
@@ -131,10 +156,16 @@ function remove(job) {
   else { $('stage').hidden = true; $('empty').hidden = false; }
 }
 
-function show(job, keep = false) {
+function forget(job) {
+  if (!job.token) return;
+  keep(job.token, false);
+  fetch(`api/jobs/${job.token}`, { method: 'DELETE', headers: HEADER });
+}
+
+function show(job, stay = false) {
   const last = current;
   current = job;
-  if (!keep) page = 0;
+  if (!stay) page = 0;
   if (last) draw(last);
   draw(job);
   $('empty').hidden = true;
@@ -244,5 +275,26 @@ addEventListener('drop', (e) => {
   e.preventDefault();
   depth = 0;
   $('drop').classList.remove('over');
-  [...e.dataTransfer.files].forEach(upload);
+  const entries = [...e.dataTransfer.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
+  entries.filter((entry) => entry && entry.isDirectory).forEach(uploadFolder);
+  const folders = new Set(entries.filter((entry) => entry && entry.isDirectory).map((entry) => entry.name));
+  [...e.dataTransfer.files].filter((file) => !folders.has(file.name)).forEach(upload);
 });
+addEventListener('beforeunload', (e) => {
+  if ([...jobs.values()].some((job) => job.state === 'uploading')) e.preventDefault();
+});
+
+// The images of a folder, as mmclarity-restore takes them: not those of folders below.
+async function uploadFolder(folder) {
+  const reader = folder.createReader(), found = [];
+  try {
+    for (let some; (some = await new Promise((ok, no) => reader.readEntries(ok, no))).length;) found.push(...some);
+    const read = (entry) => settings.suffixes.some((suffix) => entry.name.toLowerCase().endsWith(suffix));
+    const images = found.filter((entry) => entry.isFile && !entry.name.startsWith('.') && read(entry));
+    images.sort((a, b) => a.name.localeCompare(b.name));
+    const below = found.filter((entry) => entry.isDirectory).length;
+    if (!images.length) complain(`${folder.name}: holds no images`);
+    if (below) complain(`${folder.name}: folders in it are left out (${below}); drop them as well`);
+    for (const image of images) upload(await new Promise((ok, no) => image.file(ok, no)));
+  } catch (error) { complain(`${folder.name}: cannot be read (${error.message})`); }
+}

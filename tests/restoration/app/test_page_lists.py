@@ -1,0 +1,81 @@
+"""The page's list in Chromium: folders that are dropped, reloads, tabs that were closed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser import Browser, needs_chromium
+from tests.restoration.app.served import HEADER, ask, noisy
+
+pytest.importorskip('starlette', reason='the page needs mmclarity[app]')
+pytest.importorskip('uvicorn', reason='the page needs mmclarity[app]')
+
+NAMES = '[...document.querySelectorAll("#list .name")].map(e => e.textContent)'
+ALERTS = 'document.getElementById("alerts").innerText'
+DONE = 'jobs.size && [...jobs.values()].every(j => j.state === "done")'
+
+
+def drop(browser: Browser, *paths: Path) -> None:
+    data = dict(items=[], files=[str(path) for path in paths], dragOperationsMask=1)
+    for kind in ('dragEnter', 'dragOver', 'drop'):
+        browser.send('Input.dispatchDragEvent', type=kind, x=150, y=200, data=data)
+
+
+@needs_chromium
+def test_folders_are_dropped_and_the_list_outlives_the_tab(port, tmp_path):
+    session = tmp_path / 'session'
+    (session / 'below').mkdir(parents=True)
+    (tmp_path / 'empty').mkdir()
+    for place in ('session/b.tif', 'session/a.TIF', 'session/below/deep.tif', 'single.tif'):
+        noisy(tmp_path / place)
+    for name in ('notes.txt', '._a.tif', 'Thumbs.db'):
+        (session / name).write_text('no image')
+    browser = Browser(tmp_path / 'profile')
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        browser.run('document.getElementById("doubts").checked = false')
+        drop(browser, session, tmp_path / 'empty', tmp_path / 'single.tif')
+        browser.wait('jobs.size === 3')
+        browser.wait(f'{ALERTS}.includes("empty: holds no images")')
+        assert 'session: folders in it are left out (1)' in browser.run(ALERTS)
+        browser.wait(DONE, 120)
+        names = browser.run(NAMES)
+        assert sorted(names) == ['a.TIF', 'b.tif', 'single.tif']
+        assert names.index('a.TIF') < names.index('b.tif')
+        tokens = browser.run('[...jobs.values()].map(j => j.token)')
+        # reloaded, the list is there; what was removed is not
+        browser.click('.item:nth-child(2) .close')
+        browser.visit(f'http://127.0.0.1:{port}/page.html')
+        browser.wait('jobs.size === 2')
+        kept = [token for i, token in enumerate(tokens) if i != 1]
+        assert sorted(browser.run('[...jobs.values()].map(j => j.token)')) == sorted(kept)
+        assert browser.run('document.getElementById("stage").hidden') is False
+        address = browser.run('document.getElementById("download").getAttribute("href")')
+        assert ask(port, 'GET', f'/{address}')[0] == 200
+        # what the server has forgotten is forgotten, without a word
+        assert ask(port, 'DELETE', f'/api/jobs/{kept[0]}', headers=HEADER)[0] == 200
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('jobs.size === 1 && kept().length === 1')
+        assert browser.run(ALERTS) == '' and browser.complaints == []
+    finally:
+        browser.close()
+
+
+@needs_chromium
+def test_work_goes_on_under_a_page_that_was_reloaded(port, tmp_path):
+    browser = Browser(tmp_path / 'profile')
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        drop(browser, *(noisy(tmp_path / f'{i}.tif', seed=i) for i in range(3)))
+        browser.wait('kept().length === 3')
+        browser.visit(f'http://127.0.0.1:{port}/page.html')
+        browser.wait('jobs.size === 3')
+        browser.wait(DONE, 120)  # each is watched to its end
+        assert sorted(browser.run(NAMES)) == ['0.tif', '1.tif', '2.tif']
+        assert browser.complaints == []
+    finally:
+        browser.close()
