@@ -288,3 +288,18 @@ def test_arrays_and_weights_through_a_part(tmp_path):
     with files.replacing(tmp_path / 'a.pth', durable=True) as part:
         torch.save(torch.ones(2), part)
     assert torch.load(tmp_path / 'a.pth').tolist() == [1, 1]
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path, monkeypatch):
+    (tmp_path / 'in/deep').mkdir(parents=True)
+    (tmp_path / 'other').mkdir()
+    for name in ('in/a.tif', 'in/deep/b.tif', 'other/c.tif'):
+        (tmp_path / name).touch()
+    (tmp_path / 'in/up').symlink_to('../in')
+    (tmp_path / 'in/deep/up').symlink_to('../..')
+    (tmp_path / 'in/linked').symlink_to('../other')
+    (tmp_path / 'other/back').symlink_to('../in')
+    monkeypatch.chdir(tmp_path)
+    for folder in ('in', tmp_path / 'in'):
+        found = [path.relative_to(folder) for path in files.listing(folder, recursive=True)]
+        assert [str(path) for path in found] == ['a.tif', 'deep/b.tif', 'linked/c.tif']

@@ -210,13 +210,26 @@ def listing(
     wanted = tuple(suffix.lower() for suffix in suffixes)
     found = []
     for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not is_clutter(name)] if recursive else []
+        folders[:] = (
+            [name for name in folders if not (is_clutter(name) or _is_loop(root, name))]
+            if recursive
+            else []
+        )
         found += [
             Path(root, name)
             for name in names
             if not is_clutter(name) and (not wanted or name.lower().endswith(wanted))
         ]
     return sorted(path for path in found if path.is_file())
+
+
+def _is_loop(root: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in: it would be walked forty times over."""
+    path = Path(root, name)
+    if not path.is_symlink():
+        return False
+    inside, above = path.resolve(), Path(root).absolute()
+    return any(inside == folder.resolve() for folder in (above, *above.parents))
 
 
 def is_clutter(name: str | Path) -> bool:
