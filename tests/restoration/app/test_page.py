@@ -201,6 +201,25 @@ def test_a_job_is_cancelled_at_its_next_tile(tmp_path):
     assert not (tmp_path / 'work').exists()
 
 
+def test_results_are_deleted_in_time_though_nobody_comes_again(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmclarity.restoration.app.jobs.SWEEP_SECONDS', 0.05)
+    (tmp_path / 'work').mkdir()
+    workshop = Workshop(WatchedRestorer(), LIMIT, tmp_path / 'work')
+    job = workshop.new('a.tif', doubts=False)
+    job.source.write_bytes(noisy(tmp_path / 'a.tif').read_bytes())
+    workshop.start(job)
+    assert ended(job).error == ''
+    time.sleep(0.3)
+    assert workshop.find(job.token) is job and job.result.is_file()
+    job.ended -= 4 * 3600
+    end = time.monotonic() + 20
+    while job.folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert workshop.find(job.token) is None
+    workshop.close()
+
+
 def test_previews_are_scaled_sensibly(tmp_path):
     ramp = np.linspace(0.01, 0.06, 3000 * 64, dtype=np.float32).reshape(64, 3000)
     low, high = shown_range(ramp)

@@ -38,6 +38,7 @@ from .previews import save_previews
 __all__ = ['Cancelled', 'Job', 'RefusedUpload', 'WatchedRestorer', 'Workshop', 'safe_name']
 
 KEEP_SECONDS = 4 * 3600  # results are kept this long
+SWEEP_SECONDS = 300  # without work; then what is old is looked for
 MOST_JOBS = 500  # at once, waiting and done
 MOST_PAGES = 100  # of a stack that are shown
 NAME_LENGTH = 120
@@ -260,7 +261,7 @@ class Workshop:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
+        while (job := self._next()) is not None:
             if job.cancelled:
                 continue
             job.state, started = 'working', time.monotonic()
@@ -274,6 +275,13 @@ class Workshop:
             job.seconds, job.ended = time.monotonic() - started, time.time()
             if job.cancelled:
                 shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _next(self) -> Job | None:
+        while True:
+            try:
+                return self._queue.get(timeout=SWEEP_SECONDS)
+            except queue.Empty:
+                self.forget_old()
 
     def _restore(self, job: Job) -> None:
         def progress(done: int, total: int) -> None:
