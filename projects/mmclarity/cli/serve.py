@@ -89,6 +89,8 @@ def serve_page(args: argparse.Namespace, make: Callable[[type], Restorer]) -> in
 
     # as Ctrl-C: the uploaded files are deleted
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, 'SIGHUP'):  # the terminal's window is closed
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     restorer = make(WatchedRestorer)
     serve(Workshop(restorer, args.upload_limit * 10**6), args.host, args.port, ready)
     return DONE

@@ -316,7 +316,9 @@ def test_in_a_browser(port, tmp_path):
         browser.close()
 
 
-@pytest.mark.parametrize(('end', 'options'), [(signal.SIGINT, []), (signal.SIGTERM, ['--sharpen'])])
+@pytest.mark.parametrize(
+    ('end', 'options'), [(signal.SIGINT, []), (signal.SIGTERM, ['--sharpen']), (signal.SIGHUP, [])]
+)
 def test_the_command_serves_and_ends(tmp_path, end, options):
     script = Path(__file__).parents[3] / 'tools/restore.py'
     process = subprocess.Popen(

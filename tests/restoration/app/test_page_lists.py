@@ -72,6 +72,13 @@ def test_work_goes_on_under_a_page_that_was_reloaded(port, tmp_path):
         browser.wait('settings.limit < Infinity')
         drop(browser, *(noisy(tmp_path / f'{i}.tif', seed=i) for i in range(3)))
         browser.wait('kept().length === 3')
+        # three answers that are lost on the way are no end
+        browser.run(
+            'window.usual = window.fetch; window.lost = 0;'
+            'window.fetch = (...a) => ++lost < 4 ? Promise.reject(new TypeError()) : usual(...a)'
+        )
+        browser.wait('lost > 4')
+        assert browser.run('[...jobs.values()].every(j => j.state !== "failed")')
         browser.visit(f'http://127.0.0.1:{port}/page.html')
         browser.wait('jobs.size === 3')
         browser.wait(DONE, 120)  # each is watched to its end

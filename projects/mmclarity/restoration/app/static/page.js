@@ -84,13 +84,15 @@ function refuse(job, text) {
 }
 
 async function watch(job) {
+  let lost = 0;  // answers in a row: a computer that wakes up, or changes its network, loses some
   while (jobs.has(job.key) && ['waiting', 'working'].includes(job.state)) {
     // those far behind are asked after less often: of a folder, there are hundreds
-    await new Promise((wake) => setTimeout(wake, 400 * Math.min(1 + (job.ahead || 0), 25)));
+    await new Promise((wake) => setTimeout(wake, 400 * Math.min(1 + (job.ahead || 0) + lost, 25)));
     try {
       const answer = await fetch(`api/jobs/${job.token}`);
       const found = await answer.json();
       if (!answer.ok) return refuse(job, found.error);
+      lost = 0;
       const before = (job.pages || []).length;
       Object.assign(job, found);
       draw(job);
@@ -98,7 +100,9 @@ async function watch(job) {
       const earlier = !chosen && current !== job && (current === null || position(job) < position(current));
       const changed = current === job && (before !== job.pages.length || job.state !== 'working');
       if (job.pages.length && (earlier || changed)) show(job, changed);
-    } catch { return refuse(job, 'the server does not answer any more'); }
+    } catch {
+      if (++lost > 7) return refuse(job, 'the server does not answer any more; is it still running? Then reload the page');
+    }
   }
   if (job.state === 'failed') complain(`${job.name}: ${job.error}`);
   if (job.state === 'done') say(`${job.name} is restored`);
