@@ -122,6 +122,8 @@ def test_a_file_its_options_and_what_is_kept(main, model, folder, tmp_path, caps
     assert (tmp_path / 'new/r.tif').read_bytes() != first
     assert main([str(source), 'new', *model]) == 0  # a folder that is there: the same name in it
     assert (tmp_path / 'new/a.tif').read_bytes() == first
+    assert main([str(source), 'made/deep', *model]) == 0  # or one that is made
+    assert (tmp_path / 'made/deep/a.tif').read_bytes() == first
     assert main([str(folder / 'b.tif'), 'b.tif', *model, '--data-range', '9']) == 2
     assert 'outside 0 to data_range=9' in capsys.readouterr().err
 

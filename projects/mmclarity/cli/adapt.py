@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from mmclarity.errors import DataError, UsageError
 from mmclarity.utils.devices import check_device
+from mmclarity.utils.files import with_own_name
 
 from .main import check_folder, check_free, finish, mistakes
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Adapts as the parsed command line says."""
     first = args.input[0]
-    out = args.out or first.with_name(f'{first.stem}_adapted.safetensors')
+    out = args.out or default_weights(first)
     reading = dict(
         data_range='measured' if args.data_range is None else args.data_range,
         channel=args.channel,
@@ -98,6 +99,12 @@ def run(args: argparse.Namespace) -> None:
                 say=_say,
                 **reading,
             )
+
+
+def default_weights(noisy: Path) -> Path:
+    """``NOISY_adapted.safetensors`` beside an image or a folder."""
+    noisy = with_own_name(noisy)
+    return noisy.with_name(f'{noisy.stem}_adapted.safetensors')
 
 
 def adapt_files(

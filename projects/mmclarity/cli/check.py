@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmclarity.errors import DataError, UsageError
 from mmclarity.utils.devices import check_device
-from mmclarity.utils.files import write_text
+from mmclarity.utils.files import with_own_name, write_text
 from mmclarity.utils.json_files import write_json
 
 from .main import DONE, MISTAKE, check_folder, check_free, finish
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Checks as the parsed command line says; returns the exit status."""
-    out = args.out or args.quick.with_name(f'{args.quick.stem}_checked')
+    quick = with_own_name(args.quick)
+    out = args.out or quick.with_name(f'{quick.stem}_checked')
     check_folder(out)
     check_free(out / 'check.json', overwrite=args.overwrite)
     check_device(args.device)

@@ -35,8 +35,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from mmclarity.errors import UsageError
 from mmclarity.utils.devices import check_device
 
 from . import serve, workers
-from .main import DONE, MISTAKE, counted, finish, message, mistakes
+from .main import DONE, MISTAKE, finish, message, mistakes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -195,9 +194,9 @@ def restore(args: argparse.Namespace) -> int:
     count = _workers(args)
     if count > 1:
         with _Bars(args.quiet) as bars:
-            with _told_how_to_go_on(args, bars):
+            with workers.told_how_to_go_on(args, bars.say):
                 found = workers.restore_by_workers(args, reading, count, bars.say, _restorer)
-            return _summary(*found, args, bars)
+            return workers.summary(*found, args, bars.say)
     args.device = workers.device_of(args.device, int(os.environ.get('LOCAL_RANK', 0)))
     restorer = _restorer(Restorer, args)
     with warnings.catch_warnings(), _Bars(args.quiet) as bars:
@@ -222,14 +221,14 @@ def _check_second_name(source: Path, target: Path | None) -> None:
 
 def _adapted(args: argparse.Namespace) -> Path:
     """Weights of the general network for these images: made now, or the last time."""
-    from .adapt import adapt_files
+    from .adapt import adapt_files, default_weights
 
     if args.config or args.checkpoint:
         raise UsageError(
             '--adapt trains the general network; leave out --config and --checkpoint, or start '
             'from other weights with mmclarity-adapt --checkpoint'
         )
-    out = args.input.with_name(f'{args.input.stem}_adapted.safetensors')
+    out = default_weights(args.input)
     if out.exists() and not args.overwrite:
         print(f'{out}: is there already and used (--overwrite: anew)', file=sys.stderr)
         return out
@@ -301,7 +300,7 @@ def _write(
 
     try:
         target = args.output
-        if target.is_dir():
+        if target.is_dir() or not target.suffix:  # no image has a name without ending
             target = target / source.with_suffix(copy_suffix(source)).name
         make_folder(target.parent)
         written = work(target)
@@ -314,7 +313,7 @@ def _write(
 
 
 def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> int:
-    with mistakes(ValueError, OSError), _told_how_to_go_on(args, bars):
+    with mistakes(ValueError, OSError), workers.told_how_to_go_on(args, bars.say):
         report = restorer.restore_folder(
             args.input,
             args.output,
@@ -325,31 +324,9 @@ def _folder(restorer, args: argparse.Namespace, reading: dict, bars: _Bars) -> i
             share=workers.rank_of_torchrun(),
             **reading,
         )
-    status = _summary(report.done, report.failed, report.kept, args, bars)
+    status = workers.summary(report.done, report.failed, report.kept, args, bars.say)
     workers.wait_for_ranks(failed=status != DONE)
     return status
-
-
-@contextmanager
-def _told_how_to_go_on(args: argparse.Namespace, bars: _Bars) -> Iterator[None]:
-    """After Ctrl-C in a folder: what is done is done."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        same = 'the same command without --overwrite' if args.overwrite else 'the same command'
-        bars.say(f'what was restored is in {args.output}; {same} goes on with the rest')
-        raise
-
-
-def _summary(done: list, failed: dict, kept: list, args: argparse.Namespace, bars: _Bars) -> int:
-    for reason in failed.values():
-        bars.say(f'failed: {reason}')
-    if kept:
-        bars.say(
-            f'{counted(len(kept), "image")} restored before and left alone (--overwrite: anew)'
-        )
-    bars.say(f'{len(done)} files written to {args.output}, {len(failed)} images failed')
-    return MISTAKE if failed else DONE
 
 
 def _workers(args: argparse.Namespace) -> int:

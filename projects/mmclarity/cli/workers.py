@@ -8,14 +8,24 @@ import os
 import queue
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmclarity.errors import UsageError
 from mmclarity.utils.cpus import available_cpus
 
-__all__ = ['default_workers', 'rank_of_torchrun', 'restore_by_workers', 'wait_for_ranks']
+from .main import DONE, MISTAKE, counted
+
+__all__ = [
+    'default_workers',
+    'rank_of_torchrun',
+    'restore_by_workers',
+    'summary',
+    'told_how_to_go_on',
+    'wait_for_ranks',
+]
 
 # A process loads its libraries for seconds: fewer images than this are done sooner by one.
 IMAGES_EACH = 4
@@ -189,3 +199,25 @@ def _work(
         messages.put((rank, 'end', ([], {args.input: str(error) or type(error).__name__}, [])))
     except KeyboardInterrupt:
         messages.put((rank, 'end', ([], {args.input: 'interrupted'}, [])))
+
+
+@contextmanager
+def told_how_to_go_on(args: argparse.Namespace, say: Callable[[str], None]) -> Iterator[None]:
+    """After Ctrl-C in a folder: what is done is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        same = 'the same command without --overwrite' if args.overwrite else 'the same command'
+        say(f'what was restored is in {args.output}; {same} goes on with the rest')
+        raise
+
+
+def summary(
+    done: list, failed: dict, kept: list, args: argparse.Namespace, say: Callable[[str], None]
+) -> int:
+    for reason in failed.values():
+        say(f'failed: {reason}')
+    if kept:
+        say(f'{counted(len(kept), "image")} restored before and left alone (--overwrite: anew)')
+    say(f'{len(done)} files written to {args.output}, {len(failed)} images failed')
+    return MISTAKE if failed else DONE

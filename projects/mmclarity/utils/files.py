@@ -31,6 +31,7 @@ __all__ = [
     'readable_size',
     'replacing',
     'sweep',
+    'with_own_name',
     'write_bytes',
     'write_text',
 ]
@@ -230,6 +231,20 @@ def _is_loop(root: str, name: str) -> bool:
         return False
     inside, above = path.resolve(), Path(root).absolute()
     return any(inside == folder.resolve() for folder in (above, *above.parents))
+
+
+def with_own_name(path: Path) -> Path:
+    """A path to derive a name beside it from: ``.`` and ``..`` by the folder's own name.
+
+    Raises:
+        OutputError: the root of all folders, which nothing lies beside.
+    """
+    if path.name not in ('', '..'):
+        return path
+    whole = path.resolve()
+    if not whole.name:
+        raise OutputError(f'{path}: nothing lies beside it; say where the results go')
+    return whole
 
 
 def is_clutter(name: str | Path) -> bool:

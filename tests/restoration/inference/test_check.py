@@ -156,7 +156,7 @@ def test_another_program_may_have_left_the_data_bar_out(scans, tmp_path):
         check_field('a', images['quick'], images['slow'], {}, {'other': small})
 
 
-def test_files_and_folders_from_the_command_line(scans, tmp_path, capsys):
+def test_files_and_folders_from_the_command_line(scans, tmp_path, capsys, monkeypatch):
     slow, quick, _ = scans
     for folder, image in dict(quick=quick, slow=slow).items():
         (tmp_path / folder).mkdir()
@@ -176,6 +176,9 @@ def test_files_and_folders_from_the_command_line(scans, tmp_path, capsys):
     assert found['rows']['restored']['psnr'] > found['rows'][RECORDED]['psnr'] + 5
     assert (out / 'a.png').stat().st_size > 20_000 and 'One field' in (out / 'check.md').read_text()
     assert main(given) == 2 and 'check.json exists' in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path / 'quick')
+    assert main(['.', '../slow', '--no-pictures']) == 2
+    assert (tmp_path / 'quick_checked/check.md').is_file()
     files = [str(tmp_path / 'quick/a.tif'), str(tmp_path / 'slow/a.tif'), '--no-pictures']
     assert main(files) == 0
     assert {path.name for path in (tmp_path / 'quick/a_checked').iterdir()} == {

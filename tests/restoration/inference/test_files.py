@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from mmclarity.cli.adapt import default_weights
+from mmclarity.errors import OutputError
 from mmclarity.restoration.inference import files
 from mmclarity.restoration.inference.doubts import Doubts
 from mmclarity.restoration.inference.restorer import Restorer
@@ -197,6 +200,17 @@ def test_what_an_earlier_run_has_done_is_left_as_it_is(tmp_path):
     (tmp_path / 'out/b_uncertainty.tif').touch()
     again = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out', uncertainty=True)
     assert again.kept == [tmp_path / 'in/b.tif'] and list(again.failed) == [tmp_path / 'in/a.tif']
+
+
+def test_what_lies_beside_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    (tmp_path / 'scans/deep').mkdir(parents=True)
+    for place, name in (('scans', '.'), ('scans/deep', '..')):
+        monkeypatch.chdir(tmp_path / place)
+        assert files.default_output(Path(name)) == tmp_path / 'scans_restored'
+        assert files.default_output(Path(name), combined=True) == tmp_path / 'scans_combined.tif'
+        assert default_weights(Path(name)) == tmp_path / 'scans_adapted.safetensors'
+    with pytest.raises(OutputError, match='say where the results go'):
+        files.default_output(Path('/'))
 
 
 def test_a_combined_stack_is_no_ome_file(tmp_path):

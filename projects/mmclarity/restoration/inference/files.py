@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmclarity.utils.files import listing, write_bytes
+from mmclarity.utils.files import listing, with_own_name, write_bytes
 
 from ..io.files import copy_suffix, open_pictures
 from ..io.micrograph import (
@@ -92,6 +92,7 @@ def default_output(path: Path, combined: bool = False) -> Path:
     Raises:
         FileNotFoundError, SEMImageError: no image.
     """
+    path = with_own_name(path)
     if path.is_dir():
         return path.with_name(f'{path.name}_combined.tif' if combined else f'{path.name}_restored')
     stem, inner = path.stem, ''
