@@ -215,6 +215,13 @@ def told_how_to_go_on(args: argparse.Namespace, say: Callable[[str], None]) -> I
 def summary(
     done: list, failed: dict, kept: list, args: argparse.Namespace, say: Callable[[str], None]
 ) -> int:
+    """Says what became of a folder; returns the exit status.
+
+    Args:
+        done, failed, kept: see :class:`mmclarity.restoration.inference.FolderReport`.
+        args: of the command line.
+        say: gets the lines.
+    """
     for reason in failed.values():
         say(f'failed: {reason}')
     if kept:
