@@ -218,7 +218,9 @@ def summary(
     """Says what became of a folder; returns the exit status.
 
     Args:
-        done, failed, kept: see :class:`mmclarity.restoration.inference.FolderReport`.
+        done: files written.
+        failed: reasons by image.
+        kept: images that were restored before.
         args: of the command line.
         say: gets the lines.
     """
