@@ -72,8 +72,8 @@ def pair_up(low: SEMImage, high: SEMImage, move: bool = True, margin: int = 4) -
         raise ValueError(
             f'{low.path} and {high.path} do not show one field of view: best correlation '
             f'{found.confidence:.2f} at a shift of {found.shift[0]:.1f}, {found.shift[1]:.1f} '
-            f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or register it by hand '
-            '(a data set then takes register_pairs=False)'
+            f'pixels, {MIN_CONFIDENCE} is wanted; remove the pair, or, to train on pairs '
+            'that were registered by hand, set register_pairs=False of the data set'
         )
     part = found.region(img.shape, margin)
     lines, pixels = (
