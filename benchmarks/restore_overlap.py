@@ -69,11 +69,11 @@ def pictures(data: Path | None) -> Iterator[tuple[str, np.ndarray, Appraisal]]:
     random = np.random.default_rng(11)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     discs = ((rows % 90 - 45) ** 2 + (columns % 70 - 35) ** 2 < 24**2) * 0.6 + 0.2
-    for sigma in (0.02, 0.1, 0.2, 0.3):
+    for sigma in (0.02, 0.1, 0.2, 0.3, 0.5):
         noisy = discs + sigma * random.standard_normal(discs.shape)
         yield 'discs', noisy.astype(np.float32), Appraisal(0.0, sigma**2, 0.0, 0.0, 0.0, 1.0)
     phantom = 0.1 + 0.8 * make_phantom(PhantomSettings(SIDE, median_radius=7), 3).image
-    for sigma in (0.1, 0.3):
+    for sigma in (0.1, 0.3, 0.5):
         noisy = (phantom + sigma * random.standard_normal(phantom.shape)).astype(np.float32)
         yield 'phantom', noisy, appraise(noisy)
     for name in SCANS if data else ():
