@@ -116,9 +116,8 @@ def _check_other(
     for one, own in zip(files, sets):
         read = read_coco(one)
         names = [category['name'] for category in read['categories']]
-        classes = list((own.get('metainfo') or {}).get('classes') or names)
-        if isinstance((own.get('metainfo') or {}).get('classes'), str):
-            classes = names  # a file of names
+        given = (own.get('metainfo') or {}).get('classes')
+        classes = names if not given or isinstance(given, str) else list(given)  # str: a file
         if [name for name in categories if name in classes] != classes:
             raise UsageError(
                 f'{place}: ann_file {file} has the categories {_few(categories)}, not the classes '

@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +15,8 @@ from mmclarity.restoration.inference.check import RECORDED, check_field, matched
 from mmclarity.restoration.inference.check_report import as_json, draw, markdown, verdict
 from mmclarity.restoration.io import from_array, read_sem
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+from tests.running import run
 
-REPO = Path(__file__).resolve().parents[3]
 SIZE = 224
 GAIN, OFFSET = 0.8, 0.06  # of the quick scan's levels beside the slow one's
 MOVED = (3.0, -2.0)
@@ -193,10 +190,9 @@ def test_names_that_are_no_text(scans, tmp_path):
     for folder, image in dict(quick=quick, slow=slow).items():
         (tmp_path / folder).mkdir()
         tifffile.imwrite(tmp_path / folder / f'{name}.tif', whole(image).pixels)
-    script = [sys.executable, REPO / 'tools/check.py', 'quick', 'slow', '--out', 'out']
-    done = subprocess.run(script, cwd=tmp_path, capture_output=True, timeout=600)
-    assert done.returncode == 0 and b'Traceback' not in done.stderr
-    assert b'f\\udcfcr: noise' in done.stdout
+    done = run(tmp_path, 'check.py', 'quick', 'slow', '--out', 'out')
+    assert done.returncode == 0 and 'Traceback' not in done.stderr
+    assert 'f\\udcfcr: noise' in done.stdout
     assert 'f\\udcfcr: noise' in (tmp_path / 'out/check.md').read_text('utf-8')
     assert {os.fsencode(path.name) for path in (tmp_path / 'out').iterdir()} == {
         b'check.md', b'check.json', b'f\xfcr.png',

@@ -140,12 +140,12 @@ class Appraisal:
 
         At first it is told of what was measured: so it keeps the grey levels.
         """
-        r = self._shared
-        broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
-        share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
         if self.across > MOST_ACROSS and self.structure != 'fine':
             # there may be far more noise than was measured
             return CAREFUL * UNSURE ** min((self.across - MOST_ACROSS) / SMOOTHED, 1.0)
+        r = self._shared
+        broad = max(self.sigma, 1e-6) * math.sqrt((1 + r) / (1 - r))
+        share = math.log(broad / LITTLE) / math.log(MUCH / LITTLE)
         careful = BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
         return careful * math.sqrt(max(broad / DROWNED, 1.0))
 
