@@ -264,6 +264,25 @@ def test_the_page_by_clicks_and_keys(browser, page):
 
 
 @needs_chromium
+def test_the_keyboard_keeps_its_place_when_the_page_is_drawn_anew(browser, page):
+    browser.open(page)
+    focused = 'document.activeElement.dataset.index + document.activeElement.closest("[id]").id'
+    for place in ('lines', 'list', 'images'):
+        browser.run(f'document.querySelector("#{place} [data-index=\'0\']").focus()')
+        # a photograph that has loaded, a window of another size
+        browser.run('fit()')
+        assert browser.run(focused) == f'0{place}'
+        browser.run('all()')
+        assert browser.run(focused) == f'0{place}'
+    browser.run('document.querySelector("#lines .found").focus()')
+    browser.key('Enter')
+    assert browser.run('state.held') == 0 and browser.run(focused) == '0lines'
+    browser.key('Enter')
+    assert browser.run('state.held') is None and browser.run(focused) == '0lines'
+    assert browser.complaints == []
+
+
+@needs_chromium
 def test_shares_of_a_softmax_and_heads_that_need_their_context(browser, tmp_path):
     look = made_look(signed=False)
     bare = [Seen(d.box, d.name, d.score, d.proposal, d.layers) for d in look.detections]

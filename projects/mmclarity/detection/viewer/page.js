@@ -33,6 +33,14 @@ function draw(tag, attributes, parent) {
   parent.append(node);
   return node;
 }
+// What is drawn anew would drop the keyboard's focus: it goes to whatever now has the same index.
+function anew(id, fill) {
+  const parent = by(id), had = document.activeElement;
+  const index = parent.contains(had) ? had.dataset.index : undefined;
+  fill(parent);
+  if (index === undefined || parent.contains(document.activeElement)) return;
+  parent.querySelector(`[data-index="${index}"]`)?.focus({ preventScroll: true });
+}
 const rectangle = box => ({ x: box[0], y: box[1], width: Math.max(box[2] - box[0], 0),
   height: Math.max(box[3] - box[1], 0) });
 const centre = box => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
@@ -64,8 +72,9 @@ function fit() {
   by('photo').style.width = Math.max(wide, 120) + 'px';
   paint();
 }
-function paint() {
-  const picture = image(), svg = by('lines'), on = active();
+function paint() { anew('lines', drawBoxes); }
+function drawBoxes(svg) {
+  const picture = image(), on = active();
   const unit = picture.width / (by('photo').clientWidth || picture.width);
   svg.replaceChildren();
   svg.setAttribute('viewBox', `0 0 ${picture.width} ${picture.height}`);
@@ -84,7 +93,7 @@ function paint() {
     words(g, `${d.name} ${d.score.toFixed(2)}`, d.box, colour(d), unit);
     g.onmouseenter = () => hover(i);
     g.onmouseleave = () => hover(null);
-    g.onclick = event => { event.stopPropagation(); hold(i === state.held ? null : i); };
+    g.onclick = event => { event.stopPropagation(); toggle(i); };
   });
   if (on !== null) heat(picture, picture.detections[on]);
   by('map').hidden = on === null || !state.heat;
@@ -144,20 +153,20 @@ function heat(picture, d) {
 
 // ------------------------------------------------------------------ lists and the panel
 function listImages() {
-  by('images').replaceChildren(...DATA.images.map((picture, i) => {
+  anew('images', list => list.replaceChildren(...DATA.images.map((picture, i) => {
     const count = changed(picture), entry = make('button', { className: 'image', role: 'option',
       'aria-selected': i === state.image, hidden: state.only && !count, onclick: () => show(i) },
     make('img', { src: picture.thumb, alt: '' }), make('b', { textContent: picture.name, title: picture.name }),
     make('span', { textContent: `${picture.detections.length} found` }),
     make('span', { className: 'new', textContent: count ? ` · ${count} changed` : '' }));
-    entry.dataset.name = picture.name;
+    Object.assign(entry.dataset, { name: picture.name, index: i });
     return entry;
-  }));
+  })));
 }
 function listDetections() {
   const rows = image().detections.map((d, i) => {
     const row = make('button', { className: 'row', role: 'option', 'aria-selected': i === state.held,
-      hidden: !shown(d), onclick: () => hold(i === state.held ? null : i),
+      hidden: !shown(d), onclick: () => toggle(i),
       onmouseenter: () => hover(i), onmouseleave: () => hover(null) },
     make('span', { className: 'dot', style: `background: ${colour(d)}` }),
     make('span', {}, d.name, make('em', { textContent: d.changes.join(', ') })),
@@ -171,8 +180,8 @@ function listDetections() {
     make('span', { textContent: `${d.name}`, className: 'soft' }, make('em', { textContent: 'only without context' })),
     make('span', { className: 'number', textContent: d.score.toFixed(2) })));
   const list = [...rows, ...lost];
-  by('list').replaceChildren(...(list.some(row => !row.hidden) ? list
-    : [make('p', { className: 'soft', textContent: 'Nothing was found here.' })]));
+  const none = make('p', { className: 'soft', textContent: 'Nothing was found here.' });
+  anew('list', parent => parent.replaceChildren(...(list.some(row => !row.hidden) ? list : [none])));
 }
 const card = (title, name, score, fill) => make('div', { className: 'card' },
   make('small', { textContent: title }), make('b', { textContent: name }),
@@ -202,15 +211,18 @@ function detail() {
       + (d.alone ? `; without context ${place(d.alone.box)} (dashed)` : '') + `. From proposal ${d.proposal}.` }));
     if (layerOf(d)) parts.push(...drewOn(d));
   }
-  by('detail').replaceChildren(...parts);
+  anew('detail', parent => parent.replaceChildren(...parts));
   const layer = d && layerOf(d) || image().detections.flatMap(layers)[0];
   by('meaning').textContent = (layer ? DATA.meaning[layer.signed ? 'signed' : 'shares'] + ' ' : '') + DATA.meaning.page;
 }
 function drewOn(d) {
   const layer = layerOf(d), picture = image(), parts = [make('h2', { textContent: 'What it drew on' })];
-  if (layers(d).length > 1) parts.push(make('div', { className: 'tabs' }, ...layers(d).map((one, i) =>
-    make('button', { textContent: one.title, 'aria-pressed': one === layer,
-      onclick: () => { state.layer = i; all(); } }))));
+  if (layers(d).length > 1) parts.push(make('div', { className: 'tabs' }, ...layers(d).map((one, i) => {
+    const tab = make('button', { textContent: one.title, 'aria-pressed': one === layer,
+      onclick: () => { state.layer = i; all(); } });
+    tab.dataset.index = i;
+    return tab;
+  })));
   const own = proposal(picture, d.proposal), share = [0, 0, 0];
   for (const [place, value] of weights(picture, layer)) {
     const part = place === d.proposal ? 0 : overlap(own, proposal(picture, place)) >= .5 ? 1 : 2;
@@ -259,6 +271,7 @@ function hold(index) {
   const row = index !== null && document.querySelector(`#list [data-index="${index}"]`);
   if (row) row.scrollIntoView({ block: 'nearest' });
 }
+const toggle = index => hold(index === state.held ? null : index);
 function hover(index) {
   if (state.held !== null && index !== null) return;
   if (state.hovered === index) return;
@@ -313,7 +326,7 @@ document.addEventListener('keydown', event => {
     ArrowLeft: () => step(-1, pictures, state.image, show), ArrowRight: () => step(1, pictures, state.image, show),
     ArrowUp: () => step(-1, found, state.held, hold), ArrowDown: () => step(1, found, state.held, hold) };
   const box = document.activeElement && document.activeElement.closest('.found');
-  if (box && (event.key === 'Enter' || event.key === ' ')) keys[event.key] = () => hold(+box.dataset.index);
+  if (box && (event.key === 'Enter' || event.key === ' ')) keys[event.key] = () => toggle(+box.dataset.index);
   if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
 });
 addEventListener('resize', fit);
