@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+__all__ = ['available_cpus', 'one_blas_thread', 'side_by_side']
+
+T = TypeVar('T')
 
 
 def available_cpus() -> int:
@@ -21,3 +29,33 @@ def one_blas_thread() -> AbstractContextManager:
     except ModuleNotFoundError:
         return nullcontext()
     return threadpool_limits(1, user_api='blas')
+
+
+def side_by_side(work: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Results in the order of the work, some of which is done at once.
+
+    As many at a time as torch may use threads (:func:`torch.get_num_threads`), for functions that
+    let go of Python's lock, as those of numpy, scipy and scikit-image do.
+
+    Args:
+        work: Functions without arguments. The next ones are asked for, in the caller's thread,
+            before the results of those before have been taken: one more than there are threads.
+
+    Yields:
+        What each returns. What one raises is raised when its turn has come.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        begun: deque[Future[T]] = deque()
+        try:
+            for function in work:
+                begun.append(pool.submit(function))
+                if len(begun) > threads:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()

@@ -5,11 +5,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
 
 from mmclarity.restoration import Restorer
-from mmclarity.restoration.general import closer
+from mmclarity.restoration.general import closer, lost
 from mmclarity.restoration.general.appraisal import appraise
 from mmclarity.restoration.general.closer import take_closer
 from mmclarity.restoration.general.lost import non_local_means
@@ -68,8 +69,8 @@ def test_shares_are_those_of_the_least_error():
         answer = softened(noisy)
         both = closer._Both(noisy, answer, like, 1.0, 0.0)
         both.uneven[:] = 1
-        (window,) = both.windows()
-        ((square, towards, trace, pixels),) = both.evidence(window, softened, [closer._means])
+        assert len(both.windows()) == 1
+        ((square, towards, trace, pixels),) = both.evidence(softened, [closer._means])
         apart = non_local_means(noisy, SIGMA) - answer
         apart[closer._is_lone(noisy, np.full_like(noisy, SIGMA**2))] = 0
         step = np.digitize(closer._far(apart, np.full_like(noisy, SIGMA**2)), closer.APART)
@@ -207,6 +208,29 @@ def test_bands_do_not_show(monkeypatch):
         both.take(shares, closer._means)
     np.testing.assert_allclose(*answers, atol=1e-4)
     assert not np.allclose(answers[0], soft, atol=0.01)
+
+
+def test_threads_change_nothing(monkeypatch):
+    """Bands are read before those above them are written, or after, as it happens."""
+    monkeypatch.setattr(closer, 'BAND', 64)
+    monkeypatch.setattr(lost, 'BAND', 64)
+    clean = np.tile(boxes(), (2, 1))
+    noisy = (clean + noise('white', clean.shape)).astype(np.float32)
+    like, before, answers = appraise(noisy), torch.get_num_threads(), []
+    where = np.ones([-(-side // lost.STEP) + 1 for side in noisy.shape], bool)
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            by_shares, by_means = softened(noisy), softened(noisy)
+            assert closer.take_closer(noisy, by_shares, like, softened) > 0.1
+            lost._take_means(noisy, by_means, where, like, 1.0, 0.0)
+            answers.append((by_shares, by_means))
+    finally:
+        torch.set_num_threads(before)
+    for found in answers[1:]:
+        for one, other in zip(answers[0], found):
+            np.testing.assert_array_equal(one, other)
+    assert np.abs(answers[0][1] - softened(noisy)).max() > 0.05
 
 
 def test_few_windows_of_a_large_image_are_restored_again():

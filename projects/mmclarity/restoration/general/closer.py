@@ -17,13 +17,16 @@ lattice, what is sure of it, on even ground, is tried as well, and what wins mor
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
+from ...utils.cpus import side_by_side
 from .appraisal import Appraisal
 from .lost import (
     BAND,
@@ -110,7 +113,7 @@ def take_closer(
     others: list[Other] = [_means]
     if like.structure == 'fine':
         others.append(_sure_structure(like))
-    sums = np.sum([both.evidence(window, restore, others) for window in both.windows()], 0)
+    sums = both.evidence(restore, others)
     shares = [_shares(own) for own in sums]
     gains = [float(np.square(share) @ own[0]) for share, own in zip(shares, sums)]
     best = int(np.argmax(gains))
@@ -150,10 +153,18 @@ class _Both:
             taken = np.minimum(np.square(noisy - answer), FAR**2 * variance) / variance
             yield spread, _blocks(taken).mean(-1)
 
-    def _part(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Noisy and restored levels, and the noise's variance."""
+    def _part(
+        self, rows: slice, columns: slice, above: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Noisy and restored levels, of which the first rows are ``above``; the noise's variance.
+
+        With ``above`` the restored levels are a copy.
+        """
         noisy = levels_of(self.image[rows, columns], self.scale, self.black)
         answer = self.restored[rows, columns]
+        if above is not None:
+            answer = answer.copy()
+            answer[: len(above)] = above
         y, x = (
             np.arange(*part.indices(side)) // BLOCK
             for part, side in zip((rows, columns), self.image.shape)
@@ -180,10 +191,20 @@ class _Both:
                     break
         return chosen
 
-    def evidence(
-        self, window: tuple[slice, slice], restore: Restore, others: Sequence[Other]
-    ) -> np.ndarray:
+    def evidence(self, restore: Restore, others: Sequence[Other]) -> np.ndarray:
         """Of each of the others (4, steps): <d, d>, <d, y - f(y)>, the trace; and pixels."""
+        # The network first, as it takes all threads for itself.
+        trials = [self._trial(window, restore) for window in self.windows()]
+        answers = side_by_side(
+            partial(other, levels, trial.variance)
+            for trial in trials
+            for other in others
+            for levels in (trial.noisy, trial.more)
+        )
+        found = [[trial.evidence(next(answers), next(answers)) for _ in others] for trial in trials]
+        return np.sum(found, 0)
+
+    def _trial(self, window: tuple[slice, slice], restore: Restore) -> _Trial:
         rows, columns = (
             slice(max(0, part.start - CONTEXT), min(part.stop + CONTEXT, side))
             for part, side in zip(window, self.image.shape)
@@ -199,40 +220,35 @@ class _Both:
         probe = (probe / probe.std() * np.sqrt(variance)).astype(np.float32)
         more = noisy + np.float32(PROBE) * probe
         changed = restore(more * self.scale + self.black) - answer
-        lone = _is_lone(noisy, variance)
-        found = []
-        for other in others:
-            own = other(noisy, variance)
-            apart = np.where(lone, 0, own - answer)
-            change = np.where(lone, 0, other(more, variance) - own - changed)
-            parts = (
-                np.square(apart) / variance,
-                apart * (noisy - answer) / variance,
-                probe * change / PROBE / variance,
-                np.ones_like(apart),
-            )
-            step = np.digitize(_far(apart, variance), APART)[inside].ravel()
-            weights = (part[inside].ravel() for part in parts)
-            found.append([np.bincount(step, part, len(APART) + 1) for part in weights])
-        return np.array(found)
+        return _Trial(inside, noisy, answer, variance, probe, more, changed)
 
     def take(self, shares: np.ndarray, other: Other) -> float:
         """Writes another restoration by its shares; returns what it has of all."""
-        total, above = 0.0, self.restored[:0].copy()
+        bands: deque[tuple[slice, np.ndarray, np.ndarray, np.ndarray]] = deque()
         margin = _MARGIN if other is _means else BLOCK
-        for top in range(0, len(self.image), BAND):
-            first = max(0, top - margin)
-            noisy, answer, variance = self._part(slice(first, top + BAND + margin), slice(None))
-            answer = answer.copy()
-            answer[: top - first] = above  # as it was before
-            apart = np.clip(other(noisy, variance), 0, 1) - answer
+
+        def work() -> Iterator[Callable[[], np.ndarray]]:
+            above = self.restored[:0]
+            for top in range(0, len(self.image), BAND):
+                first = max(0, top - margin)
+                rows = slice(first, top + BAND + margin)
+                # what lies above as it was before
+                noisy, answer, variance = self._part(rows, slice(None), above)
+                own = slice(top - first, top - first + BAND)
+                above = answer[own][-margin:]
+                bands.append((own, noisy, answer, variance))
+                yield partial(other, noisy, variance)
+
+        total, top = 0.0, 0
+        for means in side_by_side(work()):
+            own, noisy, answer, variance = bands.popleft()
+            apart = np.clip(means, 0, 1) - answer
             apart[_is_lone(noisy, variance)] = 0
             far = np.log(np.maximum(_far(apart, variance), TINY))
-            own = slice(top - first, top - first + BAND)
             share = np.interp(far[own], _PLACES, shares).astype(np.float32)
-            above = answer[own][-margin:]
             self.restored[top : top + BAND] += share * apart[own]
             total += float(share.sum())
+            top += BAND
         return total / self.image.size
 
     @cached_property
@@ -244,8 +260,45 @@ class _Both:
         return np.sqrt(np.maximum(power, 0))
 
 
+class _Trial(NamedTuple):
+    """A window in which others are tried; arrays are of it and what lies around it.
+
+    Attributes:
+        inside: The window.
+        noisy: Levels.
+        answer: Restored levels.
+        variance: Of the noise.
+        probe: More such noise.
+        more: Levels with some of it.
+        changed: What that has changed of the restored levels.
+    """
+
+    inside: tuple[slice, ...]
+    noisy: np.ndarray
+    answer: np.ndarray
+    variance: np.ndarray
+    probe: np.ndarray
+    more: np.ndarray
+    changed: np.ndarray
+
+    def evidence(self, own: np.ndarray, own_more: np.ndarray) -> list[np.ndarray]:
+        """(4, steps) of another restoration, of the levels and of those with more noise."""
+        lone = _is_lone(self.noisy, self.variance)
+        apart = np.where(lone, 0, own - self.answer)
+        change = np.where(lone, 0, own_more - own - self.changed)
+        parts = (
+            np.square(apart) / self.variance,
+            apart * (self.noisy - self.answer) / self.variance,
+            self.probe * change / PROBE / self.variance,
+            np.ones_like(apart),
+        )
+        step = np.digitize(_far(apart, self.variance), APART)[self.inside].ravel()
+        weights = (part[self.inside].ravel() for part in parts)
+        return [np.bincount(step, part, len(APART) + 1) for part in weights]
+
+
 def _shares(sums: np.ndarray) -> np.ndarray:
-    """(steps,) of the means, from :meth:`_Both.evidence`."""
+    """(steps,) of one of the others, from :meth:`_Both.evidence`."""
     square, towards, trace, count = sums
     trace = trace * np.where(trace > 0, CHARGED, CREDITED)
     power = np.maximum(square, EVIDENCE)

@@ -9,12 +9,15 @@ them (thin wires, print), non-local means (Buades et al., CVPR 2005) take the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import scipy.fft
 from scipy.ndimage import maximum_filter
 
+from ...utils.cpus import side_by_side
 from .appraisal import LEAST_SIDE, MOST_ACROSS, WINDOW, Appraisal
 from .spectrum import SIDE, noise_along
 
@@ -149,24 +152,35 @@ def _take_means(
     height, width = image.shape
     margin = PATCH + REACH
     square = np.square(_TAPER)
-    for top in range(0, height, BAND):
-        rows = slice(max(0, top - margin), min(height, top + BAND + margin))
-        weight = np.zeros((rows.stop - rows.start, _padded(width).size), np.float32)
-        for index, across in np.argwhere(where):
-            first = index * STEP - STEP - rows.start
-            inside = slice(max(0, first), min(len(weight), first + SIDE))
-            if inside.start < inside.stop:
-                part = square[inside.start - first : inside.stop - first]
-                weight[inside, across * STEP : across * STEP + SIDE] += part
-        weight = weight[:, STEP : STEP + width]
-        if not weight.any():
-            continue
-        level = np.average(restored[rows], weights=weight)
-        sigma = float(np.sqrt(variance_at(level, like, 1.0)))
-        means = non_local_means(levels_of(image[rows], scale, black), sigma)
-        own = slice(top - rows.start, min(top + BAND, height) - rows.start)
+    bands: deque[tuple[int, slice, np.ndarray]] = deque()
+
+    def work() -> Iterator[Callable[[], np.ndarray]]:
+        above = restored[:0]
+        for top in range(0, height, BAND):
+            rows = slice(max(0, top - margin), min(height, top + BAND + margin))
+            answer = restored[rows].copy()
+            answer[: len(above)] = above  # as it was before
+            own = slice(top - rows.start, min(top + BAND, height) - rows.start)
+            above = answer[own][-margin:]
+            weight = np.zeros((len(answer), _padded(width).size), np.float32)
+            for index, across in np.argwhere(where):
+                first = index * STEP - STEP - rows.start
+                inside = slice(max(0, first), min(len(weight), first + SIDE))
+                if inside.start < inside.stop:
+                    part = square[inside.start - first : inside.stop - first]
+                    weight[inside, across * STEP : across * STEP + SIDE] += part
+            weight = weight[:, STEP : STEP + width]
+            if not weight.any():
+                continue
+            level = np.average(answer, weights=weight)
+            sigma = float(np.sqrt(variance_at(level, like, 1.0)))
+            bands.append((top, own, weight[own]))
+            yield partial(non_local_means, levels_of(image[rows], scale, black), sigma)
+
+    for means in side_by_side(work()):
+        top, own, weight = bands.popleft()
         target = restored[top : top + BAND]
-        target += weight[own] * (np.clip(means[own], 0, 1) - target)
+        target += weight * (np.clip(means[own], 0, 1) - target)
 
 
 def non_local_means(levels: np.ndarray, sigma: float) -> np.ndarray:
