@@ -27,6 +27,13 @@ def noisy(path: Path, dtype: str = 'uint8', seed: int = 0) -> Path:
     return path
 
 
+def coloured(path: Path, seed: int = 0) -> Path:
+    """A picture of which each colour is one of its own."""
+    planes = [tifffile.imread(noisy(path, seed=seed + i)) for i in range(3)]
+    tifffile.imwrite(path, np.stack(planes, -1), photometric='rgb')
+    return path
+
+
 def ask(port: int, method: str, path: str, body=None, headers=None) -> tuple[int, dict, bytes]:
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
     connection.request(method, path, body, headers or {})

@@ -28,7 +28,7 @@ from mmclarity.restoration.app.previews import save_previews
 from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.inference.uncertainty import shown_range
 from tests.browser import Browser, needs_chromium
-from tests.restoration.app.served import HEADER, LIMIT, ask, finished, noisy, upload
+from tests.restoration.app.served import HEADER, LIMIT, ask, coloured, finished, noisy, upload
 
 pytest.importorskip('starlette', reason='the page needs mmclarity[app]')
 pytest.importorskip('uvicorn', reason='the page needs mmclarity[app]')
@@ -53,6 +53,31 @@ def test_the_download_is_what_the_tool_writes(port, tmp_path, dtype):
     for kind in ('before', 'after'):
         status, _, png = ask(port, 'GET', f'/api/jobs/{job["token"]}/0/{kind}.png')
         assert status == 200 and png[:4] == b'\x89PNG'
+
+
+def test_a_chosen_colour_is_what_the_tool_restores(port, tmp_path):
+    source = coloured(tmp_path / 'scan.tif')
+    command = [str(source), str(tmp_path / 'tool.tif'), '--quiet', '--channel', '2']
+    assert tool.main(command) == 0
+    assert tool.main([*command[:1], str(tmp_path / 'sharp.tif'), *command[2:], '--sharpen']) == 0
+    job = finished(port, upload(port, source)['token'])
+    assert job['state'] == 'failed' and job['channels'] == 3
+    assert job['error'] == 'a colour image: which of its colours?'
+    address = f'/api/jobs/{job["token"]}'
+    for channel in (3, 17):
+        status, _, content = ask(port, 'POST', f'{address}/channel/{channel}', headers=HEADER)
+        assert status == 409 and 'scan.tif' in json.loads(content)['error']
+    assert ask(port, 'POST', f'{address}/channel/2')[0] == 403  # of another page
+    assert ask(port, 'POST', f'/api/jobs/{"a" * 22}/channel/2', headers=HEADER)[0] == 404
+    status, _, content = ask(port, 'POST', f'{address}/channel/2', headers=HEADER)
+    assert status == 200 and json.loads(content)['channels'] == 0
+    job = finished(port, job['token'])
+    assert job['state'] == 'done' and job['error'] == '' and len(job['pages']) == 1
+    assert any('channel 2 is taken' in line for line in job['report'])
+    for name, query in (('tool.tif', ''), ('sharp.tif', '?sharp=1')):
+        found = ask(port, 'GET', f'{address}/result{query}')[2]
+        assert found == (tmp_path / name).read_bytes()
+    assert ask(port, 'POST', f'{address}/channel/1', headers=HEADER)[0] == 409  # it is done
 
 
 def test_the_sharpened_download_is_what_the_tool_writes(port, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, needs_chromium
-from tests.restoration.app.served import HEADER, ask, noisy
+from tests.restoration.app.served import HEADER, ask, coloured, noisy
 
 pytest.importorskip('starlette', reason='the page needs mmclarity[app]')
 pytest.importorskip('uvicorn', reason='the page needs mmclarity[app]')
@@ -83,6 +83,32 @@ def test_work_goes_on_under_a_page_that_was_reloaded(port, tmp_path):
         browser.wait('jobs.size === 3')
         browser.wait(DONE, 120)  # each is watched to its end
         assert sorted(browser.run(NAMES)) == ['0.tif', '1.tif', '2.tif']
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+@needs_chromium
+def test_of_coloured_images_the_colour_is_asked_for_once(port, tmp_path):
+    browser = Browser(tmp_path / 'profile')
+    asking = '[...document.querySelectorAll(".choice:not([hidden])")].length'
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        browser.run('document.getElementById("doubts").checked = false')
+        drop(browser, coloured(tmp_path / 'a.tif'), noisy(tmp_path / 'b.tif'))
+        drop(browser, coloured(tmp_path / 'c.tif', seed=5))
+        browser.wait(f'jobs.size === 3 && {asking} === 2', 120)
+        assert 'which of its colours' in browser.run('document.getElementById("list").innerText')
+        assert browser.run(ALERTS) == ''
+        # the question outlives the tab
+        browser.visit(f'http://127.0.0.1:{port}/page.html')
+        browser.wait(f'jobs.size === 3 && {asking} === 2')
+        browser.click('.choice:not([hidden]) button:nth-child(2)')
+        browser.wait(DONE, 120)
+        assert browser.run(asking) == 0
+        report = browser.run('[...jobs.values()].find(j => j.name === "c.tif").report.join()')
+        assert 'channel 1 is taken' in report
         assert browser.complaints == []
     finally:
         browser.close()

@@ -10,6 +10,8 @@ from PIL import Image
 
 from mmclarity.restoration.io.annotations import coloured, fill
 from mmclarity.restoration.io.micrograph import SEMImageError, read_sem, write_sem
+from mmclarity.restoration.io.stack import open_stack
+from mmclarity.restoration.io.stored import ColourImageError
 
 
 def annotated(height: int = 90, width: int = 120) -> np.ndarray:
@@ -21,12 +23,26 @@ def annotated(height: int = 90, width: int = 120) -> np.ndarray:
     return image
 
 
+def test_of_a_stack_the_page_is_named_whose_colour_is_to_be_chosen(tmp_path):
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+        for _ in range(2):
+            file.write(annotated(), photometric='rgb')
+    message = r'a\.tif: a colour.* \(page 1 of 2\)$'
+    with (
+        open_stack(tmp_path / 'a.tif') as stack,
+        pytest.raises(ColourImageError, match=message) as error,
+    ):
+        stack[1]
+    assert error.value.channels == 3
+
+
 @pytest.mark.parametrize('name', ['a.tif', 'a.png', 'a.bmp'])
 def test_they_stay_and_the_rest_changes(tmp_path, name):
     image = annotated()
     Image.fromarray(image).save(tmp_path / name)
-    with pytest.raises(SEMImageError, match='a colour image.*channel=0'):
+    with pytest.raises(ColourImageError, match='a colour image.*channel=0') as error:
         read_sem(tmp_path / name)
+    assert error.value.channels == 3
     read = read_sem(tmp_path / name, annotations='keep')
     marked = np.ptp(image, axis=2) > 0
     np.testing.assert_array_equal(read.annotations, marked)

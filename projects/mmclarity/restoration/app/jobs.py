@@ -32,6 +32,7 @@ from ..inference.sharpening import sharpened
 from ..io.files import copy_suffix
 from ..io.micrograph import READABLE, SEMImage
 from ..io.stack import rewriting_stack
+from ..io.stored import ColourImageError
 from ..io.tiff_write import name_itself
 from .previews import save_previews
 
@@ -103,6 +104,8 @@ class Job:
         folder: of its files.
         source: the upload.
         doubts: whether doubtful particles are looked for.
+        channel: of a coloured picture, the one to restore.
+        channels: of a coloured picture, how many there are to choose from; else 0.
         state: 'waiting', 'working', 'done', 'failed' or 'cancelled'.
         result: the restored file.
         sharp: the same with narrower edges; None of another network than the general one.
@@ -113,6 +116,8 @@ class Job:
     folder: Path
     source: Path
     doubts: bool = True
+    channel: int | None = None
+    channels: int = 0
     state: str = 'waiting'
     progress: float = 0.0
     report: list[str] = field(default_factory=list)
@@ -157,6 +162,7 @@ class Job:
             download=self.download_name() if self.result is not None else None,
             sharp=self.download_name(True) if self.sharp is not None else None,
             doubts=self.doubts,
+            channels=self.channels if self.state == 'failed' else 0,
         )
 
 
@@ -221,6 +227,20 @@ class Workshop:
         """Queues a job whose file is complete."""
         self._queue.put(job)
 
+    def choose(self, job: Job, channel: int) -> None:
+        """Queues a coloured picture once more, of which now one channel is restored.
+
+        Raises:
+            RefusedUpload: it was not asked for, or there is no such channel.
+        """
+        with self._lock:
+            if job.state != 'failed' or not 0 <= channel < job.channels:
+                raise RefusedUpload(f'{job.name}: there is no channel {channel} to choose', 409)
+            job.channel, job.state, job.error = channel, 'waiting', ''
+            job.ended = job.progress = 0.0
+            job.report, job.warnings, job.pages = [], [], []
+        self.start(job)
+
     def find(self, token: str) -> Job | None:
         """The job of a token."""
         return self._jobs.get(token) if TOKEN.fullmatch(token) else None
@@ -270,6 +290,9 @@ class Workshop:
                 job.state = 'done'
             except Cancelled:
                 job.state = 'cancelled'
+            except ColourImageError as error:
+                job.channels = error.channels
+                job.error, job.state = 'a colour image: which of its colours?', 'failed'
             except Exception as error:  # whatever it is: the page says it, the next file goes on
                 job.error, job.state = _without_paths(_words(error), job), 'failed'
             job.seconds, job.ended = time.monotonic() - started, time.time()
@@ -307,7 +330,11 @@ class Workshop:
             self.restorer.watch = watch
             warnings.simplefilter('always', UserWarning)
             self.restorer.restore_file(
-                job.source, target, uncertainty=job.doubts, progress=progress
+                job.source,
+                target,
+                uncertainty=job.doubts,
+                progress=progress,
+                channel=job.channel,
             )
         texts = (str(w.message) for w in caught if str(job.source) in str(w.message))
         job.warnings += [_without_paths(text, job) for text in texts]

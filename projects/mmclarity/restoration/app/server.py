@@ -77,6 +77,7 @@ def make_app(workshop: Workshop, hosts: Sequence[str] | None = LOOPBACK) -> Star
             Route('/api/settings', routes.settings),
             Route('/api/jobs', routes.upload, methods=['POST']),
             Route('/api/jobs/{token:str}', routes.job, methods=['GET', 'DELETE']),
+            Route('/api/jobs/{token:str}/channel/{channel:int}', routes.choose, methods=['POST']),
             Route('/api/jobs/{token:str}/result', routes.result),
             Route('/api/jobs/{token:str}/{page:int}/{kind:str}.png', routes.preview),
         ],
@@ -186,6 +187,19 @@ class _Routes:
                 return _answer(403, error=f'the header {HEADER} is missing')
             self.workshop.remove(job)
             return _answer(200, state='cancelled')
+        return _answer(200, **job.told(self.workshop.ahead(job)))
+
+    async def choose(self, request: Request) -> Response:
+        """Which channel of a coloured picture is restored."""
+        job = self.workshop.find(request.path_params['token'])
+        if job is None:
+            return _answer(404, error='this image is not here any more')
+        if HEADER not in request.headers:
+            return _answer(403, error=f'the header {HEADER} is missing')
+        try:
+            self.workshop.choose(job, request.path_params['channel'])
+        except RefusedUpload as error:
+            return _answer(error.status, error=str(error))
         return _answer(200, **job.told(self.workshop.ahead(job)))
 
     async def result(self, request: Request) -> Response:

@@ -22,6 +22,7 @@ from .annotations import coloured, fill
 from .files import SEMImageError
 from .foreign import SUFFIXES as FOREIGN
 from .levels import check_values, ends
+from .stored import ColourImageError
 from .writing import check_writable, write_map, write_sem
 
 SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')  # of images that nothing has changed
@@ -358,11 +359,12 @@ def _one_channel(
         if differ.any():
             row, column = (int(i[0]) for i in np.nonzero(differ))
             row, column = row + content[0].start, column + content[1].start
-            raise SEMImageError(
+            raise ColourImageError(
                 f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
                 f'the picture, the first at row {row}, column {column}. Take one of them by '
                 '--channel 0 (red), 1 (green) or 2 (blue), in Python channel=0, or save '
-                'it in grey'
+                'it in grey',
+                count,
             )
     pixels = values[..., channel or 0]
     return pixels.copy() if marked is not None else np.ascontiguousarray(pixels)

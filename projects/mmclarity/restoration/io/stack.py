@@ -86,9 +86,9 @@ class SEMStack:
                 found = None
             image = as_image(stored, found=found, **reading)
         except files.SEMImageError as error:
-            if len(self) == 1:
-                raise
-            raise files.SEMImageError(f'{error} (page {index} of {len(self)})') from error
+            if len(self) > 1:
+                error.args = (f'{error} (page {index} of {len(self)})',)
+            raise
         if not image.is_blank:
             self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))
         return image

@@ -19,6 +19,19 @@ class SEMImageError(UsageError):
     """An image that can not be used; the message names the file and the remedy."""
 
 
+class ColourImageError(SEMImageError):
+    """A coloured picture, one of whose channels has to be chosen.
+
+    Args:
+        text: The message.
+        channels: How many there are.
+    """
+
+    def __init__(self, text: str, channels: int) -> None:
+        super().__init__(text)
+        self.channels = channels
+
+
 @dataclass
 class Stored:
     """What a file stores.

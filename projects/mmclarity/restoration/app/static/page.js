@@ -104,7 +104,7 @@ async function watch(job) {
       if (++lost > 7) return refuse(job, 'the server does not answer any more; is it still running? Then reload the page');
     }
   }
-  if (job.state === 'failed') complain(`${job.name}: ${job.error}`);
+  if (job.state === 'failed') (job.channels ? say : complain)(`${job.name}: ${job.error}`);
   if (job.state === 'done') say(`${job.name} is restored`);
 }
 
@@ -135,7 +135,10 @@ function draw(job) {
     item.open.append(item.thumb, item.label, item.state);
     item.open.onclick = () => { if (job.pages && job.pages.length) { chosen = true; show(job); } };
     close.onclick = () => remove(job);
-    item.append(item.open, close, item.bar);
+    item.choice = el('span', { className: 'choice' });
+    item.choice.setAttribute('role', 'group');
+    item.choice.setAttribute('aria-label', `colour of ${job.name} to restore`);
+    item.append(item.open, close, item.choice, item.bar);
     $('list').append(item);
   }
   item.state.textContent = stateText(job);
@@ -147,6 +150,29 @@ function draw(job) {
     item.thumb.src = `api/jobs/${job.token}/0/after.png`;
   }
   item.classList.toggle('current', job === current);
+  const asks = job.state === 'failed' ? COLOURS.slice(0, job.channels || 0) : [];
+  item.choice.hidden = !asks.length;
+  if (item.choice.childElementCount !== asks.length) item.choice.replaceChildren(...asks.map((colour, channel) =>
+    el('button', { type: 'button', textContent: colour, title: 'for all images that ask', onclick: () => choose(channel) })));
+}
+
+// One answer for all that ask: the images of a folder mostly come from one instrument.
+const COLOURS = ['Red', 'Green', 'Blue'];
+function choose(channel) {
+  for (const job of jobs.values()) {
+    if (job.state === 'failed' && channel < job.channels) answer(job, channel);
+  }
+}
+async function answer(job, channel) {
+  job.state = 'waiting';  // not asked twice
+  draw(job);
+  try {
+    const told = await fetch(`api/jobs/${job.token}/channel/${channel}`, { method: 'POST', headers: HEADER });
+    const found = await told.json();
+    if (!told.ok) return refuse(job, found.error);
+    Object.assign(job, found);
+    watch(job);
+  } catch { refuse(job, 'the server does not answer; is it still running?'); }
 }
 
 function remove(job) {
