@@ -2,7 +2,16 @@
 
 from .attention import intra, lambda_layer, self_attention
 from .backbones import efficientnet_lite, timm_backbone
-from .datasets import augmentation, bdd100k, corruptions, recordings, transforms
+from .datasets import (
+    augmentation,
+    bdd100k,
+    black_bars,
+    camera,
+    corruptions,
+    recordings,
+    transforms,
+    weather,
+)
 from .dense_heads import quick_rpn_head
 from .evaluation import bdd100k_metric
 from .roi_heads import (
@@ -21,6 +30,8 @@ __all__ = [
     'bdd100k',
     'bdd100k_metric',
     'belief_bbox_head',
+    'black_bars',
+    'camera',
     'corruptions',
     'dataset',
     'detector',
@@ -40,4 +51,5 @@ __all__ = [
     'timm_backbone',
     'transforms',
     'viewer_hook',
+    'weather',
 ]

@@ -2,11 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import RandomFlip
 from mmdet.registry import TRANSFORMS
+
+
+def valid_probability(prob: float) -> float:
+    """The same number, if it is between 0 and 1; else ``ValueError``."""
+    if not 0 <= prob <= 1:
+        raise ValueError(f'prob must be between 0 and 1, got {prob}')
+    return prob
+
+
+def keep_objects(results: dict, kept: np.ndarray) -> None:
+    """Drops the other objects of a frame.
+
+    Args:
+        results: Of a pipeline; written into.
+        kept: (N,) bool, for the N objects of the frame.
+    """
+    for name in ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks'):
+        if name in results:
+            flags = torch.from_numpy(kept) if name == 'gt_bboxes' else kept
+            results[name] = results[name][flags]
+
+
+class RandomChange(BaseTransform):
+    """Now and then one of several changes of the image; its boxes are left as they are.
+
+    Args:
+        prob: Of a frame to be changed, 0 to 1.
+
+    Raises:
+        ValueError: If the probability is none.
+    """
+
+    #: The changes, functions of an image, and how often each is taken, relatively.
+    changes: tuple[tuple[Callable[[np.ndarray], np.ndarray], float], ...] = ()
+
+    def __init__(self, prob: float = 0.15) -> None:
+        self.prob = valid_probability(prob)
+
+    def transform(self, results: dict) -> dict:
+        """Change the image or leave it.
+
+        Raises:
+            ValueError: If it is not (H, W, 3) of uint8.
+        """
+        image = results['img']
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f'{type(self).__name__} changes images of (H, W, 3) uint8, not {image.shape} '
+                f'{image.dtype}: put it before the transforms that make others of them'
+            )
+        if np.random.rand() < self.prob:
+            functions, weights = zip(*self.changes)
+            place = np.random.choice(len(weights), p=np.array(weights) / sum(weights))
+            results['img'] = functions[place](np.ascontiguousarray(image))
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob={self.prob})'
 
 
 @TRANSFORMS.register_module()
@@ -85,9 +146,7 @@ class RandomBlankFrame(BaseTransform):
     """
 
     def __init__(self, prob: float = 0.02, noise: float = 6.0) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must be between 0 and 1, got {prob}')
-        self.prob, self.noise = prob, noise
+        self.prob, self.noise = valid_probability(prob), noise
 
     def transform(self, results: dict) -> dict:
         """Blank the image and drop its objects, or return them as they are."""
@@ -101,9 +160,7 @@ class RandomBlankFrame(BaseTransform):
         shaded = shaded.reshape(image.shape) + np.random.uniform(-128, 128)
         noise = np.random.standard_normal(image.shape) * np.random.uniform(0, self.noise)
         results['img'] = (shaded + noise).round().clip(0, 255).astype(image.dtype)
-        for name in ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags'):
-            if name in results:
-                results[name] = results[name][:0]
+        keep_objects(results, np.zeros(len(results.get('gt_bboxes', ())), bool))
         return results
 
     def __repr__(self) -> str:
