@@ -51,6 +51,7 @@ def command(data, *more, model=MODEL):
         '9',
         '--out',
         str(data / 'out'),
+        '--overwrite',
         '--layers',
         'features.0',
         'features.3',
@@ -248,7 +249,25 @@ def test_only_what_was_written_is_named(data, capsys):
     first = capsys.readouterr().out.splitlines()[-1]
     assert first.endswith('rsa.csv, rsa.md, rsa.npz, rsa_differences.csv, rsa_r2.csv')
     assert rsa.main(command(data, '--neural', spec, '--figures', 'none')) == 0
-    assert 'rsa_r2' not in capsys.readouterr().out and (data / 'out/rsa_r2.csv').is_file()
+    *_, new, old = capsys.readouterr().out.splitlines()
+    assert new.endswith('rsa.csv, rsa.md, rsa.npz, rsa_differences.csv')
+    assert (
+        old == 'There from an earlier analysis: rsa_r2.csv' and (data / 'out/rsa_r2.csv').is_file()
+    )
+
+
+def test_an_earlier_analysis_is_replaced_only_if_asked_for(data, capsys):
+    given = command(data, '--neural', f'V4={data}/brain.npz:V4', '--figures', 'none')
+    given.remove('--overwrite')
+    assert rsa.main(given) == 0
+    before = (data / 'out/rsa.npz').read_bytes()
+    capsys.readouterr()
+    assert rsa.main([*given, '--seed', '5']) == 2
+    out, err = capsys.readouterr()
+    assert err.endswith('out/rsa.npz exists; give --overwrite or another name\n') and not out
+    assert (data / 'out/rsa.npz').read_bytes() == before
+    assert rsa.main([*given, '--seed', '5', '--overwrite']) == 0
+    assert (data / 'out/rsa.npz').read_bytes() != before
 
 
 def test_common_stimuli(data, capsys):
@@ -313,7 +332,7 @@ def test_pictures_of_another_size_than_in_training_are_named(data, recwarn):
     )
     base = ('--model', f'{data}/nets.py:net', '--neural', f'V4={data}/brain.npz:V4')
     rest = ('--stimuli', f'{data}/images', '--bootstraps', '0', '--out', f'{data}/out')
-    rest += ('--figures', 'none', '--permutations', '0')
+    rest += ('--figures', 'none', '--permutations', '0', '--overwrite')
     with pytest.warns(UserWarning, match='trained on pictures of 96 x 96 pixels .* shown 64 x 64'):
         assert rsa.main([*base, *rest, '--size', '64']) == 0
     recwarn.clear()

@@ -37,7 +37,7 @@ def run(folder, *more):
         [
             *('--model', f'{folder}/nets.py:net', '--stimuli', f'{folder}/images'),
             *('--size', '32', '--bootstraps', '8', '--permutations', '50'),
-            *('--out', f'{folder}/out', *map(str, more)),
+            *('--overwrite', '--out', f'{folder}/out', *map(str, more)),
         ]
     )
 
@@ -180,6 +180,8 @@ def test_a_movie_of_a_training(tmp_path, capsys):
     assert rsa.main(['--movie', str(tmp_path), '--out', str(tmp_path / 'out')]) == 0
     with Image.open(tmp_path / 'out/rsa_epochs.gif') as movie:
         assert movie.n_frames == 3 and movie.size[0] > 300
+    assert rsa.main(['--movie', str(tmp_path), '--out', str(tmp_path / 'out')]) == 2
+    assert 'rsa_epochs.gif exists; give --overwrite' in capsys.readouterr().err
     assert rsa.main(['--movie', str(tmp_path / 'out'), '--out', str(tmp_path)]) == 2
     assert 'epoch_N.npz' in capsys.readouterr().err
     assert rsa.main(['--movie', str(tmp_path), '--movie-area', 'V9', '--out', str(tmp_path)]) == 2

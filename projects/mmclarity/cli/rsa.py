@@ -40,7 +40,7 @@ from mmclarity.rsa.report.models import model_bars, picture_map, showcase
 from mmclarity.utils.allocator import keep_freed_memory
 from mmclarity.utils.devices import check_device
 
-from .main import check_folder, mistakes, run
+from .main import check_folder, check_free, mistakes, run
 from .rsa_further import (
     averages,
     check_subjects,
@@ -204,6 +204,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         level=args.level,
     )
     check_folder(args.out)
+    check_free(args.out / 'rsa.npz', overwrite=args.overwrite)
     before = stamps(args.out)
     network = networks.load(args.model, args.checkpoint, args.module)
     stimuli = read_stimuli(args, network)
@@ -250,6 +251,8 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         draw_showcase(result, args.out, args.figures, stimuli, categories)
     new = [name for name, when in stamps(args.out).items() if before.get(name) != when]
     print(f'Written to {args.out}: {", ".join(sorted(new))}')
+    if stale := sorted(name for name in before if name.startswith('rsa') and name not in new):
+        print(f'There from an earlier analysis: {", ".join(stale)}')
     return result
 
 

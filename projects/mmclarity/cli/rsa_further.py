@@ -25,6 +25,8 @@ from mmclarity.rsa.result import RSAResult
 from mmclarity.utils.files import replacing
 from mmclarity.utils.tables import write_csv
 
+from .main import check_free
+
 
 def write_further(result: RSAResult, args: argparse.Namespace) -> None:
     """What --time, --searchlight and --weighted ask for, into ``args.out``."""
@@ -93,6 +95,7 @@ def write_movie(args: argparse.Namespace) -> None:
     area = args.movie_area
     results = read_epochs(args.movie)
     path = args.out / 'rsa_epochs.gif'
+    check_free(path, overwrite=args.overwrite)
     epochs_movie(results, path, area, args.layers)
     print(f'{path}: {len(results)} analyses')
 

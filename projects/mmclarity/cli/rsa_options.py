@@ -158,6 +158,7 @@ def _further_options(parser: argparse.ArgumentParser) -> None:
 
 def _output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, metavar='DIR', help='for all results')
+    parser.add_argument('--overwrite', action='store_true', help='replace those of an earlier one')
     parser.add_argument(
         '--showcase',
         action='store_true',

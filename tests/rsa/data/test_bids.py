@@ -209,7 +209,7 @@ def network(tmp_path):
 def test_from_a_derivative_to_a_correlation(derivative, pictures, tmp_path, capsys):
     """The whole tool: folder of betas, folder of pictures, layers."""
     out = tmp_path / 'out'
-    given = [*network(tmp_path), '--stimuli', str(pictures), '--out', str(out)]
+    given = [*network(tmp_path), '--stimuli', str(pictures), '--out', str(out), '--overwrite']
     with pytest.warns(UserWarning, match='4 labels of BIDS, letters and digits only, were matched'):
         assert run(*given, '--neural', f'V4={derivative}') == 0
     result = load_npz(out / 'rsa.npz')
