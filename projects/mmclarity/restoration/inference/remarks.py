@@ -49,7 +49,7 @@ def mistaken(share: float, like: Appraisal) -> Iterator[str]:
     """What the network took for noise though it is none; nothing of a clean picture.
 
     Args:
-        share: of the picture, see :func:`..general.lost.put_back`.
+        share: of the picture, see :func:`..general.residual_structure.put_back`.
         like: of the noisy picture.
     """
     if share > _MISTAKEN and like.sigma >= LEAST_SIGMA:
@@ -64,7 +64,7 @@ def sharp_edges(share: float) -> Iterator[str]:
     """Where the network is not the best.
 
     Args:
-        share: of the picture, see :func:`..general.closer.take_closer`.
+        share: of the picture, see :func:`..general.sure_blend.blend_by_sure`.
     """
     if share > _MISTAKEN:
         yield (

@@ -16,8 +16,8 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
 from ..general.appraisal import appraise
-from ..general.closer import take_closer
-from ..general.lost import put_back
+from ..general.residual_structure import put_back
+from ..general.sure_blend import blend_by_sure
 from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
 from ..models import restore_batch
@@ -303,7 +303,7 @@ class Restorer:
         for line in mistaken(share, job.like):
             self._warn(job.source and f'{job.source} mistaken', f'{job.label}: {line}')
         if told <= 1:  # else more was asked to be taken away
-            share = take_closer(pixels, restored, job.like, again, job.scale, black)
+            share = blend_by_sure(pixels, restored, job.like, again, job.scale, black)
             for line in sharp_edges(share):
                 self._warn(job.source and f'{job.source} sharp', f'{job.label}: {line}')
         return restored

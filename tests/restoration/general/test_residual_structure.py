@@ -9,7 +9,7 @@ from scipy.ndimage import convolve1d, gaussian_filter
 
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.general import appraise
-from mmclarity.restoration.general.lost import put_back
+from mmclarity.restoration.general.residual_structure import put_back
 from mmclarity.restoration.general.spectrum import measure_floor, periodic_share
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 

@@ -28,7 +28,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
 from ...utils.cpus import side_by_side
 from .appraisal import Appraisal
-from .lost import (
+from .residual_structure import (
     BAND,
     PATCH,
     REACH,
@@ -41,7 +41,7 @@ from .lost import (
 )
 from .spectrum import noise_along
 
-__all__ = ['take_closer']
+__all__ = ['blend_by_sure']
 
 Restore = Callable[[np.ndarray], np.ndarray]
 Other = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -76,7 +76,7 @@ _RING[1, 1] = False
 _PLACES = np.log([APART[0] / 2**0.5, *(2**0.5 * np.array(APART))])
 
 
-def take_closer(
+def blend_by_sure(
     image: np.ndarray,
     restored: np.ndarray,
     like: Appraisal,
@@ -84,7 +84,7 @@ def take_closer(
     scale: float = 1.0,
     black: float = 0.0,
 ) -> float:
-    """Gives non-local means their share.
+    """Blends non-local means into a restoration, by the share of the least expected error.
 
     Memory for some rows is taken, and for the windows.
 

@@ -10,10 +10,10 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
 
 from mmclarity.restoration import Restorer
-from mmclarity.restoration.general import closer, lost
+from mmclarity.restoration.general import residual_structure, sure_blend
 from mmclarity.restoration.general.appraisal import appraise
-from mmclarity.restoration.general.closer import take_closer
-from mmclarity.restoration.general.lost import non_local_means
+from mmclarity.restoration.general.residual_structure import non_local_means
+from mmclarity.restoration.general.sure_blend import blend_by_sure
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
 SIZE, SIGMA = 256, 0.05
@@ -67,13 +67,13 @@ def test_shares_are_those_of_the_least_error():
         like = appraise(noisy)
         like = replace(like, slope=0.0, intercept=(SIGMA * like.gain) ** 2)
         answer = softened(noisy)
-        both = closer._Both(noisy, answer, like, 1.0, 0.0)
+        both = sure_blend._Both(noisy, answer, like, 1.0, 0.0)
         both.uneven[:] = 1
         assert len(both.windows()) == 1
-        ((square, towards, trace, pixels),) = both.evidence(softened, [closer._means])
+        ((square, towards, trace, pixels),) = both.evidence(softened, [sure_blend._means])
         apart = non_local_means(noisy, SIGMA) - answer
-        apart[closer._is_lone(noisy, np.full_like(noisy, SIGMA**2))] = 0
-        step = np.digitize(closer._far(apart, np.full_like(noisy, SIGMA**2)), closer.APART)
+        apart[sure_blend._is_lone(noisy, np.full_like(noisy, SIGMA**2))] = 0
+        step = np.digitize(sure_blend._far(apart, np.full_like(noisy, SIGMA**2)), sure_blend.APART)
         assert pixels.sum() == noisy.size
         for i in range(len(pixels)):
             if square[i] < 2000:
@@ -85,22 +85,22 @@ def test_shares_are_those_of_the_least_error():
 
 
 def test_shares_by_hand():
-    steps = len(closer.APART) + 1
+    steps = len(sure_blend.APART) + 1
     pixels = np.full(steps, 1000.0)
     square = np.full(steps, 400.0)
     zero = np.zeros(steps)
     # two deviations of chance, 2 / 20, are taken off
-    assert closer._shares(np.stack([square, 0.8 * square, zero, pixels])) == pytest.approx(0.7)
+    assert sure_blend._shares(np.stack([square, 0.8 * square, zero, pixels])) == pytest.approx(0.7)
     # noise that comes through the means is charged by 1.3, where less does 0.9 of it is credited
-    charged = closer._shares(np.stack([square, 0.8 * square, 0.1 * square, pixels]))
+    charged = sure_blend._shares(np.stack([square, 0.8 * square, 0.1 * square, pixels]))
     assert charged == pytest.approx(0.8 - 0.13 - 0.1)
-    credited = closer._shares(np.stack([square, 0.5 * square, -0.2 * square, pixels]))
+    credited = sure_blend._shares(np.stack([square, 0.5 * square, -0.2 * square, pixels]))
     assert credited == pytest.approx(0.5 + 0.18 - 0.1)
     # too little evidence; a gain of 0.3^2 * 0.4 is too small
-    assert (closer._shares(np.stack([square / 8, square / 8, zero, pixels])) == 0).all()
-    assert (closer._shares(np.stack([square, 0.4 * square, zero, pixels])) == 0).all()
-    assert (closer._shares(np.stack([square, -square, zero, pixels])) == 0).all()
-    assert closer._shares(np.stack([square, 3 * square, zero, pixels])) == pytest.approx(1)
+    assert (sure_blend._shares(np.stack([square / 8, square / 8, zero, pixels])) == 0).all()
+    assert (sure_blend._shares(np.stack([square, 0.4 * square, zero, pixels])) == 0).all()
+    assert (sure_blend._shares(np.stack([square, -square, zero, pixels])) == 0).all()
+    assert sure_blend._shares(np.stack([square, 3 * square, zero, pixels])) == pytest.approx(1)
 
 
 @pytest.mark.parametrize('kind', ['white', 'along the line', 'heavy tails'])
@@ -110,12 +110,12 @@ def test_sharp_edges_come_back_closer_to_the_truth(kind):
     noisy = (pixels / 255).astype(np.float32)
     soft = softened(noisy)
     answer = soft.copy()
-    share = take_closer(noisy, answer, appraise(noisy), softened)
+    share = blend_by_sure(noisy, answer, appraise(noisy), softened)
     assert 0.05 < share < 1
     assert psnr(answer, clean) > psnr(soft, clean) + 3
     # the same of other levels
     other = soft.copy()
-    found = take_closer(
+    found = blend_by_sure(
         noisy * 100 + 20, other, appraise(noisy), lambda part: softened((part - 20) / 100), 100, 20
     )
     assert found == pytest.approx(share, abs=1e-3)
@@ -127,7 +127,7 @@ def test_lone_pixels_of_heavy_tails_stay_away():
     phantom = make_phantom(PhantomSettings(SIZE), 2).image.astype(np.float64)
     noisy = (phantom + noise('heavy tails', phantom.shape)).clip(0, 1).astype(np.float32)
     answer = phantom.astype(np.float32)
-    take_closer(noisy, answer, appraise(noisy), by_truth(phantom))
+    blend_by_sure(noisy, answer, appraise(noisy), by_truth(phantom))
     assert psnr(answer, phantom) > 45
 
 
@@ -155,7 +155,7 @@ def test_of_a_lattice_what_is_sure_has_the_share():
     answers = {}
     for structure in ('fine', ''):
         answers[structure] = keep_half(noisy)
-        share = take_closer(
+        share = blend_by_sure(
             noisy, answers[structure], replace(like, structure=structure), keep_half
         )
         assert share > 0.5
@@ -169,7 +169,7 @@ def test_they_have_none_where_the_network_is_the_better():
         noisy = (phantom + noise(kind, phantom.shape)).clip(0, 1).astype(np.float32)
         near = phantom.astype(np.float32)
         before = near.copy()
-        assert take_closer(noisy, near, appraise(noisy), by_truth(phantom)) == 0, kind
+        assert blend_by_sure(noisy, near, appraise(noisy), by_truth(phantom)) == 0, kind
         np.testing.assert_array_equal(near, before)
 
 
@@ -178,7 +178,7 @@ def test_noise_that_is_stronger_than_measured_is_no_structure():
     phantom = make_phantom(PhantomSettings(SIZE), 2).image.astype(np.float64)
     like = appraise((phantom + noise('white', phantom.shape)).astype(np.float32))
     noisy = (phantom + 1.22 * noise('white', phantom.shape)).astype(np.float32)
-    assert take_closer(noisy, phantom.astype(np.float32), like, by_truth(phantom)) == 0
+    assert blend_by_sure(noisy, phantom.astype(np.float32), like, by_truth(phantom)) == 0
 
 
 def test_being_smoother_is_no_reason_where_texture_passes_for_noise():
@@ -190,7 +190,7 @@ def test_being_smoother_is_no_reason_where_texture_passes_for_noise():
     like = appraise(noisy)
     like = replace(like, slope=0.0, intercept=(0.06 * like.gain) ** 2)
     answer = noisy.copy()
-    take_closer(noisy, answer, like, lambda part: part.copy())
+    blend_by_sure(noisy, answer, like, lambda part: part.copy())
     assert psnr(answer, clean) > psnr(noisy, clean) - 0.5
 
 
@@ -199,31 +199,31 @@ def test_bands_do_not_show(monkeypatch):
     noisy = (clean + noise('white', clean.shape)).astype(np.float32)
     like = replace(appraise(noisy), slope=0.0)
     soft, answers = softened(noisy), []
-    shares = np.linspace(0, 1, len(closer.APART) + 1)
+    shares = np.linspace(0, 1, len(sure_blend.APART) + 1)
     for rows in (256, 64):
-        monkeypatch.setattr(closer, 'BAND', rows)
+        monkeypatch.setattr(sure_blend, 'BAND', rows)
         answers.append(soft.copy())
-        both = closer._Both(noisy, answers[-1], like, 1.0, 0.0)
+        both = sure_blend._Both(noisy, answers[-1], like, 1.0, 0.0)
         both.uneven[:] = 1
-        both.take(shares, closer._means)
+        both.take(shares, sure_blend._means)
     np.testing.assert_allclose(*answers, atol=1e-4)
     assert not np.allclose(answers[0], soft, atol=0.01)
 
 
 def test_threads_change_nothing(monkeypatch):
     """Bands are read before those above them are written, or after, as it happens."""
-    monkeypatch.setattr(closer, 'BAND', 64)
-    monkeypatch.setattr(lost, 'BAND', 64)
+    monkeypatch.setattr(sure_blend, 'BAND', 64)
+    monkeypatch.setattr(residual_structure, 'BAND', 64)
     clean = np.tile(boxes(), (2, 1))
     noisy = (clean + noise('white', clean.shape)).astype(np.float32)
     like, before, answers = appraise(noisy), torch.get_num_threads(), []
-    where = np.ones([-(-side // lost.STEP) + 1 for side in noisy.shape], bool)
+    where = np.ones([-(-side // residual_structure.STEP) + 1 for side in noisy.shape], bool)
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             by_shares, by_means = softened(noisy), softened(noisy)
-            assert closer.take_closer(noisy, by_shares, like, softened) > 0.1
-            lost._take_means(noisy, by_means, where, like, 1.0, 0.0)
+            assert sure_blend.blend_by_sure(noisy, by_shares, like, softened) > 0.1
+            residual_structure._take_means(noisy, by_means, where, like, 1.0, 0.0)
             answers.append((by_shares, by_means))
     finally:
         torch.set_num_threads(before)
@@ -244,7 +244,7 @@ def test_few_windows_of_a_large_image_are_restored_again():
         return softened(part)
 
     answer = softened(noisy)
-    assert take_closer(noisy, answer, appraise(noisy), restore) > 0
+    assert blend_by_sure(noisy, answer, appraise(noisy), restore) > 0
     assert len(asked) == 4 and sum(asked) < 0.15 * noisy.size
     # the place where most was taken away is among them
     assert psnr(answer, clean) > psnr(softened(noisy), clean) + 2
@@ -258,7 +258,7 @@ def test_noise_of_few_electrons_and_noise_that_grows_are_no_structure():
     for noisy in (rng.poisson(16 * phantom) / 16, rng.poisson(60 * phantom) / 60, growing):
         noisy = noisy.clip(0, 1).astype(np.float32)
         answer = phantom.astype(np.float32)
-        take_closer(noisy, answer, appraise(noisy), by_truth(phantom))
+        blend_by_sure(noisy, answer, appraise(noisy), by_truth(phantom))
         assert np.sqrt(np.mean(np.square(answer - phantom))) < 0.004
 
 
@@ -270,7 +270,7 @@ def test_bands_and_blocks_that_are_cut_off(shape):
     noisy = (clean + noise('white', shape)).astype(np.float32)
     answer = softened(noisy)
     before = psnr(answer, clean)
-    assert 0.3 < take_closer(noisy, answer, appraise(noisy), softened) <= 1
+    assert 0.3 < blend_by_sure(noisy, answer, appraise(noisy), softened) <= 1
     assert psnr(answer, clean) > before + 6
 
 
@@ -278,7 +278,7 @@ def test_bands_and_blocks_that_are_cut_off(shape):
 def test_small_images_stay_as_they_are(shape):
     noisy = np.random.default_rng(0).random(shape).astype(np.float32)
     restored = np.full(shape, 0.5, np.float32)
-    assert take_closer(noisy, restored, appraise(noisy), softened) == 0
+    assert blend_by_sure(noisy, restored, appraise(noisy), softened) == 0
     assert (restored == 0.5).all()
 
 
@@ -288,9 +288,9 @@ def test_odd_sizes_pure_noise_and_scans_from_top_to_bottom():
     like = appraise(noisy)
     soft = softened(noisy)
     lying, upright = soft.copy(), soft.T.copy()
-    assert take_closer(noisy, lying, like, softened) > 0
-    take_closer(noisy.T.copy(), upright, replace(like, upright=True), softened)
+    assert blend_by_sure(noisy, lying, like, softened) > 0
+    blend_by_sure(noisy.T.copy(), upright, replace(like, upright=True), softened)
     np.testing.assert_allclose(upright.T, lying, atol=1e-6)
     alone = (0.5 + noise('white', (SIZE, SIZE))).astype(np.float32)
     flat = np.full((SIZE, SIZE), 0.5, np.float32)
-    assert take_closer(alone, flat, appraise(alone), by_truth(flat)) == 0
+    assert blend_by_sure(alone, flat, appraise(alone), by_truth(flat)) == 0
