@@ -73,8 +73,9 @@ def serve_page(args: argparse.Namespace, make: Callable[[type], Restorer]) -> in
         args: of the command line.
         make: a restorer of a class.
     """
-    from mmclarity.restoration.app.jobs import WatchedRestorer, Workshop
+    from mmclarity.restoration.app.jobs import Workshop
     from mmclarity.restoration.app.server import is_loopback, serve
+    from mmclarity.restoration.app.watched import WatchedRestorer
 
     def ready(address: str) -> None:
         print(f'mmclarity-restore: the page is at {address} (Ctrl-C ends it)', file=sys.stderr)

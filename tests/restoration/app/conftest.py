@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mmclarity.restoration.app.jobs import WatchedRestorer, Workshop
+from mmclarity.restoration.app.jobs import Workshop
+from mmclarity.restoration.app.watched import WatchedRestorer
 from tests.restoration.app.served import LIMIT
 
 

@@ -21,10 +21,10 @@ import tifffile
 from mmclarity.cli import restore as tool
 from mmclarity.restoration.app.jobs import (
     Job,
-    WatchedRestorer,
     Workshop,
 )
 from mmclarity.restoration.app.previews import save_previews
+from mmclarity.restoration.app.watched import WatchedRestorer
 from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.inference.uncertainty import shown_range
 from tests.browser import Browser, needs_chromium
@@ -78,6 +78,38 @@ def test_a_chosen_colour_is_what_the_tool_restores(port, tmp_path):
         found = ask(port, 'GET', f'{address}/result{query}')[2]
         assert found == (tmp_path / name).read_bytes()
     assert ask(port, 'POST', f'{address}/channel/1', headers=HEADER)[0] == 409  # it is done
+
+
+def test_the_text_file_beside_an_image_goes_along(port, tmp_path):
+    """Of Hitachi, which tells the size of a pixel there alone."""
+    source = noisy(tmp_path / 'scan.tif')
+    tifffile.imwrite(source, tifffile.imread(source))  # without tags
+    text = b'[SemImageFile]\r\nInstructName=S-4800\r\nDataSize=160x160\r\nPixelSize=24.8\r\n'
+    (tmp_path / 'scan.txt').write_bytes(text)
+    assert tool.main([str(source), str(tmp_path / 'tool.tif'), '--quiet']) == 0
+    address = '/api/jobs?name=scan.tif&doubts=0'
+    body = text + source.read_bytes()
+    status, _, content = ask(port, 'POST', f'{address}&beside=txt-{len(text)}', body, HEADER)
+    assert status == 201
+    job = finished(port, json.loads(content)['token'])
+    assert job['state'] == 'done' and job['vendor'] == 'Hitachi'
+    assert job['pixel_size'] == pytest.approx(24.8e-9)
+    result = ask(port, 'GET', f'/api/jobs/{job["token"]}/result')[2]
+    assert result == (tmp_path / 'tool.tif').read_bytes()
+    # without it, the same picture tells nothing
+    alone = finished(port, upload(port, source)['token'])
+    assert alone['vendor'] is None and alone['pixel_size'] is None
+    # one of another image is doubted, by the name that the user knows
+    other = text.replace(b'160x160', b'90x90')
+    body = other + source.read_bytes()
+    content = ask(port, 'POST', f'{address}&beside=txt-{len(other)}', body, HEADER)[2]
+    job = finished(port, json.loads(content)['token'])
+    assert job['state'] == 'done' and 'source' not in str(job['warnings'] + job['report'])
+    for beside, size in (('txt-0x9', 9), ('exe-9', 9), ('txt-9999999', 9), ('../a-9', 9)):
+        status, _, content = ask(port, 'POST', f'{address}&beside={beside}', b'0' * size, HEADER)
+        assert status == 400 and 'is no text file' in json.loads(content)['error']
+    status, _, content = ask(port, 'POST', f'{address}&beside=txt-9', b'0' * 9, HEADER)
+    assert status == 400 and 'is empty' in json.loads(content)['error']
 
 
 def test_the_sharpened_download_is_what_the_tool_writes(port, tmp_path):

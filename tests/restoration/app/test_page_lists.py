@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from tests.browser import Browser, needs_chromium
 from tests.restoration.app.served import HEADER, ask, coloured, noisy
@@ -109,6 +110,37 @@ def test_of_coloured_images_the_colour_is_asked_for_once(port, tmp_path):
         assert browser.run(asking) == 0
         report = browser.run('[...jobs.values()].find(j => j.name === "c.tif").report.join()')
         assert 'channel 1 is taken' in report
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+@needs_chromium
+def test_texts_of_the_microscope_go_along_with_their_images(port, tmp_path):
+    folder = tmp_path / 'session'
+    folder.mkdir()
+    text = '[SemImageFile]\nInstructName=S-4800\nDataSize=160x160\nPixelSize=24.8\n'
+    for place, name in ((folder, 'a.TIF'), (folder, 'b.tif'), (tmp_path, 'c.tif')):
+        pixels = tifffile.imread(noisy(place / name))
+        tifffile.imwrite(place / name, pixels)  # without tags
+    for path in (folder / 'a.txt', folder / 'notes.txt', tmp_path / 'c.TXT', tmp_path / 'd.txt'):
+        path.write_text(text)
+    browser = Browser(tmp_path / 'profile')
+    sizes = '[...jobs.values()].map(j => [j.name, j.pixel_size])'
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        browser.run('document.getElementById("doubts").checked = false')
+        drop(browser, folder)
+        browser.wait('jobs.size === 2')
+        browser.choose_files('#files', tmp_path / 'c.TXT', tmp_path / 'c.tif', tmp_path / 'd.txt')
+        # what belongs to no image is refused aloud, but for notes in a folder
+        browser.wait(f'{ALERTS}.includes("d.txt: is not one of")')
+        browser.wait('jobs.size === 4 && [...jobs.values()].every(j => j.pages || j.error)')
+        browser.wait('[...jobs.values()].filter(j => j.state === "done").length === 3', 120)
+        found = dict(browser.run(sizes))
+        assert found['a.TIF'] == found['c.tif'] == pytest.approx(24.8e-9)
+        assert found['b.tif'] is None and set(found) == {'a.TIF', 'b.tif', 'c.tif', 'd.txt'}
         assert browser.complaints == []
     finally:
         browser.close()

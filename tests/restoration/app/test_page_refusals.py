@@ -12,10 +12,10 @@ import pytest
 from mmclarity.cli import restore as tool
 from mmclarity.restoration.app.jobs import (
     RefusedUpload,
-    WatchedRestorer,
     Workshop,
     safe_name,
 )
+from mmclarity.restoration.app.watched import WatchedRestorer
 from tests.restoration.app.served import HEADER, LIMIT, ask, finished, noisy, upload
 
 pytest.importorskip('starlette', reason='the page needs mmclarity[app]')

@@ -27,22 +27,23 @@ from mmclarity.utils.files import readable_size
 
 from ..general.appraisal import appraise
 from ..inference.doubts import Doubts, circles
-from ..inference.restorer import Restorer
-from ..inference.sharpening import sharpened
 from ..io.files import copy_suffix
 from ..io.micrograph import READABLE, SEMImage
+from ..io.sidecars import MOST_TEXT
 from ..io.stack import rewriting_stack
 from ..io.stored import ColourImageError
 from ..io.tiff_write import name_itself
 from .previews import save_previews
+from .watched import WatchedRestorer
 
-__all__ = ['Cancelled', 'Job', 'RefusedUpload', 'WatchedRestorer', 'Workshop', 'safe_name']
+__all__ = ['Cancelled', 'Job', 'RefusedUpload', 'Workshop', 'safe_name']
 
 KEEP_SECONDS = 4 * 3600  # results are kept this long
 SWEEP_SECONDS = 300  # without work; then what is old is looked for
 MOST_JOBS = 500  # at once, waiting and done
 MOST_PAGES = 100  # of a stack that are shown
 NAME_LENGTH = 120
+TEXT_BESIDE = re.compile(r'(txt|hdr)-(\d{1,7})')
 TOKEN = re.compile(r'[A-Za-z0-9_-]{22}')
 
 
@@ -56,42 +57,6 @@ class RefusedUpload(UsageError):
 
 class Cancelled(Exception):
     """The user does not want the result any more."""
-
-
-class WatchedRestorer(Restorer):
-    """A restorer that shows every picture to ``watch`` before it is written.
-
-    ``watch`` gets the image, its restoration, the same with narrower edges (None of another network
-    than the general one), and the doubts (None without). Only the sharpened one depends on
-    ``sharpen``, which is taken as 1 where it is 0: what is returned and written is not sharpened.
-    """
-
-    watch: Callable[..., None] | None = None
-    _narrow: np.ndarray | None = None
-
-    def __call__(self, image, data_range=None, progress=None):  # type: ignore[no-untyped-def]
-        """See :meth:`.Restorer.__call__`."""
-        restored = super().__call__(image, data_range, progress)
-        self._show(image, restored, None)
-        return restored
-
-    def with_doubts(self, image, data_range=None, progress=None):  # type: ignore[no-untyped-def]
-        """See :meth:`.Restorer.with_doubts`."""
-        found = super().with_doubts(image, data_range, progress)
-        self._show(image, found.restored, found)
-        return found
-
-    def _show(self, image: SEMImage, restored: np.ndarray, found: Doubts | None) -> None:
-        narrow, self._narrow = self._narrow, None  # as large as the picture: not kept
-        if self.watch is not None:
-            self.watch(image, restored, narrow, found)
-
-    def _sharpened(self, restored, job):  # type: ignore[no-untyped-def]
-        """Narrowing edges takes a quarter of the network's time at most: both are made at once."""
-        if self.general:
-            amount = self.sharpen or 1.0
-            self._narrow = sharpened(restored, job.like, amount, self.tiling, self.device)
-        return restored
 
 
 @dataclass
@@ -141,6 +106,17 @@ class Job:
             stem, inner = stem[:-4], stem[-4:]
         suffix = self.result.suffix if self.result is not None else Path(self.name).suffix
         return f'{stem}_restored{"_sharp" if sharp else ""}{inner}{suffix}'
+
+    def text_beside(self, told: str) -> tuple[Path, int]:
+        """Where the text file beside the upload goes, and its bytes; of 'txt-812'.
+
+        Raises:
+            RefusedUpload: it is no such file, or too large for one.
+        """
+        found = TEXT_BESIDE.fullmatch(told)
+        if found is None or int(found[2]) > MOST_TEXT:
+            raise RefusedUpload(f'{self.name}: beside={told} is no text file of a microscope')
+        return self.source.with_suffix(f'.{found[1]}'), int(found[2])
 
     def told(self, ahead: int = 0) -> dict:
         """What the page is told; nothing in it names a place on the disk."""
@@ -384,6 +360,8 @@ def _without_paths(text: str, job: Job) -> str:
     """The text with the user's name in the place of ours, or without it at its beginning."""
     text = text.removeprefix(f'{job.source}: ').removeprefix(f'{job.source} ')
     text = text.replace(str(job.source), job.name).replace(job.source.name, job.name)
+    for ending in ('.txt', '.hdr'):  # the text file beside it
+        text = text.replace(f'{job.source.stem}{ending}', f'{Path(job.name).stem}{ending}')
     return text.replace(f'{job.folder}/', '').replace(str(job.folder), '')
 
 

@@ -129,7 +129,11 @@ class _Routes:
         )
 
     async def upload(self, request: Request) -> Response:
-        """``POST /api/jobs?name=...&doubts=1`` with the file as body: 201 and the job."""
+        """``POST /api/jobs?name=...&doubts=1`` with the file as body: 201 and the job.
+
+        With ``&beside=txt-812`` the first 812 bytes are the text file (txt or hdr) that the
+        microscope put beside the image.
+        """
         if HEADER not in request.headers:
             return _answer(403, error=f'the header {HEADER} is missing: uploads come from the page')
         name = request.query_params.get('name', '')
@@ -137,7 +141,7 @@ class _Routes:
         try:
             self._check_length(request.headers.get('content-length'), name)
             job = self.workshop.new(name, request.query_params.get('doubts', '1') == '1')
-            await self._receive(request, job)
+            await self._receive(request, job, request.query_params.get('beside', ''))
         except RefusedUpload as error:
             if job is not None:
                 self.workshop.remove(job)
@@ -158,16 +162,23 @@ class _Routes:
         except OSError as error:
             raise RefusedUpload(f'the disk of this machine is full: {error}', 507) from error
 
-    async def _receive(self, request: Request, job: Job) -> None:
-        got = 0
+    async def _receive(self, request: Request, job: Job, beside: str) -> None:
+        text, size = job.text_beside(beside) if beside else (None, 0)
+        got, left = 0, bytearray()
         with job.source.open('xb') as file:
             async for chunk in request.stream():
                 got += len(chunk)
                 if got > self.workshop.limit:
                     raise self._too_large(job.name)
+                if len(left) < size:
+                    more = size - len(left)
+                    left += chunk[:more]
+                    chunk = chunk[more:]
                 file.write(chunk)
-        if not got:
+        if got <= size:
             raise RefusedUpload(f'{job.name}: is empty; copy it again')
+        if text is not None:
+            text.write_bytes(left)
 
     def _too_large(self, name: str) -> RefusedUpload:
         limit = limit_text(self.workshop.limit)

@@ -8,9 +8,9 @@ from pathlib import Path
 from . import vendors
 from .vendors import Metadata
 
-__all__ = ['find_sidecar', 'read_sidecar', 'sidecar_name']
+__all__ = ['MOST_TEXT', 'find_sidecar', 'read_sidecar', 'sidecar_name']
 
-_MOST = 1 << 20  # bytes; what is longer is another kind of file
+MOST_TEXT = 1 << 20  # bytes; what is longer is another kind of file
 _KINDS = ('{stem}.txt', '{stem}.TXT', '{stem}-{kind}.hdr', '{stem}.hdr')
 
 
@@ -26,7 +26,7 @@ def find_sidecar(path: Path) -> tuple[Path, Metadata] | None:
     """
     for candidate in _candidates(path):
         try:
-            if not candidate.is_file() or candidate.stat().st_size > _MOST:
+            if not candidate.is_file() or candidate.stat().st_size > MOST_TEXT:
                 continue
             data = candidate.read_bytes()
         except OSError:

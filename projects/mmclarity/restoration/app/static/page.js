@@ -24,7 +24,7 @@ const say = (text) => { $('live').textContent = text; };
 
 fetch('api/settings').then((r) => r.json()).then((found) => {
   settings = found;
-  $('files').accept = found.suffixes.join(',');
+  $('files').accept = [...found.suffixes, '.txt', '.hdr'].join(',');
   $('sharp').checked = found.sharpen;
   $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
   kept().forEach(takeUp);
@@ -50,7 +50,21 @@ async function takeUp(token) {
   if (['waiting', 'working'].includes(job.state)) watch(job);
 }
 
-function upload(file) {
+// The texts that microscopes put beside their images go along: NAME.txt, NAME.hdr, NAME-tif.hdr.
+const isText = (name) => /\.(txt|hdr)$/i.test(name);
+function uploadAll(files, strangers = true) {
+  const texts = new Map(files.filter((file) => isText(file.name)).map((file) => [file.name.toLowerCase(), file]));
+  const taken = new Set();
+  for (const file of files.filter((one) => !isText(one.name))) {
+    const [, stem, kind] = file.name.toLowerCase().match(/^(.*?)(?:\.([^.]*))?$/);
+    const name = [`${stem}.txt`, `${stem}-${kind}.hdr`, `${stem}.hdr`].find((one) => texts.has(one));
+    taken.add(name);
+    upload(file, texts.get(name));
+  }
+  if (strangers) texts.forEach((file, name) => taken.has(name) || upload(file));  // the server says no
+}
+
+function upload(file, beside) {
   if (file.size > settings.limit) {
     complain(`${file.name}: is larger than ${settings.limit_text}, the limit of this page`);
     return;
@@ -59,6 +73,9 @@ function upload(file) {
   jobs.set(job.key, job);
   draw(job);
   const query = new URLSearchParams({ name: file.name, doubts: $('doubts').checked ? '1' : '0' });
+  if (beside && beside.size <= 1 << 20) {  // a longer one is no microscope's
+    query.set('beside', `${beside.name.slice(-3).toLowerCase()}-${beside.size}`);
+  } else beside = null;
   const request = new XMLHttpRequest();  // fetch does not tell how much is sent
   request.open('POST', `api/jobs?${query}`);
   request.setRequestHeader('X-Mmclarity', 'page');
@@ -73,7 +90,7 @@ function upload(file) {
     draw(job);
     watch(job);
   };
-  request.send(file);
+  request.send(beside ? new Blob([beside, file]) : file);
 }
 
 function refuse(job, text) {
@@ -295,7 +312,7 @@ for (const button of document.querySelectorAll('[data-zoom]')) {
     size();
   };
 }
-$('files').onchange = (e) => { [...e.target.files].forEach(upload); e.target.value = ''; };
+$('files').onchange = (e) => { uploadAll([...e.target.files]); e.target.value = ''; };
 addEventListener('resize', size);
 let depth = 0;
 addEventListener('dragenter', (e) => { e.preventDefault(); depth++; $('drop').classList.add('over'); });
@@ -308,7 +325,7 @@ addEventListener('drop', (e) => {
   const entries = [...e.dataTransfer.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
   entries.filter((entry) => entry && entry.isDirectory).forEach(uploadFolder);
   const folders = new Set(entries.filter((entry) => entry && entry.isDirectory).map((entry) => entry.name));
-  [...e.dataTransfer.files].filter((file) => !folders.has(file.name)).forEach(upload);
+  uploadAll([...e.dataTransfer.files].filter((file) => !folders.has(file.name)));
 });
 addEventListener('beforeunload', (e) => {
   if ([...jobs.values()].some((job) => job.state === 'uploading')) e.preventDefault();
@@ -325,6 +342,8 @@ async function uploadFolder(folder) {
     const below = found.filter((entry) => entry.isDirectory).length;
     if (!images.length) complain(`${folder.name}: holds no images`);
     if (below) complain(`${folder.name}: folders in it are left out (${below}); drop them as well`);
-    for (const image of images) upload(await new Promise((ok, no) => image.file(ok, no)));
+    const texts = found.filter((entry) => entry.isFile && isText(entry.name));
+    const files = await Promise.all([...images, ...texts].map((entry) => new Promise((ok, no) => entry.file(ok, no))));
+    uploadAll(files, false);
   } catch (error) { complain(`${folder.name}: cannot be read (${error.message})`); }
 }
