@@ -35,6 +35,18 @@ def test_results_in_the_order_of_the_work_and_few_ahead(threads):
     assert list(side_by_side([])) == []
 
 
+def test_no_more_at_once_than_memory_is_meant_for(monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 128)
+    asked, taken = [], 0
+    for _ in side_by_side(partial(asked.append, 0) for _ in range(40)):
+        taken += 1
+    asked.clear()
+    results = side_by_side(partial(asked.append, number) for number in range(40))
+    next(results)
+    results.close()
+    assert taken == 40 and len(asked) <= 9
+
+
 def test_as_many_at_once_as_there_are_threads(threads):
     together = threading.Barrier(threads)
     assert len(list(side_by_side([partial(together.wait, 60)] * (2 * threads)))) == 2 * threads

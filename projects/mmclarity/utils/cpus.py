@@ -12,6 +12,7 @@ from typing import TypeVar
 __all__ = ['available_cpus', 'one_blas_thread', 'side_by_side']
 
 T = TypeVar('T')
+MOST_AT_ONCE = 8
 
 
 def available_cpus() -> int:
@@ -34,8 +35,9 @@ def one_blas_thread() -> AbstractContextManager:
 def side_by_side(work: Iterable[Callable[[], T]]) -> Iterator[T]:
     """Results in the order of the work, some of which is done at once.
 
-    As many at a time as torch may use threads (:func:`torch.get_num_threads`), for functions that
-    let go of Python's lock, as those of numpy, scipy and scikit-image do.
+    As many at a time as torch may use threads (:func:`torch.get_num_threads`), but no more than
+    eight, as each takes its memory; for functions that let go of Python's lock, as those of numpy,
+    scipy and scikit-image do.
 
     Args:
         work: Functions without arguments. The next ones are asked for, in the caller's thread,
@@ -46,7 +48,7 @@ def side_by_side(work: Iterable[Callable[[], T]]) -> Iterator[T]:
     """
     import torch
 
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), MOST_AT_ONCE)
     with ThreadPoolExecutor(threads) as pool:
         begun: deque[Future[T]] = deque()
         try:
