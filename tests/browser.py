@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import select
+import shlex
 import shutil
 import subprocess
 import time
@@ -19,6 +20,7 @@ CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason='no Chromium to click in: apt install chromium'
 )
+PATIENCE = 90.0  # seconds; what comes is not waited for, and a busy machine takes its time
 
 
 class Browser:
@@ -33,10 +35,11 @@ class Browser:
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
         # Chromium reads commands from descriptor 3 and answers on 4.
+        options = f'--user-data-dir={shlex.quote(str(profile))} --window-size={size[0]},{size[1]}'
         command = (
             f'exec 3<&{to_read} 4>&{to_write}; exec {CHROMIUM} --headless --no-sandbox '
             f'--disable-gpu --disable-dev-shm-usage --remote-debugging-pipe '
-            f'--user-data-dir={profile} --window-size={size[0]},{size[1]} about:blank'
+            f'{options} about:blank'
         )
         self._process = subprocess.Popen(
             ['bash', '-c', command],
@@ -48,9 +51,7 @@ class Browser:
         os.close(to_write)
         self._numbers, self._rest, self.complaints = itertools.count(1), b'', []
         self._session: str | None = None
-        targets = self.send('Target.getTargets')['targetInfos']
-        target = next(item['targetId'] for item in targets if item['type'] == 'page')
-        attached = self.send('Target.attachToTarget', targetId=target, flatten=True)
+        attached = self.send('Target.attachToTarget', targetId=self._first_page(), flatten=True)
         self._session = attached['sessionId']
         self.send('Runtime.enable')
         self.send('Page.enable')
@@ -67,13 +68,23 @@ class Browser:
             message['sessionId'] = self._session
         os.write(self._out, json.dumps(message).encode() + b'\0')
         while True:
-            answer = self._receive(60)
+            answer = self._receive()
             if answer.get('id') == number:
                 assert 'error' not in answer, answer
                 return answer['result']
 
-    def _receive(self, seconds: float) -> dict:
-        end = time.monotonic() + seconds
+    def _first_page(self) -> str:
+        """The browser may answer before it has opened one."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            for target in self.send('Target.getTargets')['targetInfos']:
+                if target['type'] == 'page':
+                    return target['targetId']
+            assert time.monotonic() < end, 'Chromium opens no page'
+            time.sleep(0.02)
+
+    def _receive(self) -> dict:
+        end = time.monotonic() + PATIENCE
         while b'\0' not in self._rest:
             ready = select.select([self._in], [], [], max(0, end - time.monotonic()))[0]
             content = os.read(self._in, 1 << 20) if ready else b''
@@ -88,13 +99,20 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Load a file, and wait until it has run."""
-        self.send('Page.navigate', url=path.resolve().as_uri())
-        self.wait('document.readyState === "complete" && location.protocol === "file:"')
+        self.visit(path.resolve().as_uri())
 
     def visit(self, address: str) -> None:
-        """Load a page over HTTP, and wait until it has run."""
-        self.send('Page.navigate', url=address)
-        self.wait('document.readyState === "complete" && location.protocol === "http:"', 60)
+        """Load a page, and wait until it has run."""
+        loading = self.send('Page.navigate', url=address)
+        assert 'errorText' not in loading, loading
+        end = time.monotonic() + PATIENCE
+        # The answer comes before the change: until then, scripts would run in the page before.
+        while (
+            self.send('Page.getFrameTree')['frameTree']['frame']['loaderId'] != loading['loaderId']
+        ):
+            assert time.monotonic() < end, f'never there: {address}'
+            time.sleep(0.02)
+        self.wait('document.readyState === "complete"')
 
     def choose_files(self, selector: str, *paths: Path) -> None:
         """Give files to an input, as its dialogue does."""
@@ -108,7 +126,7 @@ class Browser:
         assert 'exceptionDetails' not in result, result
         return result['result'].get('value')
 
-    def wait(self, script: str, seconds: float = 20) -> None:
+    def wait(self, script: str, seconds: float = PATIENCE) -> None:
         """Until a condition holds."""
         end = time.monotonic() + seconds
         while not self.run(script):
@@ -152,4 +170,8 @@ class Browser:
         os.close(self._out)
         os.close(self._in)
         self._process.terminate()
-        self._process.wait(20)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
