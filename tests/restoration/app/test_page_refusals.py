@@ -126,3 +126,14 @@ def test_a_port_that_is_taken(port, tmp_path, capsys):
     with pytest.raises(ValueError, match='choose another --port'):
         server.serve(workshop, '127.0.0.1', port)
     assert not workshop.folder.exists()
+
+
+def test_interrupted_as_soon_as_the_address_is_told_it_leaves_nothing():
+    """Ctrl-C, before there is a server that hears it."""
+    workshop = Workshop(WatchedRestorer(), LIMIT)
+
+    def interrupt(address: str) -> None:
+        raise KeyboardInterrupt
+
+    server.serve(workshop, '127.0.0.1', 0, interrupt)
+    assert not workshop.folder.exists()

@@ -253,8 +253,10 @@ class Workshop:
         for job in list(self._jobs.values()):
             job.cancelled = True
         self._queue.put(None)
-        self._thread.join(timeout=60)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self._thread.join(timeout=60)
+        finally:  # after a second Ctrl-C, too
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -263,15 +265,16 @@ class Workshop:
             job.state, started = 'working', time.monotonic()
             try:
                 self._restore(job)
-                job.state = 'done'
+                end = 'done'
             except Cancelled:
-                job.state = 'cancelled'
+                end = 'cancelled'
             except ColourImageError as error:
                 job.channels = error.channels
-                job.error, job.state = 'a colour image: which of its colours?', 'failed'
+                job.error, end = 'a colour image: which of its colours?', 'failed'
             except Exception as error:  # whatever it is: the page says it, the next file goes on
-                job.error, job.state = _without_paths(_words(error), job), 'failed'
+                job.error, end = _without_paths(_words(error), job), 'failed'
             job.seconds, job.ended = time.monotonic() - started, time.time()
+            job.state = end  # last: who sees it asks no more
             if job.cancelled:
                 shutil.rmtree(job.folder, ignore_errors=True)
 

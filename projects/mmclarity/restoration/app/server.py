@@ -26,6 +26,7 @@ from ..io.micrograph import READABLE
 from .jobs import Job, RefusedUpload, Workshop, limit_text
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -269,36 +270,40 @@ def serve(
         ModuleNotFoundError: ``mmclarity[app]`` is not installed.
     """
     try:
-        app = make_app(workshop, LOOPBACK if is_loopback(host) else None)
-        import uvicorn
-    except ModuleNotFoundError as error:
+        server = _server(make_app(workshop, LOOPBACK if is_loopback(host) else None))
+        listener = _listener(host, port)
+        # Ctrl-C may come as soon as the address is told.
+        with listener, suppress(KeyboardInterrupt):
+            shown = f'[{host}]' if ':' in host else host
+            ready(f'http://{shown}:{listener.getsockname()[1]}/')
+            server.run(sockets=[listener])
+    finally:
         workshop.close()
-        if 'install' in str(error):
-            raise
-        raise ModuleNotFoundError(
-            f'the page needs {error.name}: pip install "mmclarity[app]"'
-        ) from error
+
+
+def _listener(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ':' in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family)
     except OSError as error:
-        workshop.close()
         raise UsageError(
             f'{host}:{port} cannot be listened at: {error.strerror or error}; choose another '
             '--port (0 for any free one)'
         ) from error
-    shown = f'[{host}]' if ':' in host else host
-    ready(f'http://{shown}:{listener.getsockname()[1]}/')
+
+
+def _server(app: Starlette) -> uvicorn.Server:
+    try:
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'the page needs {error.name}: pip install "mmclarity[app]"'
+        ) from error
     # Its own logging configuration closes the log files of everything else in the process.
     config = uvicorn.Config(
         app, log_config=None, log_level='warning', server_header=False, timeout_keep_alive=30
     )
-    try:
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        listener.close()
-        workshop.close()
+    return uvicorn.Server(config)
 
 
 def is_loopback(host: str) -> bool:
