@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def drop(browser: Browser, *paths: Path) -> None:
         browser.send('Input.dispatchDragEvent', type=kind, x=150, y=200, data=data)
 
 
+def gone(port: int, token: str) -> None:
+    end = time.monotonic() + 90
+    while ask(port, 'GET', f'/api/jobs/{token}')[0] != 404:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 @needs_chromium
 def test_folders_are_dropped_and_the_list_outlives_the_tab(port, tmp_path):
     session = tmp_path / 'session'
@@ -42,17 +50,19 @@ def test_folders_are_dropped_and_the_list_outlives_the_tab(port, tmp_path):
         browser.wait('jobs.size === 3')
         browser.wait(f'{ALERTS}.includes("empty: holds no images")')
         assert 'session: folders in it are left out (1)' in browser.run(ALERTS)
-        browser.wait(DONE, 120)
+        browser.wait(DONE, 600)
         names = browser.run(NAMES)
         assert sorted(names) == ['a.TIF', 'b.tif', 'single.tif']
         assert names.index('a.TIF') < names.index('b.tif')
+        browser.wait('kept().length === 3')
         tokens = browser.run('[...jobs.values()].map(j => j.token)')
         # reloaded, the list is there; what was removed is not
         browser.click('.item:nth-child(2) .close')
         browser.visit(f'http://127.0.0.1:{port}/page.html')
         browser.wait('jobs.size === 2')
         kept = [token for i, token in enumerate(tokens) if i != 1]
-        assert sorted(browser.run('[...jobs.values()].map(j => j.token)')) == sorted(kept)
+        assert browser.run('[...jobs.values()].map(j => j.token)') == kept
+        gone(port, tokens[1])  # though the page was left at once
         assert browser.run('document.getElementById("stage").hidden') is False
         address = browser.run('document.getElementById("download").getAttribute("href")')
         assert ask(port, 'GET', f'/{address}')[0] == 200
@@ -66,11 +76,12 @@ def test_folders_are_dropped_and_the_list_outlives_the_tab(port, tmp_path):
 
 
 @needs_chromium
-def test_work_goes_on_under_a_page_that_was_reloaded(port, tmp_path):
+def test_work_goes_on_under_a_page_that_was_reloaded(port, gate, tmp_path):
     browser = Browser(tmp_path / 'profile')
     try:
         browser.visit(f'http://127.0.0.1:{port}/')
         browser.wait('settings.limit < Infinity')
+        browser.run('document.getElementById("doubts").checked = false')
         drop(browser, *(noisy(tmp_path / f'{i}.tif', seed=i) for i in range(3)))
         browser.wait('kept().length === 3')
         # three answers that are lost on the way are no end
@@ -78,12 +89,63 @@ def test_work_goes_on_under_a_page_that_was_reloaded(port, tmp_path):
             'window.usual = window.fetch; window.lost = 0;'
             'window.fetch = (...a) => ++lost < 4 ? Promise.reject(new TypeError()) : usual(...a)'
         )
-        browser.wait('lost > 4')
+        browser.wait('lost > 4')  # the work waits: the page goes on asking
         assert browser.run('[...jobs.values()].every(j => j.state !== "failed")')
         browser.visit(f'http://127.0.0.1:{port}/page.html')
         browser.wait('jobs.size === 3')
-        browser.wait(DONE, 120)  # each is watched to its end
+        gate.set()
+        browser.wait(DONE, 600)  # each is watched to its end
         assert sorted(browser.run(NAMES)) == ['0.tif', '1.tif', '2.tif']
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+@needs_chromium
+def test_what_is_removed_does_not_come_back_with_a_late_answer(port, gate, tmp_path):
+    browser = Browser(tmp_path / 'profile')
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        browser.run(
+            'window.usual = window.fetch; window.asked = window.read = 0;'
+            'window.late = new Promise(go => { window.go = go; });'
+            'window.fetch = async (...a) => {'
+            '  const answer = await usual(...a); asked++; await late;'
+            '  return { ok: answer.ok, json: async () => {'
+            '  const found = await answer.json(); setTimeout(() => read++); return found; } }; }'
+        )
+        drop(browser, noisy(tmp_path / 'a.tif'))
+        browser.wait('asked > 0')
+        browser.click('.item .close')
+        assert browser.run('document.querySelectorAll(".item").length') == 0
+        browser.run('go()')
+        browser.wait('read > 0')
+        assert browser.run('document.querySelectorAll(".item").length') == 0
+        assert browser.run(ALERTS) == '' and browser.complaints == []
+    finally:
+        browser.close()
+
+
+@needs_chromium
+def test_a_reloaded_list_is_in_its_order_whichever_answer_is_first(port, tmp_path):
+    browser = Browser(tmp_path / 'profile')
+    try:
+        browser.visit(f'http://127.0.0.1:{port}/')
+        browser.wait('settings.limit < Infinity')
+        browser.run('document.getElementById("doubts").checked = false')
+        drop(browser, *(noisy(tmp_path / f'{i}.tif', seed=i) for i in range(2)))
+        browser.wait(f'jobs.size === 2 && {DONE}', 600)
+        browser.run(
+            'window.tokens = kept(); document.getElementById("list").replaceChildren();'
+            'jobs.clear(); current = null; window.usual = window.fetch;'
+            'window.fetch = async (...a) => { const answer = await usual(...a);'
+            '  if (a[0].endsWith(tokens[0])) await new Promise(go => setTimeout(go, 300));'
+            '  return answer; }; takeUp(tokens)'
+        )
+        browser.wait('jobs.size === 2')
+        assert browser.run(NAMES) == ['0.tif', '1.tif']
+        assert browser.run('document.getElementById("title").textContent') == '0.tif'
         assert browser.complaints == []
     finally:
         browser.close()

@@ -17,7 +17,11 @@ function kept() {
 }
 function keep(token, wanted = true) {
   const tokens = kept().filter((other) => other !== token);
-  if (wanted) tokens.push(token);
+  if (wanted) {
+    tokens.push(token);  // in the order of the list, not in that of the server's answers
+    const here = [...jobs.values()].map((job) => job.token);
+    tokens.sort((a, b) => here.indexOf(a) - here.indexOf(b));
+  }
   try { localStorage.setItem(KEPT, JSON.stringify(tokens)); } catch { /* a browser that keeps nothing */ }
 }
 const say = (text) => { $('live').textContent = text; };
@@ -27,7 +31,7 @@ fetch('api/settings').then((r) => r.json()).then((found) => {
   $('files').accept = [...found.suffixes, '.txt', '.hdr'].join(',');
   $('sharp').checked = found.sharpen;
   $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
-  kept().forEach(takeUp);
+  takeUp(kept());
 });
 if (!['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)) {
   $('local').textContent = `Images are restored on ${location.hostname}.`;
@@ -39,15 +43,20 @@ function complain(text) {
   setTimeout(() => note.remove(), 20000);
 }
 
-// an image of before the reload
-async function takeUp(token) {
-  const answer = await fetch(`api/jobs/${token}`);
-  if (!answer.ok) return keep(token, false);  // forgotten, or the server is another one
-  const job = { key: `local${count++}`, ...await answer.json() };
-  jobs.set(job.key, job);
-  draw(job);
-  if (job.pages.length && current === null) show(job);
-  if (['waiting', 'working'].includes(job.state)) watch(job);
+// the images of before the reload, in their order, whatever that of the answers is
+async function takeUp(tokens) {
+  const answers = tokens.map((token) => fetch(`api/jobs/${token}`)
+    .then((answer) => (answer.ok ? answer.json() : keep(token, false)))  // another server, or forgotten
+    .catch(() => undefined));
+  for (const answer of answers) {
+    const found = await answer;
+    if (!found) continue;
+    const job = { key: `local${count++}`, ...found };
+    jobs.set(job.key, job);
+    draw(job);
+    if (job.pages.length && current === null) show(job);
+    if (['waiting', 'working'].includes(job.state)) watch(job);
+  }
 }
 
 // The texts that microscopes put beside their images go along: NAME.txt, NAME.hdr, NAME-tif.hdr.
@@ -94,6 +103,7 @@ function upload(file, beside) {
 }
 
 function refuse(job, text) {
+  if (!jobs.has(job.key)) return;
   job.state = 'failed';
   job.error = text;
   draw(job);
@@ -108,6 +118,7 @@ async function watch(job) {
     try {
       const answer = await fetch(`api/jobs/${job.token}`);
       const found = await answer.json();
+      if (!jobs.has(job.key)) return;  // removed meanwhile
       if (!answer.ok) return refuse(job, found.error);
       lost = 0;
       const before = (job.pages || []).length;
@@ -138,6 +149,7 @@ function stateText(job) {
 }
 
 function draw(job) {
+  if (!jobs.has(job.key)) return;  // removed while it was sent
   let item = $(`item-${job.key}`);
   if (!item) {
     item = el('li', { className: 'item', id: `item-${job.key}` });
@@ -206,7 +218,8 @@ function remove(job) {
 function forget(job) {
   if (!job.token) return;
   keep(job.token, false);
-  fetch(`api/jobs/${job.token}`, { method: 'DELETE', headers: HEADER });
+  // kept alive: the tab may be closed at once
+  fetch(`api/jobs/${job.token}`, { method: 'DELETE', headers: HEADER, keepalive: true });
 }
 
 function show(job, stay = false) {
