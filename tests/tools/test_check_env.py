@@ -119,9 +119,13 @@ def test_probe_blames_the_import_that_kills_the_interpreter(monkeypatch):
 
 
 def test_probe_gives_up_on_an_import_that_hangs(monkeypatch):
-    hangs = "import time; print('try torch', flush=True); time.sleep(30)"
+    hangs = "import time; print('try torch', flush=True); time.sleep(600)"
     monkeypatch.setattr(probing, 'PROBE', hangs)
-    assert probing.probe(timeout=1)['torch'] == (False, 'not finished after 1 s')
+    for seconds in (1, 10, 100):  # a busy machine may not have begun in the first
+        steps = probing.probe(timeout=seconds)
+        if steps:
+            break
+    assert steps['torch'] == (False, f'not finished after {seconds} s')
 
 
 def make_package(site: Path, name: str, size: int | None = None) -> Path:

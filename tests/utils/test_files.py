@@ -213,18 +213,19 @@ def _killed_writer(path, begun):
     with files.replacing(path) as part:
         part.write_text('half')
         begun.set()
-        time.sleep(60)
+        time.sleep(600)
 
 
 def test_parts_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
     context = multiprocessing.get_context('fork')
     begun = [context.Event(), context.Event()]
     writers = [
-        context.Process(target=_killed_writer, args=(tmp_path / f'{i}', begun[i])) for i in (0, 1)
+        context.Process(target=_killed_writer, args=(tmp_path / f'{i}', begun[i]), daemon=True)
+        for i in (0, 1)
     ]
     for writer, event in zip(writers, begun):
         writer.start()
-        assert event.wait(30)
+        assert event.wait(300)
     os.kill(writers[0].pid, signal.SIGKILL)
     writers[0].join()
     try:
