@@ -186,6 +186,13 @@ def test_a_movie_of_a_training(tmp_path, capsys):
     assert 'epoch_N.npz' in capsys.readouterr().err
     assert rsa.main(['--movie', str(tmp_path), '--movie-area', 'V9', '--out', str(tmp_path)]) == 2
     assert 'IT' in capsys.readouterr().err
+    other = analyse({'layer9': rng.random(15)}, [area], RSASettings())
+    tables.save_npz(other, tmp_path / 'epoch_1.npz')
+    assert rsa.main(['--movie', str(tmp_path), '--out', str(tmp_path)]) == 2
+    assert 'epoch_1.npz: has other layers than the last one' in capsys.readouterr().err
+    (tmp_path / 'epoch_1.npz').rename(tmp_path / 'iter_1.npz')
+    assert rsa.main(['--movie', str(tmp_path), '--out', str(tmp_path)]) == 2
+    assert 'epoch_N.npz and iter_N.npz' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('name', ['gone.nii', 'junk.nii', 'nets.py'])

@@ -169,7 +169,16 @@ def test_missing_manifest_or_image(folder):
         StimulusSet.from_folder(folder, manifest=folder / 'm.txt')
 
 
-@pytest.mark.parametrize('kwargs', [dict(size=0), dict(mean=(0, 0)), dict(std=(1, 1, 0))])
+BAD_OPTIONS = (
+    dict(size=0),
+    dict(size='64'),
+    dict(size=(64, 64)),
+    dict(mean=(0, 0)),
+    dict(std=(1, 1, 0)),
+)
+
+
+@pytest.mark.parametrize('kwargs', BAD_OPTIONS)
 def test_bad_options(folder, kwargs):
     with pytest.raises(ValueError):
         StimulusSet.from_folder(folder, **kwargs)

@@ -95,13 +95,14 @@ def test_a_failed_measurement_does_not_end_the_training(data, tmp_path, monkeypa
 def test_by_iteration_and_resumed(data, tmp_path):
     options = hook(data, output=dict(by_epoch=False, interval=3, figures='none'))
     train(config(data, tmp_path, [options], epochs=1))
-    assert sorted(p.name for p in (tmp_path / 'rsa').glob('*.npz')) == ['iter_0.npz', 'iter_3.npz']
+    found = sorted(p.name for p in (tmp_path / 'rsa').glob('*.npz'))
+    assert found == ['iter_0.npz', 'iter_3.npz', 'iter_4.npz']  # and of the trained network
     runner = train(config(data, tmp_path, [options], epochs=2), resume=True)
     hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
-    assert sorted(hooked.results) == [0, 3, 6]
+    assert sorted(hooked.results) == [0, 3, 4, 6, 8]
     # Memory does not grow with training: what is old is in its file.
     sizes = {step: result.rdms.size for step, result in hooked.results.items()}
-    assert sizes == {0: 0, 3: 0, 6: 8 * 28}
+    assert sizes == {0: 0, 3: 0, 4: 0, 6: 0, 8: 8 * 28}
     assert hooked.results[0].untrained_rdms is None and not hooked.results[3].area_rdms
     assert report.load_npz(tmp_path / 'rsa' / 'iter_3.npz').rdms.shape == (8, 28)
 
@@ -155,6 +156,7 @@ def test_networks_wrapped_one_by_one_do_not_ask_for_buffers(group, monkeypatch):
         ('metric', 'metric'),
         ('method', 'method'),
         ('recordings', 'recordings'),
+        ('size', 'pictures'),
     ],
 )
 def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, caplog, change, what):
@@ -174,6 +176,7 @@ def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, capl
         metric=dict(settings=dict(metric='euclidean')),
         method=dict(settings=RSASettings(method='pearson')),
         recordings=dict(areas=dict(V1=f'{tmp_path}/noise.npz:v1')),
+        size=dict(stimuli={**hook(data)['stimuli'], 'size': 80}),
     )[change]
     work_dir = tmp_path / 'run'
     train(config(data, work_dir, [hook(data)], epochs=1))
@@ -184,8 +187,9 @@ def test_a_resumed_run_does_not_mix_what_cannot_be_compared(data, tmp_path, capl
     runner.train()
     hooked = next(h for h in runner.hooks if isinstance(h, RSAHook))
     assert sorted(hooked.results) == [2]
-    for step in (0, 1):
-        assert f'epoch_{step}.npz was made with other {what};' in caplog.text
+    assert f'epoch_0.npz, epoch_1.npz: made with other {what};' in caplog.text
+    (aside,) = (work_dir / 'rsa').glob('earlier_*')
+    assert sorted(path.name for path in aside.iterdir()) == ['epoch_0.npz', 'epoch_1.npz']
     with open(work_dir / 'rsa' / 'scores.csv') as file:
         assert {row['epoch'] for row in csv.DictReader(file)} == {'2'}
     assert (work_dir / 'rsa' / 'epoch_curves.png').is_file()

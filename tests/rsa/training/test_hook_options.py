@@ -43,6 +43,7 @@ def test_what_is_wrong_is_said_before_training(data, tmp_path, kwargs, error, ma
         (dict(areas=None), TypeError),
         (dict(layers=None), TypeError),
         (dict(stimuli=None), TypeError),
+        (dict(stimuli=dict(folder='.', sise=64)), TypeError),
         (dict(layers=dict(names=LAYERS, modules='')), TypeError),
         (dict(settings=dict(metric='l2')), ValueError),
         (dict(settings=dict(method='r')), ValueError),
@@ -56,6 +57,13 @@ def test_bad_options(data, kwargs, error):
     options.pop('type')
     with pytest.raises(error):
         RSAHook(**options)
+
+
+def test_one_layer_may_be_a_string(data):
+    """Its letters were taken for layers."""
+    options = hook(data, layers='network.features.1')
+    options.pop('type')
+    assert RSAHook(**options).shown.names == ['network.features.1']
 
 
 def test_flat_options_of_earlier_versions_are_put_into_groups():

@@ -66,8 +66,8 @@ class StimulusSet:
         std: Sequence[float] = (1.0, 1.0, 1.0),
         background: float = 0.5,
     ) -> None:
-        if size is not None and size < 1:
-            raise DataError(f'size must be positive, got {size}')
+        if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+            raise DataError(f'size must be a whole number of pixels, 1 or more, got {size!r}')
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise DataError(
                 'mean and std need a value for red, green and blue, std above zero; '

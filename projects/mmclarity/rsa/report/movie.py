@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmclarity.utils.files import replacing
 from ..rdms.pairs import to_square
 from ..result import RSAResult
 from . import tables
+from .epoch_files import analyses_in
 from .style import SEQUENTIAL, UNTRAINED, measure, short_names
 
 
@@ -25,19 +25,30 @@ def read_epochs(folder: str | Path) -> dict[int, RSAResult]:
     """Results of a folder of RSAHook by epoch (or iteration), in order.
 
     Raises:
-        UsageError: If there are fewer than two.
+        UsageError: If there are fewer than two, or they do not belong to one training.
     """
-    found = {}
-    for path in Path(folder).glob('*.npz'):
-        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
-        if match:
-            found[int(match[1])] = tables.load_npz(path)
+    files = analyses_in(folder)
+    units = sorted({unit for unit, _ in files})
+    if len(units) > 1:
+        raise UsageError(
+            f'{folder}: holds {units[0]}_N.npz and {units[1]}_N.npz; a movie shows one training, '
+            'by one of the two: move the others away'
+        )
+    found = {step: tables.load_npz(path) for (_, step), path in files.items()}
     if len(found) < 2:
         raise UsageError(
             f'{folder}: {len(found)} files epoch_N.npz; give the folder that RSAHook wrote to '
             '(rsa/ in the work folder of a training) with two or more'
         )
-    return dict(sorted(found.items()))
+    last = found[max(found)]
+    for (_, step), path in files.items():
+        for what in ('layers', 'areas', 'ids'):
+            if getattr(found[step], what) != getattr(last, what):
+                raise UsageError(
+                    f'{path}: has other {"stimuli" if what == "ids" else what} than the last one '
+                    'in its folder; a movie shows one training: move what is of another away'
+                )
+    return found
 
 
 def epochs_movie(
@@ -73,6 +84,7 @@ def epochs_movie(
     figure = new_figure(7, 4.6)
     grid = figure.add_gridspec(2, len(layers), height_ratios=(1.5, 1))
     curve, column = figure.add_subplot(grid[0, :]), first.areas.index(area)
+    unit = 'iteration' if 'iter' in first.meta else 'epoch'
     maps = [figure.add_subplot(grid[1, i]) for i in range(len(layers))]
     scores = {epoch: result.scores[:, column] for epoch, result in results.items()}
     low = min(0.0, *(np.nanmin(s) for s in scores.values()))
@@ -91,7 +103,7 @@ def epochs_movie(
         curve.set_ylim(low - 0.02, high * 1.08)
         curve.set_xticks(places, short_names(result.layers)[0], rotation=30, fontsize=7)
         curve.set_ylabel(measure(result))
-        curve.set_title(f'{area}, epoch {epoch}', loc='left')
+        curve.set_title(f'{area}, {unit} {epoch}', loc='left')
         clean(curve)
         for axes, layer in zip(maps, layers):
             axes.clear()

@@ -27,6 +27,7 @@ from ..models.recorder import resolve_layers
 from ..models.untrained import untrained_copy
 from ..report import figures as plots
 from ..report import tables as report
+from ..report.epoch_files import analyses_in, put_aside
 from .options import grouped
 
 
@@ -44,6 +45,8 @@ class RSAHook(Hook):
 
     Written to ``WORK_DIR/rsa``: ``epoch_N.npz`` (or ``iter_N.npz``; all RDMs, ids, settings),
     ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
+    What lies there of another training, or was made otherwise, is moved to a folder ``earlier_...``
+    in it, which is said. Several hooks need an ``output=dict(folder=...)`` each.
 
     Args:
         stimuli: Folder of images; or a dict with ``folder`` and what else
@@ -86,20 +89,23 @@ class RSAHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read everything, and analyse the network as it starts."""
         _refuse_sharded(runner.model)
+        self._refuse_shared_folder(runner)
         self._on_first(lambda: self._set_up(runner))
         if self.output.at_start and runner.iter == 0:
             self._on_first(lambda: self._analyse(runner, 0))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Every ``interval`` epochs."""
-        if self.output.by_epoch and self.every_n_epochs(runner, self.output.interval):
+        """Every ``interval`` epochs, and after the last one."""
+        due = self.every_n_epochs(runner, self.output.interval) or self.is_last_train_epoch(runner)
+        if self.output.by_epoch and due:
             self._on_first(lambda: self._go_on(runner, runner.epoch + 1))
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Every ``interval`` iterations."""
-        if not self.output.by_epoch and self.every_n_train_iters(runner, self.output.interval):
+        """Every ``interval`` iterations, and after the last one."""
+        due = self.every_n_train_iters(runner, self.output.interval)
+        if not self.output.by_epoch and (due or self.is_last_train_iter(runner)):
             self._on_first(lambda: self._go_on(runner, runner.iter + 1))
 
     def after_train(self, runner: Runner) -> None:
@@ -132,7 +138,7 @@ class RSAHook(Hook):
                 'analyses its start and its end at most. For the course between give '
                 'output=dict(by_epoch=False, interval=...)'
             )
-        self.folder = Path(self.output.folder or Path(runner.work_dir) / 'rsa')
+        self.folder = self._folder(runner)
         model = unwrap(runner.model)
         self._names = resolve_layers(model, self.shown.names)
         part = self.shown.module
@@ -143,19 +149,39 @@ class RSAHook(Hook):
             raise ValueError(f'RSAHook: the model has no module {part!r}; its parts are {children}')
         self._part = part
         self.stimuli = self._read_stimuli(runner, getattr(model, 'data_preprocessor', None))
+        self._how['part'] = part
         self.areas = [self._area(name, spec) for name, spec in self.areas_given.items()]
-        # A run that goes on keeps the curve of what came before.
-        for path in sorted(self.folder.glob(f'{self._unit}_*.npz')) if runner.iter else []:
-            step = int(path.stem.rpartition('_')[2])
-            if step <= (runner.epoch if self.output.by_epoch else runner.iter):
-                self._take_over(runner, step, path)
-        if self.shown.untrained:
+        self._untrained_rdms = None
+        self._settle(runner)
+        if self.shown.untrained and self._untrained_rdms is None:
             self._untrained_rdms = self._rdms(untrained_copy(model, self.settings.seed))
+
+    def _folder(self, runner: Runner) -> Path:
+        return Path(self.output.folder or Path(runner.work_dir) / 'rsa')
+
+    def _refuse_shared_folder(self, runner: Runner) -> None:
+        """Raise a ValueError where two hooks would write the same files."""
+        mine = self._folder(runner).absolute()
+        for other in runner.hooks:
+            if other is self or not isinstance(other, RSAHook):
+                continue
+            if other._folder(runner).absolute() == mine:
+                raise ValueError(
+                    f'two RSAHooks write to {mine}, and each would replace what the other wrote; '
+                    f"give one of them output=dict(folder='{mine}_2'), or one hook all areas"
+                )
 
     def _read_stimuli(self, runner: Runner, preprocessor: Any) -> StimulusSet:
         """The images as the model is shown them in training, which is said."""
         mean, std, self._bgr = preprocessing(preprocessor)
         source = {**dict(mean=mean, std=std), **self.source}
+        self._how = dict(
+            size=source.get('size'),
+            background=source.get('background'),
+            mean=[float(value) for value in source['mean']],
+            std=[float(value) for value in source['std']],
+            bgr=self._bgr,
+        )
         first = 'blue' if self._bgr else 'red'
         values = ' and '.join(', '.join(f'{v:.4g}' for v in source[of]) for of in ('mean', 'std'))
         said = f'RSA: images of [0, 1] are shown {first} first, by mean and deviation {values}'
@@ -168,17 +194,49 @@ class RSAHook(Hook):
             )
         return StimulusSet.from_folder(**source)
 
-    def _take_over(self, runner: Runner, step: int, path: Path) -> None:
-        """Put an earlier analysis on the curve, unless it was made of something else."""
-        result = report.load_npz(path)
+    def _settle(self, runner: Runner) -> None:
+        """Take over what this training wrote before; what else lies in the folder is put aside.
+
+        So all in it belongs together, for the curves, for movies, and for a run that goes on later.
+        """
+        now = runner.epoch if self.output.by_epoch else runner.iter
+        aside = self.folder / f'earlier_{runner.timestamp}'
+        refused: dict[str, list[str]] = {}
+        for (unit, step), path in analyses_in(self.folder).items():
+            if not runner.iter:
+                why = 'of an earlier training'
+            elif unit != self._unit:
+                why = f'counted in another unit than {self._unit}'
+            elif step > now:
+                why = f'of a training that went on beyond {unit} {now}, where this one begins'
+            else:
+                why = self._take_over(step, path)
+            if why:
+                put_aside(path, aside)
+                refused.setdefault(why, []).append(path.name)
+        for why, names in refused.items():
+            more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+            runner.logger.warning(
+                f'RSA: {self.folder}: {", ".join(names[:3])}{more}: {why}; moved to {aside.name}, '
+                'and left out of the curves and of scores.csv'
+            )
+
+    def _take_over(self, step: int, path: Path) -> str:
+        """Put an earlier analysis on the curve; or say why it cannot be there."""
+        try:
+            result = report.load_npz(path)
+        except ValueError:
+            return 'damaged'
         other = self._differences(result)
         if other:
-            runner.logger.warning(
-                f'RSA: {path} was made with other {", ".join(other)}; it is '
-                'left out of the curves and of scores.csv'
-            )
-        else:
-            self._keep(step, result)
+            return f'made with other {", ".join(other)}'
+        untrained = result.untrained_rdms if self.shown.untrained else None
+        if untrained is not None and result.settings.seed == self.settings.seed:
+            # A copy made now would be another one: weights that nothing resets are those that the
+            # network has learned since, shuffled.
+            self._untrained_rdms = dict(zip(result.layers, untrained))
+        self._keep(step, result)
+        return ''
 
     def _keep(self, step: int, result: RSAResult) -> None:
         """Put a result on the curve; only the last has its RDMs, or memory would grow with time."""
@@ -198,6 +256,7 @@ class RSAHook(Hook):
             areas=result.areas == [area.name for area in self.areas],
             metric=theirs.metric == mine.metric,
             method=theirs.method == mine.method,
+            pictures=result.meta.get('shown', self._how) == self._how,
         )
         if same['stimuli'] and same['areas'] and same['metric']:
             same['recordings'] = all(
@@ -246,7 +305,8 @@ class RSAHook(Hook):
             runner.logger.warning(f'RSA at {self._unit} {step} left out: {error}')
 
     def _analyse(self, runner: Runner, step: int) -> None:
-        meta = {'model': type(unwrap(runner.model)).__name__, self._unit: step}
+        name = type(unwrap(runner.model)).__name__
+        meta = {'model': name, self._unit: step, 'shown': self._how}
         result = analyse(
             self._rdms(unwrap(runner.model)),
             self.areas,

@@ -11,6 +11,7 @@ from ..renamed import warn_renamed
 from ..result import RSASettings, settings_from
 
 FIGURES = ('end', 'each', 'none')
+STIMULI = ('folder', 'manifest', 'size', 'mean', 'std', 'background')
 # Flat names of earlier versions: the group each belongs to, and its name there.
 RENAMED = {
     'manifest': ('stimuli', 'manifest'),
@@ -144,9 +145,11 @@ def grouped(groups: Mapping[str, Any], flat: Mapping[str, Any]) -> Options:
     if 'folder' not in stimuli or 'names' not in layers:
         missing = 'stimuli' if 'folder' not in stimuli else 'layers'
         raise TypeError(f'RSAHook needs {missing}; give stimuli, areas and layers')
-    _refuse_unknown(layers, Shown, 'layers')
-    _refuse_unknown(output, Output, 'output')
-    layers['names'] = list(layers['names'])
+    _refuse_unknown(stimuli, STIMULI, 'stimuli')
+    _refuse_unknown(layers, [item.name for item in fields(Shown)], 'layers')
+    _refuse_unknown(output, [item.name for item in fields(Output)], 'output')
+    names = layers['names']
+    layers['names'] = [names] if isinstance(names, str) else list(names)
     return Options(stimuli, areas, Shown(**layers), settings_from(plain), Output(**output))
 
 
@@ -157,8 +160,7 @@ def _as_dict(value: Any, main: str) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {main: value}
 
 
-def _refuse_unknown(given: Mapping[str, Any], kind: type, name: str) -> None:
-    known = [item.name for item in fields(kind)]
+def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], name: str) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TypeError(f'RSAHook: {name} has no {", ".join(unknown)}; it has {", ".join(known)}')
