@@ -1,5 +1,5 @@
-# two_looks_frcnn_bdd100k_fine trained on among snow, rain, fog, bad light and bad cameras, from what
-# ships: what it is worth, docs/benchmarks/bdd100k_trials.md. Weights to start from:
+# two_looks_frcnn_bdd100k_fine trained on among snow, rain, fog, bad light and cameras, from what
+# ships; what it is worth: docs/benchmarks/bdd100k_trials.md. Weights to start from:
 #     python tools/model_converters/shipped_to_checkpoint.py two_looks two_looks.pth
 #     python tools/train.py configs/two_looks_frcnn_bdd100k_fine_weather.py \
 #         --cfg-options load_from=two_looks.pth

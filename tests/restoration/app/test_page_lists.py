@@ -161,14 +161,14 @@ def test_of_coloured_images_the_colour_is_asked_for_once(port, tmp_path):
         browser.run('document.getElementById("doubts").checked = false')
         drop(browser, coloured(tmp_path / 'a.tif'), noisy(tmp_path / 'b.tif'))
         drop(browser, coloured(tmp_path / 'c.tif', seed=5))
-        browser.wait(f'jobs.size === 3 && {asking} === 2', 120)
+        browser.wait(f'jobs.size === 3 && {asking} === 2', 600)
         assert 'which of its colours' in browser.run('document.getElementById("list").innerText')
         assert browser.run(ALERTS) == ''
         # the question outlives the tab
         browser.visit(f'http://127.0.0.1:{port}/page.html')
-        browser.wait(f'jobs.size === 3 && {asking} === 2')
+        browser.wait(f'jobs.size === 3 && {asking} === 2', 60)
         browser.click('.choice:not([hidden]) button:nth-child(2)')
-        browser.wait(DONE, 120)
+        browser.wait(DONE, 600)
         assert browser.run(asking) == 0
         report = browser.run('[...jobs.values()].find(j => j.name === "c.tif").report.join()')
         assert 'channel 1 is taken' in report
@@ -198,8 +198,8 @@ def test_texts_of_the_microscope_go_along_with_their_images(port, tmp_path):
         browser.choose_files('#files', tmp_path / 'c.TXT', tmp_path / 'c.tif', tmp_path / 'd.txt')
         # what belongs to no image is refused aloud, but for notes in a folder
         browser.wait(f'{ALERTS}.includes("d.txt: is not one of")')
-        browser.wait('jobs.size === 4 && [...jobs.values()].every(j => j.pages || j.error)')
-        browser.wait('[...jobs.values()].filter(j => j.state === "done").length === 3', 120)
+        browser.wait('jobs.size === 4 && [...jobs.values()].every(j => j.pages || j.error)', 60)
+        browser.wait('[...jobs.values()].filter(j => j.state === "done").length === 3', 600)
         found = dict(browser.run(sizes))
         assert found['a.TIF'] == found['c.tif'] == pytest.approx(24.8e-9)
         assert found['b.tif'] is None and set(found) == {'a.TIF', 'b.tif', 'c.tif', 'd.txt'}
