@@ -11,6 +11,8 @@ max_epochs = 12
 # The shorter side; the longer one may be up to eight times as long. Frames of BDD100K become
 # 960x540. In a wider picture, brought to a width of 960, objects would be smaller than any learnt.
 size = (4320, 540)
+# Cameras of cars record no black bars: Detector and mmclarity-detect cut them off other pictures.
+cut_black_bars = True
 # Frames with a class that is in less than 8 % of them are seen twice an epoch or more often.
 oversample_thr = 0.08
 # The boxes of BDD100K (2018) stand 0.4 of 640 pixels to the right: docs/benchmarks/bdd100k.md.

@@ -195,10 +195,13 @@ class _Looks:
         self.page = Page(f'Attention: {Path(args.input).name}', detector.classes)
 
     def add(self, picture) -> None:
+        from mmclarity.detection.inference.black_bars import WHOLE, inside_bars
         from mmclarity.detection.viewer import look_at
 
         if len(self.page.images) < MOST_LOOKS:
-            self.page.add(picture.name, picture.pixels, look_at(self.detector, picture.pixels))
+            part = inside_bars(picture.pixels) if self.detector.cuts_bars else WHOLE
+            pixels = picture.pixels[part]
+            self.page.add(picture.name, pixels, look_at(self.detector, pixels))
 
     def write(self) -> list[Path]:
         if not self.page.images:

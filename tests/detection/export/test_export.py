@@ -149,6 +149,21 @@ def test_detect_runs_without_torch(exported, scene, tmp_path):
     assert sorted(path.name for path in (tmp_path / 'out/drawn').iterdir()) == ['a.png', 'b.jpg']
 
 
+def test_bars_are_cut_as_by_the_detector_that_was_exported(lambda_model, exported, scene, tmp_path):
+    assert not OnnxDetector(exported).cuts_bars
+    lambda_model.cfg.cut_black_bars = True
+    try:
+        export_detector(lambda_model, tmp_path / 'cuts.onnx')
+    finally:
+        lambda_model.cfg.cut_black_bars = False
+    mine = OnnxDetector(tmp_path / 'cuts.onnx', threshold=0.2, threads=1)
+    film = cv2.copyMakeBorder(scene, 60, 60, 0, 0, cv2.BORDER_CONSTANT)
+    (plain,), (found,) = mine([scene]), mine([film])
+    assert mine.cuts_bars and len(plain) > 3
+    np.testing.assert_allclose(found.boxes, plain.boxes + np.float32([0, 60, 0, 60]), atol=1e-3)
+    np.testing.assert_array_equal(found.scores, plain.scores)
+
+
 def test_files_that_are_no_exported_detector(tmp_path, exported, capsys):
     with pytest.raises(CheckpointError, match='no such file'):
         OnnxDetector(tmp_path / 'gone.onnx')

@@ -70,6 +70,7 @@ def export_detector(
     metadata = dict(
         classes=list(model.dataset_meta['classes']),
         resize=_resize(model.cfg),
+        cut_black_bars=bool(model.cfg.get('cut_black_bars', False)),
         mmclarity=__version__,
     )
     with torch.no_grad():

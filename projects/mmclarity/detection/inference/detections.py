@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 
@@ -44,6 +44,10 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def moved(self, right: int, down: int) -> Detections:
+        """The same, each box so many pixels to the right and down."""
+        return replace(self, boxes=self.boxes + np.array([right, down] * 2, self.boxes.dtype))
 
     @property
     def names(self) -> list[str]:

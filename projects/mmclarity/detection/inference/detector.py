@@ -21,6 +21,7 @@ from mmclarity.utils import checkpoints
 from mmclarity.utils.devices import check_device
 
 from ..shipped import DETECTORS, load_shipped, shipped_config
+from .black_bars import WHOLE, inside_bars
 from .detections import Detections, check_images, check_threshold
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -55,6 +56,8 @@ class Detector:
         scale: Longer and shorter side to which images are brought, their ratio kept; None if they
             are not.
         dtype: What it computes in.
+        cuts_bars: Whether black bars are cut off images, as ``cut_black_bars`` of the config says;
+            of those that were trained on pictures without any.
 
     Examples:
         >>> import numpy as np
@@ -106,6 +109,7 @@ class Detector:
         model.to(memory_format=torch.channels_last)
         if self.dtype != torch.float32:
             keep_float32(model)
+        self.cuts_bars = bool(self.inferencer.cfg.get('cut_black_bars', False))
         steps = self.inferencer.pipeline.transforms
         self.scale = next(
             (step.scale for step in steps if getattr(step, 'keep_ratio', False)), None
@@ -115,7 +119,8 @@ class Detector:
         """Detect in a batch.
 
         Images of one size go through the network together. Of several sizes they do not: the
-        smaller ones would be padded, which costs memory and shifts scores a little.
+        smaller ones would be padded, which costs memory and shifts scores a little. Where
+        :attr:`cuts_bars`, black bars are cut off before (:func:`.inside_bars`).
 
         Args:
             images: Each (H, W, 3), 8 bit, blue, green, red, of any size.
@@ -124,6 +129,8 @@ class Detector:
             DataError: If an image is of another kind.
         """
         images = check_images(images, self.scale)
+        parts = [inside_bars(image) if self.cuts_bars else WHOLE for image in images]
+        images = [image[part] for image, part in zip(images, parts)]
         alike: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
             alike.setdefault(image.shape, []).append(place)
@@ -137,7 +144,9 @@ class Detector:
                     no_save_vis=True,
                 )
             for place, sample in zip(places, results['predictions'], strict=True):
-                found[place] = self._detections(sample.pred_instances)
+                rows, columns = parts[place]
+                inside = self._detections(sample.pred_instances)
+                found[place] = inside.moved(columns.start or 0, rows.start or 0)
         return [found[place] for place in range(len(images))]
 
     def autocast(self) -> torch.autocast:
@@ -221,6 +230,7 @@ def _shipped(name: str, device: str | None) -> DetInferencer:
             model=told['model'],
             test_dataloader=dict(dataset=dataset),
             visualizer=dict(type='DetLocalVisualizer'),
+            cut_black_bars=True,  # cameras of cars record none
         )
     )
     inferencer = DetInferencer(cfg, None, device, show_progress=False)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmclarity.errors import CheckpointError
 
+from .black_bars import WHOLE, inside_bars
 from .detections import Detections, check_images, check_threshold
 
 #: Under which name the file's metadata hold ours, as JSON.
@@ -65,6 +66,7 @@ class OnnxDetector:
         classes: Names of the classes.
         scale: Longer and shorter side to which images are brought, their ratio kept; None if they
             are not.
+        cuts_bars: As of :class:`.Detector`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class OnnxDetector:
         metadata = json.loads(said)
         self.classes = tuple(metadata['classes'])
         self._resize = metadata['resize']
+        self.cuts_bars = metadata.get('cut_black_bars', False)
         keeps = bool(self._resize) and self._resize['keep_ratio']
         self.scale = tuple(self._resize['scale']) if keeps else None
 
@@ -93,7 +96,12 @@ class OnnxDetector:
         Raises:
             DataError: If an image is of another kind.
         """
-        return [self._one(image) for image in check_images(images, self.scale)]
+        found = []
+        for image in check_images(images, self.scale):
+            rows, columns = inside_bars(image) if self.cuts_bars else WHOLE
+            inside = self._one(image[rows, columns])
+            found.append(inside.moved(columns.start or 0, rows.start or 0))
+        return found
 
     def _one(self, image: np.ndarray) -> Detections:
         small = resized(image, **self._resize) if self._resize else image
