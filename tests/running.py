@@ -10,7 +10,7 @@ REPO = Path(__file__).resolve().parents[1]
 OURS = f'{REPO / "projects"}{os.pathsep}{REPO}'
 
 
-def start(folder, command, timeout=300, **environment):
+def start(folder, command, timeout=900, **environment):
     """Run a command in ``folder``, on the CPU with one thread; returns the finished process."""
     env = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', **environment)
     return subprocess.run(

@@ -32,7 +32,7 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     command = [sys.executable, '-m', 'pip', 'wheel', '--no-build-isolation', '--no-deps']
     command += ['--no-index', '--disable-pip-version-check', '-w', str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob('mmclarity-*.whl')
     return built
@@ -134,7 +134,7 @@ def session(program: str, wheel: Path, folder: Path, *arguments: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env={'PATH': '/usr/bin:/bin', 'HOME': str(folder), 'OMP_NUM_THREADS': '1'},
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -32,8 +32,8 @@ def run(path: Path) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         client = NotebookClient(
             notebook,
-            timeout=300,
-            startup_timeout=300,
+            timeout=900,
+            startup_timeout=900,
             kernel_name='python3',
             resources=dict(metadata=dict(path=folder)),
         )

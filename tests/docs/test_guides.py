@@ -76,7 +76,7 @@ def help_of(script: str) -> str:
         env=dict(os.environ, COLUMNS='200', OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -147,7 +147,7 @@ def run_in(stage, block: Block) -> None:
             env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, f'{block}: {" ".join(words)}\n{done.stderr[-3000:]}'
 
@@ -165,7 +165,7 @@ def test_the_site_builds_without_warnings(tmp_path):
         env=dict(os.environ, NO_MKDOCS_2_WARNING='1'),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'WARNING' not in done.stderr, done.stderr

@@ -278,7 +278,7 @@ def test_the_systems_python_is_pointed_to_the_environment(monkeypatch, capsys):
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=900
     )
 
 

@@ -80,7 +80,7 @@ def make_env(clone: Path, **variables: str) -> tuple[subprocess.CompletedProcess
     env.pop('MAKEFLAGS', None)
     env.pop('PYTHONPATH', None)  # the environment itself must know where mmclarity is
     done = subprocess.run(
-        ['make', '-s', 'env'], cwd=clone, env=env, capture_output=True, text=True, timeout=60
+        ['make', '-s', 'env'], cwd=clone, env=env, capture_output=True, text=True, timeout=600
     )
     lines = calls.read_text().splitlines() if calls.exists() else []
     return done, [line for line in lines if line.startswith('install')]

@@ -148,7 +148,7 @@ def test_two_processes_give_what_one_gives(tmp_path):
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
+    outputs = [rank.communicate(timeout=900)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0]
     first, second = (json.loads(text.split('RESULT')[1].splitlines()[0]) for text in outputs)
     # a wrong one first, then two right ones: precision 2/3 up to recall 2/3

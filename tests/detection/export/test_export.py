@@ -140,7 +140,7 @@ def test_detect_runs_without_torch(exported, scene, tmp_path):
     given = [str(tmp_path), '--out', str(tmp_path / 'out'), '--backend', 'onnxruntime']
     given += ['--checkpoint', str(exported), '--threshold', '0.2']
     done = subprocess.run(
-        [sys.executable, '-c', script, *given], capture_output=True, text=True, timeout=200
+        [sys.executable, '-c', script, *given], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     assert '2 images' in done.stdout

@@ -35,7 +35,7 @@ def coloured(path: Path, seed: int = 0) -> Path:
 
 
 def ask(port: int, method: str, path: str, body=None, headers=None) -> tuple[int, dict, bytes]:
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=300)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     content = answer.read()
@@ -51,7 +51,7 @@ def upload(port: int, path: Path, name: str | None = None, doubts: int = 0) -> d
 
 
 def finished(port: int, token: str) -> dict:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         job = json.loads(ask(port, 'GET', f'/api/jobs/{token}')[2])
         if job['state'] not in ('waiting', 'working'):

@@ -75,7 +75,7 @@ def test_oversize_empty_and_not_an_image(port, tmp_path):
         for _ in range(8):
             yield b'0' * 65536
 
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=300)
     connection.request('POST', '/api/jobs?name=a.tif', chunks(), HEADER, encode_chunked=True)
     assert connection.getresponse().status == 413
     connection.close()

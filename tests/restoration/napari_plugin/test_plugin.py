@@ -38,6 +38,11 @@ def noisy(*shape: int, dtype: str = 'uint8') -> np.ndarray:
     return (60 + 100 * discs + random.normal(0, 15, shape)).clip(0, 255).astype(dtype)
 
 
+def endless() -> np.ndarray:
+    """A stack that takes minutes: nothing that stops the work comes too late."""
+    return np.broadcast_to(noisy(300, 300), (2000, 300, 300))
+
+
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'int16', 'float32', 'float64', 'int32'])
 def test_planes_are_what_the_restorer_makes_of_each(restorer, dtype):
     stack = noisy(2, 3, 72, 80, dtype=dtype)
@@ -122,7 +127,7 @@ def viewer(monkeypatch):
     application.processEvents()
 
 
-def wait(condition, seconds: float = 90) -> None:
+def wait(condition, seconds: float = 600) -> None:
     from qtpy.QtWidgets import QApplication
 
     end = time.monotonic() + seconds
@@ -192,7 +197,7 @@ def test_a_window_that_is_closed_ends_the_work(viewer):
     from mmclarity.restoration.napari_plugin.widget import RestoreWidget
 
     widget = RestoreWidget(viewer)
-    viewer.add_image(noisy(40, 300, 300), name='long')
+    viewer.add_image(endless(), name='long')
     widget.start.click()
     wait(lambda: widget.bar.value() > 0)
     worker, now = widget.worker, widget._now
@@ -209,7 +214,7 @@ def test_cancel_colour_and_doubt(viewer, marks):
 
     widget = RestoreWidget(viewer)
     assert not widget.start.isEnabled()
-    viewer.add_image(noisy(40, 300, 300), name='long')
+    viewer.add_image(endless(), name='long')
     widget.start.click()
     wait(lambda: widget.bar.value() > 0)
     widget.cancel.click()
