@@ -25,6 +25,7 @@ WIDEST = 760  # pixels of a picture on a page
 
 def run(path: Path) -> dict[str, Any]:
     """A notebook with what its cells answer now; raises where one fails."""
+    import matplotlib.font_manager  # noqa: F401  # the first import says on some machines that it is slow
     import nbformat
     from nbclient import NotebookClient
 
