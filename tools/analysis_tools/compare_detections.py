@@ -102,7 +102,10 @@ def detector_names(files: Sequence[Sequence[str]], given: Sequence[str] | None) 
     paths = [Path(item[0]) for item in files]
     for parts in range(1, 5):
         names = [
-            '/'.join(path.parts[-parts:]).removesuffix('.json').removesuffix('.bbox')
+            '/'.join(path.parts[-parts:])
+            .removesuffix('.gz')
+            .removesuffix('.json')
+            .removesuffix('.bbox')
             for path in paths
         ]
         if len(set(names)) == len(names):

@@ -1,11 +1,15 @@
 """Labels and results in their forms: what is read, and what is refused with a remedy."""
 
+import gzip
 import json
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from mmclarity.detection.datasets.scalabel import CLASSES
+from mmclarity.detection.evaluation.comparison import compare
 from mmclarity.detection.evaluation.label_files import parse_size, read_labels, read_results
 from mmclarity.utils.json_files import LabelFileError
 from tests.detection.evaluation.synthetic_detections import coco, detections, objects, results
@@ -180,6 +184,8 @@ def broken(**changes):
 
 REFUSED = {
     'another image': (broken(image_id=7), 'image_id 7 is not among the images'),
+    'image ids in a list': (broken(image_id=[100]), r'image_id must be one number, got \[100\]'),
+    'classes in a list': (broken(category_id=[1]), r'category_id must be one number'),
     'another class': (broken(category_id=9), 'category_id 9 is not among the'),
     'classes from 0': (broken(category_id=0), 'Does it count the classes from 0 or 1'),
     'no score': (lambda labels, dts: (labels, [{'image_id': 100}]), "lacks .*'score'"),
@@ -310,3 +316,60 @@ def test_images_are_grouped_by_two_attributes_at_once(tmp_path, data):
         'weather+timeofday/rainy, daytime': [1, 5],
         'weather+timeofday/rainy, night': [3],
     }
+
+
+def test_equal_scores_stand_in_pycocotools_order_however_images_are_listed(tmp_path):
+    """By the ids of images: COCO's own files list these in no order."""
+    rng = np.random.default_rng(3)
+    gts = objects(rng, 30)
+    labels = coco(gts, 30)
+    dts = results(detections(rng, gts, 30, digits=1))
+    labels['images'] = [labels['images'][place] for place in rng.permutation(30)]
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    found = read_results(save(tmp_path / 'dt.json', dts), labelled)
+    values = compare(labelled, dict(one=[found]), labelled.chosen(None), {}, draws=1).rows
+    ours = {row.number: row.values[0].value for row in values if row.part == 'all'}
+    reference = COCO()
+    numbered = [
+        dict(gt, id=number, area=gt['bbox'][2] * gt['bbox'][3])
+        for number, gt in enumerate(labels['annotations'], 1)
+    ]
+    reference.dataset = labels | dict(annotations=numbered)
+    reference.createIndex()
+    judged = COCOeval(reference, reference.loadRes(dts), 'bbox')
+    judged.evaluate()
+    judged.accumulate()
+    judged.summarize()
+    assert list(ours.values()) == pytest.approx(judged.stats[:6].tolist(), abs=1e-12)
+
+
+def test_objects_that_are_labelled_twice_are_told(tmp_path, data):
+    labels, _ = data
+    assert read_labels(save(tmp_path / 'gt.json', labels)).notes == []
+    count = len(labels['annotations'])
+    labels['annotations'] *= 2
+    (note,) = read_labels(save(tmp_path / 'gt.json', labels)).notes
+    assert f'gt.json: {count} of {2 * count} objects stand there twice' in note
+
+
+@pytest.mark.parametrize('part', ['images', 'categories'])
+def test_ids_of_labels_that_are_lists(tmp_path, data, part):
+    labels, _ = data
+    labels[part][1]['id'] = [labels[part][1]['id']]
+    with pytest.raises(LabelFileError, match=r'1: "id" must be one, got \['):
+        read_labels(save(tmp_path / 'gt.json', labels))
+
+
+def test_packed_results_are_told_by_the_file_beside(tmp_path, data):
+    labels, dts = data
+    labelled = read_labels(save(tmp_path / 'labels.json', labels))
+    (tmp_path / 'run.bbox.json.gz').write_bytes(gzip.compress(json.dumps(dts).encode()))
+    fewer = labels | dict(images=labels['images'][:4])
+    for beside in ('run.gt.json', 'run.gt.json.gz'):
+        content = json.dumps(fewer).encode()
+        (tmp_path / beside).write_bytes(gzip.compress(content) if beside[-1] == 'z' else content)
+        with pytest.raises(
+            LabelFileError, match=f'{beside}: 0 of 4 .* 2 labelled ones are missing'
+        ):
+            read_results(tmp_path / 'run.bbox.json.gz', labelled)
+        (tmp_path / beside).unlink()

@@ -59,6 +59,9 @@ def check_detection(
     ]
     if lacking:
         raise LabelFileError(f'{place}: lacks {lacking}; is this a COCO result list?')
+    for key in ('image_id', 'category_id'):
+        if isinstance(item[key], list | dict):
+            raise LabelFileError(f'{place}: {key} must be one number, got {item[key]!r}')
     if item['image_id'] not in images:
         raise LabelFileError(
             f'{place}: image_id {item["image_id"]!r} is not among the images; give '

@@ -69,7 +69,7 @@ def _from_scalabel(path: Path, image_size: Size | None) -> Labelled:
             box = fit_box(label, size, ParseReport()) if size else label.xyxy
             if box is not None:
                 gts.append(_gt(place, ids[label.category], box, label.ignored))
-    notes = []
+    notes = _twice(path, gts)
     if None in sizes:
         notes.append(
             f'{path.name} gives no image sizes: boxes are as labelled, not clipped to their image '
@@ -99,6 +99,26 @@ def _gt(place: int, category: int, box: Sequence[float], crowd: bool) -> dict:
     }
 
 
+def _by_id(images: list[dict]) -> list[dict]:
+    """In the order in which pycocotools takes detections of equal scores."""
+    try:
+        return sorted(images, key=lambda item: item['id'])
+    except TypeError:  # numbers among texts
+        return images
+
+
+def _twice(path: Path, gts: Sequence[dict]) -> list[str]:
+    """What to say of objects that are labelled twice, of which one at most can be found."""
+    different = {(gt['image_id'], gt['category_id'], *gt['bbox']) for gt in gts}
+    twice = len(gts) - len(different)
+    if twice <= len(gts) / 100:
+        return []
+    return [
+        f'{path.name}: {twice:,} of {len(gts):,} objects stand there twice; a detector that marks '
+        'each once misses the second.'
+    ]
+
+
 def _check_files(path: Path, images: list[dict]) -> None:
     """Refuses one file under two ids: it would count twice."""
     seen: dict[str, Any] = {}
@@ -123,6 +143,8 @@ def _category_names(path: Path, categories: Any) -> dict[Any, str]:
     for place, item in enumerate(categories):
         if not isinstance(item, dict) or not {'id', 'name'} <= set(item):
             raise LabelFileError(f'{path}: category {place} lacks "id" or "name"')
+        if isinstance(item['id'], list | dict):
+            raise LabelFileError(f'{path}: category {place}: "id" must be one, got {item["id"]!r}')
         if item['id'] in names or item['name'] in names.values():
             raise LabelFileError(
                 f'{path}: two categories have the id {item["id"]!r} or the name '
@@ -136,10 +158,12 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     coco = read_coco(path)
     if 'annotations' not in coco:
         raise LabelFileError(f'{path}: no "annotations"; give the ground truth')
-    images = coco['images']
-    for place, item in enumerate(images):
+    for place, item in enumerate(coco['images']):
         if not isinstance(item, dict) or not {'id', 'file_name'} <= set(item):
             raise LabelFileError(f'{path}: image {place} lacks "id" or "file_name"')
+        if isinstance(item['id'], list | dict):
+            raise LabelFileError(f'{path}: image {place}: "id" must be one, got {item["id"]!r}')
+    images = _by_id(coco['images'])
     ids = {item['id']: place for place, item in enumerate(images)}
     if len(ids) < len(images):
         raise LabelFileError(f'{path}: {len(images) - len(ids)} images share an id with another')
@@ -167,7 +191,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
         attributes=[_attributes(item) for item in images],
         categories=names,
         gts=gts,
-        notes=[_IGNORE.format(path.name, ignored)] if ignored else [],
+        notes=[_IGNORE.format(path.name, ignored)] * bool(ignored) + _twice(path, gts),
     )
 
 
@@ -269,8 +293,17 @@ def _has_scores(annotations: Any) -> bool:
 def _numbering(path: Path, labelled: Labelled) -> tuple[dict[Any, int], dict[Any, int]]:
     """Places of images and ids of categories, by the numbers a COCO result list uses."""
     own = labelled.ids, {number: number for number in labelled.categories}
-    beside = path.with_name(path.name.removesuffix('.bbox.json') + '.gt.json')
-    if not path.name.endswith('.bbox.json') or not beside.is_file():
+    name = path.name.removesuffix('.gz')
+    start = path.with_name(name.removesuffix('.bbox.json'))
+    beside = next(
+        (
+            file
+            for file in (Path(f'{start}.gt.json'), Path(f'{start}.gt.json.gz'))
+            if file.is_file()
+        ),
+        None,
+    )
+    if not name.endswith('.bbox.json') or beside is None:
         return own
     return _matched(path, beside.name, read_coco(beside), labelled) or own
 
