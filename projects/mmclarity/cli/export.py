@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from .main import check_free, mistakes, run
@@ -38,7 +39,7 @@ def export_parser() -> argparse.ArgumentParser:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write the file and compare it with torch; one that differs is removed.
+    """Write the file, after it was compared with torch; one that differs is not.
 
     Raises:
         UsageError: For whatever the caller can mend.
@@ -48,11 +49,14 @@ def export(args: argparse.Namespace) -> None:
         # Above all this silences what other libraries say about themselves while loading.
         warnings.simplefilter('ignore')
         from mmclarity.engine.config import load_config
+        from mmclarity.utils.files import replacing
 
         _check_opset(args.opset)
         scope = load_config(args.config).get('default_scope')
-        part = _detector if scope == 'mmdet' else _restorer
-        agreement = part(args)
+        kind = _detector if scope == 'mmdet' else _restorer
+        # Nobody finds a file that was not compared, and one that is replaced stays until then.
+        with replacing(args.output, args.overwrite) as part:
+            agreement = kind(args, part)
     size = args.output.stat().st_size / 1e6
     print(f'written: {args.output} ({size:.1f} MB), {agreement}')
 
@@ -67,7 +71,7 @@ def _check_opset(opset: int) -> None:
         raise UsageError(f'--opset {opset}: give 18 to {newest} (what the installed onnx knows)')
 
 
-def _restorer(args: argparse.Namespace) -> str:
+def _restorer(args: argparse.Namespace, file: Path) -> str:
     from mmclarity.errors import UsageError
     from mmclarity.utils.checkpoints import SHIPPED
 
@@ -81,32 +85,37 @@ def _restorer(args: argparse.Namespace) -> str:
         from mmclarity.restoration.inference.restorer import build_restorer
 
         model = build_restorer(args.config, args.checkpoint)
-        export_onnx(model, args.output, args.opset, args.overwrite)
-    try:
-        worst = check_onnx(model, args.output, tolerance=args.tolerance)
-    except (RuntimeError, UsageError) as error:
-        args.output.unlink()
-        raise UsageError(f'{error}; the file was removed') from error
+        export_onnx(model, file, args.opset, overwrite=True)
+    with _agreement(args, file):
+        worst = check_onnx(model, file, tolerance=args.tolerance)
     return f'differs from torch by at most {worst:.1e} of the range'
 
 
-def _detector(args: argparse.Namespace) -> str:
+def _detector(args: argparse.Namespace, file: Path) -> str:
     from mmclarity.detection.export import check_detector, export_detector
     from mmclarity.detection.inference.detector import Detector
-    from mmclarity.errors import UsageError
 
     detector = Detector(args.config, args.checkpoint, 'cpu', dtype='float32')
     model = detector.inferencer.model
-    export_detector(model, args.output, args.opset, args.overwrite, args.boxes_only)
-    try:
-        found = check_detector(model, args.output, args.tolerance)
-    except (RuntimeError, UsageError) as error:
-        args.output.unlink()
-        raise UsageError(f'{error}; the file was removed') from error
+    export_detector(model, file, args.opset, True, args.boxes_only)
+    with _agreement(args, file):
+        found = check_detector(model, file, args.tolerance)
     return (
         f'{found.detections} detections in images of three sizes differ from torch by at most '
         f'{found.score:.1e} in score and {found.box:.1e} pixels'
     )
+
+
+@contextmanager
+def _agreement(args: argparse.Namespace, file: Path) -> Iterator[None]:
+    """Say of a file that differs from torch that it is not written."""
+    from mmclarity.errors import UsageError
+
+    try:
+        yield
+    except (RuntimeError, UsageError) as error:
+        said = str(error).replace(str(file), str(args.output))
+        raise UsageError(f'{said}; {args.output} is not written') from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -403,6 +403,28 @@ def test_the_tool_tells_the_parts_apart(lambda_model, tmp_path, capsys):
     assert 'models than this one: two_looks_frcnn_bdd100k_fine.py (two_looks)' in said
 
 
+@pytest.mark.parametrize('how', ['differs', 'interrupted'])
+def test_a_file_that_was_not_compared_does_not_replace_another(
+    lambda_model, tmp_path, capsys, monkeypatch, how
+):
+    """The earlier export was overwritten, and then removed or left as one that was compared."""
+
+    def check(*_):
+        raise KeyboardInterrupt if how == 'interrupted' else RuntimeError('differs from torch')
+
+    monkeypatch.setattr('mmclarity.detection.export.check_detector', check)
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(meta=meta, state_dict=lambda_model.state_dict()), tmp_path / 'w.pth')
+    out = tmp_path / 'd.onnx'
+    out.write_bytes(b'earlier')
+    status = main([CONFIG, str(tmp_path / 'w.pth'), str(out), '--overwrite'])
+    assert status == (130 if how == 'interrupted' else 2)
+    assert out.read_bytes() == b'earlier'
+    assert {path.name for path in tmp_path.iterdir()} == {'d.onnx', 'w.pth'}
+    if how == 'differs':
+        assert f'differs from torch; {out} is not written' in capsys.readouterr().err
+
+
 def test_a_version_of_onnx_that_cannot_be_written(tmp_path, capsys):
     out = tmp_path / 'x.onnx'
     assert main([str(CONFIG), 'none.pth', str(out), '--opset', '3']) == 2

@@ -293,7 +293,8 @@ def _frames(source: str | int, name: str, count: int = 0) -> Iterator[Picture]:
                 if frame < MOST_FRAMES * count:
                     error = (
                         f'{source}: only {frame} of {count} frames can be read; it is cut off or '
-                        'damaged there'
+                        'damaged. Frames are counted as they are read: behind a damage their '
+                        'numbers are too low'
                     )
                     yield Picture(name, error=error)
                 return
