@@ -16,6 +16,7 @@ from mmclarity.synthetic.surfaces import make_surfaces
 from tests import running
 from tests.rsa.training.hook_runs import LAYERS, config, hook, losses, train
 from tests.running import REPO
+from tools.analysis_tools.curves import read_run
 
 
 def test_losses_are_the_same_with_and_without(data, tmp_path):
@@ -105,6 +106,14 @@ def test_by_iteration_and_resumed(data, tmp_path):
     assert sizes == {0: 0, 3: 0, 4: 0, 6: 0, 8: 8 * 28}
     assert hooked.results[0].untrained_rdms is None and not hooked.results[3].area_rdms
     assert report.load_npz(tmp_path / 'rsa' / 'iter_3.npz').rdms.shape == (8, 28)
+
+
+def test_curves_of_iterations_stand_at_iterations(data, tmp_path):
+    """The second iteration was drawn at the end of the second epoch."""
+    options = hook(data, output=dict(by_epoch=False, interval=2, figures='none'))
+    train(config(data, tmp_path, [options], epochs=2))
+    places, _ = read_run(tmp_path)['rsa/V1/network.features.1']
+    assert places.tolist() == [0, 2, 4, 6, 8]
 
 
 def test_a_finished_run_that_is_resumed_is_drawn_again(data, tmp_path):

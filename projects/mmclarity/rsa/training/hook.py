@@ -318,7 +318,9 @@ class RSAHook(Hook):
         self._keep(step, result)
         report.save_npz(result, self.folder / f'{self._unit}_{step}.npz')
         self._save_scores()
-        runner.visualizer.add_scalars(result.scalars(), step=step)
+        # A step alone is taken for an epoch, as that of a validation.
+        counted = {} if self.output.by_epoch else dict(iter=step)
+        runner.visualizer.add_scalars({**result.scalars(), **counted}, step=step)
         best = [
             f'{area}: {layer} {score:.3f}'
             for area in result.areas
