@@ -156,6 +156,11 @@ def _detector(args: argparse.Namespace):
                 '--backend onnxruntime takes the file that tools/export_onnx.py wrote, which knows '
                 'all that a config says: --checkpoint FILE.onnx, no --config and no --shipped'
             )
+        if args.device not in (None, 'cpu') or args.dtype not in (None, 'float32'):
+            raise UsageError(
+                '--backend onnxruntime computes on the CPU in float32: leave out --device and '
+                '--dtype, or take --backend torch'
+            )
         from mmclarity.detection.inference.onnx_detector import OnnxDetector
 
         return OnnxDetector(args.checkpoint, args.threshold)

@@ -181,6 +181,9 @@ def test_files_that_are_no_exported_detector(tmp_path, exported, capsys):
     for further in (['--config', CONFIG], ['--plain']):
         assert detect_main([*given, *further, '--checkpoint', str(exported)]) == 2
         assert 'no --config and no --shipped' in capsys.readouterr().err
+    for further in (['--device', 'cuda'], ['--dtype', 'bfloat16']):  # were passed over
+        assert detect_main([*given, *further, '--checkpoint', str(exported)]) == 2
+        assert 'on the CPU in float32' in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_named(lambda_model, tmp_path):
