@@ -224,6 +224,15 @@ REFUSED = {
         ),
         'box2d must have the numbers',
     ),
+    'a score without end': (broken(score=10**400), 'score finite'),
+    'images that are none': (
+        lambda labels, dts: (labels | dict(images=None), dts),
+        '"images" must be a list, got NoneType',
+    ),
+    'an image without a name': (
+        lambda labels, dts: (labels | dict(images=[dict(id=100, file_name=7)]), dts),
+        'image 0: "id" must be one, and "file_name" a text, got 100 and 7',
+    ),
     'an image id twice': (
         lambda labels, dts: (labels | dict(images=labels['images'][:1] * 2), dts),
         'share an id',
@@ -352,11 +361,26 @@ def test_objects_that_are_labelled_twice_are_told(tmp_path, data):
     assert f'gt.json: {count} of {2 * count} objects stand there twice' in note
 
 
+def test_sizes_and_attributes_in_other_programs_forms(tmp_path, data):
+    """They ended in tracebacks, where they were needed."""
+    labels, _ = data
+    strange = [dict(width='640', height='360'), dict(width=-1), dict(width='?'), dict(height=[360])]
+    for image, change in zip(labels['images'], strange):
+        image.update(change)
+    labels['images'][4]['attributes'] = ['night']
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    assert labelled.sizes == [(640, 360), None, None, None, (640, 360), (640, 360)]
+    assert labelled.attributes[4] == {} and labelled.attributes[5]['weather'] == 'rainy'
+    assert labelled.groups()['weather/rainy'] == [1, 3, 5]
+    with pytest.raises(LabelFileError, match='does not give the size of image .001.jpg'):
+        labelled.area_scale('1280x720')
+
+
 @pytest.mark.parametrize('part', ['images', 'categories'])
 def test_ids_of_labels_that_are_lists(tmp_path, data, part):
     labels, _ = data
     labels[part][1]['id'] = [labels[part][1]['id']]
-    with pytest.raises(LabelFileError, match=r'1: "id" must be one, got \['):
+    with pytest.raises(LabelFileError, match=r' 1: "id" must be one'):
         read_labels(save(tmp_path / 'gt.json', labels))
 
 

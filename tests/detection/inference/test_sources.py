@@ -165,6 +165,10 @@ def test_videos_beside_images_are_named(video, scene, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), scene)
     with pytest.warns(UserWarning, match='left out here: drive.avi'):
         assert pictures(str(tmp_path))[1] == 1
+    with pytest.warns(UserWarning, match='left out here: drive.avi'):
+        assert pictures(str(tmp_path / '*'))[1] == 1
+    with pytest.raises(UsageError, match=r'among the 1 that .* one by one: \S*drive.avi'):
+        pictures(str(tmp_path / '*.avi'))
 
 
 def test_of_several_pictures_in_a_file_the_first_is_taken_and_said(scene, tmp_path):

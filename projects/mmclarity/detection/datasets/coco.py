@@ -1,6 +1,7 @@
 """COCO data sets and detections in files, checked before they are used."""
 
 import math
+import sys
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,48 @@ def read_coco(path: str | Path) -> dict[str, Any]:
     coco = read_json(path)
     if not isinstance(coco, dict) or not {'images', 'categories'} <= set(coco):
         raise LabelFileError(f'{path}: expected a COCO data set with "images" and "categories"')
+    for part in ('images', 'categories', 'annotations'):
+        if part in coco and not isinstance(coco[part], list):
+            raise LabelFileError(
+                f'{path}: "{part}" must be a list, got {type(coco[part]).__name__}'
+            )
     return coco
+
+
+def check_images(path: str | Path, images: list[Any]) -> None:
+    """Refuses images of a COCO data set that cannot be told apart.
+
+    Raises:
+        LabelFileError: Naming the image.
+    """
+    for place, item in enumerate(images):
+        if not isinstance(item, dict) or not {'id', 'file_name'} <= set(item):
+            raise LabelFileError(f'{path}: image {place} lacks "id" or "file_name"')
+        if isinstance(item['id'], list | dict) or not isinstance(item['file_name'], str):
+            raise LabelFileError(
+                f'{path}: image {place}: "id" must be one, and "file_name" a text, got '
+                f'{item["id"]!r} and {item["file_name"]!r}'
+            )
+
+
+def size_of(image: dict[str, Any]) -> tuple[float, float] | None:
+    """Width and height of a COCO image; None where they are not told, or no numbers of pixels.
+
+    Examples:
+        >>> size_of(dict(width=640, height='360')), size_of(dict(width=640)), size_of(dict())
+        ((640, 360.0), None, None)
+    """
+    sides = []
+    for key in ('width', 'height'):
+        side = image.get(key)
+        try:
+            side = float(side) if isinstance(side, str) else side
+        except ValueError:
+            return None
+        if not isinstance(side, int | float) or not 0 < side < math.inf:
+            return None
+        sides.append(side)
+    return sides[0], sides[1]
 
 
 def read_detections(path: str | Path) -> list[Any]:
@@ -75,7 +117,7 @@ def check_detection(
     box = item['bbox']
     numbers = [*box, item['score']] if isinstance(box, list) and len(box) == 4 else [None]
     if (
-        not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+        not all(isinstance(n, int | float) and abs(n) <= sys.float_info.max for n in numbers)
         or min(box[2:]) < 0
     ):
         raise LabelFileError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmclarity.utils.json_files import LabelFileError, read_json, truth
 
-from ..datasets.coco import check_detection, read_coco
+from ..datasets.coco import check_detection, check_images, read_coco, size_of
 from ..datasets.scalabel import (
     CLASSES,
     NAME_MAPPING,
@@ -135,7 +135,8 @@ def _check_files(path: Path, images: list[dict]) -> None:
 def _attributes(image: dict) -> dict[str, Any]:
     """Of a COCO image; the number of its video too, where it is one's frame."""
     video = {'video_id': image['video_id']} if image.get('video_id') is not None else {}
-    return {**video, **(image.get('attributes') or {})}
+    told = image.get('attributes')
+    return {**video, **told} if isinstance(told, dict) else video
 
 
 def _category_names(path: Path, categories: Any) -> dict[Any, str]:
@@ -158,11 +159,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     coco = read_coco(path)
     if 'annotations' not in coco:
         raise LabelFileError(f'{path}: no "annotations"; give the ground truth')
-    for place, item in enumerate(coco['images']):
-        if not isinstance(item, dict) or not {'id', 'file_name'} <= set(item):
-            raise LabelFileError(f'{path}: image {place} lacks "id" or "file_name"')
-        if isinstance(item['id'], list | dict):
-            raise LabelFileError(f'{path}: image {place}: "id" must be one, got {item["id"]!r}')
+    check_images(path, coco['images'])
     images = _by_id(coco['images'])
     ids = {item['id']: place for place, item in enumerate(images)}
     if len(ids) < len(images):
@@ -182,12 +179,7 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
         names=_short(paths),
         paths=paths,
         ids=ids,
-        sizes=[
-            (item['width'], item['height'])
-            if item.get('width') and item.get('height')
-            else image_size
-            for item in images
-        ],
+        sizes=[size_of(item) or image_size for item in images],
         attributes=[_attributes(item) for item in images],
         categories=names,
         gts=gts,
@@ -312,6 +304,7 @@ def _matched(
     path: Path, told_by: str, coco: dict, labelled: Labelled
 ) -> tuple[dict[Any, int], dict[Any, int]] | None:
     """The same from the images and categories that ``coco`` names; None if they have no names."""
+    check_images(path.with_name(told_by), coco['images'])
     places = {name: place for place, name in enumerate(labelled.names)}
     names = _short([item['file_name'] for item in coco['images']])
     if set(names) != set(places) and set(names).isdisjoint(places) and len(set(names)) < len(names):
@@ -346,8 +339,8 @@ def _check_sizes(
     """Refuses detections in pixels of larger or smaller images than the labels'."""
     sizes = dict(zip(labelled.names, labelled.sizes))
     for item, name in zip(images, names):
-        own, wanted = (item.get('width'), item.get('height')), sizes[name]
-        if wanted and all(own) and max(abs(a - b) for a, b in zip(own, wanted)) > 1:
+        own, wanted = size_of(item), sizes[name]
+        if wanted and own and max(abs(a - b) for a, b in zip(own, wanted)) > 1:
             raise LabelFileError(
                 f'{path}: it was run on {name} in {own[0]}x{own[1]} pixels ({told_by}), but '
                 f'{labelled.source} labels it in {wanted[0]}x{wanted[1]}: boxes would lie '

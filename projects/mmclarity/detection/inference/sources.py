@@ -188,26 +188,37 @@ def pictures(source: str, drawn: Path | None = None) -> tuple[Iterator[Picture],
                 + (f'; videos are read one by one: {videos[0]}' if videos else '')
                 + (f"; its subfolders are read by a pattern: '{path}/**/*.jpg'" if below else '')
             )
-        videos = [file.name for file in listing(path, VIDEOS)]
-        if videos:
-            warnings.warn(
-                f'{source}: videos are read one by one, and left out here: {", ".join(videos[:3])}'
-                + (', ...' if len(videos) > 3 else ''),
-                stacklevel=2,
-            )
+        _tell_of_videos(source, listing(path, VIDEOS))
         return _images(_undrawn(files, drawn)), len(files)
     if path.is_file():
         _undrawn([path], drawn)
         if path.suffix.lower() in VIDEOS:
             return _video(path)
         return _images([path]), 1
-    files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-    files = [file for file in files if file.suffix.lower() in IMAGES]
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    files = [file for file in found if file.suffix.lower() in IMAGES]
+    videos = [file for file in found if file.suffix.lower() in VIDEOS]
     if files:
+        _tell_of_videos(source, videos)
         return _images(_undrawn(files, drawn)), len(files)
+    if found:
+        raise UsageError(
+            f'{source}: no image among the {len(found)} that this pattern finds'
+            + (f'; videos are read one by one: {videos[0]}' if videos else '')
+        )
     raise UsageError(
         f'{source}: no such image, folder, pattern or video (cameras are numbers: 0, 1, ...)'
     )
+
+
+def _tell_of_videos(source: str, videos: list[Path]) -> None:
+    if videos:
+        warnings.warn(
+            f'{source}: videos are read one by one, and left out here: '
+            + ', '.join(video.name for video in videos[:3])
+            + (', ...' if len(videos) > 3 else ''),
+            stacklevel=3,
+        )
 
 
 def _undrawn(files: list[Path], drawn: Path | None) -> list[Path]:
