@@ -295,3 +295,16 @@ class TestParts:
             (2, 8),
             (3, 6),
         ]
+
+
+@pytest.mark.parametrize('unit,said', [('epoch', 'epoch 7'), ('iter', 'iteration 7')])
+def test_figures_of_a_training_say_when_it_was(drawn, unit, said):
+    """Where the last analyses fail, what is drawn is of an earlier epoch."""
+    result = make()
+    result.meta[unit] = 7
+    plots.heat_map(result, 'a.png')
+    plots.layer_curves(result, 'a.png')
+    plots.epoch_curves({7: result}, 'a.png', unit)
+    texts = [[text.get_text() for text in figure.texts] for figure in drawn]
+    expected = f'alexnet{parts.SEPARATOR}{said}{parts.SEPARATOR}'
+    assert [any(text.startswith(expected) for text in row) for row in texts] == [True, True, False]

@@ -101,8 +101,11 @@ def subtitle(result: RSAResult, *more: str) -> str:
 
 
 def joined(result: RSAResult, *texts: str) -> str:
-    """The network and remarks in one line."""
+    """The network, when in its training it was analysed, and remarks in one line."""
     model = [str(result.meta['model'])] if 'model' in result.meta else []
+    for unit, told in (('epoch', 'epoch'), ('iter', 'iteration')):
+        if unit in result.meta:
+            model.append(f'{told} {result.meta[unit]}')
     return SEPARATOR.join([*model, *texts])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,9 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
         if i % columns == 0:
             axes.set_ylabel(parts.measure(last), fontsize=parts.NORMAL, color=parts.INK)
     legend_with_ceiling(figure, grid.ravel()[0], last)
-    parts.title(figure, 'Similarity over training', parts.subtitle(last))
+    network = {key: value for key, value in last.meta.items() if key == 'model'}
+    said = parts.subtitle(replace(last, meta=network))
+    parts.title(figure, 'Similarity over training', said)
     parts.save(figure, path)
 
 
