@@ -200,12 +200,11 @@ class _Looks:
         self.page = Page(f'Attention: {Path(args.input).name}', detector.classes)
 
     def add(self, picture) -> None:
-        from mmclarity.detection.inference.black_bars import WHOLE, inside_bars
+        from mmclarity.detection.inference.black_bars import inside_bars
         from mmclarity.detection.viewer import look_at
 
         if len(self.page.images) < MOST_LOOKS:
-            part = inside_bars(picture.pixels) if self.detector.cuts_bars else WHOLE
-            pixels = picture.pixels[part]
+            pixels = picture.pixels[inside_bars(picture.pixels, self.detector.cuts_bars)]
             self.page.add(picture.name, pixels, look_at(self.detector, pixels))
 
     def write(self) -> list[Path]:

@@ -28,6 +28,19 @@ def checkpoint(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture(scope='session')
+def street():
+    """A picture with something to find: dark blocks on a grey street."""
+    rng = np.random.default_rng(3)
+    noise = cv2.resize(rng.integers(90, 130, (18, 32, 3), dtype=np.uint8), (640, 360))
+    for x in range(40, 600, 110):
+        cv2.rectangle(noise, (x, 180), (x + 60, 230), (30, 30, 40), -1)
+        cv2.rectangle(noise, (x + 8, 185), (x + 52, 200), (150, 140, 130), -1)
+        cv2.circle(noise, (x + 5, 215), 5, (20, 20, 230), -1)
+        cv2.circle(noise, (x + 55, 215), 5, (20, 20, 230), -1)
+    return noise
+
+
 @pytest.fixture
 def scene():
     noise = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)

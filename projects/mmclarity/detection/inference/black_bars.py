@@ -6,10 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ['WHOLE', 'inside_bars']
-
-#: Rows and columns of all of an image.
-WHOLE = slice(None), slice(None)
+__all__ = ['inside_bars']
 
 #: A line of a bar: its mean, and its brightest pixel, as JPEG leaves something of the picture in
 #: the blocks beside it, up to so many pixels far; how even it is farther out.
@@ -29,7 +26,7 @@ class _Lines(NamedTuple):
     darkest: np.ndarray
 
 
-def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
+def inside_bars(image: np.ndarray, cut: bool = True) -> tuple[slice, slice]:
     """Rows and columns of a picture without the black bars above and below, left and right of it.
 
     Bars are evenly black, stand on both sides, and are equally wide; a night's sky or a lens cap is
@@ -37,6 +34,7 @@ def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
 
     Args:
         image: (H, W, 3), 8 bit.
+        cut: False takes bars for a part of the picture.
 
     Returns:
         All rows and columns where there are no bars.
@@ -48,6 +46,8 @@ def inside_bars(image: np.ndarray) -> tuple[slice, slice]:
         >>> inside_bars(film)
         (slice(60, 420, None), slice(0, 640, None))
     """
+    if not cut:
+        return slice(0, image.shape[0]), slice(0, image.shape[1])
     rows = _inside(_lines(image, 1))
     return rows, _inside(_lines(image[rows], 0))
 

@@ -21,7 +21,7 @@ from mmclarity.utils import checkpoints
 from mmclarity.utils.devices import check_device
 
 from ..shipped import DETECTORS, load_shipped, shipped_config
-from .black_bars import WHOLE, inside_bars
+from .black_bars import inside_bars
 from .detections import Detections, check_images, check_threshold
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -129,7 +129,7 @@ class Detector:
             DataError: If an image is of another kind.
         """
         images = check_images(images, self.scale)
-        parts = [inside_bars(image) if self.cuts_bars else WHOLE for image in images]
+        parts = [inside_bars(image, self.cuts_bars) for image in images]
         images = [image[part] for image, part in zip(images, parts)]
         alike: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
@@ -146,7 +146,7 @@ class Detector:
             for place, sample in zip(places, results['predictions'], strict=True):
                 rows, columns = parts[place]
                 inside = self._detections(sample.pred_instances)
-                found[place] = inside.moved(columns.start or 0, rows.start or 0)
+                found[place] = inside.moved(columns.start, rows.start)
         return [found[place] for place in range(len(images))]
 
     def autocast(self) -> torch.autocast:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmclarity.errors import CheckpointError
 
-from .black_bars import WHOLE, inside_bars
+from .black_bars import inside_bars
 from .detections import Detections, check_images, check_threshold
 
 #: Under which name the file's metadata hold ours, as JSON.
@@ -98,9 +98,9 @@ class OnnxDetector:
         """
         found = []
         for image in check_images(images, self.scale):
-            rows, columns = inside_bars(image) if self.cuts_bars else WHOLE
+            rows, columns = inside_bars(image, self.cuts_bars)
             inside = self._one(image[rows, columns])
-            found.append(inside.moved(columns.start or 0, rows.start or 0))
+            found.append(inside.moved(columns.start, rows.start))
         return found
 
     def _one(self, image: np.ndarray) -> Detections:

@@ -149,19 +149,13 @@ def _take_means(
     black: float,
 ) -> None:
     """Writes non-local means into ``restored``; ``where`` is (rows of blocks, blocks)."""
-    height, width = image.shape
+    width = image.shape[1]
     margin = PATCH + REACH
     square = np.square(_TAPER)
-    bands: deque[tuple[int, slice, np.ndarray]] = deque()
+    bands: deque[tuple[slice, slice, np.ndarray]] = deque()
 
     def work() -> Iterator[Callable[[], np.ndarray]]:
-        above = restored[:0]
-        for top in range(0, height, BAND):
-            rows = slice(max(0, top - margin), min(height, top + BAND + margin))
-            answer = restored[rows].copy()
-            answer[: len(above)] = above  # as it was before
-            own = slice(top - rows.start, min(top + BAND, height) - rows.start)
-            above = answer[own][-margin:]
+        for rows, own, answer in bands_before(restored, BAND, margin):
             weight = np.zeros((len(answer), _padded(width).size), np.float32)
             for index, across in np.argwhere(where):
                 first = index * STEP - STEP - rows.start
@@ -174,13 +168,39 @@ def _take_means(
                 continue
             level = np.average(answer, weights=weight)
             sigma = float(np.sqrt(variance_at(level, like, 1.0)))
-            bands.append((top, own, weight[own]))
+            bands.append((rows, own, weight[own]))
             yield partial(non_local_means, levels_of(image[rows], scale, black), sigma)
 
     for means in side_by_side(work()):
-        top, own, weight = bands.popleft()
-        target = restored[top : top + BAND]
+        rows, own, weight = bands.popleft()
+        target = restored[rows][own]
         target += weight * (np.clip(means[own], 0, 1) - target)
+
+
+def bands_before(
+    restored: np.ndarray, height: int, margin: int
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Bands of an image that is written into band by band, each as it was before all of that.
+
+    A band may be written when its successor has been asked for, or before.
+
+    Args:
+        restored: (H, W).
+        height: Of a band, rows; at least ``margin``.
+        margin: Rows above and below that are seen along with it.
+
+    Yields:
+        Rows with the margins; the band's own among these; and (rows, W), a copy.
+    """
+    above = restored[:0]
+    for top in range(0, len(restored), height):
+        end = min(top + height, len(restored))
+        rows = slice(max(0, top - margin), min(end + margin, len(restored)))
+        own = slice(top - rows.start, end - rows.start)
+        before = restored[rows].copy()
+        before[: len(above)] = above
+        above = before[own][-margin:]
+        yield rows, own, before
 
 
 def non_local_means(levels: np.ndarray, sigma: float) -> np.ndarray:

@@ -33,6 +33,7 @@ from .residual_structure import (
     PATCH,
     REACH,
     TINY,
+    bands_before,
     can_be_told,
     levels_of,
     non_local_means,
@@ -154,17 +155,12 @@ class _Both:
             yield spread, _blocks(taken).mean(-1)
 
     def _part(
-        self, rows: slice, columns: slice, above: np.ndarray | None = None
+        self, rows: slice, columns: slice, answer: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Noisy and restored levels, of which the first rows are ``above``; the noise's variance.
-
-        With ``above`` the restored levels are a copy.
-        """
+        """Noisy levels; restored ones, if they are not given; and the noise's variance."""
         noisy = levels_of(self.image[rows, columns], self.scale, self.black)
-        answer = self.restored[rows, columns]
-        if above is not None:
-            answer = answer.copy()
-            answer[: len(above)] = above
+        if answer is None:
+            answer = self.restored[rows, columns]
         y, x = (
             np.arange(*part.indices(side)) // BLOCK
             for part, side in zip((rows, columns), self.image.shape)
@@ -224,31 +220,24 @@ class _Both:
 
     def take(self, shares: np.ndarray, other: Other) -> float:
         """Writes another restoration by its shares; returns what it has of all."""
-        bands: deque[tuple[slice, np.ndarray, np.ndarray, np.ndarray]] = deque()
+        bands: deque[tuple[slice, slice, np.ndarray, np.ndarray, np.ndarray]] = deque()
         margin = _MARGIN if other is _means else BLOCK
 
         def work() -> Iterator[Callable[[], np.ndarray]]:
-            above = self.restored[:0]
-            for top in range(0, len(self.image), BAND):
-                first = max(0, top - margin)
-                rows = slice(first, top + BAND + margin)
-                # what lies above as it was before
-                noisy, answer, variance = self._part(rows, slice(None), above)
-                own = slice(top - first, top - first + BAND)
-                above = answer[own][-margin:]
-                bands.append((own, noisy, answer, variance))
+            for rows, own, before in bands_before(self.restored, BAND, margin):
+                noisy, answer, variance = self._part(rows, slice(None), before)
+                bands.append((rows, own, noisy, answer, variance))
                 yield partial(other, noisy, variance)
 
-        total, top = 0.0, 0
+        total = 0.0
         for means in side_by_side(work()):
-            own, noisy, answer, variance = bands.popleft()
+            rows, own, noisy, answer, variance = bands.popleft()
             apart = np.clip(means, 0, 1) - answer
             apart[_is_lone(noisy, variance)] = 0
             far = np.log(np.maximum(_far(apart, variance), TINY))
             share = np.interp(far[own], _PLACES, shares).astype(np.float32)
-            self.restored[top : top + BAND] += share * apart[own]
+            self.restored[rows][own] += share * apart[own]
             total += float(share.sum())
-            top += BAND
         return total / self.image.size
 
     @cached_property
