@@ -153,3 +153,45 @@ def test_what_is_no_noisy_original_is_not_trained_on(tools, capsys):
     assert 'nothing is left to train on' in capsys.readouterr().err
     assert restore(['NOISY', 'OUT']) == 2  # of the broken one
     assert 'left out: film.gif' in capsys.readouterr().err
+
+
+@pytest.fixture
+def slow(tools, tmp_path):
+    """Clean partners of the two noisy images, and one that has none."""
+    folder = tmp_path / 'SLOW'
+    folder.mkdir()
+    for i in range(3):
+        clean = make_phantom(PhantomSettings(96, median_radius=7), i).image
+        tifffile.imwrite(folder / f'{i}.tif', np.rint(clean * 255).astype(np.uint8))
+    return folder
+
+
+def test_clean_scans_teach(tools, slow, capsys):
+    adapt, restore = tools
+    tifffile.imwrite(slow / 'blank.tif', np.zeros((96, 96), np.uint8))
+    (slow / 'torn.tif').write_bytes(b'II*\0 torn')
+    assert adapt(['NOISY', '--clean', 'SLOW', '--steps', '2']) == 0
+    said = capsys.readouterr().err
+    assert '3 clean images teach, 2 noisy ones judge' in said and 'from 2 pairs' in said
+    assert 'blank.tif: holds one value only' in said and 'torn.tif' in said
+    card = Path('NOISY_adapted.md').read_text()
+    assert 'on clean images of one microscope' in card and '2.tif' in card
+    assert restore(['NOISY/0.tif', 'out.tif', '--checkpoint', 'NOISY_adapted.safetensors']) == 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['--clean', 'NONE'], 'NONE: no such file or folder; --clean names'),
+        (['--clean', 'SLOW', '--scans'], '--scans and --clean are two ways'),
+        (['--clean', 'NOISY'], 'clean ones must have half of it at most'),
+        (['--clean', 'SLOW/torn.tif'], 'torn.tif'),
+        (['--clean', 'EMPTY'], 'EMPTY'),
+    ],
+)
+def test_mistakes_of_clean_scans_are_named(tools, slow, capsys, arguments, words):
+    (slow / 'torn.tif').write_bytes(b'II*\0 torn')
+    Path('EMPTY').mkdir()
+    assert tools[0](['NOISY', '--steps', '2', *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(Path().glob('*.safetensors'))

@@ -1,4 +1,4 @@
-"""Train the general restorer further on your own noisy images, without clean ones.
+"""Train the general restorer further on your own images: noisy ones alone, or with clean ones.
 
     mmclarity-adapt NOISY/
     mmclarity-restore NOISY/ RESTORED/ --checkpoint NOISY_adapted.safetensors
@@ -8,9 +8,14 @@ much of the scan line as shares their noise (which is measured), and the network
 from their surroundings. Several scans of one field teach more: give them with --scans, a folder for
 each field. It takes minutes.
 
-At the end old and new weights are compared on rows that were kept back, by an estimate of the error
-that needs no clean image, and as much of the new ones is kept as is sure to help: nothing, if the
-network as it ships does as well. Interrupted, the same command goes on.
+With slow, clean scans of the same microscope, --clean SLOW/ teaches more: what the quick scans do
+to a picture is measured and laid on the clean ones. Best are scans of the same fields under the
+same names; --clean takes those of other fields as well.
+
+At the end old and new weights are compared on rows that were kept back, by an estimate of the
+error that needs no clean image (where there are pairs, by the slow scans), and as much of the new
+ones is kept as is sure to help: nothing, if the network as it ships does as well. Interrupted, the
+same command goes on.
 """
 
 from __future__ import annotations
@@ -30,9 +35,12 @@ from .main import check_folder, check_free, finish, mistakes
 
 if TYPE_CHECKING:
     from mmclarity.restoration.general.blind_spot import NoisyField
+    from mmclarity.restoration.general.microscope import Lesson
     from mmclarity.restoration.io import SEMImage
 
 LEAST_SIDE = 64  # pixels
+# Of training, on noisy images alone and with clean ones; and a side of the patches of the latter.
+STEPS, STEPS_CLEAN, SIZE_CLEAN = 800, 2000, 128
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,7 +65,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='the images of each folder (or the pages of a file) are scans of one field: learn one '
         'from another',
     )
-    parser.add_argument('--steps', type=int, default=800, help='of training (default 800)')
+    parser.add_argument(
+        '--clean',
+        type=Path,
+        metavar='SLOW',
+        help='folder of clean images of the same microscope, of other fields or of the same ones',
+    )
+    parser.add_argument('--steps', type=int, help='of training (default 800; with --clean 2000)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
     parser.add_argument(
@@ -91,6 +105,7 @@ def run(args: argparse.Namespace) -> None:
                 args.input,
                 out,
                 scans=args.scans,
+                clean=args.clean,
                 steps=args.steps,
                 seed=args.seed,
                 start=args.checkpoint,
@@ -112,7 +127,8 @@ def adapt_files(
     out: Path,
     *,
     scans: bool = False,
-    steps: int = 800,
+    clean: Path | None = None,
+    steps: int | None = None,
     seed: int = 0,
     start: Path | None = None,
     device: str = 'cpu',
@@ -126,7 +142,8 @@ def adapt_files(
         inputs: images or folders.
         out: ``.safetensors``.
         scans: see the command.
-        steps: of training.
+        clean: folder of clean images, see the command.
+        steps: of training; by default as many as the command says.
         seed: of training.
         start: weights to start from; those of the package by default.
         device: of torch, that trains.
@@ -143,7 +160,7 @@ def adapt_files(
     """
     from tqdm import tqdm
 
-    from mmclarity.restoration.general.adaptation import AdaptSettings, adapt
+    from mmclarity.restoration.general.adaptation import AdaptSettings, adapt, adapt_to_clean
     from mmclarity.restoration.general.weights import WEIGHTS
 
     if out.suffix != '.safetensors':
@@ -153,8 +170,15 @@ def adapt_files(
     check_folder(out.parent)
     check_free(out, overwrite=overwrite)
     check_device(device)
-    settings = AdaptSettings(steps=steps, seed=seed)
-    fields = _fields(inputs, scans, reading, say)
+    if clean is not None and scans:
+        raise UsageError('--scans and --clean are two ways of learning; give one of them')
+    chosen = dict(seed=seed, size=SIZE_CLEAN) if clean else dict(seed=seed)
+    steps = steps or (STEPS_CLEAN if clean else STEPS)
+    settings = AdaptSettings(steps=steps, **chosen)
+    if clean is None:
+        teaching, teach = _fields(inputs, scans, reading, say), adapt
+    else:
+        teaching, teach = _lesson(inputs, clean, seed, reading, say), adapt_to_clean
     resume = out.with_name(f'.{out.stem}.resume')
     if resume.exists():
         say(f'going on from {resume}')
@@ -166,14 +190,14 @@ def adapt_files(
 
     with bar:
         try:
-            result = adapt(fields, settings, start or WEIGHTS, resume, progress, device)
+            result = teach(teaching, settings, start or WEIGHTS, resume, progress, device)
         except KeyboardInterrupt:
             bar.close()
             if resume.exists():
                 say(f'what was learnt is kept in {resume}; the same command goes on from there')
             raise
     result.save(out, overwrite=overwrite)
-    say(result.verdict.describe())
+    say(result.describe())
     say(f'written: {out}')
     return out
 
@@ -207,6 +231,53 @@ def _fields(
     if not fields:
         raise DataError(f'{inputs[0]}: nothing is left to train on; see the lines above')
     return fields
+
+
+def _lesson(
+    inputs: Sequence[Path], clean: Path, seed: int, reading: dict, say: Callable[[str], object]
+) -> Lesson:
+    """What a microscope's quick and slow scans teach."""
+    from mmclarity.restoration.general.microscope import lesson
+    from mmclarity.restoration.inference.files import originals
+
+    if not clean.exists():
+        raise DataError(f'{clean}: no such file or folder; --clean names that of the slow scans')
+    sides = []
+    for side in (inputs, [clean]):
+        named = {path for path in side if not path.is_dir()}
+        images: list[SEMImage] = []
+        for path in (p for one in side for p in (originals(one) if one.is_dir() else [one])):
+            try:
+                images += _pages(path, reading, say)
+            except ValueError as error:
+                if path in named:
+                    raise
+                say(f'left out: {error}')
+        if not images:
+            raise DataError(f'{side[0]}: nothing is left to learn from; see the lines above')
+        sides.append(images)
+    found = lesson(*sides, seed, say)
+    say(f'quick scans: {found.describe()}')
+    say(f'{len(found.fields)} clean images teach, {len(found.held)} noisy ones judge')
+    for note in found.found.notes:
+        say(note)
+    return found
+
+
+def _pages(path: Path, reading: dict, say: Callable[[str], object]) -> list[SEMImage]:
+    """The pictures of a file that are more than one value."""
+    from mmclarity.restoration.io import open_stack
+
+    found = []
+    with open_stack(path, **reading) as pages:
+        for image in pages:
+            if image.is_blank:
+                say(f'left out: {image.label}: holds one value only, as with the beam off')
+                continue
+            if min(image.image.shape) < LEAST_SIDE:
+                raise DataError(f'{image.label}: is smaller than 64 x 64 pixels; leave it out')
+            found.append(image)
+    return found
 
 
 def _noisy(

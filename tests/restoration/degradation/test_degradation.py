@@ -300,3 +300,15 @@ def test_low_images_alone_and_what_is_missing(folders):
     tifffile.imwrite(folders / 'high/1.tif', np.rint(discs(9)).astype(np.uint8))
     with pytest.raises(ValueError, match='one field of view'):
         calibrate(folders / 'low', folders / 'high', progress=lambda text: None)
+
+
+def test_strength_is_a_factor_on_the_noise():
+    flat = np.full((200, 200), 120.0, np.float32)
+    noise = dict(slope=3.0, correlation=(), strength=0.5, quantise=False)
+    simulate = SimulateLowCostSEM(**{**OFF, **noise})
+    once, thrice = (
+        simulate.degrade(flat, np.random.default_rng(0), **options).std()
+        for options in ({}, dict(strength=3.0))
+    )
+    assert once == pytest.approx(0.5 * np.sqrt(3.0 * 120), rel=0.03)
+    assert thrice == pytest.approx(3 * once, rel=0.03)

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
-from mmclarity.restoration.general import GeneralUNet, adaptation, load_general
+from mmclarity.restoration.general import GeneralUNet, adaptation, load_general, resumable
 from mmclarity.restoration.general.adaptation import (
     AdaptSettings,
     adapt,
@@ -190,7 +190,7 @@ def test_scans_of_different_fields_are_refused():
 
 
 def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(adaptation, 'SAVED_EVERY', 2)
+    monkeypatch.setattr(resumable, 'SAVED_EVERY', 2)
     fields = [field_of(smeared(phantom(9350, 128), 0.1, (), 0))]
     settings = AdaptSettings(steps=5, batch=2, size=32)
     trained = []

@@ -123,32 +123,44 @@ def calibrate(
                 raise ValueError(f'{path} has no partner of its name in {high}')
             parts = shared_parts(read, read_sem(partners[path.stem], data_range=data_range))
             pairs.append(
-                _measured_pair(*(part.unit * 255 for part in parts), path, partners[path.stem])
+                measured_pair(*(part.unit * 255 for part in parts), path, partners[path.stem])
             )
         if number % 10 == 0 or number == len(paths):
             progress(f'{number} of {len(paths)} images measured')
-    return _fit(noise, pairs, np.random.default_rng(seed))
+    return fit_calibration(noise, pairs, np.random.default_rng(seed))
 
 
-def _measured_pair(
-    low: np.ndarray, high: np.ndarray, low_path: Path, high_path: Path
+def measured_pair(
+    low: np.ndarray, high: np.ndarray, low_name: str | Path, high_name: str | Path
 ) -> PairSample:
+    """What a pair says; see :func:`.measure.measure_pair`.
+
+    Raises:
+        ValueError: with both names: sizes differ, or the two do not show one field of view.
+    """
     try:
         found = measure_pair(low, high)
     except ValueError as error:
-        raise ValueError(f'{low_path} and {high_path}: {error}') from error
+        raise ValueError(f'{low_name} and {high_name}: {error}') from error
     if found.confidence < MIN_CONFIDENCE:
         raise ValueError(
-            f'{low_path} and {high_path} do not show one field of view: best '
+            f'{low_name} and {high_name} do not show one field of view: best '
             f'correlation {found.confidence:.2f}, {MIN_CONFIDENCE} is wanted; remove '
             'the pair'
         )
     return found
 
 
-def _fit(
+def fit_calibration(
     noise: list[NoiseSample], pairs: list[PairSample], rng: np.random.Generator
 ) -> Calibration:
+    """All parameters from what single images and pairs say, with their uncertainty.
+
+    Args:
+        noise: of low images, at least one.
+        pairs: of pairs, possibly none.
+        rng: of the bootstrap.
+    """
     draws = [rng.integers(0, len(noise), len(noise)) for _ in range(RESAMPLINGS)]
     estimates, notes = {}, []
 

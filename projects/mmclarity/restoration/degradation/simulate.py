@@ -157,9 +157,18 @@ class SimulateLowCostSEM(BaseTransform):
         results[self.target] = low.reshape(image.shape)
         return results
 
-    def degrade(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(H, W) grey levels 0..255 to the same, degraded, float32."""
+    def degrade(
+        self, image: np.ndarray, rng: np.random.Generator, strength: float = 1.0
+    ) -> np.ndarray:
+        """(H, W) grey levels 0..255 to the same, degraded, float32.
+
+        Args:
+            image: (H, W).
+            rng: where all of it comes from.
+            strength: factor on the noise's standard deviation, on top of what is drawn.
+        """
         draw = {name: _draw(limits, rng) for name, limits in self.ranges.items()}
+        draw['strength'] = strength * (1.0 if draw['strength'] is None else draw['strength'])
         out = np.asarray(image, np.float32)
         if draw['blur']:
             out = beam_blur(out, draw['blur'], draw['astigmatism'] or 0.0, rng.uniform(0, math.pi))
@@ -190,7 +199,7 @@ class SimulateLowCostSEM(BaseTransform):
         slope, intercept = draw['slope'] or 0.0, draw['intercept'] or 0.0
         if self.variance is None and not (slope or intercept):
             return image
-        power = (1.0 if draw['strength'] is None else draw['strength']) ** 2
+        power = draw['strength'] ** 2
         if self.variance is None:
             shot = slope * np.maximum(image, 0)
             variance = shot + intercept

@@ -5,32 +5,34 @@ Of the new weights only as much is kept as is shown to help: see :mod:`.verdict`
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmclarity.engine.hooks.precision import fastest_dtype
-from mmclarity.errors import CheckpointError, DataError, UsageError
+from mmclarity.errors import DataError, UsageError
 from mmclarity.utils.files import replacing
 
+from ..losses.ssim import mean_ssim
 from ..ops.registration import register
 from .blind_spot import NoisyField, draw_batch
+from .caution import Caution, Scene, choose_caution
+from .microscope import Lesson, draw_clean_batch
 from .network import GeneralUNet
+from .resumable import Progress, fingerprint_of, train
 from .verdict import Verdict, judge
 from .weights import WEIGHTS, load_general
 
-__all__ = ['AdaptSettings', 'Adaptation', 'adapt', 'join_scans']
+__all__ = ['AdaptSettings', 'Adaptation', 'adapt', 'adapt_to_clean', 'join_scans']
 
+BLIND = 'with blind spots'
 # Part of the rows, the last ones, that training does not see, of images that can spare it.
 KEPT_BACK, LEAST_ROWS = 5, 64
-SAVED_EVERY = 100
 # Correlation of two noisy scans of one field, smoothed; those of different ones stay below.
 AGREEMENT = 0.3
 
@@ -65,13 +67,23 @@ class AdaptSettings:
 
 @dataclass
 class Adaptation:
-    """Weights and what is known of them."""
+    """Weights and what is known of them.
+
+    Attributes:
+        state: weights.
+        verdict: how much of them is new, and why.
+        settings: of the training.
+        images: names of the files that it was made of.
+        how: on what it was trained, for the card: 'on noisy images alone, with blind spots'.
+        caution: of the second look, and where it was chosen anew, by what.
+    """
 
     state: dict[str, Tensor]
     verdict: Verdict
     settings: AdaptSettings
     images: list[str]
-    scans: bool
+    how: str
+    caution: Caution | float = 1.0
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Writes half-precision safetensors, and a card beside them (``.md``).
@@ -86,11 +98,20 @@ class Adaptation:
         about = dict(
             settings=asdict(self.settings), verdict=asdict(self.verdict), images=self.images
         )
-        metadata = dict(network='GeneralUNet', adapted=json.dumps(about))
+        chosen = isinstance(self.caution, Caution)
+        share = self.caution.share if chosen else self.caution
+        metadata = dict(network='GeneralUNet', adapted=json.dumps(about), caution=repr(share))
         with replacing(path, overwrite=overwrite) as part:
             save_file(weights, part, metadata=metadata)
         with replacing(path.with_suffix('.md'), overwrite=overwrite) as part:
             part.write_text(self.card(path.name), encoding='utf-8')
+
+    def describe(self) -> str:
+        """What was found, in a sentence or two."""
+        found = self.verdict.describe()
+        if isinstance(self.caution, Caution) and self.verdict.share:
+            return f'{found}; {self.caution.describe()}'
+        return found
 
     def card(self, name: str) -> str:
         """What the weights are, in Markdown.
@@ -98,14 +119,13 @@ class Adaptation:
         Args:
             name: of the file.
         """
-        how = 'against other scans of the same field' if self.scans else 'with blind spots'
         images = ''.join(f'- {image}\n' for image in self.images)
         settings = ', '.join(f'{key} {value}' for key, value in asdict(self.settings).items())
         return (
             f'# {name}\n\n'
             'The general restorer of mmclarity (`GeneralUNet`; see its own card), trained further '
-            f'on noisy images alone, {how}.\n\n'
-            f'**Found:** {self.verdict.describe()}.\n\n'
+            f'{self.how}.\n\n'
+            f'**Found:** {self.describe()}.\n\n'
             f'**Settings:** {settings}.\n\n'
             f'**Trained on**\n\n{images}\n'
             '**For** images of this microscope at these settings. '
@@ -156,7 +176,7 @@ def adapt(
     settings: AdaptSettings | None = None,
     start: str | Path = WEIGHTS,
     resume: Path | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
     device: str = 'cpu',
 ) -> Adaptation:
     """Trains the general network further.
@@ -180,17 +200,89 @@ def adapt(
     for one in fields:
         if one.like.high - one.like.low <= 1e-6:
             raise DataError(f'{one.name}: has no contrast; there is nothing to learn from it')
-    train, held = _divide(fields)
+    seen, held = _divide(fields)
+    how = 'against other scans of the same field' if any(o.scans for o in fields) else BLIND
+    return _adapted(
+        lambda net, step: _blind_loss(net, seen, settings, step),
+        held,
+        settings,
+        fingerprint_of(settings, [part for one in seen for part in (one.levels, *one.scans)]),
+        [Path(one.name).name for one in fields],
+        f'on noisy images alone, {how}',
+        (start, resume, progress, device),
+    )
+
+
+def adapt_to_clean(
+    lesson: Lesson,
+    settings: AdaptSettings,
+    start: str | Path = WEIGHTS,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+    device: str = 'cpu',
+) -> Adaptation:
+    """Trains the general network further on clean images of one microscope, made worse as it does.
+
+    The loss is that of the general network's own training, 1 - SSIM and the mean absolute error.
+
+    Args:
+        lesson: from :func:`.microscope.lesson`.
+        settings: see :class:`AdaptSettings`.
+        start: see :func:`adapt`.
+        resume: see :func:`adapt`.
+        progress: see :func:`adapt`.
+        device: see :func:`adapt`.
+
+    Raises:
+        CheckpointError: see :func:`adapt`.
+    """
+
+    def loss_of(net: GeneralUNet, step: int) -> Tensor:
+        rng = np.random.default_rng([settings.seed, step])
+        batch = draw_clean_batch(lesson.fields, lesson.worse, settings.batch, settings.size, rng)
+        noisy, clean, noise = (part.to(device) for part in batch)
+        out = _shown(net, noisy, noise)
+        similar = mean_ssim(out, clean, data_range=1.0, border='reflect').mean()
+        return 1 - similar + (out - clean).abs().mean()
+
+    images = [one.levels for one in (*lesson.fields, *lesson.held)]
+    return _adapted(
+        loss_of,
+        lesson.held,
+        settings,
+        fingerprint_of((settings, lesson.worse), images),
+        [Path(one.name).name for one in lesson.fields],
+        'on clean images of one microscope, made worse as its quick scans are: '
+        f'{lesson.describe()}',
+        (start, resume, progress, device),
+        lesson.scenes,
+    )
+
+
+def _adapted(
+    loss_of: Callable[[GeneralUNet, int], Tensor],
+    held: list[NoisyField],
+    settings: AdaptSettings,
+    fingerprint: str,
+    names: list[str],
+    how: str,
+    running: tuple[str | Path, Path | None, Progress | None, str],
+    scenes: Sequence[Scene] = (),
+) -> Adaptation:
+    """Trains, judges, and keeps what helps; ``running`` are the last arguments of :func:`adapt`."""
+    start, resume, progress, device = running
     net = load_general(start, device).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    _train(net, train, settings, resume, progress)
+    train(net, lambda step: loss_of(net, step), settings, resume, fingerprint, progress)
     after = {name: value.clone() for name, value in net.state_dict().items()}
     verdict, state = judge(net.eval(), before, after, held, settings.seed)
+    caution: Caution | float = net.caution
+    if scenes and verdict.share:
+        caution = choose_caution(net, before, state, scenes)
     if resume is not None:
         resume.unlink(missing_ok=True)
-    scans = any(one.scans for one in fields)
     state = {name: value.cpu() for name, value in state.items()}
-    return Adaptation(state, verdict, settings, [Path(one.name).name for one in fields], scans)
+    return Adaptation(state, verdict, settings, names, how, caution)
 
 
 def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField]]:
@@ -210,93 +302,30 @@ def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField
     return train, held
 
 
-def _train(
-    net: GeneralUNet,
-    fields: list[NoisyField],
-    settings: AdaptSettings,
-    resume: Path | None,
-    progress: Callable[[int, int, float], None] | None,
-) -> None:
-    optimiser = torch.optim.Adam(net.parameters(), settings.lr)
+def _blind_loss(
+    net: GeneralUNet, fields: list[NoisyField], settings: AdaptSettings, step: int
+) -> Tensor:
+    """Squared error at hidden pixels, in units of the noise at each."""
     device = next(net.parameters()).device
-    dtype = fastest_dtype(str(device))
-    print_of = _fingerprint(fields, settings)
-    step = _load(resume, net, optimiser, print_of) if resume is not None else 0
-    losses: list[float] = []
-    while step < settings.steps:
-        for group in optimiser.param_groups:
-            group['lr'] = settings.lr * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-        # what a step draws depends on its number alone: a resumed training is the same
-        rng = np.random.default_rng([settings.seed, step])
-        batch = draw_batch(fields, settings.batch, settings.size, rng)
-        drawn = (batch.shown, batch.target, batch.asked, batch.noise)
-        shown, target, asked, noise = (torch.from_numpy(part).to(device) for part in drawn)
-        shown, target, asked = (part[:, None] for part in (shown, target, asked))
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            out = net(shown, noise)
-        # in units of the noise at each pixel, so that dark and bright count alike
-        weight = 1 / _variance(out.detach(), noise)
-        loss = ((out - target).square() * weight)[asked].sum() / weight[asked].sum()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        losses.append(loss.item())
-        if resume is not None and step % SAVED_EVERY == 0 and step < settings.steps:
-            _save(resume, net, optimiser, step, print_of)
-        if progress is not None:
-            progress(step, settings.steps, float(np.mean(losses[-50:])))
+    rng = np.random.default_rng([settings.seed, step])
+    batch = draw_batch(fields, settings.batch, settings.size, rng)
+    drawn = (batch.shown, batch.target, batch.asked, batch.noise)
+    shown, target, asked, noise = (torch.from_numpy(part).to(device) for part in drawn)
+    shown, target, asked = (part[:, None] for part in (shown, target, asked))
+    out = _shown(net, shown, noise)
+    # in units of the noise at each pixel, so that dark and bright count alike
+    weight = 1 / _variance(out.detach(), noise)
+    return ((out - target).square() * weight)[asked].sum() / weight[asked].sum()
+
+
+def _shown(net: GeneralUNet, noisy: Tensor, noise: Tensor) -> Tensor:
+    """What the network answers, in the numbers that are fastest on its device."""
+    dtype = fastest_dtype(str(noisy.device))
+    with torch.autocast(noisy.device.type, dtype, enabled=dtype != torch.float32):
+        return net(noisy, noise)
 
 
 def _variance(levels: Tensor, noise: Tensor) -> Tensor:
     """Of the noise, as the network is told, at each pixel; never quite zero."""
     slope, intercept = noise[:, 0, None, None, None], noise[:, 1, None, None, None]
     return (slope * levels.clamp(0, 1) + intercept).clamp(min=1e-6)
-
-
-def _fingerprint(fields: list[NoisyField], settings: AdaptSettings) -> str:
-    """Of the images and the settings, so that a training is resumed by its own images only."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for one in fields:
-        for image in (one.levels, *one.scans):
-            digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
-    return digest.hexdigest()
-
-
-def _save(
-    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, step: int, fingerprint: str
-) -> None:
-    state = dict(
-        net=net.state_dict(), optimiser=optimiser.state_dict(), step=step, images=fingerprint
-    )
-    with replacing(path) as part:
-        torch.save(state, part)
-
-
-def _load(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str) -> int:
-    """Step to go on from; 0 without a file."""
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        mine, step = state['images'], int(state['step'])
-    except Exception as error:  # torch raises many kinds for damaged files
-        raise CheckpointError(
-            f'{path}: is no state of an adaptation, or damaged ({type(error).__name__}); remove it '
-            'to begin anew'
-        ) from error
-    if mine != fingerprint:
-        raise CheckpointError(
-            f'{path}: was begun with other images or settings; go on with those, or remove the '
-            'file to begin anew'
-        )
-    try:
-        net.load_state_dict(state['net'])
-        optimiser.load_state_dict(state['optimiser'])
-    except (RuntimeError, ValueError) as error:  # the network that ships has become another
-        raise CheckpointError(
-            f'{path}: was begun from weights of another width; go on from those, or remove the '
-            'file to begin anew'
-        ) from error
-    return step

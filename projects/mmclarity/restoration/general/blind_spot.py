@@ -42,6 +42,8 @@ class NoisyField:
             line and across it.
         scans: other scans of the field, registered, (H, W) float32 each, NaN where they saw
             nothing.
+        truth: a clean image of the field, likewise, where there is one.
+        turned: the image's scan lines run along its columns; here they run along rows.
         name: for messages.
     """
 
@@ -50,6 +52,8 @@ class NoisyField:
     along: int
     across: int
     scans: tuple[np.ndarray, ...] = ()
+    truth: np.ndarray | None = None
+    turned: bool = False
     name: str = 'the image'
 
 
@@ -75,12 +79,13 @@ def noisy_field(image: SEMImage) -> NoisyField:
     span = image.data_range - image.black
     like = appraise(image.image, span, image.black)
     levels = image.unit * np.float32(like.gain) + np.float32(like.offset)
-    if like.upright:
+    turned = like.upright
+    if turned:
         levels, like = levels.T, replace(like, upright=False)
     along = _smeared(levels)
     across = 0 if like.across < LINES_SHARED else 1 if like.across < 0.5 else 2
     name = str(image.path or 'the image')
-    return NoisyField(np.ascontiguousarray(levels), like, along, across, name=name)
+    return NoisyField(np.ascontiguousarray(levels), like, along, across, turned=turned, name=name)
 
 
 def _smeared(levels: np.ndarray) -> int:

@@ -39,6 +39,8 @@ class GeneralUNet(nn.Module):
     """
 
     float32_output = True  # the image is added in float32
+    # Factor on the noise told in the second look (caution.py), which goes with the weights.
+    caution = 1.0
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()

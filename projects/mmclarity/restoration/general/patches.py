@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from ..degradation.physics import detector_noise, line_filter
 from .content import log_uniform
 
-__all__ = ['Example', 'Ranges', 'draw_example', 'stretched']
+__all__ = ['Example', 'Ranges', 'draw_example', 'placed', 'stretched']
 
 # Noise below which less and less sharpening is learnt: what is clean should stay as it is.
 SHARPENED = 0.03
@@ -150,18 +150,29 @@ def _stored(
     return noisy, intercept
 
 
-def _patch(image: np.ndarray, size: int, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
-    zoom = rng.uniform(*ranges.zoom)
+def placed(image: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
+    """A square somewhere in an image, resized, and turned and mirrored at random.
+
+    Args:
+        image: (H, W); smaller ones are mirrored.
+        size: of the square, afterwards.
+        zoom: factor on the image's size.
+        rng: where place and position come from.
+    """
     side = round(size / zoom)
     missing = [max(0, side - length) for length in image.shape]
     if any(missing):
         image = np.pad(image, [(0, missing[0]), (0, missing[1])], mode='symmetric')
     top, left = (rng.integers(length - side + 1) for length in image.shape)
-    patch = image[top : top + side, left : left + side]
+    patch = np.ascontiguousarray(image[top : top + side, left : left + side], np.float32)
     how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    patch = cv2.resize(np.ascontiguousarray(patch, np.float32), (size, size), interpolation=how)
+    patch = cv2.resize(patch, (size, size), interpolation=how)
     patch = np.rot90(patch, rng.integers(4))
-    patch = patch[:, ::-1] if rng.integers(2) else patch
+    return patch[:, ::-1] if rng.integers(2) else patch
+
+
+def _patch(image: np.ndarray, size: int, rng: np.random.Generator, ranges: Ranges) -> np.ndarray:
+    patch = placed(image, size, rng.uniform(*ranges.zoom), rng)
     if rng.uniform() < 0.15:
         patch = 1 - patch
     if rng.uniform() < 0.15:  # uneven light

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
 
-from .appraisal import BRIGHT, DARK
 from .blind_spot import NoisyField, blinded
 from .network import GeneralUNet
-from .weights import restore_general
+from .weights import restore_levels
 
 # Shares of the new weights that are tried.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -110,15 +109,7 @@ def as_used(net: GeneralUNet, one: NoisyField) -> Callable[[np.ndarray], np.ndar
 
     Nothing is put back (:mod:`.lost`): of a hidden pixel, that would show what is hidden.
     """
-    like = replace(one.like, low=DARK, high=BRIGHT)  # levels are the network's already
-
-    device = next(net.parameters()).device
-
-    def restore(levels: np.ndarray) -> np.ndarray:
-        shown = torch.from_numpy(levels)[None, None].to(device)
-        return restore_general(net, shown, like)[0, 0].cpu().numpy()
-
-    return restore
+    return lambda levels: restore_levels(net, levels, one.like)
 
 
 @torch.no_grad()
@@ -153,6 +144,10 @@ def error_blocks(
     if width < 2 * BLOCK:
         blocks = np.arange(width) * 2 // width
     block = np.broadcast_to(blocks, one.levels.shape)
+    if one.truth is not None:
+        known = np.isfinite(one.truth)
+        error = (restored - one.truth) ** 2 / variance
+        return _by_block(error[known], block[known])
     if one.scans:
         others = np.stack(one.scans)
         known = np.isfinite(others)

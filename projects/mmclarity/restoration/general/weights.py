@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +15,7 @@ from mmclarity.errors import CheckpointError
 
 from ..ops.edges import narrow_edges
 from ..ops.gaussian import gaussian_taps, smooth
-from .appraisal import Appraisal
+from .appraisal import BRIGHT, DARK, Appraisal
 from .network import GeneralUNet, widths_of
 
 __all__ = ['WEIGHTS', 'agreement', 'load_general', 'restore_general', 'sharpen_general']
@@ -41,7 +42,7 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
     Raises:
         CheckpointError: missing, damaged, or weights of another network.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     path = Path(path)
@@ -50,7 +51,9 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
         raise CheckpointError(f'{path}: no such file; {remedy}')
     try:
         state = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, 'pt') as file:
+            caution = float((file.metadata() or {}).get('caution', 1.0))
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f'{path}: can not be read: {error}; copy it again') from error
     try:
         net = GeneralUNet(widths_of(state))
@@ -60,6 +63,7 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
             f'{path}: are weights of another network than the general restorer; those of '
             'mmclarity-adapt fit, others need their config'
         ) from error
+    net.caution = caution
     return net.to(device, memory_format=torch.channels_last).eval()
 
 
@@ -95,7 +99,7 @@ def restore_general(
         return restored.transpose(2, 3)
     first, second = (
         levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3)
-        for factor in (1.0, image.second_look)
+        for factor in (1.0, max(1.0, net.caution * image.second_look))
     )
     whole = levels * image.gain + image.offset
     margin = NOISE * image.sigma
@@ -119,6 +123,23 @@ def restore_general(
         restored = restored[..., read[0] : height - read[1], read[2] : width - read[3]]
     restored = restored + beyond[(..., *kept)]
     return ((restored - image.offset) / image.gain).clamp(0, 1)
+
+
+@torch.no_grad()
+def restore_levels(net: GeneralUNet, levels: np.ndarray, image: Appraisal) -> np.ndarray:
+    """Restores an image that is in the network's levels already, without what is put back.
+
+    Args:
+        net: from :func:`load_general`.
+        levels: (H, W) float32.
+        image: of the whole image, before it was brought to these levels.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    like = replace(image, low=DARK, high=BRIGHT)
+    shown = torch.from_numpy(levels)[None, None].to(next(net.parameters()).device)
+    return restore_general(net, shown, like)[0, 0].cpu().numpy()
 
 
 def agreement(first: Tensor, second: Tensor) -> Tensor:

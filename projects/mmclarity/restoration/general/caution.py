@@ -1,0 +1,106 @@
+"""How careful a network's second look has to be, so that it invents no more than another network.
+
+The second look is told of more noise than was measured (:attr:`.Appraisal.second_look`): of more,
+particles are invented less and missed more. A network that was taught one microscope needs another
+factor than the general one. It is found where the truth is known, on clean images made worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ..evaluation.fabrication import count_fabrications
+from .appraisal import BRIGHT, DARK, Appraisal
+from .network import GeneralUNet
+from .weights import restore_levels
+
+__all__ = ['Caution', 'Scene', 'choose_caution']
+
+# Shares of the factor that are tried, the boldest first.
+TRIED = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+# Strength of the particles that are counted, of the contrast: the least of the tables.
+STRENGTH = 0.03
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clean image, and the same made worse.
+
+    Attributes:
+        noisy: (H, W) float32, in the network's levels.
+        clean: the same.
+        like: what was measured on the noisy one.
+    """
+
+    noisy: np.ndarray
+    clean: np.ndarray
+    like: Appraisal
+
+
+@dataclass(frozen=True)
+class Caution:
+    """What was chosen.
+
+    Attributes:
+        share: of the factor on the noise told in the second look; 1 is as before.
+        before: particles invented and missed an image by the network before.
+        after: by the new one.
+    """
+
+    share: float
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+    def describe(self) -> str:
+        """One sentence."""
+        (invented, missed), (now, lost) = self.before, self.after
+        return (
+            f'particles of {100 * STRENGTH:.0f} % or more, on clean images made worse: {now:.2g} '
+            f'invented and {lost:.3g} missed a picture (before: {invented:.2g} and {missed:.3g})'
+        )
+
+
+def choose_caution(
+    net: GeneralUNet,
+    before: dict[str, Tensor],
+    after: dict[str, Tensor],
+    scenes: Sequence[Scene],
+) -> Caution:
+    """The boldest second look with which new weights invent no more than the old ones do.
+
+    Args:
+        net: any weights; in evaluation mode. It comes back with the new ones, and is as cautious
+            as was chosen.
+        before: weights, as cautious as ``net`` is.
+        after: other weights.
+        scenes: at least one.
+    """
+    start = net.caution
+    net.load_state_dict(before)
+    (most,) = _counted(net, scenes, (start,))
+    net.load_state_dict(after)
+    for share in (start * tried for tried in TRIED):
+        (count,) = _counted(net, scenes, (share,))
+        if count[0] <= most[0]:
+            break
+    return Caution(share, most, count)
+
+
+def _counted(
+    net: GeneralUNet, scenes: Sequence[Scene], shares: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Invented and missed a scene, at each share."""
+    totals = np.zeros((len(shares), 2))
+    for scene in scenes:
+        for total, share in zip(totals, shares):
+            net.caution = share
+            restored = restore_levels(net, scene.noisy, scene.like)
+            for sign in (1, -1):  # dark particles too
+                images = (0.5 + sign * (image - 0.5) for image in (restored, scene.clean))
+                (found,) = count_fabrications(*images, [STRENGTH * (BRIGHT - DARK)])
+                total += found['fabricated'], found['missed']
+    return [tuple(float(count) for count in total / len(scenes)) for total in totals]

@@ -1,0 +1,329 @@
+"""What one microscope teaches: its own clean images, made worse as its quick scans are.
+
+The general network knows many kinds of noise and content a little. Whoever has slow, clean images
+of the same microscope can have one that knows theirs: the noise, its smear along the line and the
+blur of quick scans are measured (:mod:`..degradation.calibration`) and laid on the slow ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor, from_numpy
+
+from mmclarity.errors import DataError
+
+from ..degradation.calibration import (
+    Calibration,
+    fit_calibration,
+    measured_pair,
+    transform_options,
+)
+from ..degradation.measure import NoiseSample, measure_noise
+from ..degradation.simulate import SimulateLowCostSEM
+from ..io.micrograph import SEMImage
+from ..io.pairs import shared_parts
+from ..ops.registration import register
+from .appraisal import Appraisal, appraise
+from .blind_spot import NoisyField, noisy_field
+from .caution import Scene
+from .content import log_uniform
+from .patches import Example, draw_example, placed, stretched
+
+__all__ = ['CleanField', 'Lesson', 'draw_clean_batch', 'lesson']
+
+# Share of the examples that are made worse in any way that the general network knows: so it goes on
+# to heed what it is told of the noise.
+GENERAL = 0.25
+# Of the others, share with the noise of the quick scans (give or take a tenth); the rest have less
+# or more of it, within these factors.
+USUAL, FACTORS = 0.7, (0.5, 4.0)
+# Share of them that are resized, and factors; enlarged ones are blurred.
+RESIZED, ZOOM = 0.3, (0.7, 1.1)
+# Pixels around a patch that are made worse with it, so that its edges are no mirror's.
+MARGIN = 8
+# Errors of what is measured on an image: of the noise (log of its variance), of its correlation.
+MISJUDGED, MISSHARED = 0.15, 0.05
+# Clean images may have this share of the quick scans' noise.
+CLEAN = 0.5
+# Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
+# trained on, for the two scans of a pair lie a little apart; and rows that can be divided.
+KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
+# Pictures at least, on which inventions are counted.
+SCENES = 40
+
+
+@dataclass(frozen=True)
+class CleanField:
+    """One clean field of view.
+
+    Attributes:
+        levels: (H, W) float32, grey levels 0..255 of the quick scans.
+        like: what is measured on it when it is made worse.
+        name: for messages.
+    """
+
+    levels: np.ndarray
+    like: Appraisal
+    name: str = 'the image'
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is taught of one microscope.
+
+    Attributes:
+        fields: clean images in the grey levels of the quick scans.
+        worse: what a quick scan does to them.
+        held: quick scans that the network is judged on: with the registered slow ones where there
+            are pairs.
+        scenes: rows of clean images that nobody learns from, made worse.
+        found: what was measured.
+    """
+
+    fields: list[CleanField]
+    worse: SimulateLowCostSEM
+    held: list[NoisyField]
+    scenes: list[Scene]
+    found: Calibration
+
+    def describe(self) -> str:
+        """What was measured, in plain words."""
+        sigma = float(np.median([one.like.sigma for one in self.fields]))
+        parts = [f'noise of {100 * sigma:.2g} % of the contrast']
+        shared = self.found.estimates['lag 1'].value
+        if shared > 0.1:
+            parts.append(f'of which neighbours along the line share {shared:.2f}')
+        if not self.found.pairs:
+            return f'{", ".join(parts)} (no pairs of one field: nothing is known of blur)'
+        along, across = (self.found.estimates[f'blur {n}'].value for n in ('along', 'across'))
+        parts.append(f'blur of {along:.2g} pixels along the line and {across:.2g} across it')
+        return f'{", ".join(parts)} (from {len(self.found.pairs)} pairs)'
+
+
+def lesson(
+    quick: Sequence[SEMImage],
+    slow: Sequence[SEMImage],
+    seed: int = 0,
+    say: Callable[[str], object] = print,
+) -> Lesson:
+    """Measures what quick scans do to a picture, and lays it on slow ones.
+
+    Images of one name show one field: blur, jitter and the two grey levels are measured on these.
+    Without any, noise alone is, and the slow images are brought to the contrast of the quick ones.
+
+    Args:
+        quick: noisy images, at least one.
+        slow: clean ones of the same microscope, at least one, scan lines in the same direction.
+        seed: of simulated noise.
+        say: called with lines for the user.
+
+    Raises:
+        DataError: an image is too small or constant, or the slow images are as noisy.
+    """
+    if not quick or not slow:
+        raise DataError('at least one noisy image is needed, and one clean one')
+    rng = np.random.default_rng(seed)
+    noisy = [noisy_field(image) for image in quick]
+    _check_clean(noisy, slow)
+    lines = _Lines(np.mean([one.turned for one in noisy]) > 0.5)
+    quick, noisy = _of_one_direction(quick, noisy, lines, say)
+    named = {image.path.stem: image for image in slow if image.path is not None}
+    pairs = {}
+    for index, image in enumerate(quick):
+        if image.path is not None and (partner := named.get(image.path.stem)) is not None:
+            try:
+                pairs[index] = _Pair(image, partner, lines)
+            except ValueError as error:
+                say(f'{error}: they are taken for images of two fields')
+    samples = [pair.sample for pair in pairs.values()]
+    found = fit_calibration([_noise(image, lines) for image in quick], samples, rng)
+    options = transform_options(found)
+    gain, offset = (
+        (found.estimates[name].value for name in ('gain', 'offset'))
+        if pairs
+        else _levels_of(noisy, slow)
+    )
+    # the network keeps the levels of the image at hand
+    options.update(gain=None, offset=None, quantise=all(i.pixels.itemsize == 1 for i in quick))
+    if not pairs:  # of blur nothing is known
+        options.update(blur=None, line_blur=None, jitter=None)
+    worse = SimulateLowCostSEM(**options)
+    fields, scenes = [], []
+    for image in slow:
+        levels = lines(image.unit) * np.float32(255 * gain) + np.float32(offset)
+        taught, judged = _divided(levels)
+        fields.append(clean_field(taught, worse, rng, image.label))
+        scenes.append(judged)
+    draws = -(-SCENES // len(scenes))
+    scenes = [_scene(clean, worse, rng) for clean in scenes for _ in range(draws)]
+    held = [pair.held(noisy[i], gain, offset) for i, pair in pairs.items()] or noisy
+    return Lesson(fields, worse, held, scenes, found)
+
+
+def _divided(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that teach and rows that judge; of a small image, all do both."""
+    first = _kept_back(len(levels))
+    if first - APART < LEAST_ROWS or len(levels) - first < LEAST_ROWS // 2:
+        return levels, levels
+    return levels[: first - APART], levels[first:]
+
+
+def _scene(clean: np.ndarray, worse: SimulateLowCostSEM, rng: np.random.Generator) -> Scene:
+    noisy = worse.degrade(clean, rng)
+    like = appraise(noisy, 255.0)
+    levels = (np.asarray(i / 255 * like.gain + like.offset, np.float32) for i in (noisy, clean))
+    return Scene(*levels, like)
+
+
+class _Lines:
+    """Turns images so that their scan lines run along rows."""
+
+    def __init__(self, upright: bool) -> None:
+        self.upright = bool(upright)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(image.T) if self.upright else image
+
+
+def _of_one_direction(
+    quick: Sequence[SEMImage],
+    noisy: Sequence[NoisyField],
+    lines: _Lines,
+    say: Callable[[str], object],
+) -> tuple[list[SEMImage], list[NoisyField]]:
+    """Without images whose noise is smeared in the other direction than in most."""
+    kept = []
+    for image, one in zip(quick, noisy):
+        if one.turned == lines.upright:
+            kept.append((image, one))
+        else:
+            say(f'left out: {image.label}: its scan lines run in another direction than in most')
+    images, fields = zip(*kept)
+    return list(images), list(fields)
+
+
+class _Pair:
+    """A quick and a slow scan of one field."""
+
+    def __init__(self, quick: SEMImage, slow: SEMImage, lines: _Lines) -> None:
+        self.slow = slow
+        parts = (lines(part.unit) * 255 for part in shared_parts(quick, slow))
+        self.low, self.high = parts
+        self.sample = measured_pair(self.low, self.high, quick.label, slow.label)
+
+    def held(self, one: NoisyField, gain: float, offset: float) -> NoisyField:
+        """The last rows of the quick scan, with what the slow one says of them."""
+        found = register(self.low, self.high)
+        seen = found.region(self.low.shape, margin=4)  # interpolated from beyond the edge
+        truth = np.full(self.low.shape, np.nan, np.float32)
+        truth[seen] = (found.move(self.high)[seen] * gain + offset) / 255
+        like = one.like
+        levels, truth = (
+            _divided(np.asarray(part * like.gain + like.offset, np.float32))[1]
+            for part in (self.low / 255, truth)
+        )
+        return replace(one, levels=levels, truth=truth)
+
+
+def _kept_back(rows: int) -> int:
+    """The first row that the network is judged on."""
+    return rows - rows // KEPT_BACK
+
+
+def _noise(image: SEMImage, lines: _Lines) -> NoiseSample:
+    try:
+        return measure_noise(lines(image.unit) * 255)
+    except ValueError as error:
+        raise DataError(f'{image.label}: {error}') from error
+
+
+def _check_clean(noisy: Sequence[NoisyField], slow: Sequence[SEMImage]) -> None:
+    """Folders given the wrong way round teach noise."""
+    most = CLEAN * float(np.median([one.like.sigma for one in noisy]))
+    for image in slow:
+        like = appraise(image.image, image.data_range - image.black, image.black)
+        if like.high - like.low <= 1e-6:
+            raise DataError(f'{image.label}: has no contrast; there is nothing to learn from it')
+        if like.sigma > most:
+            raise DataError(
+                f'{image.label}: has noise of {100 * like.sigma:.2g} % of the contrast, the noisy '
+                f'images {100 * most / CLEAN:.2g} %: clean ones must have half of it at most. '
+                'Leave the image out, or change the two sides'
+            )
+
+
+def _levels_of(noisy: Sequence[NoisyField], slow: Sequence[SEMImage]) -> tuple[float, float]:
+    """Factor and offset (of 255) that give the slow images the contrast of the quick ones."""
+    ends = np.array([(one.like.low, one.like.high) for one in noisy]).mean(0)
+    likes = [appraise(image.image, image.data_range - image.black, image.black) for image in slow]
+    mine = np.array([(like.low, like.high) for like in likes]).mean(0)
+    gain = np.ptp(ends) / np.ptp(mine)
+    return float(gain), float(255 * (ends[0] - gain * mine[0]))
+
+
+def clean_field(
+    levels: np.ndarray, worse: SimulateLowCostSEM, rng: np.random.Generator, name: str
+) -> CleanField:
+    """Measures what the network would be told of a clean image's quick scan.
+
+    Args:
+        levels: (H, W), grey levels 0..255 of the quick scans.
+        worse: what a quick scan does to it.
+        rng: where its noise comes from.
+        name: for messages.
+    """
+    like = appraise(worse.degrade(levels, rng), 255.0)
+    return CleanField(np.asarray(levels, np.float32), like, name)
+
+
+def draw_clean_batch(
+    fields: Sequence[CleanField],
+    worse: SimulateLowCostSEM,
+    count: int,
+    size: int,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch as the general network takes it.
+
+    Args:
+        fields: at least one.
+        worse: what a quick scan does to a clean image.
+        count: of examples, N.
+        size: of the patches, S.
+        rng: where all of it comes from.
+
+    Returns:
+        (N, 1, S, S) noisy, (N, 1, S, S) clean, both in the network's levels, and (N, 3) what it is
+        told of the noise; float32.
+    """
+    examples = [_example(fields, worse, size, rng) for _ in range(count)]
+    noisy, clean, noise = (
+        from_numpy(np.stack([getattr(example, name) for example in examples]))
+        for name in ('noisy', 'clean', 'noise')
+    )
+    return noisy[:, None], clean[:, None], noise
+
+
+def _example(
+    fields: Sequence[CleanField], worse: SimulateLowCostSEM, size: int, rng: np.random.Generator
+) -> Example:
+    field = fields[int(rng.integers(len(fields)))]
+    if rng.uniform() < GENERAL:
+        return draw_example(stretched(field.levels / 255), size, rng)
+    zoom = rng.uniform(*ZOOM) if rng.uniform() < RESIZED else 1.0
+    clean = placed(field.levels, size + 2 * MARGIN, zoom, rng)
+    usual = rng.uniform() < USUAL
+    strength = np.exp(0.1 * rng.standard_normal()) if usual else log_uniform(rng, *FACTORS)
+    inner = slice(MARGIN, MARGIN + size)
+    noisy = worse.degrade(clean, rng, strength=strength)[inner, inner]
+    like = field.like
+    noisy, clean = (
+        np.ascontiguousarray(part / 255 * like.gain + like.offset, np.float32)
+        for part in (noisy, clean[inner, inner])
+    )
+    told = np.array(like.told(strength * np.exp(0.5 * MISJUDGED * rng.standard_normal())))
+    told[2] = np.clip(told[2] + MISSHARED * rng.standard_normal(), 0, 0.95)
+    return Example(noisy, clean, told.astype(np.float32))

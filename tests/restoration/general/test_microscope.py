@@ -1,0 +1,227 @@
+"""What a network learns of one microscope: measured on its scans, laid on its clean images."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter1d
+
+from mmclarity.errors import CheckpointError, DataError
+from mmclarity.restoration.degradation.physics import detector_noise, line_filter
+from mmclarity.restoration.general import load_general, microscope
+from mmclarity.restoration.general.adaptation import AdaptSettings, adapt_to_clean
+from mmclarity.restoration.general.caution import choose_caution
+from mmclarity.restoration.general.microscope import draw_clean_batch, lesson
+from mmclarity.restoration.general.verdict import error_blocks
+from mmclarity.restoration.general.weights import restore_levels
+from mmclarity.restoration.io import read_sem
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+
+LAGS, SLOPE, GAIN, OFFSET, BLUR = (0.45, 0.09), 3.0, 0.9, 12.0, 0.6
+SMALL = AdaptSettings(steps=12, batch=2, size=64, lr=5e-4)
+
+
+def quickly(clean, seed, lags=LAGS):
+    """The scan of a clean image (grey levels 0..255) that a hurried microscope makes."""
+    rng = np.random.default_rng(seed)
+    levels = gaussian_filter1d(clean * GAIN + OFFSET, BLUR, axis=1).astype(np.float32)
+    noisy = detector_noise(levels, SLOPE * levels, line_filter(lags), rng, None)
+    return np.rint(noisy.clip(0, 255)).astype(np.uint8)
+
+
+def clean_levels(seed, size=256):
+    image = make_phantom(PhantomSettings(size, median_radius=6), seed).image
+    return np.rint(25 + 190 * image).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def scans(tmp_path_factory):
+    """Folders of quick and slow scans: 0 and 1 are pairs, slow 2 has no partner."""
+    folder = tmp_path_factory.mktemp('scans')
+    for side in ('quick', 'slow', 'others'):
+        (folder / side).mkdir()
+    for number in range(3):
+        clean = clean_levels(9400 + number)
+        tifffile.imwrite(folder / f'slow/{number}.tif', clean.astype(np.uint8))
+        other = clean_levels(9500 + number).astype(np.uint8)
+        tifffile.imwrite(folder / f'others/{number}.tif', other)
+        if number < 2:
+            tifffile.imwrite(folder / f'quick/{number}.tif', quickly(clean, number))
+    return folder
+
+
+def read(folder):
+    return [read_sem(path) for path in sorted(folder.iterdir())]
+
+
+@pytest.fixture(scope='module')
+def paired(scans):
+    return lesson(read(scans / 'quick'), read(scans / 'slow'), say=lambda line: None)
+
+
+def test_pairs_tell_what_a_quick_scan_does(paired):
+    found = {name: value.value for name, value in paired.found.estimates.items()}
+    assert found['slope'] == pytest.approx(SLOPE, rel=0.08)
+    assert found['lag 1'] == pytest.approx(LAGS[0], abs=0.03)
+    assert found['gain'] == pytest.approx(GAIN, rel=0.02)
+    assert found['offset'] == pytest.approx(OFFSET, abs=2)
+    assert found['blur along'] == pytest.approx(BLUR, abs=0.1)
+    assert found['blur across'] < 0.25
+    assert '(from 2 pairs)' in paired.describe() and 'share 0.4' in paired.describe()
+
+
+def test_clean_images_come_in_the_levels_of_the_quick_ones(paired):
+    for number, field in enumerate(paired.fields):
+        clean = clean_levels(9400 + number)[: len(field.levels)] * GAIN + OFFSET
+        assert np.abs(field.levels - clean).max() < 4
+
+
+def test_judged_is_on_rows_that_nobody_learns_from(paired):
+    rows = [len(field.levels) for field in paired.fields]
+    first = 256 - 256 // microscope.KEPT_BACK
+    assert rows == [first - microscope.APART] * 3
+    assert {scene.clean.shape for scene in paired.scenes} == {(256 - first, 256)}
+    assert len(paired.scenes) >= microscope.SCENES
+    for number, one in enumerate(paired.held):
+        assert one.levels.shape == one.truth.shape == (256 - first, 256)
+        known = np.isfinite(one.truth)
+        assert known.mean() > 0.6 and not known.all()
+        clean = clean_levels(9400 + number)[first:] * GAIN + OFFSET
+        truth = (one.truth - one.like.offset) / one.like.gain * 255
+        assert np.abs(truth - clean)[known].mean() < 2.5
+
+
+def test_other_fields_teach_noise_and_contrast_alone(scans):
+    for image in (quick := read(scans / 'quick')):
+        assert image.path.stem in '01'
+    said = []
+    found = lesson(quick, read(scans / 'others'), say=said.append)
+    assert len(said) == 2 and 'taken for images of two fields' in said[0]
+    assert not found.found.pairs and 'nothing is known of blur' in found.describe()
+    assert found.worse.ranges['blur'] is found.worse.ranges['line_blur'] is None
+    assert {len(field.levels) for field in found.fields} == {256 - 51 - microscope.APART}
+    assert all(one.truth is None and len(one.levels) == 256 for one in found.held)
+    ends = [np.quantile(field.levels, (0.001, 0.999)) for field in found.fields]
+    wanted = [np.quantile(clean_levels(9500 + n) * GAIN + OFFSET, (0.001, 0.999)) for n in range(3)]
+    assert np.abs(np.mean(ends, 0) - np.mean(wanted, 0)).max() < 12
+
+
+def test_noise_is_that_of_the_quick_scans_and_the_network_is_told_of_it(paired, monkeypatch):
+    monkeypatch.setattr(microscope, 'GENERAL', 0.0)
+    monkeypatch.setattr(microscope, 'USUAL', 1.0)
+    monkeypatch.setattr(paired.worse, 'ranges', paired.worse.ranges | {'line_blur': None})
+    rng = np.random.default_rng(0)
+    noisy, clean, told = draw_clean_batch(paired.fields, paired.worse, 48, 96, rng)
+    assert noisy.shape == clean.shape == (48, 1, 96, 96) and told.shape == (48, 3)
+    assert noisy.dtype == clean.dtype == told.dtype == torch.float32
+    noise = (noisy - clean)[:, 0].double().numpy()
+    variance = told[:, :1, None] * clean[:, 0] + told[:, 1:2, None]
+    ratio = (noise**2).mean() / float(variance.double().mean())
+    assert ratio == pytest.approx(1.0, rel=0.15)  # blur is left in edges, and what is told errs
+    shared = (noise[..., 1:] * noise[..., :-1]).mean() / (noise**2).mean()
+    assert shared == pytest.approx(LAGS[0], abs=0.05)
+    assert float(told[:, 2].mean()) == pytest.approx(LAGS[0], abs=0.05)
+    again = draw_clean_batch(paired.fields, paired.worse, 48, 96, np.random.default_rng(0))
+    assert all(torch.equal(one, other) for one, other in zip((noisy, clean, told), again))
+
+
+def test_lines_that_run_along_the_columns_are_turned(tmp_path):
+    for turned in (False, True):
+        for side in ('quick', 'slow'):
+            (tmp_path / f'{side}{turned}').mkdir()
+        for number in range(2):
+            clean = clean_levels(9600 + number)
+            quick = quickly(clean, number, (0.86, 0.72, 0.6, 0.48, 0.35))
+            for side, image in (('quick', quick), ('slow', clean.astype(np.uint8))):
+                path = tmp_path / f'{side}{turned}' / f'{number}.tif'
+                tifffile.imwrite(path, image.T if turned else image)
+    plain, turned = (
+        lesson(read(tmp_path / f'quick{t}'), read(tmp_path / f'slow{t}'), say=lambda line: None)
+        for t in (False, True)
+    )
+    assert all(one.turned for one in turned.held)
+    for one, other in zip(plain.fields, turned.fields):
+        np.testing.assert_allclose(one.levels, other.levels, atol=0.5)
+    for one, other in zip(plain.held, turned.held):
+        np.testing.assert_allclose(one.levels, other.levels, atol=0.01)
+
+
+def test_sides_the_wrong_way_round_are_refused(scans):
+    with pytest.raises(DataError, match=r'0\.tif: has noise of .* change the two sides'):
+        lesson(read(scans / 'slow'), read(scans / 'quick'))
+    with pytest.raises(DataError, match='at least one noisy image'):
+        lesson([], read(scans / 'slow'))
+
+
+def test_the_error_is_that_to_the_slow_scan(paired):
+    one = paired.held[0]
+    known = np.isfinite(one.truth)
+    errors = error_blocks(lambda levels: levels, one)
+    variance = np.maximum(one.like.slope * one.levels.clip(0, 1) + one.like.intercept, 1e-6)
+    wanted = ((one.levels - one.truth) ** 2 / variance)[known].mean()
+    assert errors.mean() == pytest.approx(wanted, rel=0.1)
+    assert error_blocks(lambda levels: np.nan_to_num(one.truth), one).max() == 0
+
+
+def damaged(path):
+    """Weights that take only half of what they should away."""
+    known = {name: value.contiguous() for name, value in load_general().state_dict().items()}
+    save_file(known | {n: known[n] / 2 for n in known if n.startswith('last')}, path)
+    return path
+
+
+def test_what_is_learnt_is_kept_and_a_training_goes_on(paired, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmclarity.restoration.general.resumable.SAVED_EVERY', 4)
+    start, resume = damaged(tmp_path / 'half.safetensors'), tmp_path / 'resume'
+    torch.manual_seed(0)
+    whole = adapt_to_clean(paired, SMALL, start)
+    assert whole.verdict.share > 0 and whole.verdict.after < 0.75 * whole.verdict.before
+    assert 'made worse as its quick scans are: noise of' in whole.card('mine.safetensors')
+
+    def stop(done, steps, loss):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt_to_clean(paired, SMALL, start, resume, stop)
+    with pytest.raises(CheckpointError, match='begun with other images or settings'):
+        adapt_to_clean(paired, AdaptSettings(steps=12, batch=1, size=64, lr=5e-4), start, resume)
+    steps = []
+    again = adapt_to_clean(
+        paired, SMALL, start, resume, lambda done, steps_, loss: steps.append(done)
+    )
+    assert steps[0] == 5 and not resume.exists()
+    assert all(torch.equal(whole.state[name], again.state[name]) for name in whole.state)
+
+
+def test_the_second_look_is_as_bold_as_inventions_allow(paired, tmp_path):
+    net, scenes = load_general(), paired.scenes[::5]
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    found = choose_caution(net, state, state, scenes)
+    # the same weights: at the factor of before they invent what they did
+    assert found.share <= 1.0 and found.after[0] <= found.before[0]
+    assert found.after[1] <= found.before[1]
+    assert net.caution == found.share
+    for share in (1.0, 0.5):
+        net.caution = share
+        looks = [restore_levels(net, scenes[0].noisy, scenes[0].like)]
+        net.caution = 2 * share
+        looks.append(restore_levels(net, scenes[0].noisy, scenes[0].like))
+        assert not np.array_equal(*looks)
+    net.caution, least = 1e-6, paired.scenes[0]  # never told of less noise than was measured
+    bold = restore_levels(net, least.noisy, least.like)
+    net.caution = 1 / least.like.second_look
+    np.testing.assert_array_equal(bold, restore_levels(net, least.noisy, least.like))
+
+
+def test_caution_goes_with_the_weights(tmp_path):
+    known = {name: value.contiguous() for name, value in load_general().state_dict().items()}
+    assert load_general().caution == 1.0
+    for told, wanted in (('0.6', 0.6), (None, 1.0)):
+        path = tmp_path / f'{told}.safetensors'
+        save_file(known, path, metadata=dict(caution=told) if told else None)
+        assert load_general(path).caution == wanted
+    save_file(known, tmp_path / 'bad.safetensors', metadata=dict(caution='much'))
+    with pytest.raises(CheckpointError, match=r'bad\.safetensors: can not be read'):
+        load_general(tmp_path / 'bad.safetensors')
