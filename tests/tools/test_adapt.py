@@ -176,7 +176,10 @@ def test_clean_scans_teach(tools, slow, capsys):
     assert 'blank.tif: holds one value only' in said and 'torn.tif' in said
     card = Path('NOISY_adapted.md').read_text()
     assert 'on clean images of one microscope' in card and '2.tif' in card
-    assert restore(['NOISY/0.tif', 'out.tif', '--checkpoint', 'NOISY_adapted.safetensors']) == 0
+    own = ['--checkpoint', 'NOISY_adapted.safetensors', '--slow-levels']
+    assert restore(['NOISY/0.tif', 'out.tif', *own]) == 0
+    assert restore(['NOISY/0.tif', 'other.tif', '--slow-levels']) == 2
+    assert 'known to weights that mmclarity-adapt --clean made' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

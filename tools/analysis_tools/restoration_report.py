@@ -67,6 +67,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='repeatable; as --general, sharpened',
     )
     parser.add_argument(
+        '--slow-levels', action='store_true', help='of the general network, as mmclarity-restore'
+    )
+    parser.add_argument(
         '--restored', action='append', default=[], metavar='NAME=FOLDER', help='repeatable; .npy'
     )
     parser.add_argument('--export-low', type=Path, help='only write the noisy images as .npy there')
@@ -165,13 +168,16 @@ def export(pairs: list[tuple[np.ndarray, np.ndarray]], folder: Path) -> None:
     print(f'{len(pairs)} noisy images written to {folder}')
 
 
-def judge_general(report: RestorationReport, text: str, picture: int, sharpen: float = 0.0) -> None:
+def judge_general(
+    report: RestorationReport, text: str, args: argparse.Namespace, sharpen: float = 0.0
+) -> None:
     """One row of the general network; how right its doubts are: tools/fit_doubts.py."""
     from mmclarity.restoration import Restorer
 
     name, _, weights = text.partition('=')
-    restorer = Restorer(checkpoint=weights or None, sharpen=sharpen)
-    report.add(name, lambda low: restorer(low, data_range=1.0), picture)
+    options = dict(sharpen=sharpen, slow_levels=args.slow_levels)
+    restorer = Restorer(checkpoint=weights or None, **options)
+    report.add(name, lambda low: restorer(low, data_range=1.0), args.picture)
 
 
 def judge(args: argparse.Namespace) -> None:
@@ -194,9 +200,9 @@ def judge(args: argparse.Namespace) -> None:
             report.add(f'{name} {label}'.strip(), restore, args.picture)
             print(name, label, 'done', flush=True)
     for text in args.general:
-        judge_general(report, text, args.picture)
+        judge_general(report, text, args)
     for text in args.sharpened:
-        judge_general(report, text, args.picture, sharpen=1.0)
+        judge_general(report, text, args, sharpen=1.0)
     for text in args.restored:
         name, _, folder = text.partition('=')
         report.add(name, Folder(Path(folder)), args.picture)

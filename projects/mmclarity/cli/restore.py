@@ -98,6 +98,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='of the general network: edges as narrow as in a slow scan, for a little fidelity',
     )
+    parser.add_argument(
+        '--slow-levels',
+        action='store_true',
+        help='give the grey levels that a slow scan would have, of weights that know them: those '
+        'that mmclarity-adapt --clean made with pairs',
+    )
     parser.add_argument('--quiet', action='store_true', help='no words about each image, no bar')
     parser.add_argument('--overwrite', action='store_true', help='replace existing outputs')
     _work_options(parser)
@@ -261,6 +267,7 @@ def _restorer(cls: type, args: argparse.Namespace) -> Any:
             args.dtype,
             args.strength,
             sharpen=float(args.sharpen),
+            slow_levels=args.slow_levels,
         )
 
 

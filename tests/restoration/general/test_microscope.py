@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter1d
 
-from mmclarity.errors import CheckpointError, DataError
+from mmclarity.errors import CheckpointError, DataError, UsageError
+from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.general import load_general, microscope
 from mmclarity.restoration.general.adaptation import AdaptSettings, adapt_to_clean
@@ -213,6 +214,22 @@ def test_the_second_look_is_as_bold_as_inventions_allow(paired, tmp_path):
     bold = restore_levels(net, least.noisy, least.like)
     net.caution = 1 / least.like.second_look
     np.testing.assert_array_equal(bold, restore_levels(net, least.noisy, least.like))
+
+
+def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
+    assert paired.levels == pytest.approx((GAIN, OFFSET / 255), rel=0.1)
+    weights = tmp_path / 'own.safetensors'
+    adapted = adapt_to_clean(paired, AdaptSettings(steps=1, batch=1, size=64))
+    adapted.save(weights)
+    assert load_general(weights).levels == paired.levels
+    noisy = quickly(clean_levels(9700), 5)
+    plain, slow = (Restorer(checkpoint=weights, slow_levels=on)(noisy) for on in (False, True))
+    gain, offset = paired.levels
+    np.testing.assert_allclose(slow, ((plain - offset) / gain).clip(0, 1), atol=1e-6)
+    truth = clean_levels(9700) / 255
+    assert np.abs(slow - truth).mean() < np.abs(plain - truth).mean() / 1.3
+    with pytest.raises(UsageError, match='known to weights that mmclarity-adapt --clean'):
+        Restorer(slow_levels=True)
 
 
 def test_caution_goes_with_the_weights(tmp_path):

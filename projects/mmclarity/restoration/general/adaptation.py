@@ -76,6 +76,7 @@ class Adaptation:
         images: names of the files that it was made of.
         how: on what it was trained, for the card: 'on noisy images alone, with blind spots'.
         caution: of the second look, and where it was chosen anew, by what.
+        levels: see :attr:`.GeneralUNet.levels`.
     """
 
     state: dict[str, Tensor]
@@ -84,6 +85,7 @@ class Adaptation:
     images: list[str]
     how: str
     caution: Caution | float = 1.0
+    levels: tuple[float, float] | None = None
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Writes half-precision safetensors, and a card beside them (``.md``).
@@ -98,9 +100,10 @@ class Adaptation:
         about = dict(
             settings=asdict(self.settings), verdict=asdict(self.verdict), images=self.images
         )
-        chosen = isinstance(self.caution, Caution)
-        share = self.caution.share if chosen else self.caution
-        metadata = dict(network='GeneralUNet', adapted=json.dumps(about), caution=repr(share))
+        chosen = self.caution.share if isinstance(self.caution, Caution) else self.caution
+        metadata = dict(network='GeneralUNet', adapted=json.dumps(about), caution=repr(chosen))
+        if self.levels is not None:
+            metadata['levels'] = ' '.join(map(repr, self.levels))
         with replacing(path, overwrite=overwrite) as part:
             save_file(weights, part, metadata=metadata)
         with replacing(path.with_suffix('.md'), overwrite=overwrite) as part:
@@ -246,7 +249,7 @@ def adapt_to_clean(
         return 1 - similar + (out - clean).abs().mean()
 
     images = [one.levels for one in (*lesson.fields, *lesson.held)]
-    return _adapted(
+    adapted = _adapted(
         loss_of,
         lesson.held,
         settings,
@@ -257,6 +260,7 @@ def adapt_to_clean(
         (start, resume, progress, device),
         lesson.scenes,
     )
+    return replace(adapted, levels=lesson.levels)
 
 
 def _adapted(
@@ -282,7 +286,7 @@ def _adapted(
     if resume is not None:
         resume.unlink(missing_ok=True)
     state = {name: value.cpu() for name, value in state.items()}
-    return Adaptation(state, verdict, settings, names, how, caution)
+    return Adaptation(state, verdict, settings, names, how, caution, net.levels)
 
 
 def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField]]:

@@ -89,6 +89,13 @@ class Lesson:
     scenes: list[Scene]
     found: Calibration
 
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """Factor and offset of grey levels, see :attr:`.GeneralUNet.levels`; None without pairs."""
+        if not self.found.pairs:
+            return None
+        return self.found.estimates['gain'].value, self.found.estimates['offset'].value / 255
+
     def describe(self) -> str:
         """What was measured, in plain words."""
         sigma = float(np.median([one.like.sigma for one in self.fields]))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmclarity.errors import CheckpointError
+from mmclarity.errors import CheckpointError, UsageError
 
 from ..ops.edges import narrow_edges
 from ..ops.gaussian import gaussian_taps, smooth
@@ -52,7 +52,9 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
     try:
         state = load_file(path)
         with safe_open(path, 'pt') as file:
-            caution = float((file.metadata() or {}).get('caution', 1.0))
+            told = file.metadata() or {}
+        caution = float(told.get('caution', 1.0))
+        levels = tuple(map(float, told['levels'].split())) if 'levels' in told else None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f'{path}: can not be read: {error}; copy it again') from error
     try:
@@ -63,8 +65,27 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
             f'{path}: are weights of another network than the general restorer; those of '
             'mmclarity-adapt fit, others need their config'
         ) from error
-    net.caution = caution
+    net.caution, net.levels = caution, levels
     return net.to(device, memory_format=torch.channels_last).eval()
+
+
+def levels_of_slow(models: Sequence[nn.Module]) -> tuple[float, float]:
+    """Factor and offset from a slow scan's grey levels (0 black, 1 white) to a quick one's.
+
+    Args:
+        models: of which all know them.
+
+    Raises:
+        UsageError: one does not.
+    """
+    levels = [getattr(model, 'levels', None) for model in models]
+    if None in levels:
+        raise UsageError(
+            'the grey levels of slow scans are known to weights that mmclarity-adapt --clean made '
+            'with pairs, quick and slow scans of the same fields; these are no such weights'
+        )
+    gain, offset = np.mean(levels, 0)
+    return float(gain), float(offset)
 
 
 def restore_general(

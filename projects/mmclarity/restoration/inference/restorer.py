@@ -18,7 +18,7 @@ from mmclarity.errors import UsageError
 from ..general.appraisal import appraise
 from ..general.residual_structure import put_back
 from ..general.sure_blend import blend_by_sure
-from ..general.weights import WEIGHTS, load_general, restore_general
+from ..general.weights import WEIGHTS, levels_of_slow, load_general, restore_general
 from ..io.micrograph import SEMImage
 from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
@@ -71,6 +71,8 @@ class Restorer:
         sharpen: of the general network: factor on how much edges are narrowed after the
             restoration (:func:`..ops.narrow_edges`). 1 makes them as narrow as in a slow scan, for
             a fifth of a decibel; 0 leaves them as the network gives them.
+        slow_levels: give the grey levels that a slow scan would have, instead of those of the noisy
+            image; of weights that ``mmclarity-adapt --clean`` made with pairs, which tell them.
 
     Raises:
         UsageError, TypeError: see :func:`build_restorer`; or the device is not there.
@@ -90,6 +92,7 @@ class Restorer:
         strength: float = 1.0,
         tell: Callable[[str], object] | None = None,
         sharpen: float = 0.0,
+        slow_levels: bool = False,
     ) -> None:
         whole = dict(tile=tile, overlap=overlap, batch_size=batch_size)
         check_options(device, strength, dtype, tell, sharpen, **whole)
@@ -107,6 +110,7 @@ class Restorer:
             self.models: list[nn.Module] = [load_general(path, device) for path in weights]
         else:
             self.models = self._trained(config, checkpoint, device)
+        self.levels = levels_of_slow(self.models) if slow_levels else None
         network = self.models[0] if self.general else generator_of(self.models[0])
         if batch_size is None:
             batch_size = 1 if device == 'cpu' else 4
@@ -170,11 +174,11 @@ class Restorer:
         """
         job = self._prepare(image, data_range)
         if len(self.models) == 1:
-            return self._sharpened(self._run(self.models[0], job.pixels, job, progress), job)
+            return self._finished(self._run(self.models[0], job.pixels, job, progress), job)
         total = np.zeros(job.pixels.shape, np.float32)
         for i, model in enumerate(self.models):
             total += self._run(model, job.pixels, job, part_of(progress, i, len(self.models)))
-        return self._sharpened(total / np.float32(len(self.models)), job)
+        return self._finished(total / np.float32(len(self.models)), job)
 
     def with_uncertainty(
         self,
@@ -196,7 +200,7 @@ class Restorer:
             raise ValueError(f'noise must be a number >= 0, got {noise}')
         job = self._prepare(image, data_range)
         restored, mean, std = self._several(job, noise, progress)
-        return self._sharpened(restored, job), mean, std
+        return self._finished(restored, job), mean, std
 
     def with_doubts(
         self,
@@ -228,7 +232,7 @@ class Restorer:
         like = job.like or appraise(job.pixels, job.scale, job.black * job.scale)
         noisy = np.asarray(job.pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
         found = find_doubts(noisy, restored, mean, std, like, bolder, alone)
-        return replace(found, restored=self._sharpened(restored, job))
+        return replace(found, restored=self._finished(restored, job))
 
     @property
     def _restorations(self) -> int:
@@ -307,6 +311,16 @@ class Restorer:
             for line in sharp_edges(share):
                 self._warn(job.source and f'{job.source} sharp', f'{job.label}: {line}')
         return restored
+
+    def _finished(self, restored: np.ndarray, job: Job) -> np.ndarray:
+        return self._levelled(self._sharpened(restored, job))
+
+    def _levelled(self, restored: np.ndarray) -> np.ndarray:
+        """In the grey levels of slow scans, if those are wanted."""
+        if self.levels is None:
+            return restored
+        gain, offset = self.levels
+        return ((restored - np.float32(offset)) / np.float32(gain)).clip(0, 1)
 
     def _sharpened(self, restored: np.ndarray, job: Job) -> np.ndarray:
         if not self.sharpen or job.like is None:
