@@ -173,7 +173,7 @@ def test_clean_scans_teach(tools, slow, capsys):
     assert adapt(['NOISY', '--clean', 'SLOW', '--steps', '2']) == 0
     said = capsys.readouterr().err
     assert '3 clean images teach, 2 noisy ones judge' in said and 'from 2 pairs' in said
-    assert 'blank.tif: holds one value only' in said and 'torn.tif' in said
+    assert 'left out: SLOW/blank.tif' in said and 'left out: SLOW/torn.tif' in said
     card = Path('NOISY_adapted.md').read_text()
     assert 'on clean images of one microscope' in card and '2.tif' in card
     own = ['--checkpoint', 'NOISY_adapted.safetensors', '--slow-levels']

@@ -173,7 +173,8 @@ def adapt_files(
     if clean is not None and scans:
         raise UsageError('--scans and --clean are two ways of learning; give one of them')
     chosen = dict(seed=seed, size=SIZE_CLEAN) if clean else dict(seed=seed)
-    steps = steps or (STEPS_CLEAN if clean else STEPS)
+    if steps is None:
+        steps = STEPS_CLEAN if clean else STEPS
     settings = AdaptSettings(steps=steps, **chosen)
     if clean is None:
         teaching, teach = _fields(inputs, scans, reading, say), adapt

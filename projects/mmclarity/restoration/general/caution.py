@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from mmclarity.engine.hooks.precision import fastest_dtype
 
 from ..evaluation.fabrication import count_fabrications
 from .appraisal import BRIGHT, DARK, Appraisal
@@ -81,26 +84,32 @@ def choose_caution(
     """
     start = net.caution
     net.load_state_dict(before)
-    (most,) = _counted(net, scenes, (start,))
+    most = _counted(net, scenes, start)
     net.load_state_dict(after)
-    for share in (start * tried for tried in TRIED):
-        (count,) = _counted(net, scenes, (share,))
-        if count[0] <= most[0]:
-            break
-    return Caution(share, most, count)
+    # the bolder, the more is invented: halves are looked at in turn
+    low, high, counts = 0, len(TRIED) - 1, {}
+    while low < high:
+        middle = (low + high) // 2
+        counts[middle] = _counted(net, scenes, start * TRIED[middle])
+        low, high = (low, middle) if counts[middle][0] <= most[0] else (middle + 1, high)
+    share = start * TRIED[low]
+    if low not in counts:
+        counts[low] = _counted(net, scenes, share)
+    net.caution = share
+    return Caution(share, most, counts[low])
 
 
-def _counted(
-    net: GeneralUNet, scenes: Sequence[Scene], shares: Sequence[float]
-) -> list[tuple[float, float]]:
-    """Invented and missed a scene, at each share."""
-    totals = np.zeros((len(shares), 2))
+def _counted(net: GeneralUNet, scenes: Sequence[Scene], caution: float) -> tuple[float, float]:
+    """Particles invented and missed a scene."""
+    device = next(net.parameters()).device.type
+    dtype, total = fastest_dtype(device), np.zeros(2)
+    net.caution = caution
     for scene in scenes:
-        for total, share in zip(totals, shares):
-            net.caution = share
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             restored = restore_levels(net, scene.noisy, scene.like)
-            for sign in (1, -1):  # dark particles too
-                images = (0.5 + sign * (image - 0.5) for image in (restored, scene.clean))
-                (found,) = count_fabrications(*images, [STRENGTH * (BRIGHT - DARK)])
-                total += found['fabricated'], found['missed']
-    return [tuple(float(count) for count in total / len(scenes)) for total in totals]
+        for sign in (1, -1):  # dark particles too
+            images = (0.5 + sign * (image - 0.5) for image in (restored, scene.clean))
+            (found,) = count_fabrications(*images, [STRENGTH * (BRIGHT - DARK)])
+            total += found['fabricated'], found['missed']
+    invented, missed = total / len(scenes)
+    return float(invented), float(missed)

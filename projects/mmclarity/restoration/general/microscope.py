@@ -51,7 +51,7 @@ CLEAN = 0.5
 # Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
 # trained on, for the two scans of a pair lie a little apart; and rows that can be divided.
 KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
-# Pictures at least, on which inventions are counted.
+# Pictures, about, on which inventions are counted.
 SCENES = 40
 
 
@@ -164,8 +164,8 @@ def lesson(
         taught, judged = _divided(levels)
         fields.append(clean_field(taught, worse, rng, image.label))
         scenes.append(judged)
-    draws = -(-SCENES // len(scenes))
-    scenes = [_scene(clean, worse, rng) for clean in scenes for _ in range(draws)]
+    draws = max(1, round(SCENES / len(scenes)))
+    scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
     held = [pair.held(noisy[i], gain, offset) for i, pair in pairs.items()] or noisy
     return Lesson(fields, worse, held, scenes, found)
 

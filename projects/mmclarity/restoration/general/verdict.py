@@ -36,6 +36,7 @@ class Verdict:
         before, after: mean squared error in units of the noise's variance, estimated.
         surety: their difference in its standard errors.
         errors: the estimate at each of :data:`SHARES`.
+        known: whether it is no estimate but the error to clean images.
     """
 
     share: float
@@ -43,6 +44,7 @@ class Verdict:
     after: float
     surety: float
     errors: tuple[float, ...]
+    known: bool = False
 
     def describe(self) -> str:
         """One sentence."""
@@ -56,8 +58,9 @@ class Verdict:
         else:  # the noise is not what was measured, and the estimates lie below zero
             less = self.before - self.errors[SHARES.index(self.share)]
             gain = f'{less:.2g} of the variance of noise'
+        how = 'against the slow scans' if self.known else 'estimated without clean images'
         return (
-            f'better on rows kept back by {gain} (estimated without clean images, '
+            f'better on rows kept back by {gain} ({how}, '
             f'{self.surety:.0f} standard errors); {100 * self.share:.0f} % of the new weights are '
             'kept'
         )
@@ -94,7 +97,8 @@ def judge(
         sure = float(gain.mean()) / max(spread, 1e-12)
         if sure >= SURE and means[index] < means[best]:
             best, surety = index, sure
-    verdict = Verdict(SHARES[best], means[0], max(means[best], 1e-6), surety, tuple(means))
+    known = all(one.truth is not None for one in held)
+    verdict = Verdict(SHARES[best], means[0], max(means[best], 1e-6), surety, tuple(means), known)
     return verdict, _mixture(before, after, SHARES[best])
 
 
