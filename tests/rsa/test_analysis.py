@@ -98,6 +98,36 @@ class TestScores:
         assert (ceiling.lower, ceiling.upper) == pytest.approx((0.3723, 0.6657), abs=5e-5)
         assert result.ceilings['group'].lower is None
 
+    @pytest.mark.parametrize('over', ['stimuli', 'both'])
+    def test_a_layer_without_rdm_costs_the_others_nothing(self, over):
+        """Trained or untrained: all numbers of the others are those of an analysis without it."""
+        none = np.full(PAIRS, np.nan)
+        settings = RSASettings(bootstraps=20, permutations=19, bootstrap_over=over)
+        brain = [area(), area('IT', 2, seed=2)]
+        twins = layers(2, seed=5)
+        with pytest.warns(UserWarning, match='there is no RDM') as told:
+            found = analyse(
+                dict(dead=none, **layers(2)), brain, settings, dict(dead=rdms(seed=8), **twins)
+            )
+            other = analyse(dict(layers(2)), brain, settings, dict(twins, conv1=none))
+        said = [str(one.message) for one in told if 'RDM (NaN)' in str(one.message)]
+        assert [text.split(':')[0] for text in said] == ['dead', 'conv1 (untrained)']
+        whole = analyse(layers(2), brain, settings, twins)
+        for name in ('scores', 'intervals', 'p', 'q', 'untrained_scores', 'untrained_p'):
+            table = getattr(found, name)
+            np.testing.assert_array_equal(table[1:], getattr(whole, name))
+            assert np.isnan(table[0]).all() != name.startswith('untrained')
+        for name in ('V1', 'IT'):
+            ours, theirs = found.differences[name], whole.differences[name]
+            assert np.isnan(ours.layers[0]).all() and np.isnan(ours.gain_interval[0]).all()
+            for item in ('layers', 'layers_interval', 'layers_p'):
+                np.testing.assert_array_equal(getattr(ours, item)[1:, 1:], getattr(theirs, item))
+            np.testing.assert_array_equal(ours.gain_p[1:], theirs.gain_p)
+            np.testing.assert_array_equal(np.isnan(other.differences[name].gain), [False, True])
+        np.testing.assert_array_equal(other.scores, whole.scores)
+        with pytest.raises(ValueError, match='all dissimilarities of all layers are NaN'):
+            analyse(dict(dead=none), brain)
+
     def test_constant_layer_has_no_score(self):
         constant = dict(layers(2), flat=np.ones(PAIRS))
         with pytest.warns(UserWarning):

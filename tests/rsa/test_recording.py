@@ -88,3 +88,23 @@ def test_nothing_stays_behind_an_error(network, stimuli):
     with pytest.raises(ZeroDivisionError):
         network_rdms(network, LAYERS, stimuli, batch_size=3, memory=memory)
     assert memory.used == 0 and not network[0]._forward_hooks
+
+
+@pytest.mark.parametrize('room', [1 << 30, 4 * COUNT * UNITS[0]])
+def test_layers_without_rdm_are_told_and_nan(stimuli, network, room):
+    """Constant answers, and such as are not finite; in one pass or several."""
+    with torch.no_grad():
+        for parameter in network[2].parameters():
+            parameter.zero_()
+        network[3].bias.fill_(float('nan'))
+    with pytest.raises(ValueError, match="layer '2': the response to stimulus 0 is constant"):
+        network_rdms(network, LAYERS, stimuli)
+    told = {}
+    memory = Slabs(room)
+    found = network_rdms(network, LAYERS, stimuli, memory=memory, undefined=told.__setitem__)
+    assert sorted(told) == ['2', '3'] and memory.used == 0
+    assert 'is constant (10 such stimuli)' in told['2'] and 'NaN or infinite' in told['3']
+    assert list(found) == LAYERS
+    for name, rdm in found.items():
+        assert rdm.shape == (45,) and np.isnan(rdm).all() == (name in told)
+    np.testing.assert_array_equal(found['1'], network_rdms(network, ['1'], stimuli)['1'])

@@ -9,7 +9,8 @@ subject's RDM, which is what makes it comparable to the noise ceiling.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ def analyse(
 ) -> RSAResult:
     """Compare every layer of a network with every area.
 
-    Pairs of stimuli that a subject lacks are NaN in its RDM and count for the other subjects.
+    Pairs of stimuli that a subject lacks are NaN in its RDM and count for the other subjects. A
+    layer whose RDM is NaN throughout has no scores (NaN); those of the others are as without it.
 
     Args:
         layer_rdms: RDM of each layer, condensed or square, in network order; or named RDMs.
@@ -81,8 +83,8 @@ def analyse(
         See there.
 
     Raises:
-        ValueError: If there is no layer or no area, numbers or ids of stimuli differ, a name comes
-            twice, or the untrained network has other layers.
+        ValueError: If there is no layer or no area, no layer has an RDM, numbers or ids of stimuli
+            differ, a name comes twice, or the untrained network has other layers.
         TypeError: If an area is not a :class:`NeuralArea`.
 
     Examples:
@@ -130,37 +132,42 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
     """Scores, ceilings, intervals and p of all models, the layers first, put into a result."""
     settings, layers = result.settings, len(result.layers)
     scores, intervals, p = [], [], []
-    alike = _constant_layers(result.layers, models.condensed)
-    if alike:
-        warnings.warn(
-            f'{", ".join(alike)}: the answer is the same to every stimulus, so that there is no '
-            'score (N/A)',
-            stacklevel=3,
-        )
+    known = np.isfinite(models.condensed).any(1)
+    if not known[:layers].any():
+        raise ValueError('layer_rdms: all dissimilarities of all layers are NaN')
+    alike = _constant_models(models.condensed)
+    for these, why in (
+        (~known, 'there is no RDM (NaN), and no score (N/A)'),
+        (alike, 'the answer is the same to every stimulus, so that there is no score (N/A)'),
+    ):
+        if these.any():
+            warnings.warn(f'{", ".join(_names(result.layers, these))}: {why}', stacklevel=3)
+    if not known.all():  # what is not there costs the others nothing
+        models = RDMs(models.condensed[known], groups=models.groups)
     for name, stack in stacks.items():
         subjects = RDMs(present_subjects(stack.condensed, f'area {name!r}'), groups=stack.groups)
         # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
         with warnings.catch_warnings():
-            if alike:  # said already, by name
+            if alike.any():  # said already, by name
                 warnings.filterwarnings('ignore', 'RDM\\(s\\) .* of a are constant')
                 warnings.filterwarnings('ignore', 'all RDMs of a or all of b are constant')
-            scores.append(compare_rdms(models, subjects, settings.method).mean(axis=1))
+            found = compare_rdms(models, subjects, settings.method).mean(axis=1)
+        scores.append(_placed(found, known))
         result.ceilings[name] = noise_ceiling(subjects, settings.method, settings.pooling)
         if settings.bootstraps:
-            limits, comparison = _intervals(name, models, subjects, layers, settings)
+            limits, comparison = _intervals(name, models, subjects, layers, settings, known)
             intervals.append(limits)
             if comparison is not None:
                 result.differences[name] = comparison
         if settings.permutations:
-            p.append(
-                permutation_test(
-                    models,
-                    subjects,
-                    settings.method,
-                    num_permutations=settings.permutations,
-                    seed=settings.seed,
-                )
+            found = permutation_test(
+                models,
+                subjects,
+                settings.method,
+                num_permutations=settings.permutations,
+                seed=settings.seed,
             )
+            p.append(_placed(found, known))
     trained, result.untrained_scores = _split(scores, layers)
     assert trained is not None  # there is an area
     result.scores = trained
@@ -170,14 +177,30 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
         result.q = fdr(result.p)
 
 
-def _constant_layers(layers: Sequence[str], rdms: np.ndarray) -> list[str]:
-    """Names of those, trained and then untrained, all of whose dissimilarities are equal."""
+def _constant_models(rdms: np.ndarray) -> np.ndarray:
+    """(M,) whether all known dissimilarities of a model, of which there is one, are equal."""
+    return np.array(
+        [bool(len(known) and (known == known[0]).all()) for known in _finite_rows(rdms)]
+    )
+
+
+def _finite_rows(rdms: np.ndarray) -> Iterator[np.ndarray]:
+    return (row[np.isfinite(row)] for row in rdms)
+
+
+def _names(layers: Sequence[str], these: np.ndarray) -> list[str]:
+    """Names of those of the models (M,), trained and then untrained."""
     names = [*layers, *(f'{layer} (untrained)' for layer in layers)]
-    return [
-        name
-        for name, row in zip(names, rdms)
-        if (known := row[np.isfinite(row)]).size and (known == known[0]).all()
-    ]
+    return [name for name, chosen in zip(names, these) if chosen]
+
+
+def _placed(found: np.ndarray, known: np.ndarray, axes: int = 1) -> np.ndarray:
+    """What was found for the known models (along the first axes), NaN in the places of others."""
+    if known.all():
+        return found
+    table = np.full((len(known),) * axes + found.shape[axes:], np.nan)
+    table[np.ix_(*[known] * axes)] = found
+    return table
 
 
 def _stack(rdms: Mapping[str, Any] | RDMs, name: str, groups: Sequence[Any] | None = None) -> RDMs:
@@ -273,9 +296,17 @@ def _common_ids(areas: Sequence[NeuralArea], ids: Sequence[str] | None, stimuli:
 
 
 def _intervals(
-    area: str, models: RDMs, subjects: RDMs, layers: int, settings: RSASettings
+    area: str,
+    models: RDMs,
+    subjects: RDMs,
+    layers: int,
+    settings: RSASettings,
+    known: np.ndarray,
 ) -> tuple[np.ndarray, Comparison | None]:
-    """Limits (M, 2) of all models of one area and their paired differences."""
+    """Limits (M, 2) of all models of one area and their paired differences.
+
+    ``models`` are those of the M that are ``known``; the others have NaN.
+    """
     over = settings.bootstrap_over
     if len(subjects) == 1 and over != 'stimuli':
         if over == 'subjects':
@@ -284,7 +315,7 @@ def _intervals(
                 "are no intervals; use bootstrap_over='stimuli'",
                 stacklevel=3,
             )
-            return np.full((len(models), 2), np.nan), None
+            return np.full((len(known), 2), np.nan), None
         warnings.warn(f'area {area!r} has one subject: only stimuli are resampled', stacklevel=3)
         over = 'stimuli'
     result = bootstrap(
@@ -297,21 +328,20 @@ def _intervals(
         ceiling=False,
     )
     paired = result.paired_differences(settings.level)
-    own = slice(0, layers)
-    comparison = Comparison(
-        paired.difference[own, own], paired.interval[own, own], paired.p[own, own]
+    difference, interval, p = (
+        _placed(table, known, axes=2) for table in (paired.difference, paired.interval, paired.p)
     )
-    if len(models) > layers:
-        trained, untrained = np.arange(layers), np.arange(layers, len(models))
-        comparison = Comparison(
-            comparison.layers,
-            comparison.layers_interval,
-            comparison.layers_p,
-            paired.difference[trained, untrained],
-            paired.interval[trained, untrained],
-            paired.p[trained, untrained],
+    own = slice(0, layers)
+    comparison = Comparison(difference[own, own], interval[own, own], p[own, own])
+    if len(known) > layers:
+        trained, untrained = np.arange(layers), np.arange(layers, len(known))
+        comparison = replace(
+            comparison,
+            gain=difference[trained, untrained],
+            gain_interval=interval[trained, untrained],
+            gain_p=p[trained, untrained],
         )
-    return result.interval(settings.level), comparison
+    return _placed(result.interval(settings.level), known), comparison
 
 
 def _split(columns: list[np.ndarray], layers: int) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from .models.recorder import FeatureRecorder
 from .rdms.accumulator import RDMAccumulator
+from .rdms.compute import UndefinedRDMError
 from .rdms.memory import Slabs
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def network_rdms(
     pool: str | None = None,
     exact: bool = False,
     memory: Slabs | None = None,
+    undefined: Callable[[str, str], object] | None = None,
 ) -> dict[str, np.ndarray]:
     """Show the stimuli to a network and make the RDM of each layer.
 
@@ -52,14 +54,16 @@ def network_rdms(
         memory: Where responses are kept; where it does not hold those of all layers, the stimuli
             are shown several times. Who shows them to several networks shares it: the next one
             need not wait for the system. Defaults to its own, half of what is available.
+        undefined: Told the name of a layer whose answers have no RDM (constant or not finite), and
+            why; its RDM is NaN then, and the other layers have theirs. Without it that is an error.
 
     Returns:
         Condensed RDM (P,) by layer, in network order.
 
     Raises:
         KeyError: If a layer is unknown.
-        ValueError: If fewer than 3 stimuli are given, a response is constant or not finite, or
-            the metric needs repetitions.
+        ValueError: If fewer than 3 stimuli are given, a response is constant or not finite (see
+            ``undefined``), or the metric needs repetitions.
 
     Examples:
         >>> import tempfile
@@ -114,6 +118,12 @@ def network_rdms(
             for name, accumulator in accumulators.items():
                 try:
                     rdms[name] = accumulator.result()
+                except UndefinedRDMError as error:
+                    if undefined is None:
+                        raise UndefinedRDMError(f'layer {name!r}: {error}') from error
+                    undefined(name, str(error))
+                    shown = accumulator.count
+                    rdms[name] = np.full(shown * (shown - 1) // 2, np.nan)
                 except ValueError as error:
                     raise ValueError(f'layer {name!r}: {error}') from error
                 accumulator.close()

@@ -192,6 +192,17 @@ class TestEpochCurves:
                 line.get_ydata(), [results[e].scores[row, 0] for e in (0, 2, 5)]
             )
 
+    def test_a_layer_that_ends_says_when(self, drawn):
+        results = {epoch: make(seed=epoch) for epoch in (0, 2, 5)}
+        for epoch in (0, 2, 5):
+            results[epoch].scores[0, 0] = np.nan
+        results[5].scores[1] = np.nan
+        results[2].scores[2] = np.nan
+        plots.epoch_curves(results, 'a.png')
+        one, other = ({t.get_text() for t in axes.texts} for axes in drawn[0].axes[:2])
+        assert one == {'features.0 (n/a)', 'features.1 (to 2)', 'features.2'}
+        assert other == {'features.0', 'features.1 (to 2)', 'features.2'}
+
     def test_names_of_sixteen_layers_do_not_overlap(self, drawn):
         plots.epoch_curves({epoch: make(layers=16, seed=epoch) for epoch in (1, 2)}, 'a.png')
         for axes in drawn[0].axes[:2]:
@@ -239,6 +250,13 @@ class TestRdmGrid:
         assert image.mask.sum() == STIMULI + 2
         assert image.min() == 0 and image.max() == 100
 
+    @pytest.mark.filterwarnings('error::RuntimeWarning')
+    def test_no_rdm(self, drawn):
+        result = make()
+        result.rdms[0] = np.nan
+        plots.rdm_grid(result, 'a.png')
+        assert sum(text == 'n/a' for text in texts_of(drawn[0])) == 1
+
     @pytest.mark.parametrize('kind', ['rdm_grid', 'mds'])
     def test_wrong_number_of_categories(self, tmp_path, result, kind):
         with pytest.raises(ValueError, match='3 categories for 9 stimuli'):
@@ -256,6 +274,25 @@ class TestMds:
         assert [len(item.get_offsets()) for item in points] == [3, 3, 3]
         assert len({tuple(item.get_facecolor()[0]) for item in points}) == 3
         assert {'a', 'b', 'c'} <= set(texts_of(drawn[0]))
+
+    @pytest.mark.filterwarnings('error::RuntimeWarning')
+    def test_what_cannot_be_arranged_is_named(self, drawn):
+        """A dead layer, and one that answers all stimuli alike: this ended in an error."""
+        result = make(areas=('V1',))
+        result.rdms[0], result.rdms[2] = np.nan, 0.0
+        result.untrained_rdms = np.full_like(result.rdms, np.nan)
+        result.scores[[0, 2]] = np.nan
+        plots.mds(result, 'a.png')
+        said = {
+            axes.get_title('left'): axes.texts[0].get_text() for axes in drawn[0].axes if axes.texts
+        }
+        assert said.pop('V1').startswith('stress')
+        assert said.pop('features.1 (best)').startswith('stress')
+        assert said == {
+            'features.1, untrained': 'n/a: no RDM',
+            'features.2': 'n/a: no two differ',
+            'features.0': 'n/a: no RDM',
+        }
 
     def test_few_panels(self, drawn, result):
         plots.mds(result, 'a.png', panels=1)

@@ -140,7 +140,7 @@ def group(tmp_path):
 
 def test_networks_wrapped_one_by_one_do_not_ask_for_buffers(group, monkeypatch):
     """Other processes wait for the first, and would never answer."""
-    from mmclarity.rsa.training.hook import _alone
+    from mmclarity.rsa.training.processes import alone
 
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
     model = torch.nn.ModuleDict(dict(generator=torch.nn.parallel.DistributedDataParallel(net)))
@@ -150,7 +150,7 @@ def test_networks_wrapped_one_by_one_do_not_ask_for_buffers(group, monkeypatch):
     )
     images = torch.rand(2, 3, 4, 4)
     with torch.no_grad():
-        with _alone(model):
+        with alone(model):
             model['generator'](images)
         assert not asked
         model['generator'](images)

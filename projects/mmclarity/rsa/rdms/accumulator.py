@@ -126,6 +126,11 @@ class RDMAccumulator:
                 self.memory.clear()
         self._file.write(rows.to('cpu', torch.float32).contiguous().numpy().data)
 
+    @property
+    def count(self) -> int:
+        """Stimuli so far."""
+        return self._count
+
     def bytes_for(self, count: int) -> int:
         """What the responses of so many stimuli take; 0 before the first block."""
         return 4 * count * (self._units or 0)

@@ -25,6 +25,10 @@ LARGE, BLOCK_ENTRIES = 2048, 1 << 23
 GRAIN = 2.0**-42
 
 
+class UndefinedRDMError(ValueError):
+    """Responses that have no RDM: constant, NaN, infinite, or of squares that are infinite."""
+
+
 def compute_rdm(
     responses: Any,
     metric: str = 'correlation',
@@ -168,7 +172,7 @@ def _block(
         part = torch.as_tensor(part).to(device, torch.float64, copy=True)
         finite = part.isfinite().all(1).cpu().numpy()
     if not finite.all():
-        raise ValueError(
+        raise UndefinedRDMError(
             f'the response to {_name(int((~finite).argmax()), names)} holds NaN or '
             'infinite values; leave the stimulus or the units out'
         )
@@ -236,7 +240,7 @@ def dissimilarity(
     squares = np.diag(gram).copy()
     greatest = float(squares.max(initial=0))
     if not math.isfinite(4 * greatest):
-        raise ValueError(
+        raise UndefinedRDMError(
             f'the response to {_name(int(squares.argmax()), names)} is so large that its square '
             'is not finite; were its bytes read in the wrong order?'
         )
@@ -251,7 +255,7 @@ def dissimilarity(
         if undefined.any():
             what = 'constant' if metric == 'correlation' else 'zero (constant) in all units'
             others = f' ({int(undefined.sum())} such stimuli)' if undefined.sum() > 1 else ''
-            raise ValueError(
+            raise UndefinedRDMError(
                 f'the response to {_name(int(undefined.argmax()), names)} is {what}'
                 f'{others}: its {metric} dissimilarity is undefined. Leave it out, '
                 "choose other units, or use metric='euclidean' (--metric, --neural-metric)"

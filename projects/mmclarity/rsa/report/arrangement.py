@@ -37,16 +37,20 @@ def mds(
     for axes in grid:
         axes.set_axis_off()
     for axes, (name, rdm) in zip(grid, chosen):
+        parts.panel_title(axes, name)
+        # below, as beside the name of an untrained layer there is no room
+        note = axes.text(0.5, 0.0, '', ha='center', va='top', color=parts.GREY)
+        note.set(transform=axes.transAxes, fontsize=parts.SMALL - 0.5)
+        axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect='equal')
+        if not (rdm > 0).any():  # of a dead layer, or one that answers everything alike
+            note.set_text('n/a: no two differ' if np.isfinite(rdm).any() else 'n/a: no RDM')
+            continue
         points, stress = smacof(rdm)
         points = points / (np.linalg.norm(points, axis=1).max() or 1)
         first = points if first is None else first
         points = procrustes(points, first)
         _draw_points(axes, points, categories)
-        parts.panel_title(axes, name)
-        # below, as beside the name of an untrained layer there is no room
-        note = axes.text(0.5, 0.0, f'stress {stress:.2f}', ha='center', va='top', color=parts.GREY)
-        note.set(transform=axes.transAxes, fontsize=parts.SMALL - 0.5)
-        axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect='equal')
+        note.set_text(f'stress {stress:.2f}')
     parts.legend(figure, grid[0])
     parts.title(
         figure,

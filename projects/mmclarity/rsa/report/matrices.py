@@ -79,6 +79,9 @@ def _draw_matrix(axes: Axes, rdm: np.ndarray, order: np.ndarray, bounds: list[in
     )
     axes.set_xticks([])
     axes.set_yticks([])
+    if not np.isfinite(rdm).any():
+        centre = dict(ha='center', va='center', transform=axes.transAxes)
+        axes.text(0.5, 0.5, 'n/a', fontsize=parts.SMALL, color=parts.GREY, **centre)
     for side in axes.spines.values():
         side.set_visible(False)
     for bound in bounds:
@@ -126,8 +129,8 @@ def percentiles(rdm: np.ndarray) -> np.ndarray:
     """(n, n) of 0 .. 100; pairs without a value and the diagonal stay empty."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(rdm, nan_policy='omit')
     count = np.isfinite(rdm).sum()
+    ranks = rankdata(rdm, nan_policy='omit') if count else np.full(len(rdm), np.nan)
     square = to_square(100 * (ranks - 1) / max(count - 1, 1))
     square = np.array(square)
     np.fill_diagonal(square, np.nan)

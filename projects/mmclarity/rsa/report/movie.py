@@ -14,10 +14,10 @@ from mmclarity.errors import UsageError
 from mmclarity.utils.figures import clean, new_figure
 from mmclarity.utils.files import replacing
 
-from ..rdms.pairs import to_square
 from ..result import RSAResult
 from . import tables
 from .epoch_files import analyses_in
+from .matrices import percentiles
 from .style import SEQUENTIAL, UNTRAINED, measure, short_names
 
 
@@ -87,8 +87,9 @@ def epochs_movie(
     unit = 'iteration' if 'iter' in first.meta else 'epoch'
     maps = [figure.add_subplot(grid[1, i]) for i in range(len(layers))]
     scores = {epoch: result.scores[:, column] for epoch, result in results.items()}
-    low = min(0.0, *(np.nanmin(s) for s in scores.values()))
-    high = max(0.05, *(np.nanmax(s) for s in scores.values()))
+    every = np.stack(list(scores.values()))  # NaN where a layer had no RDM in an epoch
+    low = np.nanmin(every, initial=0.0)
+    high = np.nanmax(every, initial=0.05)
 
     def draw(epoch: int) -> list:
         result = results[epoch]
@@ -107,9 +108,10 @@ def epochs_movie(
         clean(curve)
         for axes, layer in zip(maps, layers):
             axes.clear()
-            ranks = result.rdms[result.layers.index(layer)].argsort().argsort()
-            axes.imshow(to_square(ranks[None].astype(float))[0], cmap=SEQUENTIAL)
-            axes.set_title(layer, fontsize=7)
+            rdm = result.rdms[result.layers.index(layer)]
+            axes.imshow(percentiles(rdm), cmap=SEQUENTIAL, vmin=0, vmax=100)
+            known = np.isfinite(rdm).any()
+            axes.set_title(layer if known else f'{layer} (n/a)', fontsize=7)
             axes.set_xticks([])
             axes.set_yticks([])
         return []

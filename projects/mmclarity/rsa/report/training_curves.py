@@ -42,11 +42,15 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
             )
     count = len(last.areas)
     rows, columns = parts.panel_grid(count, 2 if count <= 4 else 3)
-    names = parts.short_names(last.layers)[0]
-    width = 4.0 + 0.075 * max(map(len, names))
+    scores = np.stack([results[epoch].scores for epoch in epochs])
+    short = parts.short_names(last.layers)[0]
+    names = [
+        [_name(layer, line, epochs) for layer, line in zip(short, panel.T)]
+        for panel in np.moveaxis(scores, 2, 0)
+    ]
+    width = 4.0 + 0.075 * max(len(name) for panel in names for name in panel)
     figure = parts.new_figure(columns * width, rows * 3.3 + 1.1)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    scores = np.stack([results[epoch].scores for epoch in epochs])
     bounds = np.array([limits(results[epoch]) for epoch in epochs])
     for i, axes in enumerate(grid.ravel()):
         if i >= count:
@@ -56,7 +60,7 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
         axes.set_ylim(bounds[:, 0].min(), bounds[:, 1].max())
         draw_ceiling(axes, last, last.areas[i])
         _draw_untrained_range(axes, last, i)
-        _draw_training(axes, epochs, scores[:, :, i], names)
+        _draw_training(axes, epochs, scores[:, :, i], names[i])
         axes.set_xlabel(unit, fontsize=parts.NORMAL, color=parts.INK)
         if i % columns == 0:
             axes.set_ylabel(parts.measure(last), fontsize=parts.NORMAL, color=parts.INK)
@@ -65,6 +69,14 @@ def epoch_curves(results: Mapping[int, RSAResult], path: str | Path, unit: str =
     said = parts.subtitle(replace(last, meta=network))
     parts.title(figure, 'Similarity over training', said)
     parts.save(figure, path)
+
+
+def _name(layer: str, line: np.ndarray, epochs: Sequence[int]) -> str:
+    """A layer, and when its scores (epochs,) end, if they do before the last epoch."""
+    known = np.flatnonzero(np.isfinite(line))
+    if not len(known):
+        return f'{layer} (n/a)'
+    return layer if known[-1] == len(epochs) - 1 else f'{layer} (to {epochs[known[-1]]})'
 
 
 def _draw_untrained_range(axes: Axes, result: RSAResult, column: int) -> None:
@@ -109,9 +121,8 @@ def _draw_training(
     reach = (epochs[-1] - epochs[0]) or 1
     axes.set_xlim(epochs[0] - 0.03 * reach, epochs[-1] + 0.03 * reach)
     for colour, name, place, end in zip(parts.ramp(len(names)), names, places, ends):
-        text = name if math.isfinite(end) else f'{name} (n/a)'
         axes.annotate(
-            text,
+            name,
             (1.0, end if math.isfinite(end) else place),
             (1.06, place),
             xycoords=('axes fraction', 'data'),

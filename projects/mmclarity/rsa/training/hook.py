@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from numpy import allclose
-from torch import nn
 
 from mmclarity.utils.models import unwrap
 from mmclarity.utils.tables import NOT_AVAILABLE, number, write_csv
@@ -29,6 +28,7 @@ from ..report import figures as plots
 from ..report import tables as report
 from ..report.epoch_files import analyses_in, put_aside
 from .options import grouped
+from .processes import alone, refuse_sharded
 
 
 @HOOKS.register_module()
@@ -38,10 +38,12 @@ class RSAHook(Hook):
     Training with the hook gives the same losses as without: it runs in evaluation mode, without
     gradients, and leaves modes, statistics and random states as they were. With several processes
     the first works and the others wait for its word. A failure before training ends it; one
-    during training (ValueError, RuntimeError or OSError: constant answers, a layer that is not
-    run, a full disk) is logged, and training goes on. Beside an ``EMAHook`` the weights that are
-    trained are analysed, not their mean. RDMs of the last analysis are kept in memory, those of
-    earlier ones in their files. Parameters that are spread over processes are refused.
+    during training (ValueError, RuntimeError or OSError: a layer that is not run, a full disk) is
+    logged, and training goes on. A layer whose answers have no RDM, as those of a dead one that
+    are constant, is NaN in that analysis, which is logged when it begins. Beside an ``EMAHook``
+    the weights that are trained are analysed, not their mean. RDMs of the last analysis are kept
+    in memory, those of earlier ones in their files. Parameters that are spread over processes are
+    refused.
 
     Written to ``WORK_DIR/rsa``: ``epoch_N.npz`` (or ``iter_N.npz``; all RDMs, ids, settings),
     ``scores.csv``, and figures. Scalars ``rsa/<area>/<layer>`` go to all visualisation backends.
@@ -83,12 +85,13 @@ class RSAHook(Hook):
         self.shown, self.settings, self.output = given.shown, given.settings, given.output
         self.results: dict[int, RSAResult] = {}
         self._untrained_rdms: dict[str, Any] | None = None
+        self._undefined: dict[str, str] = {}
 
     # What happens when.
 
     def before_train(self, runner: Runner) -> None:
         """Read everything, and analyse the network as it starts."""
-        _refuse_sharded(runner.model)
+        refuse_sharded(runner.model)
         self._refuse_shared_folder(runner)
         self._on_first(lambda: self._set_up(runner))
         if self.output.at_start and runner.iter == 0:
@@ -154,7 +157,9 @@ class RSAHook(Hook):
         self._untrained_rdms = None
         self._settle(runner)
         if self.shown.untrained and self._untrained_rdms is None:
-            self._untrained_rdms = self._rdms(untrained_copy(model, self.settings.seed))
+            copy = untrained_copy(model, self.settings.seed)
+            self._untrained_rdms, undefined = self._rdms(copy)
+            self._say_undefined(runner, undefined, 'of the untrained network')
 
     def _folder(self, runner: Runner) -> Path:
         return Path(self.output.folder or Path(runner.work_dir) / 'rsa')
@@ -283,38 +288,61 @@ class RSAHook(Hook):
         assume_order = options.pop('assume_order', False)
         return align(load_neural(name, file, **options), self.stimuli.ids, assume_order)
 
-    def _rdms(self, model: Any) -> dict:
+    def _rdms(self, model: Any) -> tuple[dict, dict[str, str]]:
+        """RDM by layer, NaN where there is none; and why there is none, by layer."""
         part = model.get_submodule(self._part)
         forward = fitting_forward(part, self._bgr)
-        with _alone(model):
-            return network_rdms(
+        undefined: dict[str, str] = {}
+        with alone(model):
+            rdms = network_rdms(
                 model,
                 self.shown.names,
                 self.stimuli,
                 self.settings.metric,
                 self.shown.batch_size,
                 forward=forward,
+                undefined=undefined.__setitem__,
             )
+        if len(undefined) == len(rdms):
+            layer, why = next(iter(undefined.items()))
+            raise ValueError(f'no layer has an RDM; {layer}: {why}')
+        return rdms, undefined
+
+    def _say_undefined(self, runner: Runner, undefined: Mapping[str, str], when: str) -> None:
+        """Which layers are left out, and why: all of one reason together."""
+        reasons: dict[str, list[str]] = {}
+        for layer, why in undefined.items():
+            reasons.setdefault(why, []).append(layer)
+        for why, layers in reasons.items():
+            runner.logger.warning(f'RSA {when} without {", ".join(layers)} (NaN): {why}')
 
     def _go_on(self, runner: Runner, step: int) -> None:
         try:
             self._analyse(runner, step)
         except (ValueError, RuntimeError, OSError) as error:
-            # Constant answers; a layer that is not run, or no memory; a full disk. Days of
-            # training are worth more than one measurement; errors of programming are not caught.
+            # A layer that is not run, or no memory; a full disk. Days of training are worth more
+            # than one measurement; errors of programming are not caught.
             runner.logger.warning(f'RSA at {self._unit} {step} left out: {error}')
 
     def _analyse(self, runner: Runner, step: int) -> None:
         name = type(unwrap(runner.model)).__name__
         meta = {'model': name, self._unit: step, 'shown': self._how}
-        result = analyse(
-            self._rdms(unwrap(runner.model)),
-            self.areas,
-            self.settings,
-            self._untrained_rdms,
-            ids=self.stimuli.ids,
-            meta=meta,
-        )
+        rdms, undefined = self._rdms(unwrap(runner.model))
+        new = {layer: why for layer, why in undefined.items() if layer not in self._undefined}
+        self._say_undefined(runner, new, f'at {self._unit} {step}')
+        self._undefined = undefined
+        if undefined:
+            meta['undefined'] = undefined
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*there is no RDM')  # said, with the reason
+            result = analyse(
+                rdms,
+                self.areas,
+                self.settings,
+                self._untrained_rdms,
+                ids=self.stimuli.ids,
+                meta=meta,
+            )
         self._keep(step, result)
         report.save_npz(result, self.folder / f'{self._unit}_{step}.npz')
         self._save_scores()
@@ -361,41 +389,3 @@ class RSAHook(Hook):
         if final:
             plots.rdm_grid(last, self.folder / 'rdm_grid.png')
             plots.mds(last, self.folder / 'mds.png')
-
-
-def _refuse_sharded(model: Any) -> None:
-    """Raise a ValueError for a model that one process alone cannot run.
-
-    It would wait for the others for ever.
-    """
-    inner = unwrap(model)
-    kinds = {kind.__name__ for kind in type(model).__mro__}
-    if isinstance(inner, nn.Module):
-        kinds |= {kind.__name__ for m in inner.modules() for kind in type(m).__mro__}
-        kinds |= {type(p).__name__ for p in inner.parameters()}
-        # DeepSpeed's third stage leaves parameters without entries.
-        spread = any(hasattr(p, 'ds_id') and p.numel() == 0 for p in inner.parameters())
-    else:
-        spread = True
-    found = kinds & {'FullyShardedDataParallel', 'FSDPModule', 'DTensor'}
-    if spread or found:
-        raise ValueError(
-            f'RSAHook: the parameters of {type(inner).__name__} are spread over processes '
-            f'({", ".join(sorted(found)) or type(model).__name__}), and the hook runs the network '
-            'in one. Train with DistributedDataParallel, or analyse checkpoints afterwards '
-            '(mmclarity-rsa --checkpoint)'
-        )
-
-
-@contextmanager
-def _alone(model: nn.Module) -> Iterator[None]:
-    """Networks that are wrapped one by one do not ask other processes for their buffers."""
-    wrapped = [m for m in model.modules() if isinstance(m, nn.parallel.DistributedDataParallel)]
-    asked = [m.require_forward_param_sync for m in wrapped]
-    for module in wrapped:
-        module.require_forward_param_sync = False
-    try:
-        yield
-    finally:
-        for module, before in zip(wrapped, asked):
-            module.require_forward_param_sync = before
