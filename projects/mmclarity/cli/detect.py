@@ -72,7 +72,9 @@ def detect_parser() -> argparse.ArgumentParser:
         'drew on (detectors with attention)',
     )
     parser.add_argument('--max-images', type=int, help='stop after so many (of a camera, say)')
-    parser.add_argument('--overwrite', action='store_true', help='replace existing results')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace existing results, drawn ones too'
+    )
     return parser
 
 
@@ -122,6 +124,7 @@ def detect(args: argparse.Namespace) -> int:
         print(f'written: {path}')
     if drawn is not None and drawn.is_dir():
         print(f'drawn: {drawn}')
+    _tell_of_earlier(results, looks)
     print(
         f'{counted(len(results.images), "image")}, '
         f'{counted(len(results.annotations), "object")} with a score of {args.threshold:g} or more'
@@ -212,6 +215,22 @@ class _Looks:
             return []
         self.page.write(self.path, self.overwrite)
         return [self.path]
+
+
+def _tell_of_earlier(results, looks: _Looks | None) -> None:
+    """What of an earlier run is gone, and what is still there and belongs to no result."""
+    if results.removed:
+        print(f'removed: {counted(results.removed, "drawn file")} of an earlier run')
+    there = [f'drawn/{name}' for name in results.strangers]
+    if looks is None and (results.folder / 'attention.html').exists():
+        there.append('attention.html')
+    if there:
+        more = f' and {len(there) - 3} more' if len(there) > 3 else ''
+        print(
+            f'{PROGRAM}: {results.folder}: not of this run, and left as it was: '
+            f'{", ".join(there[:3])}{more}',
+            file=sys.stderr,
+        )
 
 
 def _keep(results) -> None:

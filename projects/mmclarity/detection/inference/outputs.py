@@ -13,6 +13,7 @@ from mmclarity.utils.json_files import write_json
 from mmclarity.utils.tables import write_csv
 
 from .detections import Detections
+from .drawn_files import noted, remove_stale, strangers
 from .sources import Picture
 from .video import DrawnVideo
 
@@ -22,9 +23,14 @@ FILES = ('detections.coco.json', 'detections.scalabel.json', 'detections.csv')
 class Results:
     """Collects what is found and writes it into one folder.
 
-    ``detections.coco.json`` is a COCO data set whose annotations have a ``score``;
+    ``detections.coco.json`` is a COCO data set whose annotations have a ``score``, and whose
+    ``info`` notes what was drawn, so that a later run knows what of ``drawn/`` it may replace;
     ``detections.scalabel.json`` a list of frames, boxes with their last pixel, as BDD100K has them;
     ``detections.csv`` one line a detection.
+
+    Attributes:
+        removed: Pictures and videos of an earlier run, removed as this one has none of that name.
+        strangers: What else lies in ``drawn/`` and is not of this run; it stays.
 
     Args:
         folder: Where to.
@@ -51,7 +57,9 @@ class Results:
         self.frames: list[dict[str, Any]] = []
         self.rows: list[list[Any]] = []
         self._as_pictures = frames
+        self._earlier = noted(self.folder / FILES[0])
         self._drawn: set[Path] = set()
+        self.removed, self.strangers = 0, list[str]()
         self._videos: dict[str, DrawnVideo] = {}
 
     def add(self, picture: Picture, found: Detections, draw: bool) -> None:
@@ -93,6 +101,7 @@ class Results:
             if picture.video not in self._videos:
                 path = self.folder / 'drawn' / f'{picture.video}.mp4'
                 self._videos[picture.video] = DrawnVideo(path, picture.rate, self.overwrite)
+                self._drawn.add(path)
             self._videos[picture.video].append(drawn(picture.pixels, found))
             return
         path = self.folder / 'drawn' / picture.name
@@ -106,20 +115,35 @@ class Results:
             part.write_bytes(coded.tobytes())
 
     def write(self) -> list[Path]:
-        """Write the three files, and finish drawn videos; returns their paths."""
+        """Write the three files, and finish drawn videos; returns their paths.
+
+        Then what an earlier run has drawn is removed, if this one has drawn anything.
+        """
+        folder = self.folder / 'drawn'
+        names = sorted(path.relative_to(folder).as_posix() for path in self._drawn)
+        if not names:  # what an earlier run has drawn stays, and stays known
+            names = [name for name in self._earlier if (folder / name).is_file()]
         paths = [self.folder / name for name in FILES]
         self.folder.mkdir(parents=True, exist_ok=True)
         categories = [dict(id=i, name=name) for i, name in enumerate(self.classes, 1)]
         write_json(
             paths[0],
-            dict(images=self.images, annotations=self.annotations, categories=categories),
+            dict(
+                info=dict(drawn=names),
+                images=self.images,
+                annotations=self.annotations,
+                categories=categories,
+            ),
         )
         write_json(paths[1], self.frames)
         write_csv(paths[2], ['image', 'name', 'score', 'x1', 'y1', 'x2', 'y2'], self.rows)
         while self._videos:
             name, video = self._videos.popitem()
             video.close()
-            paths.append(self.folder / 'drawn' / f'{name}.mp4')
+            paths.append(folder / f'{name}.mp4')
+        if self._drawn:
+            self.removed = remove_stale(folder, self._earlier, self._drawn)
+        self.strangers = strangers(folder, self._drawn)
         return paths
 
     def drop(self) -> None:
