@@ -245,15 +245,16 @@ def test_mmclarity_must_be_installed_from_this_folder(tmp_path):
     code = (
         'import pathlib, sys\n'
         'import check_env\n'
+        'sys.path.insert(0, sys.argv[2])\n'
         'installed = {"mmclarity": "1"} if sys.argv[1] == "yes" else {}\n'
         'problem = check_env.package_problem(installed, pathlib.Path("here").resolve())\n'
         'print(problem and problem.what + " | " + problem.command)'
     )
 
     def ask(installed: str, path: str) -> str:
-        env = {**os.environ, 'PYTHONPATH': os.pathsep.join([path, str(site), str(SCRIPT.parent)])}
+        env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(site), str(SCRIPT.parent)])}
         # -S: without site-packages, where a real mmclarity may be.
-        command = [sys.executable, '-S', '-c', code, installed]
+        command = [sys.executable, '-S', '-c', code, installed, path]
         return subprocess.run(
             command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
         ).stdout.strip()
@@ -266,6 +267,34 @@ def test_mmclarity_must_be_installed_from_this_folder(tmp_path):
     answer = ask('yes', 'nowhere')
     assert 'not there any more' in answer
     assert answer.endswith(f'--no-build-isolation --no-deps -e {tmp_path / "here"}')
+
+
+@pytest.mark.parametrize(
+    ('path', 'command'),
+    [
+        ('', None),
+        ('{here}', None),
+        ('{here}:{there}', None),
+        ('/nowhere:{here}:{there}', None),
+        ('{there}', 'unset PYTHONPATH'),
+        ('{there}:{here}', 'export PYTHONPATH={here}'),
+        (':{there}:/no where:', "export PYTHONPATH='/no where'"),
+        ('{bare}:{there}', 'export PYTHONPATH={bare}'),
+    ],
+)
+def test_a_path_that_leads_to_another_mmclarity(path, command, tmp_path, monkeypatch, capsys):
+    places = {}
+    for name in ('here', 'there', 'bare'):
+        places[name] = tmp_path / name / 'projects'
+        (places[name] / 'mmclarity').mkdir(parents=True)
+        if name != 'bare':  # a folder of that name is no package: what comes later has its place
+            (places[name] / 'mmclarity/__init__.py').write_text('')
+    monkeypatch.setenv('PYTHONPATH', path.format(**places))
+    monkeypatch.setattr(check_env.python_path_problem, '__defaults__', (tmp_path / 'here',))
+    assert check_env.main(['--python-path']) == (command is not None)
+    what = f'WRONG: PYTHONPATH leads to another mmclarity: {places["there"]}/mmclarity\n'
+    remedy = f'  mend it with:  {(command or "").format(**places)}\n'
+    assert capsys.readouterr().out == (what + remedy if command else '')
 
 
 def test_the_systems_python_is_pointed_to_the_environment(monkeypatch, capsys):

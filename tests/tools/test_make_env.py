@@ -76,9 +76,10 @@ def make_env(clone: Path, **variables: str) -> tuple[subprocess.CompletedProcess
     """Run ``make env`` with pip; returns the process and the calls of pip."""
     calls = clone / 'calls'
     calls.unlink(missing_ok=True)
-    env = {**os.environ, 'UV': '', 'PYTHON': str(clone / 'python-of-this-test'), **variables}
+    env = {**os.environ, 'UV': '', 'PYTHON': str(clone / 'python-of-this-test')}
     env.pop('MAKEFLAGS', None)
     env.pop('PYTHONPATH', None)  # the environment itself must know where mmclarity is
+    env.update(variables)
     done = subprocess.run(
         ['make', '-s', 'env'], cwd=clone, env=env, capture_output=True, text=True, timeout=600
     )
@@ -177,6 +178,37 @@ def test_make_env_fails_and_leaves_no_stamp_when_the_installation_fails(clone):
     assert not (clone / '.venv/.requirements-installed').exists()
     (clone / 'no-network').unlink()
     assert make_env(clone)[0].returncode == 0
+
+
+@pytest.mark.parametrize('made', [True, False])
+def test_a_path_that_leads_elsewhere_is_told_and_nothing_is_touched(clone, tmp_path, made):
+    """Each try would install some GB, and mend nothing."""
+    if made:
+        assert make_env(clone)[0].returncode == 0
+        before = (clone / '.venv/bin').stat().st_ino
+    other = clone / 'other'
+    (other / 'mmclarity').mkdir(parents=True)
+    (other / 'mmclarity/__init__.py').write_text('')
+    done, calls = make_env(clone, PYTHONPATH=f'{other}:/elsewhere')
+    assert done.returncode != 0 and calls == []
+    assert f'WRONG: PYTHONPATH leads to another mmclarity: {other}/mmclarity' in done.stderr
+    assert 'mend it with:  export PYTHONPATH=/elsewhere' in done.stderr
+    if made:
+        assert (clone / '.venv/bin').stat().st_ino == before
+    done, calls = make_env(clone, PYTHONPATH=str(clone / 'projects'))  # the same one: no harm
+    assert done.returncode == 0 and len(calls) == (0 if made else 3)
+
+
+def test_what_is_still_wrong_is_told_with_its_remedy(clone):
+    """As where another environment's packages come first."""
+    assert make_env(clone)[0].returncode == 0
+    old = clone / 'old/tiny-0.9.dist-info'
+    old.mkdir(parents=True)
+    (old / 'METADATA').write_text('Metadata-Version: 2.1\nName: tiny\nVersion: 0.9\n')
+    (old / 'RECORD').write_text('')
+    done, _ = make_env(clone, PYTHONPATH=str(clone / 'old'))
+    assert done.returncode != 0 and 'error: still not in order:' in done.stderr
+    assert 'WRONG: tiny 0.9 is not in >=1' in done.stderr and 'mend it with:' in done.stderr
 
 
 def test_make_env_says_so_when_there_is_no_python(clone):

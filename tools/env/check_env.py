@@ -4,6 +4,8 @@
                                                   anything is wrong
     python tools/env/check_env.py --list-damaged  only what pip should install anew
                                                   (for make_env.sh)
+    python tools/env/check_env.py --python-path   only what no installation mends: PYTHONPATH
+                                                  leads to another mmclarity; exit status 1 then
 
 Uses the standard library only, so that it works in an environment where nothing else does. The
 packages are imported in a second process: one that is broken may take its interpreter with it.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import platform
 import shlex
 import subprocess
@@ -94,6 +97,25 @@ def check_versions(
     return problems, causes
 
 
+def python_path_problem(root: Path = ROOT) -> Problem | None:
+    """Whether PYTHONPATH, which comes before all that is installed, holds another mmclarity first.
+
+    Args:
+        root: The clone.
+    """
+    entries = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    for entry in entries:
+        package = Path(entry, 'mmclarity').resolve()
+        if not entry or not (package / '__init__.py').is_file():
+            continue
+        if package == (root / 'projects/mmclarity').resolve():
+            return None
+        rest = os.pathsep.join(other for other in entries if other and other != entry)
+        command = f'export PYTHONPATH={shlex.quote(rest)}' if rest else 'unset PYTHONPATH'
+        return Problem(f'PYTHONPATH leads to another mmclarity: {package}', command)
+    return None
+
+
 def package_problem(installed: dict[str, str], root: Path = ROOT) -> Problem | None:
     """Whether ``import mmclarity`` gives the code of this folder, whatever folder one is in.
 
@@ -101,6 +123,9 @@ def package_problem(installed: dict[str, str], root: Path = ROOT) -> Problem | N
         installed: Versions by normalised name.
         root: The clone.
     """
+    led_away = python_path_problem(root)
+    if led_away:
+        return led_away
     command = pip_install('--no-build-isolation', '--no-deps', '-e', str(root))
     if 'mmclarity' not in installed:
         return Problem('mmclarity itself is not installed', command)
@@ -215,18 +240,33 @@ def report() -> list[Problem]:
     return problems
 
 
+def print_problem(problem: Problem) -> None:
+    """What is wrong, and the command below it."""
+    print(f'WRONG: {problem.what}\n  mend it with:  {problem.command}')
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--list-damaged', action='store_true', help='only print what pip should install anew'
     )
-    if parser.parse_args(arguments).list_damaged:
+    parser.add_argument(
+        '--python-path', action='store_true', help='only say whether PYTHONPATH leads elsewhere'
+    )
+    args = parser.parse_args(arguments)
+    if args.list_damaged:
         print('\n'.join(list_damaged()))
         return 0
+    if args.python_path:
+        problem = python_path_problem()
+        if problem:
+            print_problem(problem)
+        return 1 if problem else 0
     problems = report()
     for problem in problems:
-        print(f'\nWRONG: {problem.what}\n  mend it with:  {problem.command}')
+        print()
+        print_problem(problem)
     print(f'\n{len(problems)} problem(s) found.' if problems else '\nAll is well.')
     return 1 if problems else 0
 

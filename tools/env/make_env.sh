@@ -41,8 +41,12 @@ stamp_is_current() { wanted | cmp -s - "$STAMP"; }
 # The packages that are missing, of a wrong version or damaged, as `name==version`; mmclarity as `-e .`
 damaged() { "$VENV/bin/python" tools/env/check_env.py --list-damaged; }
 
+# No installation mends what PYTHONPATH puts before it: nothing is removed or fetched then.
+path_is_ours() { "$1" tools/env/check_env.py --python-path >&2; }
+
 create() {
   python=$(find_python)
+  path_is_ours "$python" || return 1
   say "making $VENV with $($python --version) ($python)"
   rm -rf "$VENV"
   "$python" -m venv "$VENV"
@@ -80,6 +84,7 @@ mend() {
 }
 
 if interpreter_works; then
+  path_is_ours "$VENV/bin/python" || exit 1
   if stamp_is_current && [ -z "$(damaged || echo unknown)" ]; then
     exit 0
   fi
@@ -95,6 +100,10 @@ fi
 
 create
 install
-mend || { say 'error: still not in order; see: .venv/bin/python tools/env/check_env.py'; exit 1; }
+mend || {
+  say 'error: still not in order:'
+  "$VENV/bin/python" tools/env/check_env.py >&2
+  exit 1
+}
 wanted > "$STAMP"
 say "$VENV is ready"
