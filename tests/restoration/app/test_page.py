@@ -28,6 +28,7 @@ from mmclarity.restoration.app.previews import save_previews
 from mmclarity.restoration.app.watched import WatchedRestorer
 from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.inference.uncertainty import shown_range
+from mmclarity.restoration.io.sidecars import find_sidecar
 from tests.browser import Browser, needs_chromium
 from tests.restoration.app.served import HEADER, LIMIT, ask, coloured, finished, noisy, upload
 
@@ -111,6 +112,25 @@ def test_the_text_file_beside_an_image_goes_along(port, tmp_path):
         assert status == 400 and 'is no text file' in json.loads(content)['error']
     status, _, content = ask(port, 'POST', f'{address}&beside=txt-9', b'0' * 9, HEADER)
     assert status == 400 and 'is empty' in json.loads(content)['error']
+
+
+def test_the_page_is_told_which_texts_the_tools_look_for(port, tmp_path):
+    """Names and size stand in one place: each name that is told is found beside an image."""
+    told = json.loads(ask(port, 'GET', '/api/settings')[2])['texts']
+    assert len(told['names']) == len(set(told['names'])) == 3
+    image = tmp_path / 'a.tif'
+    for name in told['names']:
+        text = tmp_path / name.format(stem='a', kind='tif')
+        assert text.suffix in told['suffixes']
+        head = '[SemImageFile]\nInstructName=S-4800\n'
+        text.write_text(head.ljust(told['limit']))
+        assert find_sidecar(image)[0] == text
+        text.write_text(head.ljust(told['limit'] + 1))
+        assert find_sidecar(image) is None
+        beside = f'{text.suffix[1:]}-{told["limit"] + 1}'
+        content = ask(port, 'POST', f'/api/jobs?name=a.tif&beside={beside}', b'', HEADER)[2]
+        assert 'is no text file' in json.loads(content)['error']
+        text.unlink()
 
 
 def test_the_sharpened_download_is_what_the_tool_writes(port, tmp_path):

@@ -89,9 +89,17 @@ def test_oversize_empty_and_not_an_image(port, tmp_path):
     assert ask(port, 'GET', f'/api/jobs/{job["token"]}/result')[0] == 404
 
 
-def test_other_pages_and_other_names_are_kept_out(port):
+def test_other_pages_and_other_names_are_kept_out(port, tmp_path):
     # a page elsewhere may post without asking, but not with this header
     assert ask(port, 'POST', '/api/jobs?name=a.tif', b'x')[0] == 403
+    here, gone = upload(port, noisy(tmp_path / 'a.tif'))['token'], 'a' * 22
+    for method, beyond in (('DELETE', ''), ('POST', '/channel/0')):
+        status, _, content = ask(port, method, f'/api/jobs/{here}{beyond}')
+        assert status == 403 and 'x-mmclarity is missing' in json.loads(content)['error']
+        status, _, content = ask(port, method, f'/api/jobs/{gone}{beyond}', headers=HEADER)
+        assert status == 404 and 'not here any more' in json.loads(content)['error']
+    assert ask(port, 'GET', f'/api/jobs/{gone}')[0] == 404
+    assert ask(port, 'GET', f'/api/jobs/{here}')[0] == 200  # nothing was done to it
     for host in ('evil.example', f'evil.example:{port}', '127.0.0.1.evil.example', ''):
         assert ask(port, 'GET', '/', headers={'Host': host})[0] == 421
     for host in ('localhost', f'127.0.0.1:{port}', '[::1]:9'):

@@ -30,29 +30,34 @@ from ..inference.doubts import Doubts, circles
 from ..io.files import copy_suffix
 from ..io.micrograph import READABLE, SEMImage
 from ..io.sidecars import MOST_TEXT
+from ..io.sidecars import SUFFIXES as TEXT_SUFFIXES
 from ..io.stack import rewriting_stack
 from ..io.stored import ColourImageError
 from ..io.tiff_write import name_itself
 from .previews import save_previews
 from .watched import WatchedRestorer
 
-__all__ = ['Cancelled', 'Job', 'RefusedUpload', 'Workshop', 'safe_name']
+__all__ = ['Cancelled', 'Job', 'Refused', 'RefusedUpload', 'Workshop', 'safe_name']
 
 KEEP_SECONDS = 4 * 3600  # results are kept this long
 SWEEP_SECONDS = 300  # without work; then what is old is looked for
 MOST_JOBS = 500  # at once, waiting and done
 MOST_PAGES = 100  # of a stack that are shown
 NAME_LENGTH = 120
-TEXT_BESIDE = re.compile(r'(txt|hdr)-(\d{1,7})')
+TEXT_BESIDE = re.compile(rf'({"|".join(end[1:] for end in TEXT_SUFFIXES)})-(\d{{1,7}})')
 TOKEN = re.compile(r'[A-Za-z0-9_-]{22}')
 
 
-class RefusedUpload(UsageError):
-    """An upload that is not taken; ``status`` is that of HTTP."""
+class Refused(UsageError):
+    """What is asked for is not done; ``status`` is that of HTTP."""
 
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
         self.status = status
+
+
+class RefusedUpload(Refused):
+    """An upload that is not taken."""
 
 
 class Cancelled(Exception):
@@ -207,11 +212,11 @@ class Workshop:
         """Queues a coloured picture once more, of which now one channel is restored.
 
         Raises:
-            RefusedUpload: it was not asked for, or there is no such channel.
+            Refused: it was not asked for, or there is no such channel.
         """
         with self._lock:
             if job.state != 'failed' or not 0 <= channel < job.channels:
-                raise RefusedUpload(f'{job.name}: there is no channel {channel} to choose', 409)
+                raise Refused(f'{job.name}: there is no channel {channel} to choose', 409)
             job.channel, job.state, job.error = channel, 'waiting', ''
             job.ended = job.progress = 0.0
             job.report, job.warnings, job.pages = [], [], []
@@ -363,7 +368,7 @@ def _without_paths(text: str, job: Job) -> str:
     """The text with the user's name in the place of ours, or without it at its beginning."""
     text = text.removeprefix(f'{job.source}: ').removeprefix(f'{job.source} ')
     text = text.replace(str(job.source), job.name).replace(job.source.name, job.name)
-    for ending in ('.txt', '.hdr'):  # the text file beside it
+    for ending in TEXT_SUFFIXES:  # the text file beside it
         text = text.replace(f'{job.source.stem}{ending}', f'{Path(job.name).stem}{ending}')
     return text.replace(f'{job.folder}/', '').replace(str(job.folder), '')
 

@@ -22,8 +22,9 @@ from urllib.parse import quote
 from mmclarity.errors import UsageError
 from mmclarity.utils.files import check_room
 
+from ..io import sidecars
 from ..io.micrograph import READABLE
-from .jobs import Job, RefusedUpload, Workshop, limit_text
+from .jobs import Job, Refused, RefusedUpload, Workshop, limit_text
 
 if TYPE_CHECKING:
     import uvicorn
@@ -83,7 +84,12 @@ def make_app(workshop: Workshop, hosts: Sequence[str] | None = LOOPBACK) -> Star
             Route('/api/jobs/{token:str}/{page:int}/{kind:str}.png', routes.preview),
         ],
         middleware=[Middleware(_KnownHosts, hosts=hosts)],
+        exception_handlers={Refused: _refuse},
     )
+
+
+async def _refuse(request: Request, error: Refused) -> Response:
+    return _answer(error.status, error=str(error))
 
 
 class _KnownHosts:
@@ -109,6 +115,17 @@ class _Routes:
         folder = resources.files(__package__) / 'static'
         self.static = {name: (folder / name).read_bytes() for name in STATIC}
 
+    def _known(self, request: Request) -> Job:
+        """The job that a request names.
+
+        Raises:
+            Refused: there is none.
+        """
+        job = self.workshop.find(request.path_params['token'])
+        if job is None:
+            raise Refused('this image is not here any more', 404)
+        return job
+
     async def page(self, request: Request) -> Response:
         """The page itself, its style and its script: three names, no folder behind them."""
         name = request.path_params.get('name', 'page.html')
@@ -126,6 +143,12 @@ class _Routes:
             limit=limit,
             limit_text=limit_text(limit),
             suffixes=list(READABLE),
+            texts=dict(
+                suffixes=list(sidecars.SUFFIXES),
+                # the page does not tell capitals apart
+                names=list(dict.fromkeys(kind.lower() for kind in sidecars.KINDS)),
+                limit=sidecars.MOST_TEXT,
+            ),
             sharpen=sharpen,
         )
 
@@ -135,19 +158,14 @@ class _Routes:
         With ``&beside=txt-812`` the first 812 bytes are the text file (txt or hdr) that the
         microscope put beside the image.
         """
-        if HEADER not in request.headers:
-            return _answer(403, error=f'the header {HEADER} is missing: uploads come from the page')
+        _check_header(request)
         name = request.query_params.get('name', '')
         job = None
         try:
             self._check_length(request.headers.get('content-length'), name)
             job = self.workshop.new(name, request.query_params.get('doubts', '1') == '1')
             await self._receive(request, job, request.query_params.get('beside', ''))
-        except RefusedUpload as error:
-            if job is not None:
-                self.workshop.remove(job)
-            return _answer(error.status, error=str(error))
-        except BaseException:  # the connection broke
+        except BaseException:  # it is refused, or the connection broke
             if job is not None:
                 self.workshop.remove(job)
             raise
@@ -191,27 +209,18 @@ class _Routes:
 
     async def job(self, request: Request) -> Response:
         """The state of a job, or its end."""
-        job = self.workshop.find(request.path_params['token'])
-        if job is None:
-            return _answer(404, error='this image is not here any more')
+        job = self._known(request)
         if request.method == 'DELETE':
-            if HEADER not in request.headers:
-                return _answer(403, error=f'the header {HEADER} is missing')
+            _check_header(request)
             self.workshop.remove(job)
             return _answer(200, state='cancelled')
         return _answer(200, **job.told(self.workshop.ahead(job)))
 
     async def choose(self, request: Request) -> Response:
         """Which channel of a coloured picture is restored."""
-        job = self.workshop.find(request.path_params['token'])
-        if job is None:
-            return _answer(404, error='this image is not here any more')
-        if HEADER not in request.headers:
-            return _answer(403, error=f'the header {HEADER} is missing')
-        try:
-            self.workshop.choose(job, request.path_params['channel'])
-        except RefusedUpload as error:
-            return _answer(error.status, error=str(error))
+        job = self._known(request)
+        _check_header(request)
+        self.workshop.choose(job, request.path_params['channel'])
         return _answer(200, **job.told(self.workshop.ahead(job)))
 
     async def result(self, request: Request) -> Response:
@@ -242,6 +251,12 @@ class _Routes:
         # a picture of a token never changes
         headers = {**POLICY, 'cache-control': 'private, max-age=3600'}
         return FileResponse(job.folder / f'{page}_{kind}.png', headers=headers)
+
+
+def _check_header(request: Request) -> None:
+    """Raises Refused for a change that a page elsewhere could have sent."""
+    if HEADER not in request.headers:
+        raise Refused(f'the header {HEADER} is missing: changes come from the page', 403)
 
 
 def _answer(status: int, **content: object) -> Response:

@@ -26,6 +26,7 @@ from ..io.micrograph import (
     list_images,
     write_sem,
 )
+from ..io.sidecars import SUFFIXES as TEXT_SUFFIXES
 from ..io.sidecars import sidecar_name
 from ..io.stack import open_stack, rewriting_stack
 from .combine import check_pages, combine
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .restorer import Restorer
 
 # What lies beside images and is none: texts of microscopes, tables, weights.
-_BESIDE = ('.txt', '.hdr', '.xml', '.json', '.csv', '.md', '.log', '.safetensors', '.resume')
+_BESIDE = (*TEXT_SUFFIXES, '.xml', '.json', '.csv', '.md', '.log', '.safetensors', '.resume')
 _READING = ('data_range', 'crop', 'channel', 'allow_black', 'page', 'annotations')
 # ends of the names we give
 _OURS = ('_restored', '_restored_sharp', '_combined', '_uncertainty', '_doubtful')

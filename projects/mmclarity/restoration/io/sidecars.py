@@ -8,14 +8,16 @@ from pathlib import Path
 from . import vendors
 from .vendors import Metadata
 
-__all__ = ['MOST_TEXT', 'find_sidecar', 'read_sidecar', 'sidecar_name']
+__all__ = ['KINDS', 'MOST_TEXT', 'SUFFIXES', 'find_sidecar', 'read_sidecar', 'sidecar_name']
 
 MOST_TEXT = 1 << 20  # bytes; what is longer is another kind of file
-_KINDS = ('{stem}.txt', '{stem}.TXT', '{stem}-{kind}.hdr', '{stem}.hdr')
+# Of NAME.tif: stem NAME, kind tif.
+KINDS = ('{stem}.txt', '{stem}.TXT', '{stem}-{kind}.hdr', '{stem}.hdr')
+SUFFIXES = tuple(dict.fromkeys(Path(kind).suffix.lower() for kind in KINDS))
 
 
 def _candidates(path: Path) -> Iterator[Path]:
-    for pattern in _KINDS:
+    for pattern in KINDS:
         yield path.with_name(pattern.format(stem=path.stem, kind=path.suffix[1:]))
 
 

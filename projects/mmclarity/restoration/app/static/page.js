@@ -4,7 +4,8 @@
 const $ = (id) => document.getElementById(id);
 const HEADER = { 'X-Mmclarity': 'page' };
 const jobs = new Map();  // token or a local key: {key, name, state, ...}
-let current = null, chosen = false, page = 0, zoom = 'fit', settings = { limit: Infinity, suffixes: [] }, count = 0;
+let current = null, chosen = false, page = 0, zoom = 'fit', count = 0;
+let settings = { limit: Infinity, suffixes: [], texts: { suffixes: [], names: [], limit: 0 } };
 
 const el = (tag, props = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), props);
@@ -26,13 +27,13 @@ function keep(token, wanted = true) {
 }
 const say = (text) => { $('live').textContent = text; };
 
-fetch('api/settings').then((r) => r.json()).then((found) => {
+const settled = fetch('api/settings').then((r) => r.json()).then((found) => {
   settings = found;
-  $('files').accept = [...found.suffixes, '.txt', '.hdr'].join(',');
+  $('files').accept = [...found.suffixes, ...found.texts.suffixes].join(',');
   $('sharp').checked = found.sharpen;
   $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
   takeUp(kept());
-});
+}).catch(() => {});  // without a server each upload says so
 if (!['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)) {
   $('local').textContent = `Images are restored on ${location.hostname}.`;
 }
@@ -60,13 +61,15 @@ async function takeUp(tokens) {
 }
 
 // The texts that microscopes put beside their images go along: NAME.txt, NAME.hdr, NAME-tif.hdr.
-const isText = (name) => /\.(txt|hdr)$/i.test(name);
-function uploadAll(files, strangers = true) {
+const isText = (name) => settings.texts.suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
+async function uploadAll(files, strangers = true) {
+  await settled;
   const texts = new Map(files.filter((file) => isText(file.name)).map((file) => [file.name.toLowerCase(), file]));
   const taken = new Set();
   for (const file of files.filter((one) => !isText(one.name))) {
     const [, stem, kind] = file.name.toLowerCase().match(/^(.*?)(?:\.([^.]*))?$/);
-    const name = [`${stem}.txt`, `${stem}-${kind}.hdr`, `${stem}.hdr`].find((one) => texts.has(one));
+    const names = settings.texts.names.map((one) => one.replace('{stem}', () => stem).replace('{kind}', () => kind));
+    const name = names.find((one) => texts.has(one));
     taken.add(name);
     upload(file, texts.get(name));
   }
@@ -82,8 +85,8 @@ function upload(file, beside) {
   jobs.set(job.key, job);
   draw(job);
   const query = new URLSearchParams({ name: file.name, doubts: $('doubts').checked ? '1' : '0' });
-  if (beside && beside.size <= 1 << 20) {  // a longer one is no microscope's
-    query.set('beside', `${beside.name.slice(-3).toLowerCase()}-${beside.size}`);
+  if (beside && beside.size <= settings.texts.limit) {  // a longer one is no microscope's
+    query.set('beside', `${beside.name.toLowerCase().split('.').pop()}-${beside.size}`);
   } else beside = null;
   const request = new XMLHttpRequest();  // fetch does not tell how much is sent
   request.open('POST', `api/jobs?${query}`);
@@ -348,6 +351,7 @@ addEventListener('beforeunload', (e) => {
 async function uploadFolder(folder) {
   const reader = folder.createReader(), found = [];
   try {
+    await settled;
     for (let some; (some = await new Promise((ok, no) => reader.readEntries(ok, no))).length;) found.push(...some);
     const read = (entry) => settings.suffixes.some((suffix) => entry.name.toLowerCase().endsWith(suffix));
     const images = found.filter((entry) => entry.isFile && !entry.name.startsWith('.') && read(entry));
