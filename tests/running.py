@@ -42,8 +42,10 @@ def session(code, *options, folder='/', **environment):
 
 
 def run_workers(folder, worker, processes, *args):
-    """Start a test's own worker in several processes that find each other, by torchrun."""
-    port = 29000 + (os.getpid() + processes) % 500
-    torchrun = ['-m', 'torch.distributed.run', f'--master_port={port}']
+    """Start a test's own worker in several processes that find each other, by torchrun.
+
+    It listens at a port that the system gives it: another run of the tests has another one.
+    """
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1']
     command = [sys.executable, *torchrun, f'--nproc_per_node={processes}', worker, *args]
     return start(folder, command, PYTHONPATH=OURS)

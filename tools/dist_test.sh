@@ -16,13 +16,17 @@ shift 3
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PYTHON=${PYTHON:-python}
 if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-    PORT=$("$PYTHON" -c "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])")
+    PLACE=(--standalone --local-addr=127.0.0.1) # the system gives the port to who listens
+else
+    PLACE=(
+        --nnodes="${NNODES:-1}"
+        --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}"
+        --master_port="${PORT:-29500}"
+    )
 fi
 
 exec "$PYTHON" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    "${PLACE[@]}" \
     --nproc_per_node="$PROCESSES" \
     "$HERE/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"

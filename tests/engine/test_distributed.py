@@ -1,6 +1,8 @@
 """Several processes: what one of them computes, and how it ends."""
 
 import json
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,29 @@ def test_two_processes_give_the_gradients_of_one_detector_with_the_doubled_batch
         # Computed in float64; only mmdet's box targets and weights are float32.
         assert result['worst'] < 1e-5, (name, result)
         assert (result['attention'] > 0) == (name != 'frcnn_murky.py')
+
+
+@pytest.mark.slow
+def test_two_runs_at_a_time_do_not_meet(tmp_path):
+    """Each would wait for the other's processes, or find its port taken."""
+    worker = tmp_path / 'worker.py'
+    worker.write_text(
+        textwrap.dedent("""
+        import sys
+        import torch
+        import torch.distributed as dist
+
+        dist.init_process_group('gloo')
+        total = torch.tensor(int(sys.argv[1]))
+        dist.all_reduce(total)
+        print(f'{total};', end='', flush=True)
+        dist.barrier()
+        dist.destroy_process_group()
+        """)
+    )
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda number: run_workers(tmp_path, worker, 2, number), (1, 10)))
+    assert [run.stdout for run in runs] == ['2;2;', '20;20;'], [run.stderr for run in runs]
 
 
 def test_no_thread_of_gloo_lives_on_into_the_exit():

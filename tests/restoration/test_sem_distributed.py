@@ -1,6 +1,5 @@
 """The restorers train and are tested in several processes, by the scripts of every config."""
 
-import os
 import re
 from pathlib import Path
 
@@ -43,7 +42,6 @@ def test_two_processes(tmp_path, name):
     if 'pix2pix' in name:
         networks.append('model.discriminator.base_channels=4')
     options = ('--cfg-options', 'data_root=data/', 'train_dataloader.batch_size=1', *networks)
-    port = str(29600 + os.getpid() % 300)
     trained = run(
         tmp_path,
         'dist_train.sh',
@@ -54,13 +52,12 @@ def test_two_processes(tmp_path, name):
         *options,
         'train_cfg.max_iters=3',
         'train_cfg.val_interval=3',
-        PORT=port,
     )
     assert trained.returncode == 0, trained.stderr
     saved = load_checkpoint_file(tmp_path / 'work' / 'iter_3.pth')
     assert len(saved['random_state']) == 2
     tested = [
-        run(tmp_path, *script, *options, PORT=port)
+        run(tmp_path, *script, *options)
         for script in (
             ('dist_test.sh', f'{name}.py', 'work/iter_3.pth', 2, '--work-dir', 'two'),
             ('test.py', f'{name}.py', 'work/iter_3.pth', '--work-dir', 'one'),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import random
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -195,6 +196,18 @@ def test_two_at_a_time_on_one_machine(tmp_path, tool):
     assert 'config not found: nowhere.py' in started.stderr, started.stderr
 
 
+def _free_jobs():
+    """Numbers of two jobs of Slurm whose ports, as the tool derives them, nobody listens at."""
+    by_port = {}
+    while len(by_port) < 2:
+        number = random.Random().randrange(1, 10**6)  # not of a seed: another run has other ones
+        port = 20000 + 101 * number % 12000
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(('', port))
+            by_port[port] = number
+    return list(by_port.values())
+
+
 @pytest.mark.slow
 def test_two_tasks_of_slurm_are_one_training(tmp_path):
     """Two jobs on one node do not meet: each has a port of its own."""
@@ -203,6 +216,7 @@ def test_two_tasks_of_slurm_are_one_training(tmp_path):
     scontrol.chmod(0o755)
     config = write_config(tmp_path, "log_level = 'INFO'")
     job = dict(SLURM_NTASKS='2', SLURM_NODELIST='here', SLURM_STEP_ID='0')
+    jobs = _free_jobs()
     job['PATH'] = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
 
     def task(place):
@@ -211,7 +225,7 @@ def test_two_tasks_of_slurm_are_one_training(tmp_path):
             *(tmp_path, 'train.py', config, '--launcher', 'slurm', '--work-dir', f'job{number}'),
             *('--cfg-options', 'train_cfg.max_epochs=1'),
             **dict(job, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)),
-            SLURM_JOB_ID=str(os.getpid() + number),
+            SLURM_JOB_ID=str(jobs[number]),
         )
 
     with ThreadPoolExecutor(4) as pool:
