@@ -20,17 +20,14 @@ class that a draw lacks counts there with its value on all images: dropping out,
 mean by more than all the rest, and say nothing of how well it is found.
 """
 
-import multiprocessing
-import sys
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmclarity.utils.cpus import available_cpus
+from mmclarity.utils.side_processes import map_beside
 
-from .coco_eval import BoxEval
 from .intervals import (
     NOTHING,
     Estimate,
@@ -41,10 +38,11 @@ from .intervals import (
     two_sided,
 )
 from .labelled import Labelled
-from .resampled_ap import NUMBERS, ResampledAP, draw_weights, mean_of_known
+from .resampled_ap import NUMBERS, ResampledAP, draw_weights, match, mean_of_known
 
 #: Names of the numbers in tables.
 TITLES = dict(zip(NUMBERS, ('AP', 'AP50', 'AP75', 'AP small', 'AP medium', 'AP large')))
+_LARGE = 10_000  # detections of a file: a second; less is not worth a process
 _CHUNK = 250  # draws of one random stream
 _STREAMS = 8  # evaluated at a time, at most: 16 MB of weights for 1,000 images
 _VALUES = 12_000_000  # evaluated at a time: 96 MB
@@ -182,19 +180,12 @@ def compare(
     return Comparison(list(detectors), rows, draws, confidence, seed, seeds, notes, drawn_as)
 
 
-def _match(job: tuple) -> ResampledAP:
-    gts, dts, num_images, categories, max_dets, area_scale, groups = job
-    evaluation = BoxEval(gts, dts, num_images, categories, max_dets, area_scale)
-    return ResampledAP(evaluation, groups=groups)
-
-
 def match_all(jobs: Sequence[tuple]) -> list[ResampledAP]:
-    """Matches each job's detections, several files at a time where the system can fork."""
+    """Matches each job's detections, several files at a time where they are large."""
     workers = min(len(jobs), available_cpus())
-    if workers < 2 or sys.platform != 'linux' or len(jobs[0][1]) < 5000:
-        return [_match(job) for job in jobs]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('fork')) as pool:
-        return list(pool.map(_match, jobs))
+    if workers < 2 or len(jobs[0][1]) < _LARGE:
+        return [match(job) for job in jobs]
+    return map_beside(f'{match.__module__}:{match.__name__}', jobs, workers)
 
 
 @dataclass

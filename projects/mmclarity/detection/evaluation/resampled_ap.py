@@ -194,6 +194,13 @@ class ResampledAP:
         return self.evaluate(np.ones((1, self.num_images), dtype=np.int32), threads=1)[0]
 
 
+def match(job: tuple) -> ResampledAP:
+    """Matches one file: arguments of :class:`BoxEval`, and the groups, in a tuple."""
+    gts, dts, num_images, categories, max_dets, area_scale, groups = job
+    evaluation = BoxEval(gts, dts, num_images, categories, max_dets, area_scale)
+    return ResampledAP(evaluation, groups=groups)
+
+
 def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
     """The mean without NaN; NaN where there is nothing else."""
     known = ~np.isnan(values)
