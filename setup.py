@@ -37,6 +37,7 @@ DETECTION = [
     'safetensors>=0.4',
     'tensorboard>=2.10',
     'tqdm>=4.60',
+    'joblib>=1.3',  # result files matched side by side
     'av>=10',  # drawn videos
 ]
 # Export; to run an exported detector onnxruntime alone is enough.

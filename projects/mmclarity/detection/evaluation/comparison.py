@@ -24,9 +24,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from mmclarity.utils.cpus import available_cpus
-from mmclarity.utils.side_processes import map_beside
 
 from .intervals import (
     NOTHING,
@@ -185,7 +185,8 @@ def match_all(jobs: Sequence[tuple]) -> list[ResampledAP]:
     workers = min(len(jobs), available_cpus())
     if workers < 2 or len(jobs[0][1]) < _LARGE:
         return [match(job) for job in jobs]
-    return map_beside(f'{match.__module__}:{match.__name__}', jobs, workers)
+    # started anew: a forked one may wait for ever for a lock that a thread of torch held
+    return Parallel(workers)(delayed(match)(job) for job in jobs)
 
 
 @dataclass
