@@ -16,7 +16,7 @@ from mmclarity.restoration.general.caution import choose_caution
 from mmclarity.restoration.general.microscope import draw_clean_batch, lesson
 from mmclarity.restoration.general.verdict import error_blocks
 from mmclarity.restoration.general.weights import restore_levels
-from mmclarity.restoration.io import read_sem
+from mmclarity.restoration.io import open_stack, read_sem
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
 LAGS, SLOPE, GAIN, OFFSET, BLUR = (0.45, 0.09), 3.0, 0.9, 12.0, 0.6
@@ -106,6 +106,19 @@ def test_other_fields_teach_noise_and_contrast_alone(scans):
     ends = [np.quantile(field.levels, (0.001, 0.999)) for field in found.fields]
     wanted = [np.quantile(clean_levels(9500 + n) * GAIN + OFFSET, (0.001, 0.999)) for n in range(3)]
     assert np.abs(np.mean(ends, 0) - np.mean(wanted, 0)).max() < 12
+
+
+def test_pages_of_two_stacks_are_pairs(scans, tmp_path, paired):
+    pages = {}
+    for side in ('quick', 'slow'):
+        (tmp_path / side).mkdir()
+        stack = np.stack([tifffile.imread(scans / side / f'{n}.tif') for n in range(2)])
+        tifffile.imwrite(tmp_path / side / 'stack.tif', stack)
+        with open_stack(tmp_path / side / 'stack.tif') as opened:
+            pages[side] = list(opened)
+    found = lesson(pages['quick'], pages['slow'], say=lambda line: None)
+    assert found.found.estimates['gain'] == paired.found.estimates['gain']
+    assert len(found.held) == 2
 
 
 def test_noise_is_that_of_the_quick_scans_and_the_network_is_told_of_it(paired, monkeypatch):

@@ -137,27 +137,15 @@ def lesson(
     _check_clean(noisy, slow)
     lines = _Lines(np.mean([one.turned for one in noisy]) > 0.5)
     quick, noisy = _of_one_direction(quick, noisy, lines, say)
-    named = {image.path.stem: image for image in slow if image.path is not None}
-    pairs = {}
-    for index, image in enumerate(quick):
-        if image.path is not None and (partner := named.get(image.path.stem)) is not None:
-            try:
-                pairs[index] = _Pair(image, partner, lines)
-            except ValueError as error:
-                say(f'{error}: they are taken for images of two fields')
+    pairs = _pairs(quick, slow, lines, say)
     samples = [pair.sample for pair in pairs.values()]
     found = fit_calibration([_noise(image, lines) for image in quick], samples, rng)
-    options = transform_options(found)
     gain, offset = (
         (found.estimates[name].value for name in ('gain', 'offset'))
         if pairs
         else _levels_of(noisy, slow)
     )
-    # the network keeps the levels of the image at hand
-    options.update(gain=None, offset=None, quantise=all(i.pixels.itemsize == 1 for i in quick))
-    if not pairs:  # of blur nothing is known
-        options.update(blur=None, line_blur=None, jitter=None)
-    worse = SimulateLowCostSEM(**options)
+    worse = _worse(found, whole=all(image.pixels.itemsize == 1 for image in quick))
     fields, scenes = [], []
     for image in slow:
         levels = lines(image.unit) * np.float32(255 * gain) + np.float32(offset)
@@ -168,6 +156,39 @@ def lesson(
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
     held = [pair.held(noisy[i], gain, offset) for i, pair in pairs.items()] or noisy
     return Lesson(fields, worse, held, scenes, found)
+
+
+def _worse(found: Calibration, whole: bool) -> SimulateLowCostSEM:
+    """What a quick scan does to a clean image that is in its grey levels already.
+
+    Args:
+        found: what was measured.
+        whole: grey levels are whole numbers of 0 to 255.
+    """
+    options = transform_options(found) | dict(gain=None, offset=None, quantise=whole)
+    if not found.pairs:  # of blur nothing is known
+        options |= dict(blur=None, line_blur=None, jitter=None)
+    return SimulateLowCostSEM(**options)
+
+
+def _pairs(
+    quick: Sequence[SEMImage],
+    slow: Sequence[SEMImage],
+    lines: _Lines,
+    say: Callable[[str], object],
+) -> dict[int, _Pair]:
+    """Quick scans that have a slow partner: of one name, and one page of it."""
+    named = {(one.path.stem, one.page): one for one in slow if one.path is not None}
+    found = {}
+    for index, image in enumerate(quick):
+        partner = image.path and named.get((image.path.stem, image.page))
+        if partner is None:
+            continue
+        try:
+            found[index] = _Pair(image, partner, lines)
+        except ValueError as error:
+            say(f'{error}; as it is, they are taken for images of two fields')
+    return found
 
 
 def _divided(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
