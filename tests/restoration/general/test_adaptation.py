@@ -214,11 +214,24 @@ def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch)
         adapt(fields, AdaptSettings(steps=6, batch=2, size=32), resume=state)
     narrow = {name: value.contiguous() for name, value in GeneralUNet((4, 4)).state_dict().items()}
     save_file(narrow, tmp_path / 'narrow.safetensors')
-    with pytest.raises(CheckpointError, match='another width'):
+    with pytest.raises(CheckpointError, match='or from other weights'):
         adapt(fields, settings, start=tmp_path / 'narrow.safetensors', resume=state)
+    other = {name: value.contiguous() for name, value in load_general().state_dict().items()}
+    save_file(other | {'last.bias': other['last.bias'] + 0.01}, tmp_path / 'other.safetensors')
+    with pytest.raises(CheckpointError, match='or from other weights'):
+        adapt(fields, settings, start=tmp_path / 'other.safetensors', resume=state)
     steps = []
-    adapt(fields, settings, resume=state, progress=lambda done, *_: steps.append(done))
-    assert steps == [3, 4, 5] and not state.exists()
+    adapted = adapt(fields, settings, resume=state, progress=lambda done, *_: steps.append(done))
+    assert steps == [3, 4, 5]
+    # nothing is lost where judging is interrupted, or writing the weights fails
+    again = adapt(fields, settings, resume=state, progress=lambda done, *_: steps.append(done))
+    assert steps == [3, 4, 5]
+    assert all(torch.equal(adapted.state[name], again.state[name]) for name in again.state)
+    with pytest.raises(OSError, match='missing'):
+        again.save(tmp_path / 'missing/own.safetensors')
+    assert state.exists()
+    again.save(tmp_path / 'own.safetensors')
+    assert not state.exists()
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
     state.write_bytes(b'nothing')
     with pytest.raises(CheckpointError, match='damaged'):

@@ -77,6 +77,7 @@ class Adaptation:
         how: on what it was trained, for the card: 'on noisy images alone, with blind spots'.
         caution: of the second look, and where it was chosen anew, by what.
         levels: see :attr:`.GeneralUNet.levels`.
+        resume: the state of the training, which is of use until the weights are written.
     """
 
     state: dict[str, Tensor]
@@ -86,9 +87,13 @@ class Adaptation:
     how: str
     caution: Caution | float = 1.0
     levels: tuple[float, float] | None = None
+    resume: Path | None = None
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Writes half-precision safetensors, and a card beside them (``.md``).
+
+        The state of the training is removed then, and not before: where the disk is full, what was
+        learnt is not lost.
 
         Args:
             path: of the weights.
@@ -108,6 +113,8 @@ class Adaptation:
             save_file(weights, part, metadata=metadata)
         with replacing(path.with_suffix('.md'), overwrite=overwrite) as part:
             part.write_text(self.card(path.name), encoding='utf-8')
+        if self.resume is not None:
+            self.resume.unlink(missing_ok=True)
 
     def describe(self) -> str:
         """What was found, in a sentence or two."""
@@ -188,14 +195,14 @@ def adapt(
         fields: noisy images; those with scans are trained against these.
         settings: see :class:`AdaptSettings`.
         start: weights to start from.
-        resume: file that the state is kept in every :data:`SAVED_EVERY` steps and that training
-            goes on from if it is there. It is removed at the end.
+        resume: file that the state is kept in every :data:`SAVED_EVERY` steps and at the end, and
+            that training goes on from if it is there. :meth:`Adaptation.save` removes it.
         progress: called with steps done, all steps, and the mean loss of late.
         device: of torch, that trains and judges; the weights come back to the CPU.
 
     Raises:
         DataError: no fields, or a field without contrast.
-        CheckpointError: ``resume`` cannot be read, or is of other images or settings.
+        CheckpointError: ``resume`` cannot be read, or is of other images, settings or weights.
     """
     settings, fields = settings or AdaptSettings(), list(fields)
     if not fields:
@@ -277,16 +284,15 @@ def _adapted(
     start, resume, progress, device = running
     net = load_general(start, device).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
+    fingerprint = fingerprint_of(fingerprint, [value.cpu().numpy() for value in before.values()])
     train(net, lambda step: loss_of(net, step), settings, resume, fingerprint, progress)
     after = {name: value.clone() for name, value in net.state_dict().items()}
     verdict, state = judge(net.eval(), before, after, held, settings.seed)
     caution: Caution | float = net.caution
     if scenes and verdict.share:
         caution = choose_caution(net, before, state, scenes)
-    if resume is not None:
-        resume.unlink(missing_ok=True)
     state = {name: value.cpu() for name, value in state.items()}
-    return Adaptation(state, verdict, settings, names, how, caution, net.levels)
+    return Adaptation(state, verdict, settings, names, how, caution, net.levels, resume)
 
 
 def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField]]:

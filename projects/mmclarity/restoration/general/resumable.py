@@ -47,7 +47,7 @@ def train(
         optimiser.step()
         step += 1
         losses.append(loss.item())
-        if resume is not None and step % SAVED_EVERY == 0 and step < settings.steps:
+        if resume is not None and (step % SAVED_EVERY == 0 or step == settings.steps):
             _save(resume, net, optimiser, step, fingerprint)
         if progress is not None:
             progress(step, settings.steps, float(np.mean(losses[-50:])))
@@ -85,15 +85,9 @@ def _load(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, fingerpr
         ) from error
     if mine != fingerprint:
         raise CheckpointError(
-            f'{path}: was begun with other images or settings; go on with those, or remove the '
-            'file to begin anew'
+            f'{path}: was begun with other images or settings, or from other weights; go on with '
+            'those, or remove the file to begin anew'
         )
-    try:
-        net.load_state_dict(state['net'])
-        optimiser.load_state_dict(state['optimiser'])
-    except (RuntimeError, ValueError) as error:  # the network that ships has become another
-        raise CheckpointError(
-            f'{path}: was begun from weights of another width; go on from those, or remove the '
-            'file to begin anew'
-        ) from error
+    net.load_state_dict(state['net'])
+    optimiser.load_state_dict(state['optimiser'])
     return step
