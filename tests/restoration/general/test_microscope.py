@@ -1,5 +1,7 @@
 """What a network learns of one microscope: measured on its scans, laid on its clean images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tifffile
@@ -16,7 +18,7 @@ from mmclarity.restoration.general.caution import choose_caution
 from mmclarity.restoration.general.microscope import draw_clean_batch, lesson
 from mmclarity.restoration.general.verdict import error_blocks
 from mmclarity.restoration.general.weights import restore_levels
-from mmclarity.restoration.io import open_stack, read_sem
+from mmclarity.restoration.io import from_array, open_stack, read_sem
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
 LAGS, SLOPE, GAIN, OFFSET, BLUR = (0.45, 0.09), 3.0, 0.9, 12.0, 0.6
@@ -245,6 +247,10 @@ def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
     assert np.abs(slow - truth).mean() < np.abs(plain - truth).mean() / 1.3
     with pytest.raises(UsageError, match='known to weights that mmclarity-adapt --clean'):
         Restorer(slow_levels=True)
+    # trained further on images that do not tell them, they are those of before
+    alone = dataclasses.replace(paired, found=dataclasses.replace(paired.found, pairs=[]))
+    again = adapt_to_clean(alone, AdaptSettings(steps=1, batch=1, size=64), weights)
+    assert alone.levels is None and again.levels == paired.levels
 
 
 def test_caution_goes_with_the_weights(tmp_path):
@@ -257,3 +263,24 @@ def test_caution_goes_with_the_weights(tmp_path):
     save_file(known, tmp_path / 'bad.safetensors', metadata=dict(caution='much'))
     with pytest.raises(CheckpointError, match=r'bad\.safetensors: can not be read'):
         load_general(tmp_path / 'bad.safetensors')
+
+
+@pytest.mark.parametrize('linear', [True, False])
+def test_twelve_bits_in_files_of_sixteen_have_the_same_noise(linear):
+    """Their grey levels, 0 to 16 of 255, leave no decimals to round."""
+    clean = clean_levels(9800)
+    levels = clean * GAIN + OFFSET
+    variance = SLOPE * levels if linear else 20 + 0.02 * np.square(levels - 130)
+    noisy = detector_noise(levels, variance, line_filter(LAGS), np.random.default_rng(0), None)
+    deviations = []
+    for white in (65535, 4095):
+        quick, slow = (
+            from_array(np.rint(image.clip(0, 255) / 255 * white).astype(np.uint16))
+            for image in (noisy, clean)
+        )
+        found = lesson([quick], [slow], say=lambda line: None)
+        assert (found.worse.variance is None) == linear
+        flat = np.full((400, 400), np.median(found.fields[0].levels), np.float32)
+        worse = found.worse.degrade(flat, np.random.default_rng(0))
+        deviations.append(worse.std() / white)
+    assert deviations[1] == pytest.approx(deviations[0], rel=0.02)

@@ -251,7 +251,8 @@ def transform_options(found: Calibration, linear: bool | None = None) -> dict[st
         estimate = found.estimates[name]
         width = np.nanmax([2 * estimate.error, 2 * estimate.spread, 0.0])
         low, high = estimate.value - width, estimate.value + width
-        return (round(float(low if least is None else max(low, least)), 4), round(float(high), 4))
+        low = low if least is None else max(low, least)
+        return tuple(float(f'{value:.5g}') for value in (low, high))
 
     lags = [name for name in found.estimates if name.startswith('lag ')]
     rho = [round(found.estimates[name].value, 3) for name in lags]
@@ -261,7 +262,8 @@ def transform_options(found: Calibration, linear: bool | None = None) -> dict[st
     if linear:
         options.update(slope=around('slope', 0), intercept=around('intercept', 0))
     else:
-        options['variance'] = [tuple(round(float(v), 1) for v in point) for point in found.curve]
+        # by digits, not decimals: 12 bits in files of 16 have variances of some thousandths
+        options['variance'] = [tuple(float(f'{v:.4g}') for v in point) for point in found.curve]
     if found.pairs:
         along, across = (found.estimates[f'blur {name}'] for name in ('along', 'across'))
         beam = min(across.value, along.value)

@@ -76,7 +76,7 @@ class Adaptation:
         images: names of the files that it was made of.
         how: on what it was trained, for the card: 'on noisy images alone, with blind spots'.
         caution: of the second look, and where it was chosen anew, by what.
-        levels: see :attr:`.GeneralUNet.levels`.
+        levels: see :attr:`.GeneralUNet.levels`; where the images do not tell them, those of before.
         resume: the state of the training, which is of use until the weights are written.
     """
 
@@ -267,7 +267,7 @@ def adapt_to_clean(
         (start, resume, progress, device),
         lesson.scenes,
     )
-    return replace(adapted, levels=lesson.levels)
+    return replace(adapted, levels=lesson.levels or adapted.levels)
 
 
 def _adapted(
