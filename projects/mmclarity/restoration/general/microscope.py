@@ -49,7 +49,7 @@ MISJUDGED, MISSHARED = 0.15, 0.05
 # Clean images may have this share of the quick scans' noise.
 CLEAN = 0.5
 # Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
-# trained on, for the two scans of a pair lie a little apart; and rows that can be divided.
+# trained on; and rows that can be divided.
 KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
 # Pictures, about, on which inventions are counted.
 SCENES = 40
@@ -149,12 +149,12 @@ def lesson(
     fields, scenes = [], []
     for image in slow:
         levels = lines(image.unit) * np.float32(255 * gain) + np.float32(offset)
-        taught, judged = _divided(levels)
+        taught, judged = _divided(levels, [p.first for p in pairs.values() if p.slow is image])
         fields.append(clean_field(taught, worse, rng, image.label))
         scenes.append(judged)
     draws = max(1, round(SCENES / len(scenes)))
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
-    held = [pair.held(noisy[i], gain, offset) for i, pair in pairs.items()] or noisy
+    held = [pair.held(noisy[i]) for i, pair in pairs.items()] or noisy
     return Lesson(fields, worse, held, scenes, found)
 
 
@@ -191,12 +191,20 @@ def _pairs(
     return found
 
 
-def _divided(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that teach and rows that judge; of a small image, all do both."""
+def _divided(levels: np.ndarray, others: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that teach and rows that judge; of a small image, all do both.
+
+    Args:
+        levels: (H, W).
+        others: rows from which on something else judges, a quick scan of the field.
+    """
     first = _kept_back(len(levels))
-    if first - APART < LEAST_ROWS or len(levels) - first < LEAST_ROWS // 2:
+    if not first:
         return levels, levels
-    return levels[: first - APART], levels[first:]
+    last = min(first, *others) if others else first
+    if last - APART < LEAST_ROWS:  # of a pair of which little is to be seen in both
+        last = first
+    return levels[: last - APART], levels[first:]
 
 
 def _scene(clean: np.ndarray, worse: SimulateLowCostSEM, rng: np.random.Generator) -> Scene:
@@ -238,13 +246,28 @@ class _Pair:
 
     def __init__(self, quick: SEMImage, slow: SEMImage, lines: _Lines) -> None:
         self.slow = slow
-        parts = (lines(part.unit) * 255 for part in shared_parts(quick, slow))
-        self.low, self.high = parts
+        parts = shared_parts(quick, slow)
+        self.low, self.high = (lines(part.unit) * 255 for part in parts)
         self.sample = measured_pair(self.low, self.high, quick.label, slow.label)
+        self.place = register(self.low, self.high)
+        # rows of the slow picture above those that both show
+        along = int(lines.upright)
+        self.above = parts[1].content[along].start - slow.content[along].start
 
-    def held(self, one: NoisyField, gain: float, offset: float) -> NoisyField:
-        """The last rows of the quick scan, with what the slow one says of them."""
-        found = register(self.low, self.high)
+    @property
+    def first(self) -> int:
+        """Row of the slow picture, the first that shows what the quick one is judged on."""
+        place = self.place
+        moved = place.shift[0] + (abs(place.drift[0]) + abs(place.stretch[0])) / 2
+        return int(self.above + _kept_back(len(self.low)) - moved)
+
+    def held(self, one: NoisyField) -> NoisyField:
+        """The last rows of the quick scan, with what the slow one says of them.
+
+        That is in the grey levels of this quick scan: from one to the next, brightness and contrast
+        may have been set anew.
+        """
+        found, gain, offset = self.place, self.sample.gain, self.sample.offset
         seen = found.region(self.low.shape, margin=4)  # interpolated from beyond the edge
         truth = np.full(self.low.shape, np.nan, np.float32)
         truth[seen] = (found.move(self.high)[seen] * gain + offset) / 255
@@ -257,8 +280,10 @@ class _Pair:
 
 
 def _kept_back(rows: int) -> int:
-    """The first row that the network is judged on."""
-    return rows - rows // KEPT_BACK
+    """The first row that the network is judged on; zero where there are too few to divide them."""
+    first = rows - rows // KEPT_BACK
+    few = first - APART < LEAST_ROWS or rows - first < LEAST_ROWS // 2
+    return 0 if few else first
 
 
 def _noise(image: SEMImage, lines: _Lines) -> NoiseSample:

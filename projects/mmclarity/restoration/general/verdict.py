@@ -141,7 +141,7 @@ def error_blocks(
         (K,), at least two.
     """
     restored = restore(one.levels)
-    level = np.clip(restored, 0, 1)
+    level = np.clip(restored if one.truth is None else one.truth, 0, 1)
     variance = np.maximum(one.like.slope * level + one.like.intercept, 1e-6)
     width = one.levels.shape[1]
     blocks = np.minimum(np.arange(width) // BLOCK, max(2, width // BLOCK) - 1)
