@@ -161,7 +161,11 @@ def fit_calibration(
         pairs: of pairs, possibly none.
         rng: of the bootstrap.
     """
-    draws = [rng.integers(0, len(noise), len(noise)) for _ in range(RESAMPLINGS)]
+    drawn = {
+        count: [rng.integers(0, count, count) for _ in range(RESAMPLINGS)]
+        for count in (len(noise), len(pairs))
+        if count
+    }
     estimates, notes = {}, []
 
     def add(names: Sequence[str], function: Callable, samples: list, single: bool) -> None:
@@ -169,7 +173,9 @@ def fit_calibration(
         errors = spreads = np.full(len(values), np.nan)
         if len(samples) > 1:
             errors = np.std(
-                [function([samples[i] for i in draw]) for draw in draws], axis=0, ddof=1
+                [function([samples[i] for i in draw]) for draw in drawn[len(samples)]],
+                axis=0,
+                ddof=1,
             ).reshape(-1)
             if single:
                 spreads = np.std([function([s]) for s in samples], axis=0, ddof=1).reshape(-1)

@@ -30,6 +30,7 @@ from .appraisal import Appraisal, appraise
 from .blind_spot import NoisyField, noisy_field
 from .caution import Scene
 from .content import log_uniform
+from .excess_noise import excess_noise
 from .patches import Example, draw_example, placed, stretched
 
 __all__ = ['CleanField', 'Lesson', 'draw_clean_batch', 'lesson']
@@ -46,8 +47,6 @@ RESIZED, ZOOM = 0.3, (0.7, 1.1)
 MARGIN = 8
 # Errors of what is measured on an image: of the noise (log of its variance), of its correlation.
 MISJUDGED, MISSHARED = 0.15, 0.05
-# Clean images may have this share of the quick scans' noise.
-CLEAN = 0.5
 # Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
 # trained on; and rows that can be divided.
 KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
@@ -81,6 +80,7 @@ class Lesson:
             are pairs.
         scenes: rows of clean images that nobody learns from, made worse.
         found: what was measured.
+        strength: share of the deviation measured on quick scans that is noise; the rest is texture.
     """
 
     fields: list[CleanField]
@@ -88,6 +88,7 @@ class Lesson:
     held: list[NoisyField]
     scenes: list[Scene]
     found: Calibration
+    strength: float = 1.0
 
     @property
     def levels(self) -> tuple[float, float] | None:
@@ -98,9 +99,9 @@ class Lesson:
 
     def describe(self) -> str:
         """What was measured, in plain words."""
-        sigma = float(np.median([one.like.sigma for one in self.fields]))
+        sigma = self.strength * float(np.median([one.like.sigma for one in self.fields]))
         parts = [f'noise of {100 * sigma:.2g} % of the contrast']
-        shared = self.found.estimates['lag 1'].value
+        shared = (*self.worse.correlation, 0.0)[0]
         if shared > 0.1:
             parts.append(f'of which neighbours along the line share {shared:.2f}')
         if not self.found.pairs:
@@ -134,41 +135,60 @@ def lesson(
         raise DataError('at least one noisy image is needed, and one clean one')
     rng = np.random.default_rng(seed)
     noisy = [noisy_field(image) for image in quick]
-    _check_clean(noisy, slow)
+    _check_contrast(slow)
     lines = _Lines(np.mean([one.turned for one in noisy]) > 0.5)
     quick, noisy = _of_one_direction(quick, noisy, lines, say)
     pairs = _pairs(quick, slow, lines, say)
     samples = [pair.sample for pair in pairs.values()]
-    found = fit_calibration([_noise(image, lines) for image in quick], samples, rng)
+    measured = [_noise(image, lines) for image in quick]
+    found = fit_calibration(measured, samples, rng)
     gain, offset = (
         (found.estimates[name].value for name in ('gain', 'offset'))
         if pairs
         else _levels_of(noisy, slow)
     )
-    worse = _worse(found, whole=all(image.pixels.itemsize == 1 for image in quick))
+    clean = [lines(image.unit) * np.float32(255 * gain) + np.float32(offset) for image in slow]
+    whole = all(image.pixels.itemsize == 1 for image in quick)
+    worse, strength = _worse(found, measured, slow, clean, whole)
     fields, scenes = [], []
-    for image in slow:
-        levels = lines(image.unit) * np.float32(255 * gain) + np.float32(offset)
+    for image, levels in zip(slow, clean):
         taught, judged = _divided(levels, [p.first for p in pairs.values() if p.slow is image])
         fields.append(clean_field(taught, worse, rng, image.label))
         scenes.append(judged)
     draws = max(1, round(SCENES / len(scenes)))
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
     held = [pair.held(noisy[i]) for i, pair in pairs.items()] or noisy
-    return Lesson(fields, worse, held, scenes, found)
+    return Lesson(fields, worse, held, scenes, found, strength)
 
 
-def _worse(found: Calibration, whole: bool) -> SimulateLowCostSEM:
+def _worse(
+    found: Calibration,
+    measured: Sequence[NoiseSample],
+    slow: Sequence[SEMImage],
+    clean: Sequence[np.ndarray],
+    whole: bool,
+) -> tuple[SimulateLowCostSEM, float]:
     """What a quick scan does to a clean image that is in its grey levels already.
 
     Args:
         found: what was measured.
+        measured: on quick scans.
+        slow: clean images.
+        clean: their levels, (H, W) each, 0..255.
         whole: grey levels are whole numbers of 0 to 255.
+
+    Returns:
+        The degradation, and the share of what is measured on quick scans that is noise.
     """
     options = transform_options(found) | dict(gain=None, offset=None, quantise=whole)
     if not found.pairs:  # of blur nothing is known
         options |= dict(blur=None, line_blur=None, jitter=None)
-    return SimulateLowCostSEM(**options)
+    blurring, rng = SimulateLowCostSEM(**options), np.random.default_rng(0)
+    still = [blurring.degrade(levels, rng, strength=0.0) for levels in clean]
+    names = [image.label for image in slow]
+    excess = excess_noise(measured, [measure_noise(levels) for levels in still], names)
+    options |= dict(strength=excess.strength, correlation=excess.correlation)
+    return SimulateLowCostSEM(**options), excess.strength
 
 
 def _pairs(
@@ -293,19 +313,11 @@ def _noise(image: SEMImage, lines: _Lines) -> NoiseSample:
         raise DataError(f'{image.label}: {error}') from error
 
 
-def _check_clean(noisy: Sequence[NoisyField], slow: Sequence[SEMImage]) -> None:
-    """Folders given the wrong way round teach noise."""
-    most = CLEAN * float(np.median([one.like.sigma for one in noisy]))
+def _check_contrast(slow: Sequence[SEMImage]) -> None:
     for image in slow:
         like = appraise(image.image, image.data_range - image.black, image.black)
         if like.high - like.low <= 1e-6:
             raise DataError(f'{image.label}: has no contrast; there is nothing to learn from it')
-        if like.sigma > most:
-            raise DataError(
-                f'{image.label}: has noise of {100 * like.sigma:.2g} % of the contrast, the noisy '
-                f'images {100 * most / CLEAN:.2g} %: clean ones must have half of it at most. '
-                'Leave the image out, or change the two sides'
-            )
 
 
 def _levels_of(noisy: Sequence[NoisyField], slow: Sequence[SEMImage]) -> tuple[float, float]:
