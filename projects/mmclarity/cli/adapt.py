@@ -186,7 +186,8 @@ def adapt_files(
     bar = tqdm(total=steps, desc='adapting', unit='step', mininterval=1.0)
 
     def progress(done: int, _: int, loss: float) -> None:
-        bar.set_postfix_str(f'loss {loss:.3f}', refresh=False)
+        now = f'loss {loss:.3f}' if done < steps else 'now old and new weights are compared'
+        bar.set_postfix_str(now, refresh=False)
         bar.update(done - bar.n)
 
     with bar:

@@ -1,5 +1,7 @@
 """Adaptation to noisy images: what is hidden, the error without clean images, and its gain."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,25 @@ from scipy.ndimage import gaussian_filter
 from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
-from mmclarity.restoration.general import GeneralUNet, adaptation, load_general, resumable
+from mmclarity.restoration.general import (
+    GeneralUNet,
+    adaptation,
+    load_general,
+    resumable,
+    verdict,
+)
 from mmclarity.restoration.general.adaptation import (
     AdaptSettings,
     adapt,
     join_scans,
 )
-from mmclarity.restoration.general.blind_spot import blinded, draw_batch, noisy_field
+from mmclarity.restoration.general.appraisal import Appraisal
+from mmclarity.restoration.general.blind_spot import (
+    NoisyField,
+    blinded,
+    draw_batch,
+    noisy_field,
+)
 from mmclarity.restoration.general.verdict import Verdict, as_used, error_blocks
 from mmclarity.restoration.io.micrograph import from_array
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
@@ -249,3 +263,19 @@ def test_nothing_to_learn_from():
         adapt([])
     with pytest.raises(DataError, match='no contrast'):
         adapt([noisy_field(from_array(np.full((64, 64), 7, np.uint8)))])
+
+
+@pytest.mark.parametrize(('count', 'side'), [(60, 512), (1, 6000), (3, 4000), (1000, 128)])
+def test_judging_takes_minutes_however_many_and_large_images_are(count, side):
+    levels = np.broadcast_to(np.float32(0.5), (side, side))
+    like = Appraisal(0.0, 0.01, 0.0, 0.0, 0.0, 1.0)
+    alone = [NoisyField(levels, like, 0, 0, name=str(number)) for number in range(count)]
+    known = [dataclasses.replace(one, truth=levels) for one in alone]
+    for held, passes in ((alone, 1 + verdict.ROUNDS), (known, 1)):
+        some = verdict.some_of(held)
+        work = [one.levels.size * passes for one in some]
+        assert sum(work) <= 1.01 * verdict.MOST and max(work) // passes <= verdict.LARGEST
+        assert sum(work) > 0.5 * min(verdict.MOST, verdict.LARGEST * passes, count * side**2)
+        assert all(one.truth is None or one.truth.shape == one.levels.shape for one in some)
+        assert {one.name for one in some} >= {'0', str(count - 1)}
+    assert verdict.some_of(alone[:1])[0] is alone[0] or side > 1000

@@ -50,8 +50,8 @@ MISJUDGED, MISSHARED = 0.15, 0.05
 # Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
 # trained on; and rows that can be divided.
 KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
-# Pictures, about, on which inventions are counted.
-SCENES = 40
+# Pictures, about, on which inventions are counted, and their sides at most.
+SCENES, SCENE_SIDE = 40, 512
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,12 @@ def _divided(levels: np.ndarray, others: Sequence[int] = ()) -> tuple[np.ndarray
 
 
 def _scene(clean: np.ndarray, worse: SimulateLowCostSEM, rng: np.random.Generator) -> Scene:
+    rows, columns = (
+        slice(start, start + SCENE_SIDE)
+        for length in clean.shape
+        for start in [rng.integers(max(0, length - SCENE_SIDE) + 1)]
+    )
+    clean = clean[rows, columns]
     noisy = worse.degrade(clean, rng)
     like = appraise(noisy, 255.0)
     levels = (np.asarray(i / 255 * like.gain + like.offset, np.float32) for i in (noisy, clean))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SURE = 2.0
 # Times that pixels are hidden for the estimate of the error, and columns of one sample of it.
 ROUNDS, BLOCK = 8, 32
+# Pixels that are restored at most by each of SHARES, all images and rounds together, and of one
+# image: some minutes of one core, and half a gigabyte. And a side of what is cut from images.
+MOST, LARGEST, LEAST_SIDE = 2**24, 2**21, 128
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,13 @@ def judge(
         net: any weights; in evaluation mode.
         before: weights.
         after: other weights.
-        held: what they are judged on.
+        held: what they are judged on; of much, some (:func:`some_of`).
         seed: see :func:`error_blocks`.
 
     Returns:
         The verdict, and the mixture.
     """
-    errors = []
+    errors, held = [], some_of(held)
     for share in SHARES:
         net.load_state_dict(_mixture(before, after, share))
         errors.append(np.concatenate([error_blocks(as_used(net, one), one, seed) for one in held]))
@@ -100,6 +103,39 @@ def judge(
     known = all(one.truth is not None for one in held)
     verdict = Verdict(SHARES[best], means[0], max(means[best], 1e-6), surety, tuple(means), known)
     return verdict, _mixture(before, after, SHARES[best])
+
+
+def some_of(held: list[NoisyField]) -> list[NoisyField]:
+    """The middle of each image, and if that is not enough, images evenly chosen.
+
+    Judging many or large images would take far longer than the training.
+    """
+    rounds = 1 + ROUNDS * (held[0].truth is None and not held[0].scans)
+    most = MOST // rounds
+    share = min(1.0, most / sum(one.levels.size for one in held))
+    cut = [_middle(one, min(share, LARGEST / one.levels.size)) for one in held]
+    count = int(len(cut) * most / sum(one.levels.size for one in cut))
+    if count >= len(cut):
+        return cut
+    return [cut[i] for i in np.linspace(0, len(cut) - 1, max(count, 1)).round().astype(int)]
+
+
+def _middle(one: NoisyField, share: float) -> NoisyField:
+    """A part of the image, of about its shape."""
+    if share >= 1:
+        return one
+    rows, columns = (
+        slice((length - side) // 2, (length + side) // 2)
+        for length in one.levels.shape
+        for side in [min(length, max(LEAST_SIDE, int(length * math.sqrt(share))))]
+    )
+    truth = None if one.truth is None else one.truth[rows, columns]
+    return replace(
+        one,
+        levels=np.ascontiguousarray(one.levels[rows, columns]),
+        scans=tuple(scan[rows, columns] for scan in one.scans),
+        truth=truth,
+    )
 
 
 def _mixture(
