@@ -323,6 +323,14 @@ def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
     assert np.abs(slow - truth).mean() < np.abs(plain - truth).mean() / 1.3
     with pytest.raises(UsageError, match='known to weights that mmclarity-adapt --clean'):
         Restorer(slow_levels=True)
+    found = Restorer(checkpoint=weights, slow_levels=True).with_doubts(noisy)
+    of_noisy = Restorer(checkpoint=weights).with_doubts(noisy)
+    np.testing.assert_allclose(found.restored, slow, atol=1e-6)
+    np.testing.assert_allclose(found.std, of_noisy.std / gain, atol=1e-6)
+    np.testing.assert_allclose(found.mean, ((of_noisy.mean - offset) / gain).clip(0, 1), atol=1e-6)
+    floating = from_array(noisy.astype(np.float32), 'measured')
+    with pytest.raises(UsageError, match='give --data-range'):
+        Restorer(checkpoint=weights, slow_levels=True)(floating)
     # trained further on images that do not tell them, they are those of before
     alone = dataclasses.replace(paired, found=dataclasses.replace(paired.found, pairs=[]))
     again = adapt_to_clean(alone, AdaptSettings(steps=1, batch=1, size=64), weights)
@@ -360,3 +368,54 @@ def test_twelve_bits_in_files_of_sixteen_have_the_same_noise(linear):
         worse = found.worse.degrade(flat, np.random.default_rng(0))
         deviations.append(worse.std() / white)
     assert deviations[1] == pytest.approx(deviations[0], rel=0.02)
+
+
+def with_pixels(image, size):
+    return dataclasses.replace(image, pixel_size=size)
+
+
+@pytest.mark.parametrize(
+    ('quick_size', 'slow_size', 'told'),
+    [(4e-9, 8e-9, True), (4e-9, 4.2e-9, False), (4e-9, None, False)],
+)
+def test_other_magnifications_are_told(scans, quick_size, slow_size, told):
+    said = []
+    quick = [with_pixels(image, quick_size) for image in read(scans / 'quick')]
+    slow = [with_pixels(image, slow_size) for image in read(scans / 'slow')]
+    lesson(quick, slow, say=said.append)
+    assert bool(said) == told
+    if told:
+        assert 'slow scans have pixels of 8 nm, the quick ones of 4 nm' in said[0]
+        assert 'are 0.5 times as large' in said[0]
+
+
+def test_names_that_differ_on_both_sides_are_told(scans, tmp_path):
+    for number in range(2):
+        quick = tmp_path / f'{number}_quick.tif'
+        quick.write_bytes((scans / f'quick/{number}.tif').read_bytes())
+    said = []
+    found = lesson(read(tmp_path), read(scans / 'slow'), say=said.append)
+    assert len(said) == 1 and 'no file has the same name on both sides' in said[0]
+    assert not any('--high' in line for line in (*said, *found.found.notes))
+
+
+def test_grey_levels_that_are_no_two_images_the_same_are_told(scans, tmp_path):
+    said = []
+    floating = {
+        side: [
+            dataclasses.replace(
+                from_array(image.image.astype(np.float32), 'measured'), path=image.path
+            )
+            for image in read(scans / side)
+        ]
+        for side in ('quick', 'slow')
+    }
+    found = lesson(floating['quick'], floating['slow'], say=said.append)
+    assert len(found.held) == 2 and found.held[0].truth is not None and found.levels is None
+    assert len(said) == 1 and 'weights that were made with --data-range' in said[0]
+    for number, contrast in enumerate((1.0, 0.6)):
+        image = quickly(clean_levels(9400 + number) * contrast, number)
+        tifffile.imwrite(tmp_path / f'{number}.tif', image)
+    said.clear()
+    lesson(read(tmp_path), read(scans / 'slow'), say=said.append)
+    assert len(said) == 1 and 'brightness and contrast differ from pair to pair' in said[0]

@@ -20,6 +20,15 @@ RESAMPLINGS = 200
 MOST_ACROSS = 0.05
 # Relative error of the linear law of noise above which its curve is written instead.
 LINEAR = 0.1
+# What to beware of in a config.
+PAIRED = (
+    'drift between the two frames of a pair is reported, not simulated: from one image nobody can '
+    'undo it'
+)
+ALONE = (
+    'blur, jitter, gain and offset cannot be told from low images alone; the defaults stand in '
+    '(give --high for pairs)'
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,9 @@ def calibrate(
             )
         if number % 10 == 0 or number == len(paths):
             progress(f'{number} of {len(paths)} images measured')
-    return fit_calibration(noise, pairs, np.random.default_rng(seed))
+    found = fit_calibration(noise, pairs, np.random.default_rng(seed))
+    found.notes.append(PAIRED if pairs else ALONE)
+    return found
 
 
 def measured_pair(
@@ -211,15 +222,6 @@ def fit_calibration(
             False,
         )
         add(['drift'], lambda some: np.mean([s.drift for s in some]), pairs, True)
-        notes.append(
-            'drift between the two frames of a pair is reported, not simulated: from one '
-            'image nobody can undo it'
-        )
-    else:
-        notes.append(
-            'blur, jitter, gain and offset cannot be told from low images alone; the '
-            'defaults stand in (give --high for pairs)'
-        )
     curve = _curve(noise)
     line = estimates['slope'].value * curve[:, 0] + estimates['intercept'].value
     misfit = float(np.sqrt(np.mean(np.square(line / curve[:, 1] - 1))))

@@ -7,7 +7,7 @@ blur of quick scans are measured (:mod:`..degradation.calibration`) and laid on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +50,9 @@ MISJUDGED, MISSHARED = 0.15, 0.05
 # Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
 # trained on; and rows that can be divided.
 KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
+# Factor between the pixel sizes of the two sides, and share of the contrast by which grey levels
+# differ from pair to pair, from which on it is told.
+SAME_SIZE, UNEVEN = 1.15, 0.05
 # Pictures, about, on which inventions are counted, and their sides at most.
 SCENES, SCENE_SIDE = 40, 512
 
@@ -81,6 +84,8 @@ class Lesson:
         scenes: rows of clean images that nobody learns from, made worse.
         found: what was measured.
         strength: share of the deviation measured on quick scans that is noise; the rest is texture.
+        absolute: a grey level means the same in all images, of which none has black and white of
+            its own.
     """
 
     fields: list[CleanField]
@@ -89,11 +94,12 @@ class Lesson:
     scenes: list[Scene]
     found: Calibration
     strength: float = 1.0
+    absolute: bool = True
 
     @property
     def levels(self) -> tuple[float, float] | None:
         """Factor and offset of grey levels, see :attr:`.GeneralUNet.levels`; None without pairs."""
-        if not self.found.pairs:
+        if not self.found.pairs or not self.absolute:
             return None
         return self.found.estimates['gain'].value, self.found.estimates['offset'].value / 255
 
@@ -139,9 +145,12 @@ def lesson(
     lines = _Lines(np.mean([one.turned for one in noisy]) > 0.5)
     quick, noisy = _of_one_direction(quick, noisy, lines, say)
     pairs = _pairs(quick, slow, lines, say)
+    absolute = not any(image.measured_range for image in (*quick, *slow))
     samples = [pair.sample for pair in pairs.values()]
     measured = [_noise(image, lines) for image in quick]
     found = fit_calibration(measured, samples, rng)
+    for line in (*_on_sizes(quick, slow), *_on_levels(found, absolute)):
+        say(line)
     gain, offset = (
         (found.estimates[name].value for name in ('gain', 'offset'))
         if pairs
@@ -158,7 +167,7 @@ def lesson(
     draws = max(1, round(SCENES / len(scenes)))
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
     held = [pair.held(noisy[i]) for i, pair in pairs.items()] or noisy
-    return Lesson(fields, worse, held, scenes, found, strength)
+    return Lesson(fields, worse, held, scenes, found, strength, absolute)
 
 
 def _worse(
@@ -199,7 +208,12 @@ def _pairs(
 ) -> dict[int, _Pair]:
     """Quick scans that have a slow partner: of one name, and one page of it."""
     named = {(one.path.stem, one.page): one for one in slow if one.path is not None}
-    found = {}
+    found: dict[int, _Pair] = {}
+    if not any(image.path and (image.path.stem, image.page) in named for image in quick):
+        say(
+            'no file has the same name on both sides, so nothing is known of which fields were '
+            'scanned both ways; give the two scans of a field one name, and they teach more'
+        )
     for index, image in enumerate(quick):
         partner = image.path and named.get((image.path.stem, image.page))
         if partner is None:
@@ -209,6 +223,42 @@ def _pairs(
         except ValueError as error:
             say(f'{error}; as it is, they are taken for images of two fields')
     return found
+
+
+def _on_sizes(quick: Sequence[SEMImage], slow: Sequence[SEMImage]) -> Iterator[str]:
+    """Whether the two sides have one magnification, as far as the files know."""
+    sizes = [[one.pixel_size for one in side if one.pixel_size] for side in (quick, slow)]
+    if not all(sizes):
+        return
+    ours, theirs = (1e9 * float(np.median(side)) for side in sizes)
+    if not 1 / SAME_SIZE < theirs / ours < SAME_SIZE:
+        yield (
+            f'the slow scans have pixels of {theirs:.3g} nm, the quick ones of {ours:.3g} nm: '
+            f'things are {ours / theirs:.2g} times as large in the slow ones as in those that will '
+            'be restored; scans of one magnification teach best'
+        )
+
+
+def _on_levels(found: Calibration, absolute: bool) -> Iterator[str]:
+    """What is to be known before grey levels of slow scans are asked for."""
+    if not found.pairs:
+        return
+    if not absolute:
+        yield (
+            'in floating point each image has black and white of its own: --slow-levels of '
+            'mmclarity-restore needs weights that were made with --data-range'
+        )
+        return
+    darkest, brightest = found.curve[[0, -1], 0]  # of the quick scans
+    ends = [
+        [(level - one.offset) / one.gain for level in (darkest, brightest)] for one in found.pairs
+    ]
+    off = float(np.std(ends, 0).max() / np.ptp(np.mean(ends, 0)))
+    if off > UNEVEN:
+        yield (
+            'brightness and contrast differ from pair to pair: with --slow-levels, grey levels '
+            f'will be off by some {100 * off:.0f} % of the contrast'
+        )
 
 
 def _divided(levels: np.ndarray, others: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:

@@ -200,7 +200,7 @@ class Restorer:
             raise ValueError(f'noise must be a number >= 0, got {noise}')
         job = self._prepare(image, data_range)
         restored, mean, std = self._several(job, noise, progress)
-        return self._finished(restored, job), mean, std
+        return self._finished(restored, job), self._levelled(mean), std / self._contrast
 
     def with_doubts(
         self,
@@ -232,7 +232,17 @@ class Restorer:
         like = job.like or appraise(job.pixels, job.scale, job.black * job.scale)
         noisy = np.asarray(job.pixels / np.float32(job.scale), np.float32) - np.float32(job.black)
         found = find_doubts(noisy, restored, mean, std, like, bolder, alone)
-        return replace(found, restored=self._finished(restored, job))
+        return replace(
+            found,
+            restored=self._finished(restored, job),
+            mean=self._levelled(found.mean),
+            std=found.std / self._contrast,
+        )
+
+    @property
+    def _contrast(self) -> np.float32:
+        """Contrast of what comes in over that of what goes out."""
+        return np.float32(1.0 if self.levels is None else self.levels[0])
 
     @property
     def _restorations(self) -> int:
@@ -329,7 +339,14 @@ class Restorer:
 
     def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> Job:
         """Checked pixels as they are, what makes levels of them, and what the image is like."""
-        return prepare(image, data_range, self.general, self.trained_on, self.tell, self._warn)
+        job = prepare(image, data_range, self.general, self.trained_on, self.tell, self._warn)
+        if self.levels is not None and getattr(image, 'measured_range', False):
+            raise UsageError(
+                f'{job.label}: floating point has no black and white of its own, so that grey '
+                'levels of slow scans are not known; give --data-range, the same as for '
+                'mmclarity-adapt, or leave out --slow-levels'
+            )
+        return job
 
     def _warn(self, key: str, text: str) -> None:
         if not key or key not in self._said:
