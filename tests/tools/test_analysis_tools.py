@@ -10,7 +10,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmclarity.engine.complexity import complexity_of
+from mmclarity.engine.complexity import complexity_of, complexity_of_network
+from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 from tests.running import run
 from tools.analysis_tools import browse_dataset, curves, get_flops, print_config
@@ -123,6 +124,50 @@ def test_operations_of_a_detector(capsys):
     parts = [found[name] for name in ('backbone', 'neck', 'rpn_head', 'roi_head')]
     assert all(part > 0 for part in parts)
     assert sum(parts) == pytest.approx(found['all'], abs=0.01)
+
+
+class Attention(nn.Module):
+    """Eight queries of twelve numbers, ten keys, values of six."""
+
+    def forward(self, image):
+        q, k, v = (
+            image.flatten()[: n * d].view(1, 1, n, d) for n, d in ((8, 12), (10, 12), (10, 6))
+        )
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_products_of_attention_count():
+    assert complexity_of_network(Attention(), torch.rand(1, 1, 16, 16)) == (0, 8 * 10 * (12 + 6))
+
+
+def test_masks_count_for_as_many_as_the_test_settings_allow():
+    cfg = load_config('frcnn_murky.py')
+    pooled = dict(cfg.model.roi_head.bbox_roi_extractor)
+    pooled['roi_layer'] = dict(pooled['roi_layer'], output_size=14)
+    channels = pooled['out_channels']
+    plain = complexity_of(cfg, (64, 96))['roi_head'][1]
+    cfg.model.roi_head.mask_roi_extractor = pooled
+    cfg.model.roi_head.mask_head = dict(
+        type='FCNMaskHead', num_convs=1, in_channels=channels, conv_out_channels=8, num_classes=10
+    )
+    cfg.model.test_cfg.rcnn.update(max_per_img=7, mask_thr_binary=0.5)
+    masked = complexity_of(cfg, (64, 96))['roi_head'][1]
+    layers = 14**2 * channels * 8 * 9, 14**2 * 8 * 8 * 4, 28**2 * 8 * 10
+    # what is pasted into the image comes on top
+    assert 7 * sum(layers) <= masked - plain <= 7 * (sum(layers) + 4 * 64 * 96)
+
+
+def test_operations_of_pix2pix_are_those_that_torch_counts():
+    from mmagic.registry import MODELS as MAGIC
+    from torch.utils.flop_counter import FlopCounterMode
+
+    cfg = load_config('pix2pix_sem.py')
+    found = complexity_of(cfg, (100, 130))['all']
+    network = MAGIC.build(dict(cfg.model, _scope_='mmagic')).generators['high'].eval()
+    assert found[0] == sum(parameter.numel() for parameter in network.parameters())
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, 128, 256))
+    assert found[1] == pytest.approx(counter.get_total_flops() / 2, rel=0.02)  # and its norms
 
 
 def test_pairs_stand_side_by_side():

@@ -2,9 +2,10 @@
 
     python tools/analysis_tools/get_flops.py CONFIG --shape 360 640
 
-Counted are multiply-adds of convolutions, linear layers and matrix products, of one image; other
-tools call two times this number FLOPs. Of a two-stage detector the part after the RPN depends on
-the number of proposals: all that the test settings allow are taken.
+Counted are multiply-adds of convolutions, linear layers and matrix products (attention's too), and
+the little that norms and resizing take, of one image; other tools call two times this number FLOPs.
+Of a two-stage detector the part after the RPN depends on the number of proposals, that of masks on
+the number of detections: as many as the test settings allow are taken.
 """
 
 import argparse

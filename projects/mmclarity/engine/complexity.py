@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from typing import Any
 
 import torch
 from mmengine.analysis import FlopAnalyzer
+from mmengine.analysis.jit_handles import get_shape
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -38,12 +40,11 @@ def complexity_of(cfg: Config, shape: tuple[int, int]) -> Counts:
     backbone.pop('init_cfg', None)
     if 'pretrained' in backbone:
         backbone['pretrained'] = False
+    _expect_masks(settings)
     with building(cfg), scope_of(cfg):
         model = MODELS.build(settings).eval()
     whole = _Detector(model, shape) if cfg.get('default_scope') == 'mmdet' else _Network(model)
-    analyzer = FlopAnalyzer(whole, inputs=(whole.example(shape),))
-    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analyzer.tracer_warnings('none')
+    analyzer = _counter(whole, whole.example(shape))
     logging.getLogger('mmengine').setLevel(logging.ERROR)
     operations = analyzer.by_module()
     network, prefix = whole.network, 'network'
@@ -65,10 +66,26 @@ def complexity_of_network(network: nn.Module, *inputs: Tensor) -> tuple[int, int
         >>> complexity_of_network(nn.Linear(3, 2), torch.zeros(1, 3))
         (8, 6)
     """
+    return _parameters(network), int(_counter(network, *inputs).total())
+
+
+def _counter(network: nn.Module, *inputs: Tensor) -> FlopAnalyzer:
     analyzer = FlopAnalyzer(network, inputs=inputs)
+    analyzer.set_op_handle('aten::scaled_dot_product_attention', _dot_product_attention)
     analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analyzer.tracer_warnings('none')
-    return _parameters(network), int(analyzer.total())
+    return analyzer.tracer_warnings('none')
+
+
+def _dot_product_attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """Q K^T and its product with V, which mmengine's counter passes over."""
+    queries, keys, values = (get_shape(value) for value in inputs[:3])
+    return math.prod(queries[:-1]) * keys[-2] * (queries[-1] + values[-1])
+
+
+def _expect_masks(settings: dict[str, Any]) -> None:
+    """Masks are made of what is found; random weights are sure of nothing and find nothing."""
+    if (settings.get('roi_head') or {}).get('mask_head'):
+        settings['test_cfg']['rcnn']['score_thr'] = 0.0
 
 
 def _parameters(module: nn.Module) -> int:
@@ -86,14 +103,17 @@ class _Detector(nn.Module):
         meta: dict[str, Any] = dict(
             img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0)
         )
+        meta['batch_input_shape'] = self._padded(shape)
         self.samples = [DetDataSample(metainfo=meta)]
 
     def example(self, shape: tuple[int, int]) -> Tensor:
         """Smooth noise: of an image without any structure few proposals would be left."""
-        divisor = max(getattr(self.network.data_preprocessor, 'pad_size_divisor', 1), 1)
-        size = [-(-length // divisor) * divisor for length in shape]
         generator = torch.Generator().manual_seed(0)
-        return torch.randn(1, 3, *size, generator=generator)
+        return torch.randn(1, 3, *self._padded(shape), generator=generator)
+
+    def _padded(self, shape: tuple[int, int]) -> tuple[int, ...]:
+        divisor = max(getattr(self.network.data_preprocessor, 'pad_size_divisor', 1), 1)
+        return tuple(-(-length // divisor) * divisor for length in shape)
 
     def forward(self, image: Tensor) -> tuple:
         """The raw outputs of all parts."""
@@ -102,7 +122,8 @@ class _Detector(nn.Module):
             return self.network._forward(image, self.samples)
         proposals = self.network.rpn_head.predict(maps, self.samples, rescale=False)
         found = self.network.roi_head.predict(maps, proposals, self.samples, rescale=False)
-        return (found[0].bboxes,)
+        masks = found[0].get('masks')
+        return (found[0].bboxes,) if masks is None else (found[0].bboxes, masks)
 
 
 class _Network(nn.Module):
@@ -110,7 +131,10 @@ class _Network(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        network = getattr(model, 'generator', model)
+        if hasattr(model, 'generators'):  # of mmagic's translation models, by what they make
+            network = model.get_module(model.generators)[model._default_domain]
+        else:
+            network = getattr(model, 'generator', model)
         if not isinstance(network, nn.Module):
             raise UsageError(f'{type(model).__name__} has no network whose operations could count')
         self.network = network
@@ -119,7 +143,10 @@ class _Network(nn.Module):
         """One grey image, or of as many channels as the first convolution takes."""
         convolutions = [m for m in self.network.modules() if isinstance(m, nn.Conv2d)]
         channels = convolutions[0].in_channels if convolutions else 1
-        return torch.zeros(1, channels, *(-(-length // 32) * 32 for length in shape))
+        # A U-net of mmagic halves the image once in each of its nested blocks.
+        nested = sum(type(m).__name__ == 'UnetSkipConnectionBlock' for m in self.network.modules())
+        stride = max(32, 2**nested)
+        return torch.zeros(1, channels, *(-(-length // stride) * stride for length in shape))
 
     def forward(self, image: Tensor) -> Tensor:
         """The restored image."""
