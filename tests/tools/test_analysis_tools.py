@@ -189,3 +189,66 @@ def test_boxes_of_the_embedded_scenes_are_drawn(tmp_path, capsys):
     assert np.abs(image[:192, :320].astype(int) - cv2.imread(str(plain))).max() > 60  # drawn lines
     assert browse_dataset.main([*given, '--cfg-options', 'data_root=nowhere/']) == 2
     assert 'data root not found' in capsys.readouterr().err
+
+
+def test_boxes_of_a_test_stand_on_the_resized_picture(tmp_path):
+    """In a test mmdet leaves the boxes as in the file; the picture is twice as large here."""
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((60, 100, 3), 90, np.uint8))
+    outline = [10, 5, 50, 5, 50, 45, 10, 45]
+    labels = dict(
+        images=[dict(id=1, file_name='a.png', width=100, height=60)],
+        categories=[dict(id=1, name='fish')],
+        annotations=[
+            dict(
+                id=1,
+                image_id=1,
+                category_id=1,
+                bbox=[10, 5, 40, 40],
+                area=1600,
+                iscrowd=0,
+                segmentation=[outline],
+            )
+        ],
+    )
+    (tmp_path / 'val.json').write_text(json.dumps(labels))
+    config = tmp_path / 'mine.py'
+    config.write_text(f"""
+default_scope = 'mmdet'
+custom_imports = dict(imports=['mmclarity.detection'])
+data = dict(
+    type='CocoDataset',
+    data_root={str(tmp_path)!r},
+    ann_file='val.json',
+    data_prefix=dict(img=''),
+    metainfo=dict(classes=('fish',)),
+    test_mode=True,
+    pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(200, 120), keep_ratio=True),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='PackDetInputs'),
+    ],
+)
+val_dataloader = dict(dataset=data)
+""")
+    given = [str(config), '--split', 'val', '--out', str(tmp_path / 'seen')]
+    assert browse_dataset.main(given) == 0
+    image = cv2.imread(str(tmp_path / 'seen/000000_a.png')).astype(int)
+    assert image.shape[:2] == (120, 200)
+    drawn = (np.abs(image - 90) > 8).any(2)
+    rows, columns = np.nonzero(drawn)
+    found = columns.min(), rows.min(), columns.max(), rows.max()
+    np.testing.assert_allclose(found, (20, 10, 100, 90), atol=3)
+    assert drawn[60:88, 30:98].mean() > 0.9  # the mask
+
+
+def test_pictures_of_classes_have_the_name_of_theirs(tmp_path):
+    for place, name in enumerate(('fish', 'shark')):
+        (tmp_path / 'data/val' / name).mkdir(parents=True)
+        colour = np.full((70, 70, 3), (200, 100, 10 + place), np.uint8)  # BGR
+        cv2.imwrite(str(tmp_path / 'data/val' / name / 'x.png'), colour)
+    given = ['alexnet_surfaces_rsa.py', '--split', 'val', '--out', str(tmp_path / 'seen')]
+    assert browse_dataset.main([*given, '--cfg-options', f'data_root={tmp_path}/data/']) == 0
+    files = sorted((tmp_path / 'seen').iterdir())
+    assert [file.name for file in files] == ['000000_fish.png', '000001_shark.png']
+    assert cv2.imread(str(files[1]))[30, 30].tolist() == [200, 100, 11]

@@ -2,8 +2,10 @@
 
     python tools/analysis_tools/browse_dataset.py CONFIG --out browse --count 20
 
-Detection sets are drawn by mmdet's visualizer; of restoration sets input and target stand side by
-side. Augmentation is as in training: the same seed gives the same pictures.
+Detection sets are drawn by mmdet's visualizer, boxes on the picture as the model gets it, also
+those that a test leaves as they are in the file; of restoration sets input and target stand side by
+side; pictures of classes are named by theirs. Augmentation is as in training: the same seed gives
+the same pictures.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from mmengine.runner import set_random_seed  # noqa: E402
 
 from mmclarity.cli.main import finish, mistakes  # noqa: E402
 from mmclarity.cli.options import ConfigOptions  # noqa: E402
-from mmclarity.engine.config import load_config, resolve_data_roots  # noqa: E402
+from mmclarity.engine.config import datasets, load_config, resolve_data_roots  # noqa: E402
 from mmclarity.errors import UsageError  # noqa: E402
 from mmclarity.utils.files import write_bytes  # noqa: E402
 
@@ -62,36 +64,73 @@ def browse(args: argparse.Namespace) -> None:
         dataset = DATASETS.build(cfg[key].dataset)
     places = np.unique(np.linspace(0, len(dataset) - 1, args.count).round().astype(int))
     detection = cfg.get('default_scope') == 'mmdet'
-    draw = _boxes(cfg, dataset) if detection else _pair
+    draw = _boxes(cfg, key, dataset) if detection else _pixels
     for place in places.tolist():
         data = dataset[place]
-        name = f'{place:06d}_{_name(data)}.png'
+        name = f'{place:06d}_{_name(data, dataset)}.png'
         write_bytes(args.out / name, _png(draw(data)), parents=True)
     print(f'written: {len(places)} of {len(dataset)} into {args.out}/')
 
 
-def _name(data: dict) -> str:
-    sample = data['data_samples']
+def _name(data: dict, dataset) -> str:
+    if 'labels' in data:
+        return str(dataset.metainfo['classes'][data['labels']])
+    sample = data.get('data_samples')
     path = getattr(sample, 'img_path', None) or getattr(sample, 'gt_path', None) or 'image'
     return Path(path if isinstance(path, str) else path[0]).stem
 
 
-def _boxes(cfg, dataset):
+def _boxes(cfg, key: str, dataset):
     """Draws a detection sample; returns a function from the sample to pixels (RGB)."""
     from mmdet.structures.bbox import get_box_tensor
 
-    visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None, name='browse'))
+    settings = cfg.get('visualizer') or dict(type='DetLocalVisualizer')
+    visualizer = VISUALIZERS.build(dict(settings, vis_backends=None, name='browse'))
     visualizer.dataset_meta = dataset.metainfo
+    left = any(_annotated_behind_resize(one.get('pipeline') or ()) for one in datasets(cfg, key))
 
     def draw(data: dict) -> np.ndarray:
         sample, image = data['data_samples'], data['inputs']
-        # Boxes of the model's input are drawn into it.
-        sample.gt_instances.bboxes = get_box_tensor(sample.gt_instances.bboxes)
+        if isinstance(image, list):
+            raise UsageError(
+                f'{key} gives maps of a trunk, no pictures: browse the config whose trunk it was'
+            )
+        if 'gt_instances' in sample:  # a test may load none
+            objects = sample.gt_instances
+            objects.bboxes = get_box_tensor(objects.bboxes)
+            if left:
+                _resize(objects, sample)
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
         visualizer.add_datasample('', pixels, sample, draw_pred=False, show=False)
         return visualizer.get_image()
 
     return draw
+
+
+def _annotated_behind_resize(pipeline: Sequence[dict]) -> bool:
+    """Whether annotations stay as in the file: so in tests, whose results go back to that size."""
+    kinds = [str(step.get('type')) for step in pipeline]
+    loads = [place for place, kind in enumerate(kinds) if kind.endswith('LoadAnnotations')]
+    return bool(loads) and any(kind.endswith('Resize') for kind in kinds[: loads[0]])
+
+
+def _resize(objects, sample) -> None:
+    """Brings boxes and masks from the file's size to that of the model's input."""
+    height, width = sample.ori_shape
+    across, down = sample.get('scale_factor') or (
+        sample.img_shape[1] / width,
+        sample.img_shape[0] / height,
+    )
+    objects.bboxes = objects.bboxes * objects.bboxes.new_tensor([across, down, across, down])
+    if 'masks' in objects:
+        objects.masks = objects.masks.resize((round(height * down), round(width * across)))
+
+
+def _pixels(data: dict) -> np.ndarray:
+    """Pixels (RGB) of a sample that has no boxes."""
+    if 'labels' in data:
+        return data['inputs'].permute(1, 2, 0).numpy()
+    return _pair(data)
 
 
 def _pair(data: dict) -> np.ndarray:

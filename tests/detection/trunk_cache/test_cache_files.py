@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import namedtuple
@@ -63,7 +64,7 @@ def test_what_was_written_is_read_whatever_memory_holds(dtype, memory, tmp_path,
 @pytest.mark.parametrize('name', ['maps.bin', 'index.jsonl', 'manifest.json'])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()
-    with pytest.raises(UsageError, match=f'no {name}.*cache_trunk'):
+    with pytest.raises(UsageError, match=f'^{re.escape(str(copy))} is no .*no {name}.*cache_trunk'):
         TrunkCache(copy)
 
 

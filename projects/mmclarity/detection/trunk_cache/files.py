@@ -242,8 +242,9 @@ class TrunkCache:
         return path
 
     def _json(self, name: str) -> dict:
+        path = self._existing(name)  # its error is one of values, too
         try:
-            return json.loads(self._existing(name).read_text(encoding='utf-8'))
+            return json.loads(path.read_text(encoding='utf-8'))
         except ValueError as error:
             raise UsageError(f'{self.folder / name} is damaged: {error}') from error
 
