@@ -230,6 +230,54 @@ def test_scripts_run_from_any_directory(tmp_path):
     assert len(json.loads((tmp_path / 'coco.json').read_text())['images']) == 2
 
 
+IMAGES = [{'id': 1, 'file_name': 'a.jpg'}, {'id': 2, 'file_name': 'b.jpg'}]
+CARS = [{'id': 1, 'name': 'car'}]
+
+
+@pytest.mark.parametrize(
+    'images, categories, message',
+    [
+        ([{'id': 1}], CARS, 'image 0 lacks "id" or "file_name"'),
+        (['a.jpg'], CARS, 'image 0 lacks "id" or "file_name"'),
+        ([IMAGES[0], dict(IMAGES[1], id=1)], CARS, '1 images share an id'),
+        (IMAGES, [{'name': 'car'}], 'category 0 lacks "id" or "name"'),
+        (
+            IMAGES,
+            [*CARS, {'id': 1, 'name': 'bus'}],
+            "two categories have the id 1 or the name 'bus'",
+        ),
+    ],
+)
+def test_images_and_categories_that_cannot_be_told_apart(
+    tmp_path, capsys, images, categories, message
+):
+    """Two categories of one id gave cars the name of the second; an image of two was lost."""
+    write_json(tmp_path / 'gt.json', {'images': images, 'categories': categories})
+    found = [{'image_id': 1, 'category_id': 1, 'bbox': [1, 2, 3, 4], 'score': 0.5}]
+    write_json(tmp_path / 'dt.json', found)
+    names = [str(tmp_path / name) for name in ('dt.json', 'gt.json', 'out.json')]
+    assert coco_to_scalabel.main(names) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out.json').exists()
+
+
+def test_what_is_read_is_not_written_over(tmp_path, capsys):
+    labels = Path(make_labels(tmp_path / 'det.json', random_frames(0)))
+    before = labels.read_bytes()
+    (tmp_path / 'link.json').symlink_to(labels)
+    for name in ('det.json', 'link.json'):
+        given = [str(labels), str(tmp_path / name), '--image-size', '1280', '720']
+        assert bdd100k_to_coco.main(given) == 2
+        assert 'is what is read here; give the result another name' in capsys.readouterr().err
+    assert labels.read_bytes() == before
+    write_json(tmp_path / 'gt.json', {'images': IMAGES, 'categories': CARS})
+    write_json(tmp_path / 'dt.json', [])
+    detections, images = str(tmp_path / 'dt.json'), str(tmp_path / 'gt.json')
+    for out in (detections, images):
+        assert coco_to_scalabel.main([detections, images, out]) == 2
+    assert json.loads((tmp_path / 'dt.json').read_text()) == []
+
+
 @needs_fog
 def test_real_fog_photos_load_in_mmdet_as_ours(tmp_path):
     from mmdet.datasets import CocoDataset

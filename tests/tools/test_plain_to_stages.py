@@ -4,8 +4,10 @@ import pytest
 import torch
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 
+from mmclarity.cli.main import run
 from mmclarity.errors import UsageError
-from tools.model_converters.plain_to_stages import as_stages
+from mmclarity.utils.checkpoints import load_checkpoint_file
+from tools.model_converters.plain_to_stages import as_stages, convert, parser
 
 HEAD = 'roi_head.bbox_head'
 
@@ -35,3 +37,16 @@ def test_both_stages_judge_as_the_plain_head_does():
 def test_no_head_or_two_are_refused(weights):
     with pytest.raises(UsageError, match='one box head'):
         as_stages(weights)
+
+
+def test_names_of_classes_go_along_and_the_input_stays(tmp_path, capsys):
+    """Without them a test takes data of the same number of classes in another order."""
+    told = dict(classes=('car', 'bus'))
+    plain = str(tmp_path / 'plain.pth')
+    weights = {f'{HEAD}.fc_cls.weight': torch.zeros(3, 5)}
+    torch.save(dict(meta=dict(dataset_meta=told, epoch=3), state_dict=weights), plain)
+    assert run(convert, parser(), [plain, str(tmp_path / 'stages.pth')]) == 0
+    assert load_checkpoint_file(tmp_path / 'stages.pth')['meta'] == dict(dataset_meta=told)
+    assert run(convert, parser(), [plain, plain]) == 2
+    assert 'is what is read here' in capsys.readouterr().err
+    assert set(load_checkpoint_file(plain)['state_dict']) == set(weights)

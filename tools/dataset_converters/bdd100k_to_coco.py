@@ -17,6 +17,7 @@ from typing import Any
 from mmclarity.cli.main import finish
 from mmclarity.detection.datasets.image_files import probe_images
 from mmclarity.detection.datasets.scalabel import CLASSES, Frame, ParseReport, fit_box, load_frames
+from mmclarity.utils.files import refuse_input
 from mmclarity.utils.json_files import LabelFileError, write_json
 
 
@@ -148,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> None:
+    refuse_input(args.output, args.labels)
     frames, report = load_frames(args.labels)
     sizes = image_sizes(frames, args.images, args.image_size)
     coco = to_coco(frames, sizes, report, args.classes, args.clip)

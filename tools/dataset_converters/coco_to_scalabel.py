@@ -3,7 +3,8 @@
 The detections are a COCO result list, e.g. the ``*.bbox.json`` that BDD100KMetric or
 mmdet's CocoMetric writes; the images and category names come from a COCO data set, e.g.
 the ``*.gt.json`` beside it or the output of bdd100k_to_coco.py. Every image gets a frame,
-those without detections too. Scalabel boxes include their last pixel: x2 = x + width - 1.
+those without detections too. Scalabel boxes include their last pixel: x2 = x + width - 1. Where
+images of several folders have one name, the folder stands beside it as "videoName".
 
 Example:
     python tools/dataset_converters/coco_to_scalabel.py val.bbox.json val.gt.json val_pred.json
@@ -12,12 +13,20 @@ Example:
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from mmclarity.cli.main import finish
-from mmclarity.detection.datasets.coco import check_detection, read_coco, read_detections
+from mmclarity.detection.datasets.coco import (
+    category_names,
+    check_detection,
+    check_images,
+    read_coco,
+    read_detections,
+)
+from mmclarity.utils.files import refuse_input
 from mmclarity.utils.json_files import write_json
 
 
@@ -44,6 +53,7 @@ def to_scalabel(
     categories: Sequence[dict],
     min_score: float = 0.0,
     source: str = 'detections',
+    told_by: str = 'images',
 ) -> list[dict[str, Any]]:
     """Builds the list of Scalabel frames.
 
@@ -53,16 +63,20 @@ def to_scalabel(
         categories: COCO categories.
         min_score: Leave out detections below.
         source: Name of the detections, for messages.
+        told_by: Name of the data set that has the images and categories.
 
     Returns:
         One frame for each image, labels ordered by falling score.
 
     Raises:
         LabelFileError: If a detection lacks a field, names an unknown image or
-            category, or has a box that is no box.
+            category, or has a box that is no box; or if images or categories cannot
+            be told apart.
     """
-    names = {item['id']: item['name'] for item in categories}
-    frames = {item['id']: _frame(item) for item in images}
+    names = category_names(told_by, categories)
+    check_images(told_by, images)
+    counts = Counter(PurePosixPath(item['file_name']).name for item in images)
+    frames = {item['id']: _frame(item, counts) for item in images}
     for index, item in enumerate(detections):
         place = f'{source}: detection {index}'
         check_detection(item, place, frames, names)
@@ -82,9 +96,12 @@ def to_scalabel(
     return list(frames.values())
 
 
-def _frame(image: dict) -> dict[str, Any]:
-    """A frame without labels; the evaluation compares file names only."""
-    frame: dict[str, Any] = {'name': PurePosixPath(image['file_name']).name, 'labels': []}
+def _frame(image: dict, counts: Mapping[str, int]) -> dict[str, Any]:
+    """A frame without labels; the evaluation compares file names only, if they are unique."""
+    path = PurePosixPath(image['file_name'])
+    frame: dict[str, Any] = {'name': path.name, 'labels': []}
+    if counts[path.name] > 1:
+        frame['videoName'] = str(path.parent)
     if image.get('attributes'):
         frame['attributes'] = image['attributes']
     return frame
@@ -96,10 +113,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> None:
+    refuse_input(args.output, args.detections, args.images)
     coco = read_coco(args.images)
     detections = read_detections(args.detections)
     frames = to_scalabel(
-        detections, coco['images'], coco['categories'], args.min_score, args.detections
+        detections,
+        coco['images'],
+        coco['categories'],
+        args.min_score,
+        args.detections,
+        args.images,
     )
     write_json(args.output, frames)
     print(

@@ -19,7 +19,7 @@ from torch import Tensor
 from mmclarity.cli.main import run
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import load_checkpoint_file, weights_of
-from mmclarity.utils.files import replacing
+from mmclarity.utils.files import refuse_input, replacing
 
 HEAD = 'roi_head.bbox_head.'
 
@@ -50,9 +50,14 @@ def as_stages(weights: Mapping[str, Tensor], finer: float = 2.0) -> dict[str, Te
 
 def convert(args: argparse.Namespace) -> None:
     """Read, convert, write."""
-    weights = as_stages(weights_of(load_checkpoint_file(args.checkpoint)))
+    refuse_input(args.out, args.checkpoint)
+    checkpoint = load_checkpoint_file(args.checkpoint)
+    weights = as_stages(weights_of(checkpoint))
+    # The names of the classes go along: a test compares them with those of its data.
+    told = (checkpoint.get('meta') or {}).get('dataset_meta')
+    meta = dict(dataset_meta=told) if told else {}
     with replacing(args.out) as part:
-        torch.save(dict(state_dict=weights), part)
+        torch.save(dict(meta=meta, state_dict=weights), part)
     print(f'written: {args.out}')
 
 

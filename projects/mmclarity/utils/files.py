@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmclarity.errors import OutputError
+from mmclarity.errors import OutputError, UsageError
 
 from .parts import host, is_alive, part_name, sweep
 
@@ -97,6 +97,17 @@ def replacing(
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def refuse_input(path: str | Path, *sources: str | Path) -> None:
+    """Refuses to write over a file that is read: what was there would be lost.
+
+    Raises:
+        UsageError: ``path`` is one of the sources, whatever it is called.
+    """
+    path = Path(path)
+    if any(path.exists() and Path(one).exists() and path.samefile(one) for one in sources):
+        raise UsageError(f'{path} is what is read here; give the result another name')
 
 
 def write_bytes(path: str | Path, data: bytes, **options: bool) -> None:

@@ -166,6 +166,16 @@ def test_layouts_agree(tmp_path):
         assert infos(BDD100KDataset(**{**args, 'ann_file': ann_file})) == expected
 
 
+def test_a_data_set_tells_the_size_of_all_its_images(tmp_path):
+    frames = [make_frame('a.jpg'), dict(make_frame('b.jpg'), size=dict(width=64, height=48))]
+    config = {'imageSize': {'width': 1280, 'height': 720}, 'categories': [{'name': 'car'}]}
+    write_json(tmp_path / 'all.json', {'frames': frames, 'groups': None, 'config': config})
+    assert [frame.size for frame in load_frames(tmp_path / 'all.json')[0]] == [
+        (1280, 720),
+        (64, 48),
+    ]
+
+
 def test_old_layout_without_objects_is_a_negative(tmp_path):
     for number, inner in enumerate(([], None, [{'timestamp': 1}])):
         write_json(tmp_path / f'{number}.json', {'name': f'n{number}', 'frames': inner})

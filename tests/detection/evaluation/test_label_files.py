@@ -54,6 +54,26 @@ def test_coco_labels_and_all_forms_of_results(tmp_path, data):
             assert one['category_id'] == two['category_id'] and one['score'] == two['score']
 
 
+def test_results_of_frames_that_have_one_name_in_several_videos(tmp_path):
+    """Scalabel tells them apart by the name of the video, not by the path of the file."""
+    images = [
+        dict(id=7, file_name='v1/a.jpg', width=64, height=48),
+        dict(id=8, file_name='v2/a.jpg', width=64, height=48),
+        dict(id=9, file_name='b.jpg', width=64, height=48),
+    ]
+    labels = dict(images=images, categories=[dict(id=1, name='car')], annotations=[])
+    found = [dict(image_id=8, category_id=1, bbox=[1.0, 2.0, 3.0, 4.0], score=0.5)]
+    frames = to_scalabel(found, images, labels['categories'])
+    assert [(frame['name'], frame.get('videoName')) for frame in frames] == [
+        ('a.jpg', 'v1'),
+        ('a.jpg', 'v2'),
+        ('b.jpg', None),
+    ]
+    labelled = read_labels(save(tmp_path / 'gt.json', labels))
+    again = read_results(save(tmp_path / 'frames.json', frames), labelled)
+    assert again == [dict(found[0], image_id=1)]
+
+
 def test_coco_file_of_detections(tmp_path, data):
     """As detect.py writes it: images and categories numbered in its own way, found by name."""
     labels, dts = data

@@ -41,6 +41,30 @@ def check_images(path: str | Path, images: list[Any]) -> None:
                 f'{path}: image {place}: "id" must be one, and "file_name" a text, got '
                 f'{item["id"]!r} and {item["file_name"]!r}'
             )
+    several = len(images) - len({item['id'] for item in images})
+    if several:
+        raise LabelFileError(f'{path}: {several} images share an id with another')
+
+
+def category_names(path: str | Path, categories: list[Any]) -> dict[Any, str]:
+    """Names of a COCO data set's categories by id.
+
+    Raises:
+        LabelFileError: If they cannot be told apart.
+    """
+    names: dict[Any, str] = {}
+    for place, item in enumerate(categories):
+        if not isinstance(item, dict) or not {'id', 'name'} <= set(item):
+            raise LabelFileError(f'{path}: category {place} lacks "id" or "name"')
+        if isinstance(item['id'], list | dict):
+            raise LabelFileError(f'{path}: category {place}: "id" must be one, got {item["id"]!r}')
+        if item['id'] in names or item['name'] in names.values():
+            raise LabelFileError(
+                f'{path}: two categories have the id {item["id"]!r} or the name '
+                f'{item["name"]!r}; make them one, and correct the category_id of its objects'
+            )
+        names[item['id']] = item['name']
+    return names
 
 
 def size_of(image: dict[str, Any]) -> tuple[float, float] | None:

@@ -6,7 +6,8 @@ Four layouts occur in the wild and are told apart by their content:
   ``[{name, attributes, labels: [{id, category, attributes, box2d}]}]``;
 * **2018**: ``bdd100k_labels_images_{train,val}.json``, the same fields with the
   old category names, and drivable areas and lanes among the labels;
-* **Scalabel data set**: the same list under the key ``frames``;
+* **Scalabel data set**: the same list under the key ``frames``, perhaps with the size of
+  the images in ``config.imageSize``;
 * **one file per image**: a folder of ``{name, attributes, frames: [{objects}]}``.
 
 Scalabel boxes include their last pixel: a box from ``x1`` to ``x2`` is
@@ -172,7 +173,7 @@ def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
         if 'frames' in content and 'name' in content:
             content = [_from_single_file(content, file)]
         elif 'frames' in content:
-            content = content['frames']
+            content = _with_common_size(content)
         elif 'name' in content:
             content = [content]
     if not isinstance(content, list):
@@ -187,6 +188,18 @@ def _raw_frames(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
                 f'got {_describe(raw)}. {_LAYOUT_HELP}'
             )
         yield raw, f'{place} ({raw["name"]!r})'
+
+
+def _with_common_size(content: dict[str, Any]) -> Any:
+    """The frames of a Scalabel data set; the size that its ``config`` tells is that of all."""
+    frames, config = content['frames'], content.get('config')
+    size = config.get('imageSize') if isinstance(config, dict) else None
+    if size is None or not isinstance(frames, list):
+        return frames
+    return [
+        {**raw, 'size': size} if isinstance(raw, dict) and raw.get('size') is None else raw
+        for raw in frames
+    ]
 
 
 def _from_single_file(content: dict[str, Any], file: Path) -> dict[str, Any]:

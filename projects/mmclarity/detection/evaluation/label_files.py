@@ -11,7 +11,7 @@ from typing import Any
 
 from mmclarity.utils.json_files import LabelFileError, read_json, truth
 
-from ..datasets.coco import check_detection, check_images, read_coco, size_of
+from ..datasets.coco import category_names, check_detection, check_images, read_coco, size_of
 from ..datasets.scalabel import (
     CLASSES,
     NAME_MAPPING,
@@ -139,22 +139,6 @@ def _attributes(image: dict) -> dict[str, Any]:
     return {**video, **told} if isinstance(told, dict) else video
 
 
-def _category_names(path: Path, categories: Any) -> dict[Any, str]:
-    names: dict[Any, str] = {}
-    for place, item in enumerate(categories):
-        if not isinstance(item, dict) or not {'id', 'name'} <= set(item):
-            raise LabelFileError(f'{path}: category {place} lacks "id" or "name"')
-        if isinstance(item['id'], list | dict):
-            raise LabelFileError(f'{path}: category {place}: "id" must be one, got {item["id"]!r}')
-        if item['id'] in names or item['name'] in names.values():
-            raise LabelFileError(
-                f'{path}: two categories have the id {item["id"]!r} or the name '
-                f'{item["name"]!r}; make them one, and correct the category_id of its objects'
-            )
-        names[item['id']] = item['name']
-    return names
-
-
 def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     coco = read_coco(path)
     if 'annotations' not in coco:
@@ -162,10 +146,8 @@ def _from_coco(path: Path, image_size: Size | None) -> Labelled:
     check_images(path, coco['images'])
     images = _by_id(coco['images'])
     ids = {item['id']: place for place, item in enumerate(images)}
-    if len(ids) < len(images):
-        raise LabelFileError(f'{path}: {len(images) - len(ids)} images share an id with another')
     _check_files(path, images)
-    names = _category_names(path, coco['categories'])
+    names = category_names(path, coco['categories'])
     gts = []
     for index, item in enumerate(coco['annotations']):
         scored = {**item, 'score': 0.0} if isinstance(item, dict) else item
@@ -355,6 +337,8 @@ def _scalabel_results(path: Path, frames: list, labelled: Labelled) -> list[dict
     found, seen = [], set()
     for index, frame in enumerate(frames):
         name = frame.get('name') if isinstance(frame, dict) else None
+        if isinstance(name, str) and f'{frame.get("videoName")}/{name}' in places:
+            name = f'{frame["videoName"]}/{name}'  # other videos may have one of this name
         place = places.get(name)
         if place is None or place in seen:
             why = 'occurs twice' if place in seen else f'is no image of {labelled.source}'
