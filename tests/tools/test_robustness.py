@@ -95,6 +95,32 @@ def test_missing_checkpoint_and_pipelines_without_images(tmp_path, capsys):
         robustness.corrupted(cfg, 'fog', 2, None)
 
 
+@pytest.mark.parametrize(
+    'values, metric, expected',
+    [
+        ({'bdd/night/mAP_50': 0.5, 'bdd/mAP': 0.3}, 'mAP', 0.3),
+        ({'coco/bbox_mAP_50': 0.5, 'coco/bbox_mAP': 0.3, 'coco/segm_mAP': 0.2}, 'mAP', 0.3),
+        ({'coco/bbox_mAP': 0.3, 'coco/segm_mAP': 0.2}, 'segm_mAP', 0.2),
+    ],
+)
+def test_ap_by_the_names_of_both_metrics(values, metric, expected):
+    runner = SimpleNamespace(cfg=load_config('frcnn_murky.py'), test=lambda: values)
+    assert robustness.evaluate(runner, {}, metric) == expected
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    """mmengine takes what fits: the rest stayed random, and the AP of 0 looked like a result."""
+    assert make_murky.main([str(tmp_path / 'data'), '--train', '1', '--val', '1']) == 0
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(load_config('frcnn_murky.py').model)
+    weights = model.state_dict()
+    del weights['roi_head.bbox_head.fc_cls.weight']
+    torch.save(weights, tmp_path / 'w.pth')
+    given = 'frcnn_murky.py', str(tmp_path / 'w.pth'), dict(data_root=f'{tmp_path}/data/')
+    with pytest.raises(CheckpointError, match='missing in the checkpoint: .*fc_cls.weight'):
+        robustness.build_runner(*given, str(tmp_path))
+
+
 @pytest.mark.slow
 def test_two_detectors_one_after_the_other(tmp_path, capsys):
     """What the first leaves behind in mmengine does not reach for a folder that has gone."""

@@ -23,11 +23,10 @@ from mmengine.runner import Runner
 
 from mmclarity.cli.main import finish
 from mmclarity.cli.options import ConfigOptions
-from mmclarity.cli.prepare import set_hook
+from mmclarity.cli.test import build_tester, check_test
 from mmclarity.detection.datasets.corruptions import CORRUPTIONS, SEVERITIES
-from mmclarity.detection.shipped import load_shipped
 from mmclarity.detection.shipped.weights import FILE
-from mmclarity.engine.config import content_hash, datasets, load_config, resolve_data_roots
+from mmclarity.engine.config import content_hash, datasets, load_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import SHIPPED
 from mmclarity.utils.figures import (
@@ -98,23 +97,15 @@ def build_runner(config: str, checkpoint: str, options: dict | None, folder: str
     """A runner that tests this checkpoint.
 
     Raises:
-        UsageError: If the config tests nothing.
+        UsageError: As of test.py: if the config tests nothing, or the checkpoint is of another
+            model, for instance.
     """
     cfg = load_config(config, options)
-    if not cfg.get('test_dataloader'):
-        raise UsageError(f'config {config} has no test_dataloader')
-    resolve_data_roots(cfg, ('test_dataloader',))
-    shipped = checkpoint == SHIPPED
-    cfg.load_from = None if shipped else checkpoint
-    cfg.resume, cfg.work_dir, cfg.launcher = False, folder, 'none'
+    cfg.work_dir, cfg.launcher = folder, 'none'
+    check_test(cfg, config)
     # Nothing is drawn; mmengine keeps a visualizer, and it would write where the first run was.
     cfg.visualizer = None
-    set_hook(cfg, 'ClassListHook')
-    set_hook(cfg, 'BareWeightsHook')
-    runner = Runner.from_cfg(cfg)
-    if shipped:
-        load_shipped(runner.model)
-    return runner
+    return build_tester(cfg, checkpoint)
 
 
 def corrupted(cfg: Config, corruption: str, severity: int, limit: int | None) -> dict[str, Any]:
@@ -150,7 +141,9 @@ def evaluate(runner: Runner, data: dict[str, Any], metric: str) -> float:
     runner._test_evaluator = copy.deepcopy(runner.cfg.test_evaluator)
     runner._test_loop = copy.deepcopy(runner.cfg.test_cfg)
     values = runner.test()
-    found = [value for key, value in values.items() if key.split('/')[-1] == metric]
+    # CocoMetric measures boxes and masks, and names its numbers by that
+    wanted = metric, f'bbox_{metric}'
+    found = [values[key] for name in wanted for key in values if key.split('/')[-1] == name]
     if not found:
         raise UsageError(f'--metric {metric}: the test gives {list(values)[:12]}')
     return float(found[0]) if found[0] >= 0 else NOTHING  # COCO writes -1

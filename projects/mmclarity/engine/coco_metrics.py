@@ -6,7 +6,6 @@ gives an AP of nothing in silence, or an error that names neither, after the fir
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,13 +57,6 @@ def _check(place: str, metric: dict, sets: Sequence[tuple[str, dict]]) -> None:
     if is_remote(metric) or '://' in str(metric['ann_file']) or not sets:
         return
     file = _found(place, metric, files)
-    for where, one in sets:
-        if one.get('indices') is not None:
-            warnings.warn(
-                f'{where}.indices leaves out images of {one.get("ann_file")}, whose objects '
-                f'{place} counts as missed: its AP is too low',
-                stacklevel=2,
-            )
     if len(files) != len(sets) or not all(one.is_file() for one in files):
         return  # other kinds of data sets
     if len(files) > 1 or not file.samefile(files[0]):

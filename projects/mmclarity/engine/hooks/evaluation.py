@@ -22,7 +22,9 @@ class EvaluationCheckHook(Hook):
     mmdet's, by their ``instances``) without a single object, from which nothing is learnt and whose
     AP is not a number; and an image that a validation or test would count twice.
 
-    A metric that writes COCO files is told the category ids of the data (``category_ids``).
+    A metric that writes COCO files is told the category ids of the data (``category_ids``), and
+    mmdet's for COCO which images of its file are judged, where a data set's ``indices`` leave some
+    out: their objects would count as missed.
 
     A metric that knows its numbers beforehand says so by a method ``metric_names()``, without the
     prefix; of others only the prefix is compared. What a metric has in its attribute ``by`` must
@@ -52,6 +54,7 @@ class EvaluationCheckHook(Hook):
         _check_images('val_dataloader', runner.val_dataloader)
         metrics = runner.val_evaluator.metrics
         _tell_category_ids(metrics, runner.val_dataloader)
+        _tell_images(metrics, runner.val_dataloader)
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best:
                 for key in hook.key_indicators:
@@ -63,6 +66,7 @@ class EvaluationCheckHook(Hook):
         """Refuse an image that would count twice, and groups that no image belongs to."""
         _check_images('test_dataloader', runner.test_dataloader)
         _tell_category_ids(runner.test_evaluator.metrics, runner.test_dataloader)
+        _tell_images(runner.test_evaluator.metrics, runner.test_dataloader)
         _check_groups('test', runner.test_evaluator.metrics, runner.test_dataloader.dataset)
 
 
@@ -88,6 +92,17 @@ def _tell_category_ids(metrics: list[Any], loader: Any) -> None:
         for metric in metrics:
             if getattr(metric, 'category_ids', ids) is None:
                 metric.category_ids = ids
+
+
+def _tell_images(metrics: list[Any], loader: Any) -> None:
+    """COCO's metrics judge what ``indices`` of the data set leave, not all images of their file."""
+    found = list(_infos(loader))
+    if all(getattr(part, '_indices', None) is None for part, _ in found):
+        return
+    judged = sorted(info['img_id'] for _, infos in found for info in infos)
+    for metric in metrics:
+        if getattr(metric, '_coco_api', None) is not None and metric.img_ids is None:
+            metric.img_ids = judged
 
 
 def _named(part: Any) -> str:
