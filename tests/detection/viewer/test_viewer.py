@@ -73,6 +73,26 @@ def test_its_detections_are_the_detectors(detector, scene, look):
     assert [d.name for d in look.detections] == found.names
 
 
+def test_black_bars_are_cut_off_as_the_detector_does(detector, scene, look):
+    """With them the page told of other detections than were drawn, judged too small."""
+    film = cv2.copyMakeBorder(scene, 60, 60, 90, 90, cv2.BORDER_CONSTANT)
+    assert look.lost and look.detections
+    detector.cuts_bars = True
+    try:
+        (found,), seen = detector([film]), look_at(detector, film, top=4)
+    finally:
+        detector.cuts_bars = False
+    np.testing.assert_allclose(np.stack([d.box for d in seen.detections]), found.boxes, atol=0.02)
+    for one, plain in zip(seen.detections, look.detections, strict=True):
+        assert (one.name, one.score, one.changes) == (plain.name, plain.score, plain.changes)
+        for box, other in ((one.box, plain.box), (one.box_alone, plain.box_alone)):
+            np.testing.assert_allclose(box, other + [90, 60, 90, 60], atol=1e-3)
+    np.testing.assert_allclose(seen.proposals, look.proposals + [90, 60, 90, 60], atol=1e-3)
+    for (*one, box), (*plain, other) in zip(seen.lost, look.lost, strict=True):
+        assert one == plain
+        np.testing.assert_allclose(box, other + [90, 60, 90, 60], atol=1e-3)
+
+
 def test_boxes_that_are_agreed_on_are_shown_so(detector, scene, look):
     head = detector.inferencer.model.roi_head.bbox_head
     head.consensus = dict(iou=0.3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmclarity.errors import UsageError
 
+from ..inference.black_bars import inside_bars
 from ..inference.detector import Detector
 from ..roi_heads.consensus import agreed_boxes
 from ..roi_heads.explanation import Explanation, Verdict, traced_detections
@@ -109,6 +110,22 @@ class Look:
         """Whether the context changed anything in this image."""
         return bool(self.lost) or any(seen.changes for seen in self.detections)
 
+    def moved(self, right: float, down: float) -> Look:
+        """The same, its boxes so many pixels farther right and down."""
+        by = np.array([right, down, right, down], np.float32)
+        return Look(
+            self.proposals + by,
+            tuple(
+                replace(
+                    seen,
+                    box=seen.box + by,
+                    box_alone=None if seen.box_alone is None else seen.box_alone + by,
+                )
+                for seen in self.detections
+            ),
+            tuple((name, score, box + by) for name, score, box in self.lost),
+        )
+
 
 def check_explains(model: nn.Module) -> None:
     """Refuse a detector that has no regions which look at others.
@@ -133,6 +150,8 @@ def check_explains(model: nn.Module) -> None:
 def look_at(detector: Detector, image: np.ndarray, top: int = 8) -> Look:
     """Detect in one image and say what each detection drew on.
 
+    What is looked at is what the detector looks at: black bars are cut off if it cuts them.
+
     Args:
         detector: Its threshold is that of the detections.
         image: (H, W, 3), 8 bit, blue, green, red.
@@ -143,9 +162,11 @@ def look_at(detector: Detector, image: np.ndarray, top: int = 8) -> Look:
     """
     inferencer = detector.inferencer
     check_explains(inferencer.model)
-    data = inferencer.collate_fn([inferencer.pipeline(image)])
+    rows, columns = inside_bars(image, detector.cuts_bars)
+    data = inferencer.collate_fn([inferencer.pipeline(image[rows, columns])])
     with detector.autocast():
-        return looks_of(inferencer.model, data, detector.classes, detector.threshold, top)[0]
+        look = looks_of(inferencer.model, data, detector.classes, detector.threshold, top)[0]
+    return look.moved(columns.start, rows.start)
 
 
 @torch.no_grad()
