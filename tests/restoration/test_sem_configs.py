@@ -1,5 +1,6 @@
 """Every SEM config builds, and trains a step on data of its own layout."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,6 @@ def test_trains_and_validates(name, data, tmp_path):
     assert 0 < found['sem/ssim'] < 1 and found['sem/frc'] >= 2
     assert {'sem/fabricated', 'sem/missed', 'sem/edge_width'} <= set(found)
     assert (tmp_path / 'iter_2.pth').is_file()
+    (written,) = tmp_path.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [line['step'] for line in lines if 'sem/ssim' in line] == [2]

@@ -71,6 +71,22 @@ def test_a_resumed_run_leaves_nothing_behind_that_it_did_not_reach_again(tmp_pat
     assert curves.read_run(tmp_path)['loss'][0].tolist() == [50, 100, 150, 200]
 
 
+def test_validations_of_a_training_by_iterations_stand_where_they_were(tmp_path):
+    """mmengine writes of each that it is of epoch 0, and of an endless sampler all of them are."""
+    entries = []
+    for it in (5, 10, 15, 20):
+        entries.append(dict(loss=1.0 / it, iter=it, step=it))
+        if it in (10, 20):
+            entries.append({'sem/psnr': 20.0 + it, 'sem/ssim': 0.5, 'step': 0})
+    log(tmp_path / 'run/1', {'rsa/layer': 0.1, 'step': 0}, *entries)
+    log(tmp_path / 'run/2', dict(loss=0.1, iter=25, step=25), {'sem/psnr': 45.0, 'step': 25})
+    points = curves.read_run(tmp_path / 'run')
+    assert [array.tolist() for array in points['sem/psnr']] == [[10, 20, 25], [30, 40, 45]]
+    assert points['rsa/layer'][0].tolist() == [0]
+    assert curves.chosen_keys([points], None) == ['loss', 'sem/psnr', 'sem/ssim', 'rsa/layer']
+    assert curves.chosen_keys([points], ['*PSNR']) == ['sem/psnr']
+
+
 def test_one_loss_that_is_no_number_does_not_end_the_curve():
     values = np.array([1.0, np.nan, 3.0, 5.0, np.inf, 7.0])
     np.testing.assert_array_equal(curves.smoothed(values, 2), [1, np.nan, 3, 4, np.inf, 7])

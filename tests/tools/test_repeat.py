@@ -25,6 +25,15 @@ def test_last_validation_counts_over_resumed_runs(tmp_path):
     assert repeat.last_metrics(tmp_path, 'bdd/') == {'mAP': 0.2, 'mAP_50': 0.4}
 
 
+def test_cocos_metric_counts_too(tmp_path):
+    """A training of hours was said to have ended without a result, and to be begun anew."""
+    write_scalars(tmp_path, {'loss': 1.0}, {'coco/bbox_mAP': 0.1, 'coco/bbox_mAP_50': 0.3})
+    assert repeat.last_metrics(tmp_path) == {'mAP': 0.1, 'mAP_50': 0.3}
+    write_scalars(tmp_path, {'bdd/mAP': 0.2}, stamp='2')
+    assert repeat.last_metrics(tmp_path) == {'mAP': 0.2}
+    assert repeat.last_metrics(tmp_path, 'coco/bbox_') == {'mAP': 0.1, 'mAP_50': 0.3}
+
+
 def test_no_validation_is_no_result(tmp_path):
     write_scalars(tmp_path, {'loss': 1.0})
     assert repeat.last_metrics(tmp_path, 'bdd/') is None

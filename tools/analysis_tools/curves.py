@@ -19,7 +19,7 @@ from mmclarity.cli.main import finish
 from mmclarity.errors import UsageError
 from mmclarity.utils import figures
 
-FAMILIES = ('loss', 'bdd/mAP', 'coco/bbox_mAP', '*PSNR', '*SSIM', 'rsa/*')
+FAMILIES = ('loss', 'bdd/mAP', 'coco/bbox_mAP', '*psnr', '*ssim', 'rsa/*')
 MOST_PANELS = 9
 #: Not results: what every log line has beside them.
 PASSIVE = {'lr', 'base_lr', 'data_time', 'time', 'epoch', 'iter', 'step', 'memory'}
@@ -55,8 +55,10 @@ def read_run(place: str | Path) -> Points:
     """What a run has logged: by key the iterations (or epochs) and the values.
 
     Points of validation are logged by epoch; where the run tells how many iterations an epoch has,
-    they are put at the iteration. A later log replaces the earlier ones from its first iteration
-    on: a resumed run goes on from there, and one begun anew in the same folder begins anew.
+    they are put at the iteration; where it counts iterations only (mmengine may write each time
+    that this is epoch 0), at the last one before them. A later log replaces the earlier ones from
+    its first iteration on: a resumed run goes on from there, and one begun anew in the same folder
+    begins anew.
 
     Raises:
         UsageError: If there is no log.
@@ -93,11 +95,13 @@ def _add(
         for at in [at for at in points if at >= first]:
             del points[at]
     ends.update(own)
+    at = last = 0
     for entry in entries:
+        step = entry.get('step', 0)
         if 'iter' in entry:
-            at = entry['iter']
+            at = last = entry['iter']
         else:
-            at = ends.get(entry.get('step', 0), entry.get('step', 0))
+            at = ends.get(step, step) if ends else max(step, last)
         for key, value in entry.items():
             if key not in PASSIVE and isinstance(value, int | float):
                 values.setdefault(key, {})[at] = value
@@ -122,7 +126,7 @@ def _entries(file: Path) -> list[dict]:
 
 
 def chosen_keys(runs: Sequence[Points], patterns: Sequence[str] | None) -> list[str]:
-    """Keys to draw, in the order of the patterns.
+    """Keys to draw, in the order of the patterns; capitals and small letters are the same.
 
     Raises:
         UsageError: If no run has any, or none fits a pattern that was asked for.
@@ -130,7 +134,7 @@ def chosen_keys(runs: Sequence[Points], patterns: Sequence[str] | None) -> list[
     there = sorted({key for run in runs for key in run})
     keys: list[str] = []
     for pattern in patterns or FAMILIES:
-        fitting = [key for key in there if fnmatch.fnmatchcase(key, pattern)]
+        fitting = [key for key in there if fnmatch.fnmatchcase(key.lower(), pattern.lower())]
         if patterns and not fitting:
             raise UsageError(f'--keys {pattern}: no run has it; there are {", ".join(there)}')
         keys += [key for key in fitting if key not in keys]

@@ -33,6 +33,7 @@ REPO = Path(__file__).resolve().parents[2]
 FINISHED = 'finished'
 # What it was begun with: a series of several settings would be one row.
 SETTINGS = 'settings.json'
+PREFIXES = ('bdd/', 'coco/bbox_')
 METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
 
 
@@ -47,7 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--jobs', type=int, default=1, help='trainings at a time, with the cores divided among them'
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/repeat'))
-    parser.add_argument('--prefix', default='bdd/', help="the metrics' prefix (default bdd/)")
+    parser.add_argument(
+        '--prefix', help="before mAP in the log (default bdd/, or CocoMetric's coco/bbox_)"
+    )
     parser.add_argument(
         '--metrics',
         nargs='+',
@@ -70,8 +73,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def last_metrics(folder: Path, prefix: str) -> dict[str, float] | None:
-    """The last validation a training wrote, or None if it has not got there."""
+def last_metrics(folder: Path, prefix: str | None = None) -> dict[str, float] | None:
+    """The last validation a training wrote, or None if it has not got there.
+
+    Args:
+        folder: Of the training.
+        prefix: Of its metrics; None takes the first of :data:`PREFIXES` that there is.
+    """
+    if prefix is None:
+        found = (last_metrics(folder, one) for one in PREFIXES)
+        return next((metrics for metrics in found if metrics), None)
     result = None
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in log.read_text(encoding='utf-8').splitlines():
@@ -147,8 +158,9 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
     if code == 0 and last_metrics(folder, args.prefix):
         (folder / FINISHED).touch()
     elif code == 0:  # killed between its last checkpoint and the validation, or it has none
+        wanted = f'{args.prefix or PREFIXES[0]}mAP'
         outcome = (
-            f'ended without {args.prefix}mAP. If it was killed in its last validation, delete '
+            f'ended without {wanted}. If it was killed in its last validation, delete '
             f'{find_latest(folder)}: the training goes on from the checkpoint before, or anew'
         )
     print(f'{config.stem} seed {seed}: {outcome}', flush=True)
