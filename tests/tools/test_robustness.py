@@ -38,7 +38,9 @@ def test_table_and_figure():
     assert header[2:7] == ['1', '2', '3', '4', '5']
     assert rows[0] == ['a', 'clean', '', '', '', '', '', '50.0', '100 %']
     assert rows[1] == ['a', 'fog', '45.0', '40.0', '35.0', '30.0', '25.0', '35.0', '70 %']
+    results['b'] |= {'JPEG 3': 0.9}
     panels = robustness.figure(results, args).axes
+    assert panels[0].get_ylim()[0] == 0 and panels[0].get_ylim()[1] > 90
     assert [axes.get_title('left') for axes in panels if axes.get_visible()] == args.corruptions
     assert panels[0].get_xlabel() == 'severity'
     np.testing.assert_allclose(panels[0].lines[1].get_ydata(), [40, 35, 30, 25, 20, 15])

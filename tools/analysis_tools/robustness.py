@@ -265,9 +265,9 @@ def figure(results: Results, args: argparse.Namespace) -> 'Figure':
         axes.set_xticks(severities, ['clean', *map(str, severities[1:])])
         axes.set_xlabel('severity', fontsize=8)
         axes.label_outer()
-        axes.set_ylim(bottom=0)
     for axes in panels[count:]:
         axes.set_visible(False)
+    panels[0].set_ylim(bottom=0)  # of all; set earlier, higher values of later panels are cut off
     for axes in panels[::columns]:
         axes.set_ylabel(f'{args.metric} (per cent)', fontsize=8)
     legend(drawing, panels[0])
