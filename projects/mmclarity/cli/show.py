@@ -39,6 +39,10 @@ def set_up_show(cfg: Config, show: bool, show_dir: str | None, wait_time: float)
         hook['wait_time'] = wait_time
     if show_dir:
         hook['test_out_dir'] = show_dir
+        if hook.get('type') in ('DetVisualizationHook', 'mmdet.DetVisualizationHook'):
+            from mmclarity.detection.viewer import painting  # noqa: F401, registers it
+
+            hook['type'] = 'mmdet.ApartVisualizationHook'
 
 
 def set_up_dump(runner: Runner, path: str) -> None:

@@ -24,6 +24,7 @@ from .roi_heads import (
 from .task_modules import quick_max_iou_assigner, quick_random_sampler
 from .trunk_cache import dataset, detector, hook
 from .viewer import hook as viewer_hook
+from .viewer import painting
 
 __all__ = [
     'augmentation',
@@ -40,6 +41,7 @@ __all__ = [
     'intra',
     'lambda_layer',
     'more_roi_heads',
+    'painting',
     'quick_max_iou_assigner',
     'quick_random_sampler',
     'quick_roi_extractor',
