@@ -261,6 +261,23 @@ def test_images_and_categories_that_cannot_be_told_apart(
     assert not (tmp_path / 'out.json').exists()
 
 
+def test_labels_of_larger_images_are_refused(tmp_path, capsys):
+    """Frames were made smaller, boxes were not: half of them were left out with a warning."""
+    labels = make_labels(tmp_path / 'det.json', random_frames(0, images=20))
+    given = [labels, str(tmp_path / 'out.json'), '--image-size']
+    assert bdd100k_to_coco.main([*given, '480', '270']) == 2
+    told = capsys.readouterr().err
+    assert 'boxes lie wholly outside their images (first: ' in told and 'larger images' in told
+    assert not (tmp_path / 'out.json').exists()
+    assert bdd100k_to_coco.main([*given, '1280', '720']) == 0
+    with pytest.raises(SystemExit):
+        bdd100k_to_coco.parse_args([*given, '0', '-5'])
+    for index in range(20):
+        Image.new('RGB', (480, 270)).save(tmp_path / f'{index:03d}.jpg')
+    with pytest.raises(LabelFileError, match='of 1.. boxes lie wholly outside'):
+        BDD100KDataset(ann_file=labels, data_prefix={'img': str(tmp_path)})
+
+
 def test_what_is_read_is_not_written_over(tmp_path, capsys):
     labels = Path(make_labels(tmp_path / 'det.json', random_frames(0)))
     before = labels.read_bytes()

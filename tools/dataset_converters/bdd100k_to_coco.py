@@ -45,7 +45,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='keep these classes only; ids stay the official ones',
     )
     parser.add_argument('--clip', action='store_true', help='clip boxes to their image')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.image_size and min(args.image_size) < 1:
+        parser.error('--image-size: width and height must be 1 or more pixels')
+    return args
 
 
 def image_sizes(
@@ -153,6 +156,7 @@ def _main(args: argparse.Namespace) -> None:
     frames, report = load_frames(args.labels)
     sizes = image_sizes(frames, args.images, args.image_size)
     coco = to_coco(frames, sizes, report, args.classes, args.clip)
+    report.check_outside(args.labels, len(coco['annotations']))
     write_json(args.output, coco)
     if report.summary():
         print(f'warning: {args.labels}: {report.summary()}', file=sys.stderr)

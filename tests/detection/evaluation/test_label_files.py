@@ -54,6 +54,15 @@ def test_coco_labels_and_all_forms_of_results(tmp_path, data):
             assert one['category_id'] == two['category_id'] and one['score'] == two['score']
 
 
+def test_objects_that_a_wrong_image_size_would_leave_out_are_told(tmp_path):
+    box = dict(category='car', box2d=dict(x1=700, y1=400, x2=720, y2=420))
+    frames = [dict(name=f'{place}.jpg', labels=[box]) for place in range(30)]
+    path = save(tmp_path / 'det.json', frames)
+    assert len(read_labels(path, (1280, 720)).gts) == 30
+    with pytest.raises(LabelFileError, match='30 of 30 boxes lie wholly outside .*frame 0'):
+        read_labels(path, (640, 360))
+
+
 def test_results_of_frames_that_have_one_name_in_several_videos(tmp_path):
     """Scalabel tells them apart by the name of the video, not by the path of the file."""
     images = [

@@ -186,6 +186,7 @@ class BDD100KDataset(BaseDetDataset):
             self._data_info(*item, report)
             for item in zip(numbers, frames, paths, sizes, strict=True)
         ]
+        report.check_outside(self.ann_file, sum(len(info['instances']) for info in data_list))
         self._check_objects(data_list)
         summary = report.summary()
         if summary:

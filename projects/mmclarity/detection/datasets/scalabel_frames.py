@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmclarity.utils.json_files import LabelFileError
 from mmclarity.utils.road_classes import ROAD_CLASSES
 
 CLASSES = ROAD_CLASSES
@@ -39,6 +40,8 @@ FRAME_ATTRIBUTES = ('weather', 'timeofday', 'scene')
 LABEL_ATTRIBUTES = ('crowd', 'ignored', 'occluded', 'truncated')
 #: BDD100K's own word for an attribute that nobody filled in.
 UNDEFINED = 'undefined'
+#: So many boxes may lie outside of their images, however few there are.
+_FEW = 20
 BoxT = tuple[float, float, float, float]
 
 
@@ -111,6 +114,24 @@ class ParseReport:
         """Counts a finding, and keeps the place of the first of its kind for the message."""
         setattr(self, kind, getattr(self, kind) + 1)
         self.first.setdefault(kind, place)
+
+    def check_outside(self, source: str, inside: int) -> None:
+        """Refuses labels of larger images, as where images were made smaller and boxes were not.
+
+        Args:
+            source: The labels, for the message.
+            inside: Boxes that lie in their image.
+
+        Raises:
+            LabelFileError: If more than a tenth of the boxes lie wholly outside.
+        """
+        total = self.outside + inside
+        if self.outside > max(_FEW, total / 10):
+            raise LabelFileError(
+                f'{source}: {self.outside:,} of {total:,} boxes lie wholly outside their images '
+                f'(first: {self.first["outside"]}): these are labels of larger images. Bring the '
+                'boxes to the size of the images, or take the images that were labelled'
+            )
 
     def summary(self) -> str | None:
         """Returns one sentence per finding, or None if there is nothing to say."""

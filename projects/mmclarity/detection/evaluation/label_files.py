@@ -15,7 +15,6 @@ from ..datasets.coco import category_names, check_detection, check_images, read_
 from ..datasets.scalabel import (
     CLASSES,
     NAME_MAPPING,
-    ParseReport,
     fit_box,
     load_frames,
 )
@@ -66,9 +65,10 @@ def _from_scalabel(path: Path, image_size: Size | None) -> Labelled:
     sizes = [frame.size or image_size for frame in frames]
     for place, (frame, size) in enumerate(zip(frames, sizes)):
         for label in frame.labels:
-            box = fit_box(label, size, ParseReport()) if size else label.xyxy
+            box = fit_box(label, size, report, frame.place) if size else label.xyxy
             if box is not None:
                 gts.append(_gt(place, ids[label.category], box, label.ignored))
+    report.check_outside(str(path), len(gts))
     notes = _twice(path, gts)
     if None in sizes:
         notes.append(
