@@ -49,6 +49,17 @@ def test_worse_with_severity_and_the_same_for_everybody(image, corruption):
         assert (found != corrupt(image, corruption, 3, seed=1)).any()
 
 
+@pytest.mark.parametrize('corruption', CORRUPTIONS)
+@pytest.mark.parametrize('shape', [(20, 25), (33, 400), (1, 1)])
+def test_tiny_images_do_not_end_a_measurement(image, corruption, shape):
+    """The libraries want 32 pixels, and rain as many as its drops are long."""
+    tiny = np.tile(image, (1, 3, 1))[: shape[0], : shape[1]]
+    for severity in (1, 5):
+        found = corrupt(tiny, corruption, severity)
+        assert found.shape == tiny.shape and found.flags.c_contiguous
+    assert shape == (1, 1) or (found != tiny).any()
+
+
 def test_of_the_right_kind(image):
     assert corrupt(image, 'darkness', 5).mean() < 0.5 * image.mean()
     assert corrupt(image, 'fog', 5).std() < image.std()

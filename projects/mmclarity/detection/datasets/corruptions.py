@@ -36,6 +36,8 @@ _RAIN = (
     (25, 5, 0.7, 'heavy'),
     (30, 7, 0.6, 'torrential'),
 )
+#: Sides in pixels that the libraries want; smaller images are enlarged at their edges meanwhile.
+_LEAST = 64
 #: Of albumentations' RandomGamma: exponent in per cent.
 _DARKNESS = (150, 200, 275, 375, 500)
 
@@ -71,6 +73,10 @@ class CorruptedImage(BaseTransform):
 
     def corrupt(self, image: np.ndarray, seed: int) -> np.ndarray:
         """A corrupted copy of a BGR image; the random state of the process is left alone."""
+        height, width = image.shape[:2]
+        missing = max(_LEAST - height, 0), max(_LEAST - width, 0)
+        if any(missing):
+            image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), 'edge')
         states = np.random.get_state(), random.getstate()
         try:
             np.random.seed(seed)
@@ -79,7 +85,7 @@ class CorruptedImage(BaseTransform):
         finally:
             np.random.set_state(states[0])
             random.setstate(states[1])
-        return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8)[..., ::-1])
+        return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8)[:height, :width, ::-1])
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.corruption!r}, {self.severity}, seed={self.seed})'
