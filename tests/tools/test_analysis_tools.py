@@ -142,6 +142,17 @@ def test_operations_of_a_detector(capsys):
     assert sum(parts) == pytest.approx(found['all'], abs=0.01)
 
 
+def test_operations_are_the_same_each_time():
+    """What a second look takes depends on the first one's weights, which are random."""
+    cfg, found = load_config('two_looks_frcnn_bdd100k_fine.py'), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        found.append(complexity_of(cfg, (270, 480)))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert found[0] == found[1]
+
+
 class Attention(nn.Module):
     """Eight queries of twelve numbers, ten keys, values of six."""
 
