@@ -289,7 +289,7 @@ def test_show_needs_a_hook():
     cfg = Config(dict(default_hooks=dict(visualization=dict(type='DetVisualizationHook'))))
     set_up_show(cfg, show=False, show_dir='painted', wait_time=1)
     assert cfg.default_hooks.visualization == dict(
-        type='DetVisualizationHook', draw=True, test_out_dir='painted'
+        type='mmdet.ApartVisualizationHook', draw=True, test_out_dir='painted'
     )
     with pytest.raises(UsageError, match='default_hooks.visualization'):
         set_up_show(Config(dict(default_hooks=dict())), True, None, 1)
