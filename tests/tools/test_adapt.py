@@ -47,6 +47,10 @@ def test_adapts_and_restores_with_the_result(tools, capsys):
     assert not list(Path().glob('.*resume'))
     assert adapt(['NOISY', '--steps', '2']) == 2
     assert '--overwrite' in capsys.readouterr().err
+    Path('NOISY_adapted.safetensors').unlink()  # a card, or notes of someone's, is enough
+    assert adapt(['NOISY', '--steps', '2']) == 2
+    said = capsys.readouterr().err
+    assert 'NOISY_adapted.md exists; give --overwrite' in said and 'adapting' not in said
 
 
 def test_interrupted_it_says_how_to_go_on(tools, capsys, monkeypatch):
@@ -172,7 +176,9 @@ def test_clean_scans_teach(tools, slow, capsys):
     (slow / 'torn.tif').write_bytes(b'II*\0 torn')
     assert adapt(['NOISY', '--clean', 'SLOW', '--steps', '2']) == 0
     said = capsys.readouterr().err
-    assert '3 clean images teach, 2 noisy ones judge' in said and 'from 2 pairs' in said
+    assert 'measuring 2 quick scans and 3 slow scans' in said
+    assert 'learn from: 3 slow scans; to judge by: 2 quick scans' in said and 'from 2 pairs' in said
+    assert 'the gain that is told at the end is one on what has been seen' in said  # 96 lines
     assert 'left out: SLOW/blank.tif' in said and 'left out: SLOW/torn.tif' in said
     card = Path('NOISY_adapted.md').read_text()
     assert 'on clean images of one microscope' in card and '2.tif' in card

@@ -168,7 +168,7 @@ def adapt_files(
     if not out.parent.is_dir():
         raise UsageError(f'{out}: no folder {out.parent} to write to; make it first')
     check_folder(out.parent)
-    check_free(out, overwrite=overwrite)
+    check_free(out, out.with_suffix('.md'), overwrite=overwrite)
     check_device(device)
     if clean is not None and scans:
         raise UsageError('--scans and --clean are two ways of learning; give one of them')
@@ -258,12 +258,20 @@ def _lesson(
         if not images:
             raise DataError(f'{side[0]}: nothing is left to learn from; see the lines above')
         sides.append(images)
+    say('measuring {} and {}'.format(*map(_counted, sides, ('quick', 'slow'))))
     found = lesson(*sides, seed, say)
     say(f'quick scans: {found.describe()}')
-    say(f'{len(found.fields)} clean images teach, {len(found.held)} noisy ones judge')
+    say(
+        f'to learn from: {_counted(found.fields, "slow")}; to judge by: '
+        f'{_counted(found.held, "quick")}'
+    )
     for note in found.found.notes:
         say(note)
     return found
+
+
+def _counted(images: Sequence[object], kind: str) -> str:
+    return f'{len(images)} {kind} scan{"s" * (len(images) != 1)}'
 
 
 def _pages(path: Path, reading: dict, say: Callable[[str], object]) -> list[SEMImage]:

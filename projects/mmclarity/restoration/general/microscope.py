@@ -112,9 +112,11 @@ class Lesson:
             parts.append(f'of which neighbours along the line share {shared:.2f}')
         if not self.found.pairs:
             return f'{", ".join(parts)} (no pairs of one field: nothing is known of blur)'
+        count = len(self.found.pairs)
+        pairs = f'{count} pair{"s" * (count != 1)}'
         along, across = (self.found.estimates[f'blur {n}'].value for n in ('along', 'across'))
         parts.append(f'blur of {along:.2g} pixels along the line and {across:.2g} across it')
-        return f'{", ".join(parts)} (from {len(self.found.pairs)} pairs)'
+        return f'{", ".join(parts)} (from {pairs})'
 
 
 def lesson(
@@ -167,6 +169,11 @@ def lesson(
     draws = max(1, round(SCENES / len(scenes)))
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
     held = [pair.held(noisy[i]) for i, pair in pairs.items()] or noisy
+    if any(not _kept_back(len(pair.low)) for pair in pairs.values()):
+        say(
+            'images of so few lines teach and judge as a whole: the gain that is told at the end '
+            'is one on what has been seen'
+        )
     return Lesson(fields, worse, held, scenes, found, strength, absolute)
 
 
