@@ -289,6 +289,37 @@ def test_what_is_learnt_is_kept_and_a_training_goes_on(paired, tmp_path, monkeyp
     assert all(torch.equal(whole.state[name], again.state[name]) for name in whole.state)
 
 
+@pytest.mark.parametrize(
+    ('before', 'wanted'),
+    [
+        (0, 1.0),  # of none, nothing is known
+        (3, 1.0),
+        (20, 0.6),  # the boldest of those that invent 20
+        (7, 1.2),
+        (5, 1.5),  # all invent more: the most careful
+    ],
+)
+def test_caution_is_not_chosen_by_chance(paired, monkeypatch, before, wanted):
+    net = load_general()
+    net.caution, scenes = 0.8, paired.scenes[:10]  # weights that were adapted before
+    old, new = ({name: value.clone() for name, value in net.state_dict().items()} for _ in '12')
+    new['last.bias'] += 1.0
+    tried = []
+
+    def counted(net_, scenes_, caution):
+        if not torch.equal(net_.state_dict()['last.bias'], new['last.bias']):
+            return before / 10, 9.0
+        share = caution / 0.8
+        tried.append(share)
+        invented = 6 if share > 1.4 else 7 if share > 1.1 else 20 if share > 0.55 else 30
+        return (invented if before > 3 else 0) / 10, 8.0
+
+    monkeypatch.setattr('mmclarity.restoration.general.caution._counted', counted)
+    found = choose_caution(net, old, new, scenes)
+    assert found.share == net.caution == pytest.approx(0.8 * wanted)
+    assert len(tried) <= 4
+
+
 def test_the_second_look_is_as_bold_as_inventions_allow(paired, tmp_path):
     net, scenes = load_general(), paired.scenes[::5]
     state = {name: value.clone() for name, value in net.state_dict().items()}

@@ -25,6 +25,9 @@ __all__ = ['Caution', 'Scene', 'choose_caution']
 
 # Shares of the factor that are tried, the boldest first.
 TRIED = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+# Inventions of the network before from which on another may look more boldly: of fewer, chance
+# decides, and of none anything passes that invents none by chance.
+LEAST_COUNTED = 5
 # Strength of the particles that are counted, of the contrast: the least of the tables.
 STRENGTH = 0.03
 
@@ -75,6 +78,9 @@ def choose_caution(
 ) -> Caution:
     """The boldest second look with which new weights invent no more than the old ones do.
 
+    It is no bolder than before where the old ones invent too few to be compared with, and the most
+    careful one that is tried where all invent more.
+
     Args:
         net: any weights; in evaluation mode. It comes back with the new ones, and is as cautious
             as was chosen.
@@ -87,7 +93,8 @@ def choose_caution(
     most = _counted(net, scenes, start)
     net.load_state_dict(after)
     # the bolder, the more is invented: halves are looked at in turn
-    low, high, counts = 0, len(TRIED) - 1, {}
+    bold = most[0] * len(scenes) >= LEAST_COUNTED - 0.5
+    low, high, counts = 0 if bold else TRIED.index(1.0), len(TRIED) - 1, {}
     while low < high:
         middle = (low + high) // 2
         counts[middle] = _counted(net, scenes, start * TRIED[middle])
