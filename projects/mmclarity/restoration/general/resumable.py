@@ -37,6 +37,8 @@ def train(
     optimiser = torch.optim.Adam(net.parameters(), settings.lr)
     step = _load(resume, net, optimiser, fingerprint) if resume is not None else 0
     losses: list[float] = []
+    if step == settings.steps and progress is not None:  # it was interrupted while it was judged
+        progress(step, settings.steps, math.nan)
     while step < settings.steps:
         for group in optimiser.param_groups:
             group['lr'] = settings.lr * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
