@@ -188,6 +188,21 @@ def test_clean_scans_teach(tools, slow, capsys):
     assert 'known to weights that mmclarity-adapt --clean made' in capsys.readouterr().err
 
 
+def test_a_mask_among_quick_scans_is_left_out(tools, slow, capsys):
+    adapt, _ = tools
+    arguments = ['NOISY', '--clean', 'SLOW', '--steps', '1', '--overwrite']
+    assert adapt(arguments) == 0
+    said = capsys.readouterr().err
+    (measured,) = (line for line in said.splitlines() if line.startswith('quick scans: '))
+    y, x = np.indices((96, 96))
+    mask = np.where(np.hypot(y - 40, x - 40) < 20, 205, 60).astype('u1')
+    tifffile.imwrite('NOISY/mask.tif', mask)
+    assert adapt(arguments) == 0
+    said = capsys.readouterr().err
+    assert 'left out: NOISY/mask.tif: has no noise: a mask' in said
+    assert measured in said.splitlines()
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [

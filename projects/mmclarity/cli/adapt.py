@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mmclarity.restoration.io import SEMImage
 
 LEAST_SIDE = 64  # pixels
+NO_NOISE = 'has no noise: a mask, a drawing, or restored already'
 # Of training, on noisy images alone and with clean ones; and a side of the patches of the latter.
 STEPS, STEPS_CLEAN, SIZE_CLEAN = 800, 2000, 128
 
@@ -244,13 +245,15 @@ def _lesson(
 
     if not clean.exists():
         raise DataError(f'{clean}: no such file or folder; --clean names that of the slow scans')
-    sides = []
+    sides: list[list[SEMImage]] = []
     for side in (inputs, [clean]):
         named = {path for path in side if not path.is_dir()}
         images: list[SEMImage] = []
         for path in (p for one in side for p in (originals(one) if one.is_dir() else [one])):
             try:
-                images += _pages(path, reading, say)
+                pages = _pages(path, reading, say)
+                # a mask among the quick scans would be taken for an exposure without any noise
+                images += pages if sides or path in named else _with_noise(pages, say)
             except ValueError as error:
                 if path in named:
                     raise
@@ -290,6 +293,18 @@ def _pages(path: Path, reading: dict, say: Callable[[str], object]) -> list[SEMI
     return found
 
 
+def _with_noise(images: list[SEMImage], say: Callable[[str], object]) -> list[SEMImage]:
+    from mmclarity.restoration.general.appraisal import LEAST_SIGMA, appraise
+
+    found = []
+    for image in images:
+        if appraise(image.image, image.data_range - image.black, image.black).sigma < LEAST_SIGMA:
+            say(f'left out: {image.label}: {NO_NOISE}')
+        else:
+            found.append(image)
+    return found
+
+
 def _noisy(
     path: Path,
     named: bool,
@@ -322,7 +337,7 @@ def _noisy(
             if min(one.levels.shape) < LEAST_SIDE:
                 raise DataError(f'{one.name}: is smaller than 64 x 64 pixels; leave it out')
             if one.like.sigma < LEAST_SIGMA and not named:
-                say(f'left out: {one.name}: has no noise: a mask, a drawing, or restored already')
+                say(f'left out: {one.name}: {NO_NOISE}')
                 continue
             say(f'{one.name}: {one.like.describe()[0]}')
             found.append(one)
