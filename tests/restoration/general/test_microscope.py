@@ -13,11 +13,12 @@ from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.measure import measure_noise
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
-from mmclarity.restoration.general import load_general, microscope
+from mmclarity.restoration.general import clean_examples, load_general, microscope
 from mmclarity.restoration.general.adaptation import AdaptSettings, adapt_to_clean
 from mmclarity.restoration.general.caution import choose_caution
+from mmclarity.restoration.general.clean_examples import draw_clean_batch
 from mmclarity.restoration.general.excess_noise import excess_noise
-from mmclarity.restoration.general.microscope import draw_clean_batch, lesson
+from mmclarity.restoration.general.microscope import lesson
 from mmclarity.restoration.general.verdict import error_blocks
 from mmclarity.restoration.general.weights import restore_levels
 from mmclarity.restoration.io import from_array, open_stack, read_sem
@@ -148,8 +149,8 @@ def test_pages_of_two_stacks_are_pairs(scans, tmp_path, paired):
 
 
 def test_noise_is_that_of_the_quick_scans_and_the_network_is_told_of_it(paired, monkeypatch):
-    monkeypatch.setattr(microscope, 'GENERAL', 0.0)
-    monkeypatch.setattr(microscope, 'USUAL', 1.0)
+    monkeypatch.setattr(clean_examples, 'GENERAL', 0.0)
+    monkeypatch.setattr(clean_examples, 'USUAL', 1.0)
     monkeypatch.setattr(paired.worse, 'ranges', paired.worse.ranges | {'line_blur': None})
     rng = np.random.default_rng(0)
     noisy, clean, told = draw_clean_batch(paired.fields, paired.worse, 48, 96, rng)

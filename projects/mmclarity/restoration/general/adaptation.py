@@ -22,7 +22,8 @@ from ..losses.ssim import mean_ssim
 from ..ops.registration import register
 from .blind_spot import NoisyField, draw_batch
 from .caution import Caution, Scene, choose_caution
-from .microscope import Lesson, draw_clean_batch
+from .clean_examples import draw_clean_batch
+from .microscope import Lesson
 from .network import GeneralUNet
 from .resumable import Progress, fingerprint_of, train
 from .verdict import Verdict, judge
