@@ -47,5 +47,5 @@ class WatchedRestorer(Restorer):
         if self.general:
             amount = self.sharpen or 1.0
             narrow = sharpened(restored, job.like, amount, self.tiling, self.device)
-            self._narrow = self._levelled(narrow)
+            self._narrow = self.levels.of(narrow)
         return restored

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmclarity.errors import CheckpointError, UsageError
+from mmclarity.errors import CheckpointError
 
 from ..ops.edges import narrow_edges
 from ..ops.gaussian import gaussian_taps, smooth
@@ -67,25 +67,6 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
         ) from error
     net.caution, net.levels = caution, levels
     return net.to(device, memory_format=torch.channels_last).eval()
-
-
-def levels_of_slow(models: Sequence[nn.Module]) -> tuple[float, float]:
-    """Factor and offset from a slow scan's grey levels (0 black, 1 white) to a quick one's.
-
-    Args:
-        models: of which all know them.
-
-    Raises:
-        UsageError: one does not.
-    """
-    levels = [getattr(model, 'levels', None) for model in models]
-    if None in levels:
-        raise UsageError(
-            'the grey levels of slow scans are known to weights that mmclarity-adapt --clean made '
-            'with pairs, quick and slow scans of the same fields; these are no such weights'
-        )
-    gain, offset = np.mean(levels, 0)
-    return float(gain), float(offset)
 
 
 def restore_general(

@@ -18,7 +18,7 @@ from mmclarity.errors import UsageError
 from ..general.appraisal import appraise
 from ..general.residual_structure import put_back
 from ..general.sure_blend import blend_by_sure
-from ..general.weights import WEIGHTS, levels_of_slow, load_general, restore_general
+from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
 from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
@@ -32,6 +32,7 @@ from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overla
 from .progress import Progress, part_of
 from .remarks import mistaken, sharp_edges
 from .sharpening import sharpened
+from .slow_levels import SlowLevels
 from .tiling import restore_tiled, tile_weights
 
 __all__ = ['FolderReport', 'Restorer', 'build_restorer']
@@ -110,7 +111,7 @@ class Restorer:
             self.models: list[nn.Module] = [load_general(path, device) for path in weights]
         else:
             self.models = self._trained(config, checkpoint, device)
-        self.levels = levels_of_slow(self.models) if slow_levels else None
+        self.levels = SlowLevels.known_to(self.models) if slow_levels else SlowLevels()
         network = self.models[0] if self.general else generator_of(self.models[0])
         if batch_size is None:
             batch_size = 1 if device == 'cpu' else 4
@@ -200,7 +201,7 @@ class Restorer:
             raise ValueError(f'noise must be a number >= 0, got {noise}')
         job = self._prepare(image, data_range)
         restored, mean, std = self._several(job, noise, progress)
-        return self._finished(restored, job), self._levelled(mean), std / self._contrast
+        return self._finished(restored, job), self.levels.of(mean), self.levels.spread(std)
 
     def with_doubts(
         self,
@@ -235,14 +236,9 @@ class Restorer:
         return replace(
             found,
             restored=self._finished(restored, job),
-            mean=self._levelled(found.mean),
-            std=found.std / self._contrast,
+            mean=self.levels.of(found.mean),
+            std=self.levels.spread(found.std),
         )
-
-    @property
-    def _contrast(self) -> np.float32:
-        """Contrast of what comes in over that of what goes out."""
-        return np.float32(1.0 if self.levels is None else self.levels[0])
 
     @property
     def _restorations(self) -> int:
@@ -323,14 +319,7 @@ class Restorer:
         return restored
 
     def _finished(self, restored: np.ndarray, job: Job) -> np.ndarray:
-        return self._levelled(self._sharpened(restored, job))
-
-    def _levelled(self, restored: np.ndarray) -> np.ndarray:
-        """In the grey levels of slow scans, if those are wanted."""
-        if self.levels is None:
-            return restored
-        gain, offset = self.levels
-        return ((restored - np.float32(offset)) / np.float32(gain)).clip(0, 1)
+        return self.levels.of(self._sharpened(restored, job))
 
     def _sharpened(self, restored: np.ndarray, job: Job) -> np.ndarray:
         if not self.sharpen or job.like is None:
@@ -340,12 +329,7 @@ class Restorer:
     def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> Job:
         """Checked pixels as they are, what makes levels of them, and what the image is like."""
         job = prepare(image, data_range, self.general, self.trained_on, self.tell, self._warn)
-        if self.levels is not None and getattr(image, 'measured_range', False):
-            raise UsageError(
-                f'{job.label}: floating point has no black and white of its own, so that grey '
-                'levels of slow scans are not known; give --data-range, the same as for '
-                'mmclarity-adapt, or leave out --slow-levels'
-            )
+        self.levels.check(image, job.label)
         return job
 
     def _warn(self, key: str, text: str) -> None:
