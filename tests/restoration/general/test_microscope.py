@@ -451,3 +451,14 @@ def test_grey_levels_that_are_no_two_images_the_same_are_told(scans, tmp_path):
     said.clear()
     lesson(read(tmp_path), read(scans / 'slow'), say=said.append)
     assert len(said) == 1 and 'brightness and contrast differ from pair to pair' in said[0]
+
+
+def test_slow_scans_of_twelve_bits_beside_quick_ones_of_eight_are_told(scans):
+    said = []
+    slow = [
+        dataclasses.replace(from_array(image.image.astype(np.uint16) * 16), path=image.path)
+        for image in read(scans / 'slow')
+    ]
+    found = lesson(read(scans / 'quick'), slow, say=said.append)
+    assert found.levels[0] == pytest.approx(GAIN * 65535 / 255 / 16, rel=0.02)
+    assert len(said) == 1 and 'are 14 times as dark as the quick ones' in said[0]

@@ -37,8 +37,8 @@ __all__ = ['Lesson', 'lesson']
 # trained on; and rows that can be divided.
 KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
 # Factor between the pixel sizes of the two sides, and share of the contrast by which grey levels
-# differ from pair to pair, from which on it is told.
-SAME_SIZE, UNEVEN = 1.15, 0.05
+# differ from pair to pair, from which on it is told; and factor between the two sides' levels.
+SAME_SIZE, UNEVEN, DIM = 1.15, 0.05, 4.0
 # Pictures, about, on which inventions are counted, and their sides at most.
 SCENES, SCENE_SIDE = 40, 512
 
@@ -227,6 +227,12 @@ def _on_levels(found: Calibration, absolute: bool) -> Iterator[str]:
             'mmclarity-restore needs weights that were made with --data-range'
         )
         return
+    if (times := found.estimates['gain'].value) > DIM:
+        yield (
+            f'the slow scans use so little of their range that they are {times:.2g} times as dark '
+            'as the quick ones (12 bits in files of 16?): with --slow-levels, restored images are '
+            'as dark'
+        )
     darkest, brightest = found.curve[[0, -1], 0]  # of the quick scans
     ends = [
         [(level - one.offset) / one.gain for level in (darkest, brightest)] for one in found.pairs
