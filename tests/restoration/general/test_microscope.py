@@ -15,7 +15,7 @@ from mmclarity.restoration.degradation.measure import measure_noise
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.general import clean_examples, load_general, microscope
 from mmclarity.restoration.general.adaptation import AdaptSettings, adapt_to_clean
-from mmclarity.restoration.general.caution import choose_caution
+from mmclarity.restoration.general.caution import _Count, choose_caution
 from mmclarity.restoration.general.clean_examples import draw_clean_batch
 from mmclarity.restoration.general.excess_noise import excess_noise
 from mmclarity.restoration.general.microscope import lesson
@@ -292,16 +292,18 @@ def test_what_is_learnt_is_kept_and_a_training_goes_on(paired, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ('before', 'wanted'),
+    ('before', 'wanted', 'bold_is_closer'),
     [
-        (0, 1.0),  # of none, nothing is known
-        (3, 1.0),
-        (20, 0.6),  # the boldest of those that invent 20
-        (7, 1.2),
-        (5, 1.5),  # all invent more: the most careful
+        (0, 0.3, True),  # of none counts say nothing: what is closer to the truth
+        (0, 1.0, False),
+        (3, 0.3, True),
+        (3, 1.0, False),
+        (20, 0.6, False),  # the boldest of those that invent 20
+        (7, 1.2, True),
+        (5, 1.5, True),  # all invent more: the most careful
     ],
 )
-def test_caution_is_not_chosen_by_chance(paired, monkeypatch, before, wanted):
+def test_caution_is_not_chosen_by_chance(paired, monkeypatch, before, wanted, bold_is_closer):
     net = load_general()
     net.caution, scenes = 0.8, paired.scenes[:10]  # weights that were adapted before
     old, new = ({name: value.clone() for name, value in net.state_dict().items()} for _ in '12')
@@ -310,16 +312,18 @@ def test_caution_is_not_chosen_by_chance(paired, monkeypatch, before, wanted):
 
     def counted(net_, scenes_, caution):
         if not torch.equal(net_.state_dict()['last.bias'], new['last.bias']):
-            return before / 10, 9.0
+            return _Count(before / 10, 9.0, 0.5)
         share = caution / 0.8
         tried.append(share)
         invented = 6 if share > 1.4 else 7 if share > 1.1 else 20 if share > 0.55 else 30
-        return (invented if before > 3 else 0) / 10, 8.0
+        error = share if bold_is_closer else -share
+        return _Count((invented if before > 3 else 0) / 10, 8.0, error)
 
     monkeypatch.setattr('mmclarity.restoration.general.caution._counted', counted)
     found = choose_caution(net, old, new, scenes)
     assert found.share == net.caution == pytest.approx(0.8 * wanted)
-    assert len(tried) <= 4
+    assert found.before == (before / 10, 9.0) and found.after[1] == 8.0
+    assert len(tried) == len(set(tried)) <= 6
 
 
 def test_the_second_look_is_as_bold_as_inventions_allow(paired, tmp_path):
