@@ -21,11 +21,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
+import torch
 
 from mmclarity.cli.adapt import adapt_files
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation import SimulateLowCostSEM
 from mmclarity.restoration.evaluation import count_fabrications
+from mmclarity.utils.files import replacing
 from mmclarity.utils.tables import markdown_table
 from timing import machine_line
 
@@ -61,7 +63,8 @@ def row(name: str, steps: int, noise: float, seed: int, folder: Path) -> list[st
     for index, pair in enumerate(pairs[:2]):
         for side, image in zip(('slow', 'quick'), pair):
             (folder / side).mkdir(exist_ok=True)
-            cv2.imwrite(str(folder / side / f'{index}.png'), image)
+            with replacing(folder / side / f'{index}.png') as part:
+                part.write_bytes(cv2.imencode('.png', image)[1].tobytes())
     weights, said = folder / 'own.safetensors', []
     quick = [folder / 'quick']
     adapt_files(quick, weights, clean=folder / 'slow', steps=steps, seed=seed, say=said.append)
@@ -87,7 +90,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(row(name, args.steps, args.noise, seed, Path(folder)))
     print(markdown_table(['sample', 'PSNR, dB', 'invented', 'missed'], rows))
-    print(machine_line())
+    print(machine_line(torch.device('cpu')))
 
 
 if __name__ == '__main__':

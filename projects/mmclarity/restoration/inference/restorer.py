@@ -81,6 +81,8 @@ class Restorer:
             together.
     """
 
+    levels = SlowLevels()
+
     def __init__(
         self,
         config: str | Path | Config | None = None,
@@ -111,7 +113,8 @@ class Restorer:
             self.models: list[nn.Module] = [load_general(path, device) for path in weights]
         else:
             self.models = self._trained(config, checkpoint, device)
-        self.levels = SlowLevels.known_to(self.models) if slow_levels else SlowLevels()
+        if slow_levels:
+            self.levels = SlowLevels.known_to(self.models)
         network = self.models[0] if self.general else generator_of(self.models[0])
         if batch_size is None:
             batch_size = 1 if device == 'cpu' else 4
