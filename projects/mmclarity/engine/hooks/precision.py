@@ -71,6 +71,16 @@ def fastest_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def autocast_fastest(device: str | torch.device) -> torch.autocast:
+    """Autocast to :func:`fastest_dtype`; it does nothing where that is float32.
+
+    Args:
+        device: of torch.
+    """
+    dtype = fastest_dtype(str(device))
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
+
+
 class _Float32Mixin:
     """Put before a module's class: its forward pass leaves autocast, inputs become float32."""
 

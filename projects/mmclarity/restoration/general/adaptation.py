@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmclarity.engine.hooks.precision import fastest_dtype
+from mmclarity.engine.hooks.precision import autocast_fastest
 from mmclarity.errors import DataError, UsageError
 from mmclarity.utils.files import replacing
 
@@ -331,8 +331,7 @@ def _blind_loss(
 
 def _shown(net: GeneralUNet, noisy: Tensor, noise: Tensor) -> Tensor:
     """What the network answers, in the numbers that are fastest on its device."""
-    dtype = fastest_dtype(str(noisy.device))
-    with torch.autocast(noisy.device.type, dtype, enabled=dtype != torch.float32):
+    with autocast_fastest(noisy.device):
         return net(noisy, noise)
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from mmclarity.engine.hooks.precision import fastest_dtype
+from mmclarity.engine.hooks.precision import autocast_fastest
 
 from ..evaluation.fabrication import count_fabrications
 from .appraisal import BRIGHT, DARK, Appraisal
@@ -124,11 +123,10 @@ class _Count(NamedTuple):
 
 
 def _counted(net: GeneralUNet, scenes: Sequence[Scene], caution: float) -> _Count:
-    device = next(net.parameters()).device.type
-    dtype, total = fastest_dtype(device), np.zeros(3)
+    device, total = next(net.parameters()).device, np.zeros(3)
     net.caution = caution
     for scene in scenes:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        with autocast_fastest(device):
             restored = restore_levels(net, scene.noisy, scene.like)
         for sign in (1, -1):  # dark particles too
             images = (0.5 + sign * (image - 0.5) for image in (restored, scene.clean))

@@ -48,7 +48,7 @@ def excess_noise(
         names: of the slow scans, for messages.
 
     Raises:
-        DataError: hardly anything is left, by a slow scan of its own or by all together.
+        DataError: a slow scan by itself leaves hardly anything.
     """
     (all_power, all_shared), (texture, alike) = _means(quick), _means(slow)
     for name, one in zip(names, slow):

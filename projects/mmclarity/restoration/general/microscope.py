@@ -114,7 +114,7 @@ def lesson(
         raise DataError('at least one noisy image is needed, and one clean one')
     rng = np.random.default_rng(seed)
     noisy = [noisy_field(image) for image in quick]
-    _check_contrast(slow)
+    ends = _ends(slow)
     lines = _Lines(np.mean([one.turned for one in noisy]) > 0.5)
     quick, noisy = _of_one_direction(quick, noisy, lines, say)
     pairs = _pairs(quick, slow, lines, say)
@@ -127,7 +127,7 @@ def lesson(
     gain, offset = (
         (found.estimates[name].value for name in ('gain', 'offset'))
         if pairs
-        else _levels_of(noisy, slow)
+        else _levels_of(noisy, ends)
     )
     clean = [lines(image.unit) * np.float32(255 * gain) + np.float32(offset) for image in slow]
     whole = all(image.pixels.itemsize == 1 for image in quick)
@@ -353,17 +353,20 @@ def _noise(image: SEMImage, lines: _Lines) -> NoiseSample:
         raise DataError(f'{image.label}: {error}') from error
 
 
-def _check_contrast(slow: Sequence[SEMImage]) -> None:
+def _ends(slow: Sequence[SEMImage]) -> np.ndarray:
+    """(N, 2) darkest and brightest levels of the slow images."""
+    ends = []
     for image in slow:
         like = appraise(image.image, image.data_range - image.black, image.black)
         if like.high - like.low <= 1e-6:
             raise DataError(f'{image.label}: has no contrast; there is nothing to learn from it')
+        ends.append((like.low, like.high))
+    return np.array(ends)
 
 
-def _levels_of(noisy: Sequence[NoisyField], slow: Sequence[SEMImage]) -> tuple[float, float]:
-    """Factor and offset (of 255) that give the slow images the contrast of the quick ones."""
+def _levels_of(noisy: Sequence[NoisyField], slow: np.ndarray) -> tuple[float, float]:
+    """Factor and offset (of 255) that give the slow images, by their ends, the quick contrast."""
     ends = np.array([(one.like.low, one.like.high) for one in noisy]).mean(0)
-    likes = [appraise(image.image, image.data_range - image.black, image.black) for image in slow]
-    mine = np.array([(like.low, like.high) for like in likes]).mean(0)
+    mine = slow.mean(0)
     gain = np.ptp(ends) / np.ptp(mine)
     return float(gain), float(255 * (ends[0] - gain * mine[0]))
