@@ -6,6 +6,7 @@ import pytest
 from mmclarity.restoration.degradation.calibration import Calibration, Estimate, plot
 from mmclarity.restoration.degradation.calibration_figure import _draw_blur, _draw_noise
 from mmclarity.restoration.degradation.measure import NoiseSample, PairSample
+from mmclarity.restoration.ops import Registration
 from mmclarity.utils.figures import new_figure
 
 SLOPE, INTERCEPT, ALONG, ACROSS = 3.0, 40.0, 0.8, 0.3
@@ -19,7 +20,8 @@ def found(pairs: bool) -> Calibration:
     frequency = np.linspace(0.05, 0.4, 6)
     along, across = (np.exp(-2 * (np.pi * s * frequency) ** 2) for s in (ALONG, ACROSS))
     weight = np.ones(6)
-    pair = PairSample(1.0, 0.0, frequency, along, across, weight, weight, 0.0, 0.0, 0.9)
+    place = Registration((0.0, 0.0), (0.0, 0.0), 0.9)
+    pair = PairSample(1.0, 0.0, frequency, along, across, weight, weight, 0.0, 0.0, place)
     values = {'slope': SLOPE, 'intercept': INTERCEPT, 'blur along': ALONG, 'blur across': ACROSS}
     return Calibration(
         estimates={name: Estimate(value, 0.1) for name, value in values.items()},

@@ -13,14 +13,12 @@ from mmclarity.errors import CheckpointError, DataError, UsageError
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.measure import measure_noise
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
-from mmclarity.restoration.general import clean_examples, load_general, microscope
+from mmclarity.restoration.general import clean_examples, load_general, scan_pair
 from mmclarity.restoration.general.adaptation import AdaptSettings, adapt_to_clean
-from mmclarity.restoration.general.caution import _Count, choose_caution
 from mmclarity.restoration.general.clean_examples import draw_clean_batch
 from mmclarity.restoration.general.excess_noise import excess_noise
 from mmclarity.restoration.general.microscope import lesson
 from mmclarity.restoration.general.verdict import error_blocks
-from mmclarity.restoration.general.weights import restore_levels
 from mmclarity.restoration.io import from_array, open_stack, read_sem
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
@@ -85,10 +83,18 @@ def test_clean_images_come_in_the_levels_of_the_quick_ones(paired):
 
 def test_judged_is_on_rows_that_nobody_learns_from(paired):
     rows = [len(field.levels) for field in paired.fields]
-    first = 256 - 256 // microscope.KEPT_BACK
-    assert {first - microscope.APART - n for n in (0, 1)} >= set(rows)  # pairs lie a little apart
-    assert {scene.clean.shape for scene in paired.scenes} == {(256 - first, 256)}
-    assert len(paired.scenes) == 39  # thirteen of each
+    first = 256 - 256 // scan_pair.KEPT_BACK
+    assert {first - scan_pair.APART - n for n in (0, 1)} >= set(rows)  # pairs lie a little apart
+    made, real = paired.scenes[:39], paired.scenes[39:]  # thirteen of each, and two pairs
+    assert {scene.clean.shape for scene in made} == {(256 - first, 256)}
+    assert len(made) == 39 and len(real) == 2
+    for one, scene in zip(paired.held, real):
+        assert scene.like == one.like and np.isfinite(scene.clean).all()
+        assert scene.clean.size == np.isfinite(one.truth).sum()
+        # the noise of the quick scan, and not a moved or made one
+        assert scene.noisy[0, 0] in one.levels[:8, :8]
+        off = np.std(scene.noisy - scene.clean) / (0.9 * one.like.sigma)
+        assert off == pytest.approx(1, abs=0.25)
     for number, one in enumerate(paired.held):
         assert one.levels.shape == one.truth.shape == (256 - first, 256)
         known = np.isfinite(one.truth)
@@ -110,9 +116,9 @@ def test_what_judges_is_not_taught_by_the_slow_scan_of_the_field(tmp_path):
         slow = clean[moved : moved + 256 + below, :256].astype(np.uint8)
         tifffile.imwrite(tmp_path / 'slow' / f'{number}.tif', slow)
     found = lesson(read(tmp_path / 'quick'), read(tmp_path / 'slow'), say=lambda line: None)
-    first = 256 - 256 // microscope.KEPT_BACK
+    first = 256 - 256 // scan_pair.KEPT_BACK
     for number, (field, one) in enumerate(zip(found.fields, found.held)):
-        assert first - moved - 18 <= len(field.levels) <= first - moved - microscope.APART
+        assert first - moved - 18 <= len(field.levels) <= first - moved - scan_pair.APART
         assert len(one.levels) == 256 - first
         known = np.isfinite(one.truth)
         wanted = (clean[first:256, :256] + number * more) * GAIN + OFFSET
@@ -128,7 +134,7 @@ def test_other_fields_teach_noise_and_contrast_alone(scans):
     assert len(said) == 2 and 'taken for images of two fields' in said[0]
     assert not found.found.pairs and 'nothing is known of blur' in found.describe()
     assert found.worse.ranges['blur'] is found.worse.ranges['line_blur'] is None
-    assert {len(field.levels) for field in found.fields} == {256 - 51 - microscope.APART}
+    assert {len(field.levels) for field in found.fields} == {256 - 51 - scan_pair.APART}
     assert all(one.truth is None and len(one.levels) == 256 for one in found.held)
     ends = [np.quantile(field.levels, (0.001, 0.999)) for field in found.fields]
     wanted = [np.quantile(clean_levels(9500 + n) * GAIN + OFFSET, (0.001, 0.999)) for n in range(3)]
@@ -291,70 +297,16 @@ def test_what_is_learnt_is_kept_and_a_training_goes_on(paired, tmp_path, monkeyp
     assert all(torch.equal(whole.state[name], again.state[name]) for name in whole.state)
 
 
-@pytest.mark.parametrize(
-    ('before', 'wanted', 'bold_is_closer'),
-    [
-        (0, 0.3, True),  # of none counts say nothing: what is closer to the truth
-        (0, 1.0, False),
-        (3, 0.3, True),
-        (3, 1.0, False),
-        (20, 0.6, False),  # the boldest of those that invent 20
-        (7, 1.2, True),
-        (5, 1.5, True),  # all invent more: the most careful
-    ],
-)
-def test_caution_is_not_chosen_by_chance(paired, monkeypatch, before, wanted, bold_is_closer):
-    net = load_general()
-    net.caution, scenes = 0.8, paired.scenes[:10]  # weights that were adapted before
-    old, new = ({name: value.clone() for name, value in net.state_dict().items()} for _ in '12')
-    new['last.bias'] += 1.0
-    tried = []
-
-    def counted(net_, scenes_, caution):
-        if not torch.equal(net_.state_dict()['last.bias'], new['last.bias']):
-            return _Count(before / 10, 9.0, 0.5)
-        share = caution / 0.8
-        tried.append(share)
-        invented = 6 if share > 1.4 else 7 if share > 1.1 else 20 if share > 0.55 else 30
-        error = share if bold_is_closer else -share
-        return _Count((invented if before > 3 else 0) / 10, 8.0, error)
-
-    monkeypatch.setattr('mmclarity.restoration.general.caution._counted', counted)
-    found = choose_caution(net, old, new, scenes)
-    assert found.share == net.caution == pytest.approx(0.8 * wanted)
-    assert found.before == (before / 10, 9.0) and found.after[1] == 8.0
-    assert len(tried) == len(set(tried)) <= 6
-
-
-def test_the_second_look_is_as_bold_as_inventions_allow(paired, tmp_path):
-    net, scenes = load_general(), paired.scenes[::5]
-    state = {name: value.clone() for name, value in net.state_dict().items()}
-    found = choose_caution(net, state, state, scenes)
-    # the same weights: at the factor of before they invent what they did
-    assert found.share <= 1.0 and found.after[0] <= found.before[0]
-    assert found.after[1] <= found.before[1]
-    assert net.caution == found.share
-    for share in (1.0, 0.5):
-        net.caution = share
-        looks = [restore_levels(net, scenes[0].noisy, scenes[0].like)]
-        net.caution = 2 * share
-        looks.append(restore_levels(net, scenes[0].noisy, scenes[0].like))
-        assert not np.array_equal(*looks)
-    net.caution, least = 1e-6, paired.scenes[0]  # never told of less noise than was measured
-    bold = restore_levels(net, least.noisy, least.like)
-    net.caution = 1 / least.like.second_look
-    np.testing.assert_array_equal(bold, restore_levels(net, least.noisy, least.like))
-
-
 def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
-    assert paired.levels == pytest.approx((GAIN, OFFSET / 255), rel=0.1)
+    assert paired.levels[:2] == pytest.approx((GAIN, OFFSET / 255), rel=0.1)
+    assert paired.levels[2] is None  # white of 8 bits is 255
     weights = tmp_path / 'own.safetensors'
     adapted = adapt_to_clean(paired, AdaptSettings(steps=1, batch=1, size=64))
     adapted.save(weights)
     assert load_general(weights).levels == paired.levels
     noisy = quickly(clean_levels(9700), 5)
     plain, slow = (Restorer(checkpoint=weights, slow_levels=on)(noisy) for on in (False, True))
-    gain, offset = paired.levels
+    gain, offset, _ = paired.levels
     np.testing.assert_allclose(slow, ((plain - offset) / gain).clip(0, 1), atol=1e-6)
     truth = clean_levels(9700) / 255
     assert np.abs(slow - truth).mean() < np.abs(plain - truth).mean() / 1.3
@@ -365,25 +317,14 @@ def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
     np.testing.assert_allclose(found.restored, slow, atol=1e-6)
     np.testing.assert_allclose(found.std, of_noisy.std / gain, atol=1e-6)
     np.testing.assert_allclose(found.mean, ((of_noisy.mean - offset) / gain).clip(0, 1), atol=1e-6)
-    floating = from_array(noisy.astype(np.float32), 'measured')
-    with pytest.raises(UsageError, match='give --data-range'):
-        Restorer(checkpoint=weights, slow_levels=True)(floating)
+    floating = noisy.astype(np.float32)
+    for image in (floating, from_array(floating, 'measured')):
+        with pytest.raises(UsageError, match='give --data-range'):
+            Restorer(checkpoint=weights, slow_levels=True)(image)
     # trained further on images that do not tell them, they are those of before
     alone = dataclasses.replace(paired, found=dataclasses.replace(paired.found, pairs=[]))
     again = adapt_to_clean(alone, AdaptSettings(steps=1, batch=1, size=64), weights)
     assert alone.levels is None and again.levels == paired.levels
-
-
-def test_caution_goes_with_the_weights(tmp_path):
-    known = {name: value.contiguous() for name, value in load_general().state_dict().items()}
-    assert load_general().caution == 1.0
-    for told, wanted in (('0.6', 0.6), (None, 1.0)):
-        path = tmp_path / f'{told}.safetensors'
-        save_file(known, path, metadata=dict(caution=told) if told else None)
-        assert load_general(path).caution == wanted
-    save_file(known, tmp_path / 'bad.safetensors', metadata=dict(caution='much'))
-    with pytest.raises(CheckpointError, match=r'bad\.safetensors: can not be read'):
-        load_general(tmp_path / 'bad.safetensors')
 
 
 @pytest.mark.parametrize('linear', [True, False])

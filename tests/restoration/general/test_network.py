@@ -10,7 +10,15 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general import GeneralUNet, appraise, load_general, restore_general
-from mmclarity.restoration.general.appraisal import BOLD, CAREFUL, UNSURE, Appraisal
+from mmclarity.restoration.general.appraisal import (
+    BELIEVED,
+    BOLD,
+    CAREFUL,
+    MOST_ACROSS,
+    SMOOTHED,
+    UNSURE,
+    Appraisal,
+)
 from mmclarity.restoration.general.content import KINDS, make_structure
 from mmclarity.restoration.general.network import grown, widths_of
 from mmclarity.restoration.general.patches import Ranges, draw_example
@@ -139,12 +147,13 @@ def test_restores_what_it_never_saw(sigma, correlation):
         assert psnr(low + restored * (high - low), clean) > psnr(noisy, clean) + 5
 
 
-def agreed(one, other):
-    """What both have beyond a Gaussian, on the grey levels of the first; with scipy."""
+def agreed(one, other, believed):
+    """What both have beyond a Gaussian, and some of what the first has; with scipy."""
     blurred = [gaussian_filter(x, DETAIL, mode='nearest', truncate=3) for x in (one, other)]
     details = np.stack([one - blurred[0], other - blurred[1]])
     smaller = np.where(np.abs(details[0]) < np.abs(details[1]), *details)
-    return blurred[0] + np.where(details[0] * details[1] > 0, smaller, 0)
+    shared = np.where(details[0] * details[1] > 0, smaller, 0)
+    return blurred[0] + (1 - believed) * shared + believed * details[0]
 
 
 @pytest.mark.parametrize('size', [(160, 175), (24, 97), (5, 12)])
@@ -162,7 +171,7 @@ def test_the_second_look_is_that_of_the_turned_image(size):
     look = (look[16 : 16 + size[0], 16 : 16 + size[1]] - like.offset) / like.gain
     first = one[0, 0].numpy()
     assert first.min() > 0 and first.max() < 1  # nothing was cut off
-    np.testing.assert_allclose(both[0, 0].numpy(), agreed(first, look), atol=2e-5)
+    np.testing.assert_allclose(both[0, 0].numpy(), agreed(first, look, like.believed), atol=2e-5)
     assert np.abs(look - first).max() > 1e-3
 
 
@@ -190,18 +199,31 @@ def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
     assert second(0.02, 0.6) == pytest.approx(second(0.04))
 
 
-def test_detail_that_one_look_alone_has_is_gone():
+@pytest.mark.parametrize('believed', [0.0, 0.4, 1.0])
+def test_detail_that_the_first_look_alone_has_is_fainter(believed):
     """Of what both have, the fainter; of blobs of deviation 2, smoothing by 3 leaves 4/13."""
     y, x = np.indices((64, 96))
     blob = lambda column: np.exp(-((y - 32) ** 2 + (x - column) ** 2) / 8)  # noqa: E731
     ramp = 0.2 + 0.004 * x
     first, second = ramp + 0.3 * blob(20) + 0.2 * blob(50), ramp + 0.1 * blob(20) - 0.2 * blob(80)
-    both = agreement(*(torch.from_numpy(i).float()[None, None] for i in (first, second + 0.1)))
-    rise = both[0, 0].numpy() - ramp
-    assert rise[32, 20] == pytest.approx(0.3 * 4 / 13 + 0.1 * 9 / 13, abs=5e-3)
-    assert rise[32, 50] == pytest.approx(0.2 * 4 / 13, abs=5e-3)
-    assert abs(rise[32, 80]) < 5e-3
-    assert np.abs(rise[:, :6]).max() < 0.02  # another grey level of the second look is not taken
+    looks = (torch.from_numpy(i).float()[None, None] for i in (first, second + 0.1))
+    rise = agreement(*looks, believed)[0, 0].numpy() - ramp
+    detail = (0.1 + 0.2 * believed) * 9 / 13, 0.2 * believed * 9 / 13
+    assert rise[32, 20] == pytest.approx(0.3 * 4 / 13 + detail[0], abs=5e-3)
+    assert rise[32, 50] == pytest.approx(0.2 * 4 / 13 + detail[1], abs=5e-3)
+    assert abs(rise[32, 80]) < 5e-3  # of the second look alone, nothing
+    assert np.abs(rise[:, :6]).max() < 0.02  # another grey level of it is not taken
+
+
+def test_the_first_look_is_believed_where_noise_is_known():
+    def believed(across, structure=''):
+        return Appraisal(0.0, 0.01, 0.5, across, 0.0, 1.0, structure=structure).believed
+
+    assert believed(0.0) == believed(-0.3) == believed(MOST_ACROSS) == BELIEVED
+    assert believed(MOST_ACROSS + SMOOTHED / 2) == pytest.approx(BELIEVED / 2)
+    # lines that share so much: noise that was smoothed, and is stronger than it looks
+    assert believed(MOST_ACROSS + SMOOTHED) == believed(0.95) == pytest.approx(0)
+    assert believed(0.95, 'fine') == BELIEVED  # a lattice
 
 
 def test_two_looks_invent_less():

@@ -153,10 +153,10 @@ def measured_pair(
         found = measure_pair(low, high)
     except ValueError as error:
         raise ValueError(f'{low_name} and {high_name}: {error}') from error
-    if found.confidence < MIN_CONFIDENCE:
+    if found.place.confidence < MIN_CONFIDENCE:
         raise ValueError(
             f'{low_name} and {high_name} do not show one field of view: best '
-            f'correlation {found.confidence:.2f}, {MIN_CONFIDENCE} is wanted; remove '
+            f'correlation {found.place.confidence:.2f}, {MIN_CONFIDENCE} is wanted; remove '
             'the pair'
         )
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from ..ops.registration import register
+from ..ops.registration import Registration, register
 
 LAGS = 5
 # Second difference down a column: zero for any linear slope, noise variance times one.
@@ -64,7 +64,7 @@ class PairSample:
         drift: Pixels a frame.
         jitter: Variance of the lines' own displacements in squared pixels, see
             :func:`line_jitter`; around zero where there are none.
-        confidence: Of the registration.
+        place: Where the high image lies in the low one.
     """
 
     gain: float
@@ -76,7 +76,7 @@ class PairSample:
     weight_across: np.ndarray
     drift: float
     jitter: float
-    confidence: float
+    place: Registration
 
 
 def measure_noise(image: np.ndarray) -> NoiseSample:
@@ -217,7 +217,7 @@ def measure_pair(low: np.ndarray, high: np.ndarray) -> PairSample:
         out['weight_across'],
         float(np.hypot(*found.drift)),
         line_jitter((low - offset) / gain, moved),
-        found.confidence,
+        found,
     )
 
 

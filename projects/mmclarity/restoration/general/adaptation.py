@@ -26,6 +26,7 @@ from .clean_examples import draw_clean_batch
 from .microscope import Lesson
 from .network import GeneralUNet
 from .resumable import Progress, fingerprint_of, train
+from .safeguards import Guarding, needs_guard
 from .verdict import Verdict, judge
 from .weights import WEIGHTS, load_general
 
@@ -77,6 +78,8 @@ class Adaptation:
         images: names of the files that it was made of.
         how: on what it was trained, for the card: 'on noisy images alone, with blind spots'.
         caution: of the second look, and where it was chosen anew, by what.
+        guarding: whether what it takes away is looked through for structure, and where that was
+            chosen anew, by what.
         levels: see :attr:`.GeneralUNet.levels`; where the images do not tell them, those of before.
         resume: the state of the training, which is of use until the weights are written.
     """
@@ -87,7 +90,8 @@ class Adaptation:
     images: list[str]
     how: str
     caution: Caution | float = 1.0
-    levels: tuple[float, float] | None = None
+    guarding: Guarding | bool = True
+    levels: tuple[float, float, float | None] | None = None
     resume: Path | None = None
 
     def save(self, path: Path, overwrite: bool = False) -> None:
@@ -108,8 +112,11 @@ class Adaptation:
         )
         chosen = self.caution.share if isinstance(self.caution, Caution) else self.caution
         metadata = dict(network='GeneralUNet', adapted=json.dumps(about), caution=repr(chosen))
+        guarding = self.guarding
+        guarded = guarding.guarded if isinstance(guarding, Guarding) else guarding
+        metadata['guarded'] = str(int(guarded))
         if self.levels is not None:
-            metadata['levels'] = ' '.join(map(repr, self.levels))
+            metadata['levels'] = ' '.join(repr(part) for part in self.levels if part is not None)
         with replacing(path, overwrite=overwrite) as part:
             save_file(weights, part, metadata=metadata)
         with replacing(path.with_suffix('.md'), overwrite=overwrite) as part:
@@ -121,7 +128,9 @@ class Adaptation:
         """What was found, in a sentence or two."""
         found = self.verdict.describe()
         if isinstance(self.caution, Caution) and self.verdict.share:
-            return f'{found}; {self.caution.describe()}'
+            found = f'{found}; {self.caution.describe()}'
+        if isinstance(self.guarding, Guarding) and not self.guarding.guarded:
+            found = f'{found}; {self.guarding.describe()}'
         return found
 
     def card(self, name: str) -> str:
@@ -250,13 +259,15 @@ def adapt_to_clean(
 
     def loss_of(net: GeneralUNet, step: int) -> Tensor:
         rng = np.random.default_rng([settings.seed, step])
-        batch = draw_clean_batch(lesson.fields, lesson.worse, settings.batch, settings.size, rng)
+        sizes = settings.batch, settings.size
+        batch = draw_clean_batch(lesson.fields, lesson.worse, *sizes, rng, lesson.pairs)
         noisy, clean, noise = (part.to(device) for part in batch)
         out = _shown(net, noisy, noise)
         similar = mean_ssim(out, clean, data_range=1.0, border='reflect').mean()
         return 1 - similar + (out - clean).abs().mean()
 
     images = [one.levels for one in (*lesson.fields, *lesson.held)]
+    images += [one.clean for one in lesson.pairs]
     adapted = _adapted(
         loss_of,
         lesson.held,
@@ -290,10 +301,13 @@ def _adapted(
     after = {name: value.clone() for name, value in net.state_dict().items()}
     verdict, state = judge(net.eval(), before, after, held, settings.seed)
     caution: Caution | float = net.caution
+    guarding: Guarding | bool = net.guarded
     if scenes and verdict.share:
         caution = choose_caution(net, before, state, scenes)
+        guarding = needs_guard(net, scenes)
     state = {name: value.cpu() for name, value in state.items()}
-    return Adaptation(state, verdict, settings, names, how, caution, net.levels, resume)
+    chosen = (caution, guarding, net.levels)
+    return Adaptation(state, verdict, settings, names, how, *chosen, resume)
 
 
 def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField]]:

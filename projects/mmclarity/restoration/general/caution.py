@@ -34,7 +34,7 @@ STRENGTH = 0.03
 
 @dataclass(frozen=True)
 class Scene:
-    """A clean image, and the same made worse.
+    """A noisy image and the clean one: made worse, or two scans of one field.
 
     Attributes:
         noisy: (H, W) float32, in the network's levels.

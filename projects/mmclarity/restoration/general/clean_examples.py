@@ -10,6 +10,7 @@ from torch import Tensor, from_numpy
 
 from ..degradation.simulate import SimulateLowCostSEM
 from .appraisal import Appraisal, appraise
+from .caution import Scene
 from .content import log_uniform
 from .patches import Example, draw_example, placed, stretched
 
@@ -18,6 +19,8 @@ __all__ = ['CleanField', 'clean_field', 'draw_clean_batch']
 # Share of the examples that are made worse in any way that the general network knows: so it goes on
 # to heed what it is told of the noise.
 GENERAL = 0.25
+# Share that are real: where fields were scanned both ways.
+REAL = 0.5
 # Of the others, share with the noise of the quick scans (give or take a tenth); the rest have less
 # or more of it, within these factors.
 USUAL, FACTORS = 0.7, (0.5, 4.0)
@@ -65,6 +68,7 @@ def draw_clean_batch(
     count: int,
     size: int,
     rng: np.random.Generator,
+    pairs: Sequence[Scene] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A batch as the general network takes it.
 
@@ -74,12 +78,18 @@ def draw_clean_batch(
         count: of examples, N.
         size: of the patches, S.
         rng: where all of it comes from.
+        pairs: fields that were scanned both ways, lines along rows.
 
     Returns:
         (N, 1, S, S) noisy, (N, 1, S, S) clean, both in the network's levels, and (N, 3) what it is
         told of the noise; float32.
     """
-    examples = [_example(fields, worse, size, rng) for _ in range(count)]
+    examples = [
+        _real(pairs[int(rng.integers(len(pairs)))], size, rng)
+        if pairs and rng.uniform() < REAL
+        else _example(fields, worse, size, rng)
+        for _ in range(count)
+    ]
     noisy, clean, noise = (
         from_numpy(np.stack([getattr(example, name) for example in examples]))
         for name in ('noisy', 'clean', 'noise')
@@ -104,6 +114,25 @@ def _example(
         np.ascontiguousarray(part / 255 * like.gain + like.offset, np.float32)
         for part in (noisy, clean[inner, inner])
     )
+    return Example(noisy, clean, _told(like, rng, strength))
+
+
+def _real(pair: Scene, size: int, rng: np.random.Generator) -> Example:
+    """A patch of a pair as it is: real noise is no more resized than turned."""
+    missing = [(0, max(0, size - length)) for length in pair.noisy.shape]
+    top, left = (rng.integers(max(0, length - size) + 1) for length in pair.noisy.shape)
+    flips = [slice(None, None, -1 if rng.integers(2) else None) for _ in range(2)]
+    noisy, clean = (
+        np.ascontiguousarray(
+            np.pad(side, missing, 'symmetric')[top : top + size, left : left + size][tuple(flips)]
+        )
+        for side in (pair.noisy, pair.clean)
+    )
+    return Example(noisy, clean, _told(pair.like, rng))
+
+
+def _told(like: Appraisal, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    """What the network is told of the noise, (3,) float32: not quite what it is."""
     told = np.array(like.told(strength * np.exp(0.5 * MISJUDGED * rng.standard_normal())))
     told[2] = np.clip(told[2] + MISSHARED * rng.standard_normal(), 0, 0.95)
-    return Example(noisy, clean, told.astype(np.float32))
+    return told.astype(np.float32)

@@ -8,7 +8,7 @@ blur of quick scans are measured (:mod:`..degradation.calibration`) and laid on 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,25 +17,20 @@ from mmclarity.errors import DataError
 from ..degradation.calibration import (
     Calibration,
     fit_calibration,
-    measured_pair,
     transform_options,
 )
 from ..degradation.measure import NoiseSample, measure_noise
 from ..degradation.simulate import SimulateLowCostSEM
 from ..io.micrograph import SEMImage
-from ..io.pairs import shared_parts
-from ..ops.registration import register
 from .appraisal import appraise
 from .blind_spot import NoisyField, noisy_field
 from .caution import Scene
 from .clean_examples import CleanField, clean_field
 from .excess_noise import excess_noise
+from .scan_pair import Lines, ScanPair, divided, kept_back, scene_of
 
 __all__ = ['Lesson', 'lesson']
 
-# Part of the rows, the last ones, that the network is judged on; pixels between them and what it is
-# trained on; and rows that can be divided.
-KEPT_BACK, APART, LEAST_ROWS = 5, 16, 96
 # Factor between the pixel sizes of the two sides, and share of the contrast by which grey levels
 # differ from pair to pair, from which on it is told; and factor between the two sides' levels.
 SAME_SIZE, UNEVEN, DIM = 1.15, 0.05, 4.0
@@ -52,11 +47,14 @@ class Lesson:
         worse: what a quick scan does to them.
         held: quick scans that the network is judged on: with the registered slow ones where there
             are pairs.
-        scenes: rows of clean images that nobody learns from, made worse.
+        scenes: rows of clean images that nobody learns from, made worse; and what pairs show of
+            their fields in such rows.
         found: what was measured.
         strength: share of the deviation measured on quick scans that is noise; the rest is texture.
         absolute: a grey level means the same in all images, of which none has black and white of
             its own.
+        white: of quick scans, see :attr:`.SEMImage.own_white`.
+        pairs: what quick and slow scans of one field both show, of rows that teach.
     """
 
     fields: list[CleanField]
@@ -66,13 +64,19 @@ class Lesson:
     found: Calibration
     strength: float = 1.0
     absolute: bool = True
+    white: float | None = None
+    pairs: Sequence[Scene] = ()
 
     @property
-    def levels(self) -> tuple[float, float] | None:
-        """Factor and offset of grey levels, see :attr:`.GeneralUNet.levels`; None without pairs."""
+    def levels(self) -> tuple[float, float, float | None] | None:
+        """Factor and offset of grey levels, and white; None without pairs.
+
+        See :attr:`.GeneralUNet.levels`.
+        """
         if not self.found.pairs or not self.absolute:
             return None
-        return self.found.estimates['gain'].value, self.found.estimates['offset'].value / 255
+        gain, offset = (self.found.estimates[name].value for name in ('gain', 'offset'))
+        return gain, offset / 255, self.white
 
     def describe(self) -> str:
         """What was measured, in plain words."""
@@ -115,7 +119,7 @@ def lesson(
     rng = np.random.default_rng(seed)
     noisy = [noisy_field(image) for image in quick]
     ends = _ends(slow)
-    lines = _Lines(np.mean([one.turned for one in noisy]) > 0.5)
+    lines = Lines(np.mean([one.turned for one in noisy]) > 0.5)
     quick, noisy = _of_one_direction(quick, noisy, lines, say)
     pairs = _pairs(quick, slow, lines, say)
     absolute = not any(image.measured_range for image in (*quick, *slow))
@@ -134,18 +138,22 @@ def lesson(
     worse, strength = _worse(found, measured, slow, clean, whole)
     fields, scenes = [], []
     for image, levels in zip(slow, clean):
-        taught, judged = _divided(levels, [p.first for p in pairs.values() if p.slow is image])
+        taught, judged = divided(levels, [p.first for p in pairs.values() if p.slow is image])
         fields.append(clean_field(taught, worse, rng, image.label))
         scenes.append(judged)
     draws = max(1, round(SCENES / len(scenes)))
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
-    held = [pair.held(noisy[i]) for i, pair in pairs.items()] or noisy
-    if any(not _kept_back(len(pair.low)) for pair in pairs.values()):
+    paired = [pair.held(noisy[i]) for i, pair in pairs.items()]
+    both = [pair.taught(noisy[i]) for i, pair in pairs.items()]
+    scenes += [scene_of(one, SCENE_SIDE) for one in paired[:SCENES]]
+    if any(not kept_back(len(pair.low)) for pair in pairs.values()):
         say(
             'images of so few lines teach and judge as a whole: the gain that is told at the end '
             'is one on what has been seen'
         )
-    return Lesson(fields, worse, held, scenes, found, strength, absolute)
+    white = quick[0].own_white
+    held = paired or noisy
+    return Lesson(fields, worse, held, scenes, found, strength, absolute, white, both)
 
 
 def _worse(
@@ -181,12 +189,12 @@ def _worse(
 def _pairs(
     quick: Sequence[SEMImage],
     slow: Sequence[SEMImage],
-    lines: _Lines,
+    lines: Lines,
     say: Callable[[str], object],
-) -> dict[int, _Pair]:
+) -> dict[int, ScanPair]:
     """Quick scans that have a slow partner: of one name, and one page of it."""
     named = {(one.path.stem, one.page): one for one in slow if one.path is not None}
-    found: dict[int, _Pair] = {}
+    found: dict[int, ScanPair] = {}
     if not any(image.path and (image.path.stem, image.page) in named for image in quick):
         say(
             'no file has the same name on both sides, so nothing is known of which fields were '
@@ -197,7 +205,7 @@ def _pairs(
         if partner is None:
             continue
         try:
-            found[index] = _Pair(image, partner, lines)
+            found[index] = ScanPair(image, partner, lines)
         except ValueError as error:
             say(f'{error}; as it is, they are taken for images of two fields')
     return found
@@ -245,22 +253,6 @@ def _on_levels(found: Calibration, absolute: bool) -> Iterator[str]:
         )
 
 
-def _divided(levels: np.ndarray, others: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that teach and rows that judge; of a small image, all do both.
-
-    Args:
-        levels: (H, W).
-        others: rows from which on something else judges, a quick scan of the field.
-    """
-    first = _kept_back(len(levels))
-    if not first:
-        return levels, levels
-    last = min(first, *others) if others else first
-    if last - APART < LEAST_ROWS:  # of a pair of which little is to be seen in both
-        last = first
-    return levels[: last - APART], levels[first:]
-
-
 def _scene(clean: np.ndarray, worse: SimulateLowCostSEM, rng: np.random.Generator) -> Scene:
     rows, columns = (
         slice(start, start + SCENE_SIDE)
@@ -274,20 +266,10 @@ def _scene(clean: np.ndarray, worse: SimulateLowCostSEM, rng: np.random.Generato
     return Scene(*levels, like)
 
 
-class _Lines:
-    """Turns images so that their scan lines run along rows."""
-
-    def __init__(self, upright: bool) -> None:
-        self.upright = bool(upright)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(image.T) if self.upright else image
-
-
 def _of_one_direction(
     quick: Sequence[SEMImage],
     noisy: Sequence[NoisyField],
-    lines: _Lines,
+    lines: Lines,
     say: Callable[[str], object],
 ) -> tuple[list[SEMImage], list[NoisyField]]:
     """Without images whose noise is smeared in the other direction than in most."""
@@ -301,52 +283,7 @@ def _of_one_direction(
     return list(images), list(fields)
 
 
-class _Pair:
-    """A quick and a slow scan of one field."""
-
-    def __init__(self, quick: SEMImage, slow: SEMImage, lines: _Lines) -> None:
-        self.slow = slow
-        parts = shared_parts(quick, slow)
-        self.low, self.high = (lines(part.unit) * 255 for part in parts)
-        self.sample = measured_pair(self.low, self.high, quick.label, slow.label)
-        self.place = register(self.low, self.high)
-        # rows of the slow picture above those that both show
-        along = int(lines.upright)
-        self.above = parts[1].content[along].start - slow.content[along].start
-
-    @property
-    def first(self) -> int:
-        """Row of the slow picture, the first that shows what the quick one is judged on."""
-        place = self.place
-        moved = place.shift[0] + (abs(place.drift[0]) + abs(place.stretch[0])) / 2
-        return int(self.above + _kept_back(len(self.low)) - moved)
-
-    def held(self, one: NoisyField) -> NoisyField:
-        """The last rows of the quick scan, with what the slow one says of them.
-
-        That is in the grey levels of this quick scan: from one to the next, brightness and contrast
-        may have been set anew.
-        """
-        found, gain, offset = self.place, self.sample.gain, self.sample.offset
-        seen = found.region(self.low.shape, margin=4)  # interpolated from beyond the edge
-        truth = np.full(self.low.shape, np.nan, np.float32)
-        truth[seen] = (found.move(self.high)[seen] * gain + offset) / 255
-        like = one.like
-        levels, truth = (
-            _divided(np.asarray(part * like.gain + like.offset, np.float32))[1]
-            for part in (self.low / 255, truth)
-        )
-        return replace(one, levels=levels, truth=truth)
-
-
-def _kept_back(rows: int) -> int:
-    """The first row that the network is judged on; zero where there are too few to divide them."""
-    first = rows - rows // KEPT_BACK
-    few = first - APART < LEAST_ROWS or rows - first < LEAST_ROWS // 2
-    return 0 if few else first
-
-
-def _noise(image: SEMImage, lines: _Lines) -> NoiseSample:
+def _noise(image: SEMImage, lines: Lines) -> NoiseSample:
     try:
         return measure_noise(lines(image.unit) * 255)
     except ValueError as error:

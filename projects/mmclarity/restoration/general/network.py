@@ -41,9 +41,11 @@ class GeneralUNet(nn.Module):
     float32_output = True  # the image is added in float32
     # Factor on the noise told in the second look (caution.py), which goes with the weights.
     caution = 1.0
+    # Whether what it took away is put back where it can be no noise (safeguards.py); so are these.
+    guarded = True
     # Where weights know it, a quick scan's level is the first times a slow one's, and the second;
-    # 0 black and 1 white.
-    levels: tuple[float, float] | None = None
+    # 0 black and 1 white. The third is white, where it was given (SEMImage.own_white).
+    levels: tuple[float, float, float | None] | None = None
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()

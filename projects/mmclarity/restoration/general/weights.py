@@ -28,7 +28,7 @@ PHASE = 7
 # Levels that the network is shown, and deviations of the noise around them: a hot pixel of 50 times
 # the contrast would spoil all around it.
 DARKEST, BRIGHTEST, NOISE = -1.0, 3.0, 6.0
-# Deviation in pixels of the Gaussian beyond which there is detail, that both looks must have.
+# Deviation in pixels of the Gaussian beyond which there is detail, that both looks should have.
 DETAIL = 3.0
 
 
@@ -53,8 +53,8 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
         state = load_file(path)
         with safe_open(path, 'pt') as file:
             told = file.metadata() or {}
-        caution = float(told.get('caution', 1.0))
-        levels = tuple(map(float, told['levels'].split())) if 'levels' in told else None
+        caution, guarded = (float(told.get(name, 1.0)) for name in ('caution', 'guarded'))
+        levels = _levels(told['levels']) if 'levels' in told else None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f'{path}: can not be read: {error}; copy it again') from error
     try:
@@ -65,8 +65,15 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
             f'{path}: are weights of another network than the general restorer; those of '
             'mmclarity-adapt fit, others need their config'
         ) from error
-    net.caution, net.levels = caution, levels
+    net.caution, net.guarded, net.levels = caution, bool(guarded), levels
     return net.to(device, memory_format=torch.channels_last).eval()
+
+
+def _levels(told: str) -> tuple[float, float, float | None]:
+    """Gain, offset, and white where it was given."""
+    gain, offset, *given = map(float, told.split())
+    (white,) = given or [None]
+    return gain, offset, white
 
 
 def restore_general(
@@ -119,7 +126,7 @@ def restore_general(
         rows, columns = (EDGE + (PHASE - EDGE - length) % net.stride for length in levels.shape[2:])
         unused = (bottom + rows, top + EDGE, right + columns, left + EDGE)
         turned = net(_mirrored(stretched, rows, columns).flip(2, 3), second, unused).flip(2, 3)
-        restored = agreement(restored, turned)
+        restored = agreement(restored, turned, image.believed)
         read = [min(reach, pixels) for pixels in spare]
         height, width = restored.shape[2:]
         restored = restored[..., read[0] : height - read[1], read[2] : width - read[3]]
@@ -144,17 +151,19 @@ def restore_levels(net: GeneralUNet, levels: np.ndarray, image: Appraisal) -> np
     return restore_general(net, shown, like)[0, 0].cpu().numpy()
 
 
-def agreement(first: Tensor, second: Tensor) -> Tensor:
-    """The detail that two restorations share, on the grey levels of the first.
+def agreement(first: Tensor, second: Tensor, believed: float = 0.0) -> Tensor:
+    """The first of two restorations, its detail fainter where the second does not have it.
 
     With d what a restoration has beyond a Gaussian of :data:`DETAIL` pixels: of both d the smaller
-    where they have one sign, else none (the minmod of Roe, Annu. Rev. Fluid Mech. 1986). Detail
-    that one of them invents is gone, where a mean would leave half of it. Grey levels over larger
-    distances come from the first alone: told of too much noise, a network shifts them.
+    where they have one sign, else none (the minmod of Roe, Annu. Rev. Fluid Mech. 1986). Of what
+    the first has beyond that, a share is kept: what may be there or not is shown as strong as it is
+    to be expected, not as if there were nothing. Grey levels over larger distances come from the
+    first alone: told of too much noise, a network shifts them.
 
     Args:
         first: (N, 1, H, W) float32.
         second: the same.
+        believed: the share, see :attr:`.Appraisal.believed`.
 
     Returns:
         (N, 1, H, W) float32.
@@ -164,7 +173,8 @@ def agreement(first: Tensor, second: Tensor) -> Tensor:
         base = smooth(first, taps)
         one, other = first - base, second - smooth(second, taps)
     # half of the sum of signs is the common sign, or zero
-    return base + (one.sign() + other.sign()) / 2 * torch.minimum(one.abs(), other.abs())
+    shared = (one.sign() + other.sign()) / 2 * torch.minimum(one.abs(), other.abs())
+    return base + torch.lerp(shared, one, believed)
 
 
 def sharpen_general(restored: Tensor, image: Appraisal, amount: float = 1.0) -> Tensor:

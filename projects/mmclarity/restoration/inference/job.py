@@ -24,6 +24,8 @@ class Job:
         like: what the general network is told of; None for networks of one's own.
         label: what messages call it.
         source: the file, whose pictures are warned of together; empty for an image in memory.
+        white: see :attr:`.SEMImage.own_white`.
+        measured_range: black and white are the picture's darkest and brightest pixels.
     """
 
     pixels: np.ndarray
@@ -32,6 +34,8 @@ class Job:
     like: Appraisal | None = None
     label: str = 'the image'
     source: str = ''
+    white: float | None = None
+    measured_range: bool = False
 
 
 def prepare(
@@ -65,13 +69,14 @@ def prepare(
     if tell is not None and not image.page:
         for line in of_file(image):
             tell(line)
+    white, measured = image.own_white, image.measured_range
     pixels, span, black = image.image, image.data_range - image.black, image.black
     if image.is_wide:  # a large offset would drown the picture in rounding
         pixels, span, black = image.unit, 1.0, 0.0
     if not general:
         for key, line in beside_training(image, trained_on):
             warn(key, line)
-        return Job(pixels, span, black / span)
+        return Job(pixels, span, black / span, white=white, measured_range=measured)
     like = appraise(pixels, span, black)
     if tell is not None and image.page == 0:
         for line in like.describe():
@@ -80,4 +85,4 @@ def prepare(
     for line in like.warnings():
         # once a file and kind: the pages of a stack differ in numbers only
         warn(source and f'{source} {re.sub("[0-9.]+", "", line)}', f'{image.label}: {line}')
-    return Job(pixels, span, black / span, like, image.label, source)
+    return Job(pixels, span, black / span, like, image.label, source, white, measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,7 @@ from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
 from ..general.appraisal import appraise
-from ..general.residual_structure import put_back
-from ..general.sure_blend import blend_by_sure
+from ..general.safeguards import guard
 from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
 from ..models import restore_batch
@@ -303,22 +303,15 @@ class Restorer:
                 self.tiling['overlap'] = min(measured, self.tiling['overlap'])
         options = dict(scale=job.scale, trims=job.like is not None, **self.tiling)
         restored = restore_tiled(function, pixels, progress=progress, **options)
-        if job.like is None or not twice:
+        if job.like is None or not (twice and model.guarded):
             return restored
+        again = partial(restore_tiled, function, **options)
         told, black = strength or self.strength, job.black * job.scale
-
-        def again(part: np.ndarray) -> np.ndarray:
-            restored = restore_tiled(function, part, **options)
-            put_back(part, restored, job.like, told, job.scale, black)
-            return restored
-
-        share = put_back(pixels, restored, job.like, told, job.scale, black)
-        for line in mistaken(share, job.like):
+        shares = guard(pixels, restored, job.like, again, told, job.scale, black)
+        for line in mistaken(shares[0], job.like):
             self._warn(job.source and f'{job.source} mistaken', f'{job.label}: {line}')
-        if told <= 1:  # else more was asked to be taken away
-            share = blend_by_sure(pixels, restored, job.like, again, job.scale, black)
-            for line in sharp_edges(share):
-                self._warn(job.source and f'{job.source} sharp', f'{job.label}: {line}')
+        for line in sharp_edges(shares[1]):
+            self._warn(job.source and f'{job.source} sharp', f'{job.label}: {line}')
         return restored
 
     def _finished(self, restored: np.ndarray, job: Job) -> np.ndarray:
@@ -332,7 +325,7 @@ class Restorer:
     def _prepare(self, image: np.ndarray | SEMImage, data_range: float | None) -> Job:
         """Checked pixels as they are, what makes levels of them, and what the image is like."""
         job = prepare(image, data_range, self.general, self.trained_on, self.tell, self._warn)
-        self.levels.check(image, job.label)
+        self.levels.check(job)
         return job
 
     def _warn(self, key: str, text: str) -> None:

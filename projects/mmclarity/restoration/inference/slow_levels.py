@@ -10,7 +10,7 @@ from torch import nn
 
 from mmclarity.errors import UsageError
 
-from ..io.micrograph import SEMImage
+from .job import Job
 
 __all__ = ['SlowLevels']
 
@@ -20,17 +20,21 @@ class SlowLevels:
     """A quick scan's level is ``gain`` times a slow one's, plus ``offset``; 0 black and 1 white.
 
     Those of the quick scan itself, which are left as they are, are (1, 0).
+
+    Attributes:
+        white: what means white in a quick scan, see :attr:`.SEMImage.own_white`.
     """
 
     gain: float = 1.0
     offset: float = 0.0
+    white: float | None = None
 
     @classmethod
     def known_to(cls, models: Sequence[nn.Module]) -> SlowLevels:
         """The mean of what the models know.
 
         Raises:
-            UsageError: one does not know any.
+            UsageError: one does not know any, or two have not the same white.
         """
         levels = [getattr(model, 'levels', None) for model in models]
         if None in levels:
@@ -38,25 +42,44 @@ class SlowLevels:
                 'the grey levels of slow scans are known to weights that mmclarity-adapt --clean '
                 'made with pairs, quick and slow scans of the same fields; these are other weights'
             )
-        return cls(*map(float, np.mean(levels, 0)))
+        gains, offsets, whites = zip(*levels)
+        if len(set(whites)) > 1:
+            raise UsageError(
+                'these weights were made with different --data-range, so that their grey levels do '
+                'not go together; make them with one, or leave out --slow-levels'
+            )
+        return cls(float(np.mean(gains)), float(np.mean(offsets)), whites[0])
 
     @property
     def wanted(self) -> bool:
         """Whether they are others than the quick scan's."""
         return self != SlowLevels()
 
-    def check(self, image: np.ndarray | SEMImage, label: str) -> None:
-        """Refuses an image whose black and white are its own.
+    def check(self, job: Job) -> None:
+        """Refuses an image whose black and white are others than those that were learnt from.
 
         Raises:
-            UsageError: its range was measured.
+            UsageError: its range was measured, or white is another value.
         """
-        if self.wanted and getattr(image, 'measured_range', False):
+        if not self.wanted:
+            return
+        if job.measured_range:
             raise UsageError(
-                f'{label}: floating point has no black and white of its own, so that grey levels '
-                'of slow scans are not known; give --data-range, the same as for mmclarity-adapt, '
-                'or leave out --slow-levels'
+                f'{job.label}: floating point has no black and white of its own, so that grey '
+                'levels of slow scans are not known; give --data-range, the same as for '
+                'mmclarity-adapt, or leave out --slow-levels'
             )
+        if job.white == self.white:
+            return
+        remedy = f'give --data-range {self.white:g}' if self.white else 'leave out --data-range'
+        now, then = (
+            'the largest value of its type' if white is None else f'{white:g}'
+            for white in (job.white, self.white)
+        )
+        raise UsageError(
+            f'{job.label}: white is {now}, and was {then} where these weights learnt the grey '
+            f'levels of slow scans; {remedy}, or leave out --slow-levels'
+        )
 
     def of(self, restored: np.ndarray) -> np.ndarray:
         """A restored image (H, W) in [0, 1], in these levels."""

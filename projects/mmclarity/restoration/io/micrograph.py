@@ -123,6 +123,14 @@ class SEMImage:
         return (levels - np.float32(self.black)) / np.float32(self.data_range - self.black)
 
     @property
+    def own_white(self) -> float | None:
+        """What means white, where that is not the largest value that its type can hold."""
+        kind = self.pixels.dtype
+        if kind.kind in 'iu' and self.data_range == np.iinfo(kind).max:
+            return None
+        return float(self.data_range)
+
+    @property
     def is_blank(self) -> bool:
         """Whether all pixels of the picture have one value, as with the beam off."""
         return bool(self.image.min() == self.image.max())
