@@ -187,14 +187,14 @@ def restore(args: argparse.Namespace) -> int:
         from mmclarity.restoration.inference.restorer import Restorer
         from mmclarity.utils.allocator import keep_freed_memory
     keep_freed_memory()  # else every tile pays for clearing the same pages anew
+    reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     if args.serve:
-        return serve.serve_page(args, lambda cls: _restorer(cls, args))
+        return serve.serve_page(args, lambda cls: _restorer(cls, args), reading)
     if args.output is None:
         with mistakes(ValueError, OSError):
             args.output = default_output(args.input, args.combine is not None)
     if args.input.is_dir() and (left := passed_over(args.input, args.recursive)):
         print(left, file=sys.stderr)
-    reading = dict(data_range=args.data_range, channel=args.channel, crop=args.crop)
     if args.adapt:
         args.checkpoint = [_adapted(args)]
     count = _workers(args)

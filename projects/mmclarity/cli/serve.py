@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ['add_options', 'check', 'serve_page']
 
+# Options of files and folders: the page restores what is dropped, one file after the other.
+UNUSED = ('combine', 'recursive', 'workers')
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what only the page needs."""
@@ -52,6 +55,9 @@ def check(args: argparse.Namespace) -> None:
     """
     if args.input is not None:
         raise UsageError(f'--serve takes no IN ({args.input}): files are dropped on the page')
+    unused = [f'--{name}' for name in UNUSED if getattr(args, name) not in (None, False)]
+    if unused:
+        raise UsageError(f'--serve has no use for {", ".join(unused)}: leave that out')
     if args.adapt:
         raise UsageError('--serve does not train; adapt first, then --serve --checkpoint WEIGHTS')
     if args.upload_limit < 1:
@@ -66,12 +72,15 @@ def check(args: argparse.Namespace) -> None:
         )
 
 
-def serve_page(args: argparse.Namespace, make: Callable[[type], Restorer]) -> int:
+def serve_page(
+    args: argparse.Namespace, make: Callable[[type], Restorer], reading: dict[str, object]
+) -> int:
     """Answers until Ctrl-C; returns the exit status.
 
     Args:
         args: of the command line.
         make: a restorer of a class.
+        reading: options of :func:`mmclarity.restoration.io.read_sem`, for every file.
     """
     from mmclarity.restoration.app.jobs import Workshop
     from mmclarity.restoration.app.server import is_loopback, serve
@@ -93,5 +102,6 @@ def serve_page(args: argparse.Namespace, make: Callable[[type], Restorer]) -> in
     if hasattr(signal, 'SIGHUP'):  # the terminal's window is closed
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     restorer = make(WatchedRestorer)
-    serve(Workshop(restorer, args.upload_limit * 10**6), args.host, args.port, ready)
+    workshop = Workshop(restorer, args.upload_limit * 10**6, reading=reading)
+    serve(workshop, args.host, args.port, ready)
     return DONE

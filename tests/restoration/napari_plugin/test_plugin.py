@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from safetensors.torch import load_file, save_file
 
+from mmclarity.cli import restore as tool
 from mmclarity.errors import UsageError
 from mmclarity.restoration import Restorer
+from mmclarity.restoration.general.weights import WEIGHTS
 from mmclarity.restoration.inference import doubts
 from mmclarity.restoration.napari_plugin.planes import Cancelled, restore_planes, sample
 
@@ -237,6 +241,95 @@ def test_cancel_colour_and_doubt(viewer, marks):
     widget.start.click()
     wait(lambda: widget.worker is None)
     assert 'failed' in widget.said.text() and 'NaN' in widget.said.text()
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    """Weights as mmclarity-adapt --clean writes them, that know levels of slow scans."""
+    path = tmp_path / 'own.safetensors'
+    save_file(load_file(WEIGHTS), path, metadata=dict(caution='2.0', levels='0.5 0.1'))
+    return path
+
+
+def tools(tmp_path: Path, image: np.ndarray, *options: str) -> np.ndarray:
+    """What the command line makes of an image."""
+    tifffile.imwrite(tmp_path / 'in.tif', image)
+    files = [str(tmp_path / name) for name in ('in.tif', 'out.tif')]
+    assert tool.main([*files, '--overwrite', '--quiet', *options]) == 0
+    return tifffile.imread(tmp_path / 'out.tif')
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
+@pytest.mark.parametrize('slow', [False, True])
+def test_with_own_weights_planes_are_what_the_tool_writes(own, tmp_path, dtype, slow):
+    image = noisy(96, 100, dtype=dtype)
+    restored = restore_planes(Restorer(checkpoint=own, slow_levels=slow), image)
+    options = ['--checkpoint', str(own), *(['--slow-levels'] if slow else [])]
+    np.testing.assert_array_equal(restored.data, tools(tmp_path, image, *options))
+    assert restored.said[0] == 'restored with own.safetensors'
+    assert ('grey levels are those of a slow scan' in restored.said) is slow
+    assert restored.levels.wanted is slow
+
+
+@needs_napari
+def test_weights_of_ones_own_are_chosen(viewer, own, tmp_path, monkeypatch):
+    from mmclarity.restoration.napari_plugin import widget as module
+
+    image = noisy(96, 100)
+    viewer.add_image(image, name='scan', contrast_limits=(0, 255))
+    widget = module.RestoreWidget(viewer)
+
+    def restored() -> np.ndarray:
+        widget.start.click()
+        wait(lambda: widget.worker is None)
+        return viewer.layers[-1].data
+
+    def choose(name: str) -> None:
+        answer = staticmethod(lambda *_: (name, ''))
+        monkeypatch.setattr(module.QFileDialog, 'getOpenFileName', answer)
+        last = widget.network.count() - 1
+        widget.network.setCurrentIndex(last)
+        widget.network.activated.emit(last)
+
+    assert not widget.slow.isEnabled()
+    plain = restored()
+    np.testing.assert_array_equal(plain, tools(tmp_path, image))
+    for name, why in (('', ''), ('none.safetensors', 'no such file'), ('bad.pth', 'its config')):
+        (tmp_path / 'bad.pth').write_bytes(b'no weights')
+        choose(name and str(tmp_path / name))
+        assert why in widget.said.text() and widget.network.currentText() == 'of the package'
+    choose(str(own))
+    assert widget.network.currentText() == 'own.safetensors' and widget.slow.isEnabled()
+    arguments = ['--checkpoint', str(own)]
+    assert not np.array_equal(restored(), plain)  # their second look is more careful
+    np.testing.assert_array_equal(viewer.layers[-1].data, tools(tmp_path, image, *arguments))
+    assert viewer.layers[-1].metadata['mmclarity'][0] == 'restored with own.safetensors'
+    widget.slow.setChecked(True)
+    widget.sharp.setChecked(True)
+    arguments += ['--slow-levels', '--sharpen']
+    np.testing.assert_array_equal(restored(), tools(tmp_path, image, *arguments))
+    limits = (0 - 0.1 * 255) / 0.5, (255 - 0.1 * 255) / 0.5  # as bright as before
+    assert tuple(viewer.layers[-1].contrast_limits) == pytest.approx(limits)
+    choose(str(own))  # once more: not listed twice
+    assert widget.network.count() == 3 and widget.slow.isChecked()
+    widget.network.setCurrentIndex(0)
+    widget.network.activated.emit(0)
+    assert not widget.slow.isEnabled() and not widget.slow.isChecked()
+    widget.sharp.setChecked(False)
+    np.testing.assert_array_equal(restored(), plain)
+
+
+@needs_napari
+def test_levels_of_slow_scans_are_refused_where_black_and_white_are_not_known(viewer, own):
+    from mmclarity.restoration.napari_plugin.widget import RestoreWidget
+
+    viewer.add_image(noisy(96, 100, dtype='float32'), name='scan')
+    widget = RestoreWidget(viewer)
+    assert widget.use_weights(own)
+    widget.slow.setChecked(True)
+    widget.start.click()
+    wait(lambda: widget.worker is None)
+    assert 'no black and white of its own' in widget.said.text() and len(viewer.layers) == 1
 
 
 @needs_napari

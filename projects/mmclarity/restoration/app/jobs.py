@@ -15,7 +15,7 @@ import threading
 import time
 import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,12 +171,17 @@ class Workshop:
         restorer: does the work; its ``tell`` and ``watch`` are taken.
         limit: bytes of one upload.
         folder: for the work; a temporary one that :meth:`close` removes if not given.
+        reading: options of :func:`..io.read_sem`, for every file; its ``channel`` is not asked for.
     """
 
     def __init__(
-        self, restorer: WatchedRestorer, limit: int, folder: str | Path | None = None
+        self,
+        restorer: WatchedRestorer,
+        limit: int,
+        folder: str | Path | None = None,
+        reading: Mapping[str, object] | None = None,
     ) -> None:
-        self.restorer, self.limit = restorer, limit
+        self.restorer, self.limit, self.reading = restorer, limit, dict(reading or {})
         self.folder = Path(folder or tempfile.mkdtemp(prefix='mmclarity-'))
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
@@ -306,19 +311,22 @@ class Workshop:
                 image: SEMImage, plain: np.ndarray, narrow: np.ndarray | None, found: Doubts | None
             ) -> None:
                 nonlocal put
-                _watch(job, image, plain, narrow, found)
+                _watch(job, image, self.restorer.levels.of(image.unit), plain, narrow, found)
                 if narrow is not None:
                     put = put or outputs.enter_context(rewriting_stack(sharp, job.source))
                     put(narrow, image)
 
             self.restorer.watch = watch
             warnings.simplefilter('always', UserWarning)
+            reading = self.reading
+            if job.channel is not None:
+                reading = {**reading, 'channel': job.channel}
             self.restorer.restore_file(
                 job.source,
                 target,
                 uncertainty=job.doubts,
                 progress=progress,
-                channel=job.channel,
+                **reading,
             )
         texts = (str(w.message) for w in caught if str(job.source) in str(w.message))
         job.warnings += [_without_paths(text, job) for text in texts]
@@ -332,11 +340,12 @@ class Workshop:
 def _watch(
     job: Job,
     image: SEMImage,
+    before: np.ndarray,
     restored: np.ndarray,
     narrow: np.ndarray | None,
     found: Doubts | None,
 ) -> None:
-    """Makes the previews of one picture."""
+    """Makes the previews of one picture; ``before`` is it in the levels of the restoration."""
     page = len(job.pages)
     if page == 0:
         job.sigma = appraise(image.image, image.data_range - image.black, image.black).sigma
@@ -344,7 +353,7 @@ def _watch(
         job.page_count = image.pages
     if page >= MOST_PAGES:
         return
-    width, height, scale = save_previews(job.folder, page, image.unit, restored, narrow)
+    width, height, scale = save_previews(job.folder, page, before, restored, narrow)
     particles = [] if found is None else circles(found.particles, found.doubtful, scale)
     job.pages.append(
         dict(

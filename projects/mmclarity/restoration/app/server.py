@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -137,7 +138,7 @@ class _Routes:
 
     async def settings(self, request: Request) -> Response:
         """What the page has to know before an upload."""
-        limit, sharpen = self.workshop.limit, bool(self.workshop.restorer.sharpen)
+        limit, restorer = self.workshop.limit, self.workshop.restorer
         return _answer(
             200,
             limit=limit,
@@ -149,7 +150,10 @@ class _Routes:
                 names=list(dict.fromkeys(kind.lower() for kind in sidecars.KINDS)),
                 limit=sidecars.MOST_TEXT,
             ),
-            sharpen=sharpen,
+            sharpen=bool(restorer.sharpen),
+            # of one's own; names alone, as of all that is told
+            weights=[Path(path).name for path in restorer.weights],
+            slow_levels=restorer.levels.wanted,
         )
 
     async def upload(self, request: Request) -> Response:

@@ -23,6 +23,7 @@ from ..ops.registration import register
 from .blind_spot import NoisyField, draw_batch
 from .caution import Caution, Scene, choose_caution
 from .clean_examples import draw_clean_batch
+from .manner import Manner
 from .microscope import Lesson
 from .network import GeneralUNet
 from .resumable import Progress, fingerprint_of, train
@@ -77,10 +78,9 @@ class Adaptation:
         settings: of the training.
         images: names of the files that it was made of.
         how: on what it was trained, for the card: 'on noisy images alone, with blind spots'.
-        caution: of the second look, and where it was chosen anew, by what.
-        guarding: whether what it takes away is looked through for structure, and where that was
-            chosen anew, by what.
-        levels: see :attr:`.GeneralUNet.levels`; where the images do not tell them, those of before.
+        manner: how they are used; where the images do not tell, as the weights of before.
+        caution: by what the manner of the second look was chosen anew, if it was.
+        guarding: the same of whether they are guarded.
         resume: the state of the training, which is of use until the weights are written.
     """
 
@@ -89,9 +89,9 @@ class Adaptation:
     settings: AdaptSettings
     images: list[str]
     how: str
-    caution: Caution | float = 1.0
-    guarding: Guarding | bool = True
-    levels: tuple[float, float, float | None] | None = None
+    manner: Manner = Manner()
+    caution: Caution | None = None
+    guarding: Guarding | None = None
     resume: Path | None = None
 
     def save(self, path: Path, overwrite: bool = False) -> None:
@@ -110,13 +110,8 @@ class Adaptation:
         about = dict(
             settings=asdict(self.settings), verdict=asdict(self.verdict), images=self.images
         )
-        chosen = self.caution.share if isinstance(self.caution, Caution) else self.caution
-        metadata = dict(network='GeneralUNet', adapted=json.dumps(about), caution=repr(chosen))
-        guarding = self.guarding
-        guarded = guarding.guarded if isinstance(guarding, Guarding) else guarding
-        metadata['guarded'] = str(int(guarded))
-        if self.levels is not None:
-            metadata['levels'] = ' '.join(repr(part) for part in self.levels if part is not None)
+        metadata = dict(network='GeneralUNet', adapted=json.dumps(about))
+        metadata |= self.manner.metadata()
         with replacing(path, overwrite=overwrite) as part:
             save_file(weights, part, metadata=metadata)
         with replacing(path.with_suffix('.md'), overwrite=overwrite) as part:
@@ -126,12 +121,8 @@ class Adaptation:
 
     def describe(self) -> str:
         """What was found, in a sentence or two."""
-        found = self.verdict.describe()
-        if isinstance(self.caution, Caution) and self.verdict.share:
-            found = f'{found}; {self.caution.describe()}'
-        if isinstance(self.guarding, Guarding) and not self.guarding.guarded:
-            found = f'{found}; {self.guarding.describe()}'
-        return found
+        chosen = [part.describe() for part in (self.verdict, self.caution, self.guarding) if part]
+        return '; '.join(filter(None, chosen))
 
     def card(self, name: str) -> str:
         """What the weights are, in Markdown.
@@ -279,7 +270,9 @@ def adapt_to_clean(
         (start, resume, progress, device),
         lesson.scenes,
     )
-    return replace(adapted, levels=lesson.levels or adapted.levels)
+    if lesson.levels is None:
+        return adapted
+    return replace(adapted, manner=replace(adapted.manner, levels=lesson.levels))
 
 
 def _adapted(
@@ -300,14 +293,13 @@ def _adapted(
     train(net, lambda step: loss_of(net, step), settings, resume, fingerprint, progress)
     after = {name: value.clone() for name, value in net.state_dict().items()}
     verdict, state = judge(net.eval(), before, after, held, settings.seed)
-    caution: Caution | float = net.caution
-    guarding: Guarding | bool = net.guarded
+    chosen: tuple[Caution, Guarding] | tuple[()] = ()
     if scenes and verdict.share:
-        caution = choose_caution(net, before, state, scenes)
-        guarding = needs_guard(net, scenes)
+        chosen = choose_caution(net, before, state, scenes), needs_guard(net, scenes)
+        net.manner = replace(net.manner, guarded=chosen[1].guarded)
     state = {name: value.cpu() for name, value in state.items()}
-    chosen = (caution, guarding, net.levels)
-    return Adaptation(state, verdict, settings, names, how, *chosen, resume)
+    result = Adaptation(state, verdict, settings, names, how, net.manner, *chosen)
+    return replace(result, resume=resume)
 
 
 def _divide(fields: list[NoisyField]) -> tuple[list[NoisyField], list[NoisyField]]:

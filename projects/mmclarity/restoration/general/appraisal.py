@@ -62,10 +62,7 @@ SHOT = 0.5
 # chosen on pairs 006-015 and 031-035 (0.1 and more), the rest on pictures made worse; see the
 # benchmarks. Beyond DROWNED it grows with the root of the noise. UNSURE comes on top where lines
 # share this much more than MOST_ACROSS.
-BOLD, CAREFUL, UNSURE, SMOOTHED = 4.0, 6.6, 1.25, 0.4
-# Share of the detail that is kept where the second look has none. None of it is believed where
-# lines share SMOOTHED more than MOST_ACROSS.
-BELIEVED = 0.4
+BOLD, CAREFUL, UNSURE, SMOOTHED = 2.0, 3.3, 1.25, 0.4
 LITTLE, MUCH, DROWNED = 0.03, 0.1, 0.25
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network
@@ -153,11 +150,11 @@ class Appraisal:
         return careful * math.sqrt(max(broad / DROWNED, 1.0))
 
     @property
-    def believed(self) -> float:
-        """Share of the detail that is kept where the second look has none."""
+    def known(self) -> float:
+        """How far the noise is known: 1, and less where lines share it, as it is stronger then."""
         if self.structure == 'fine':
-            return BELIEVED
-        return BELIEVED * (1 - min(max((self.across - MOST_ACROSS) / SMOOTHED, 0.0), 1.0))
+            return 1.0
+        return 1 - min(max((self.across - MOST_ACROSS) / SMOOTHED, 0.0), 1.0)
 
     @property
     def _shared(self) -> float:

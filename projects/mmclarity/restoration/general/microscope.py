@@ -71,7 +71,7 @@ class Lesson:
     def levels(self) -> tuple[float, float, float | None] | None:
         """Factor and offset of grey levels, and white; None without pairs.
 
-        See :attr:`.GeneralUNet.levels`.
+        See :attr:`.Manner.levels`.
         """
         if not self.found.pairs or not self.absolute:
             return None

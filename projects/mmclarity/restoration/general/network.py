@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .manner import Manner
+
 # Channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
 WIDTHS = (72, 120, 192, 240)
 # Half-size pixels over which the grey level is averaged that the noise depends on; odd.
@@ -39,13 +41,7 @@ class GeneralUNet(nn.Module):
     """
 
     float32_output = True  # the image is added in float32
-    # Factor on the noise told in the second look (caution.py), which goes with the weights.
-    caution = 1.0
-    # Whether what it took away is put back where it can be no noise (safeguards.py); so are these.
-    guarded = True
-    # Where weights know it, a quick scan's level is the first times a slow one's, and the second;
-    # 0 black and 1 white. The third is white, where it was given (SEMImage.own_white).
-    levels: tuple[float, float, float | None] | None = None
+    manner = Manner()  # how the weights are used
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from mmclarity.errors import CheckpointError
 from ..ops.edges import narrow_edges
 from ..ops.gaussian import gaussian_taps, smooth
 from .appraisal import BRIGHT, DARK, Appraisal
+from .manner import Manner
 from .network import GeneralUNet, widths_of
 
 __all__ = ['WEIGHTS', 'agreement', 'load_general', 'restore_general', 'sharpen_general']
@@ -52,9 +53,7 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
     try:
         state = load_file(path)
         with safe_open(path, 'pt') as file:
-            told = file.metadata() or {}
-        caution, guarded = (float(told.get(name, 1.0)) for name in ('caution', 'guarded'))
-        levels = _levels(told['levels']) if 'levels' in told else None
+            manner = Manner.told(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f'{path}: can not be read: {error}; copy it again') from error
     try:
@@ -65,15 +64,8 @@ def load_general(path: str | Path = WEIGHTS, device: str = 'cpu') -> GeneralUNet
             f'{path}: are weights of another network than the general restorer; those of '
             'mmclarity-adapt fit, others need their config'
         ) from error
-    net.caution, net.guarded, net.levels = caution, bool(guarded), levels
+    net.manner = manner
     return net.to(device, memory_format=torch.channels_last).eval()
-
-
-def _levels(told: str) -> tuple[float, float, float | None]:
-    """Gain, offset, and white where it was given."""
-    gain, offset, *given = map(float, told.split())
-    (white,) = given or [None]
-    return gain, offset, white
 
 
 def restore_general(
@@ -108,7 +100,7 @@ def restore_general(
         return restored.transpose(2, 3)
     first, second = (
         levels.new_tensor(image.told(strength * factor)).expand(len(levels), 3)
-        for factor in (1.0, max(1.0, net.caution * image.second_look))
+        for factor in (1.0, max(1.0, net.manner.caution * image.second_look))
     )
     whole = levels * image.gain + image.offset
     margin = NOISE * image.sigma
@@ -126,7 +118,7 @@ def restore_general(
         rows, columns = (EDGE + (PHASE - EDGE - length) % net.stride for length in levels.shape[2:])
         unused = (bottom + rows, top + EDGE, right + columns, left + EDGE)
         turned = net(_mirrored(stretched, rows, columns).flip(2, 3), second, unused).flip(2, 3)
-        restored = agreement(restored, turned, image.believed)
+        restored = agreement(restored, turned, net.manner.believed * image.known)
         read = [min(reach, pixels) for pixels in spare]
         height, width = restored.shape[2:]
         restored = restored[..., read[0] : height - read[1], read[2] : width - read[3]]
@@ -135,20 +127,23 @@ def restore_general(
 
 
 @torch.no_grad()
-def restore_levels(net: GeneralUNet, levels: np.ndarray, image: Appraisal) -> np.ndarray:
+def restore_levels(
+    net: GeneralUNet, levels: np.ndarray, image: Appraisal, twice: bool = True
+) -> np.ndarray:
     """Restores an image that is in the network's levels already, without what is put back.
 
     Args:
         net: from :func:`load_general`.
         levels: (H, W) float32.
         image: of the whole image, before it was brought to these levels.
+        twice: else the first look alone.
 
     Returns:
         (H, W) float32 in [0, 1].
     """
     like = replace(image, low=DARK, high=BRIGHT)
     shown = torch.from_numpy(levels)[None, None].to(next(net.parameters()).device)
-    return restore_general(net, shown, like)[0, 0].cpu().numpy()
+    return restore_general(net, shown, like, twice=twice)[0, 0].cpu().numpy()
 
 
 def agreement(first: Tensor, second: Tensor, believed: float = 0.0) -> Tensor:
@@ -163,7 +158,7 @@ def agreement(first: Tensor, second: Tensor, believed: float = 0.0) -> Tensor:
     Args:
         first: (N, 1, H, W) float32.
         second: the same.
-        believed: the share, see :attr:`.Appraisal.believed`.
+        believed: the share, 0 to 1.
 
     Returns:
         (N, 1, H, W) float32.

@@ -19,7 +19,7 @@ from mmclarity.utils.devices import check_device
 from ..general.network import GeneralUNet
 from ..models.restorers import generator_of
 
-__all__ = ['DTYPES', 'build_restorer', 'check_options', 'default_overlap', 'general_weights']
+__all__ = ['DTYPES', 'build_restorer', 'check_options', 'default_overlap', 'is_general', 'listed']
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -107,11 +107,13 @@ def default_overlap(model: nn.Module, tile: int) -> int:
     return min(-(-4 * radius // 3) if radius is not None else tile // 4, tile // 2)
 
 
-def general_weights(
-    checkpoint: str | Path | Sequence[str | Path] | None,
-) -> list[str | Path]:
-    """Weights of the general network among what was given; empty if these are others."""
+def listed(checkpoint: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
+    """One file or address of weights, or several; none for those of the package."""
     if checkpoint is None:
         return []
-    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
-    return paths if all(str(path).endswith('.safetensors') for path in paths) else []
+    return [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+
+
+def is_general(weights: Sequence[str | Path]) -> bool:
+    """Whether these are of the general network, which needs no config."""
+    return all(str(path).endswith('.safetensors') for path in weights)

@@ -24,7 +24,7 @@ from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
 from . import files
 from . import uncertainty as spread
-from .building import build_restorer, check_options, default_overlap, general_weights
+from .building import build_restorer, check_options, default_overlap, is_general, listed
 from .doubts import BOLDER, Doubts, find_doubts
 from .files import FolderReport
 from .job import Job, prepare
@@ -99,8 +99,10 @@ class Restorer:
     ) -> None:
         whole = dict(tile=tile, overlap=overlap, batch_size=batch_size)
         check_options(device, strength, dtype, tell, sharpen, **whole)
-        adapted = general_weights(checkpoint) if config is None else []
-        self.general = config is None and (checkpoint is None or bool(adapted))
+        self.weights = listed(checkpoint)  # none: those of the package
+        self.general = config is None and is_general(self.weights)
+        if checkpoint is not None and not self.weights:
+            raise ValueError('at least one checkpoint is needed')
         if sharpen and not self.general:
             raise UsageError(
                 'sharpening after the restoration is of the general network; a network of your '
@@ -109,12 +111,12 @@ class Restorer:
         self.strength, self.tell, self.sharpen = strength, tell, sharpen
         self.trained_on: dict[str, object] = {}
         if self.general:
-            weights = adapted or [WEIGHTS]
-            self.models: list[nn.Module] = [load_general(path, device) for path in weights]
+            files = self.weights or [WEIGHTS]
+            self.models: list[nn.Module] = [load_general(path, device) for path in files]
         else:
-            self.models = self._trained(config, checkpoint, device)
+            self.models = self._trained(config, device)
         if slow_levels:
-            self.levels = SlowLevels.known_to(self.models)
+            self.levels = SlowLevels.known_to(self.models, self.weights)
         network = self.models[0] if self.general else generator_of(self.models[0])
         if batch_size is None:
             batch_size = 1 if device == 'cpu' else 4
@@ -138,23 +140,15 @@ class Restorer:
         tile_weights(2 * tile + 1, tile, overlap, self.tiling['align'])
         self._said: set[str] = set()
 
-    def _trained(
-        self,
-        config: str | Path | Config | None,
-        checkpoint: str | Path | Sequence[str | Path] | None,
-        device: str,
-    ) -> list[nn.Module]:
-        if config is None or checkpoint is None:
+    def _trained(self, config: str | Path | Config | None, device: str) -> list[nn.Module]:
+        if config is None or not self.weights:
             raise UsageError(
                 'a config needs a checkpoint and a checkpoint its config; without both, the '
                 'general network is taken. (Weights of mmclarity-adapt, .safetensors, need none.)'
             )
-        checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
-        if not checkpoints:
-            raise ValueError('at least one checkpoint is needed')
         cfg = config if isinstance(config, Config) else load_config(str(config))
         self.trained_on = dict(cfg.get('restoration') or {})
-        return [build_restorer(cfg, path, device) for path in checkpoints]
+        return [build_restorer(cfg, path, device) for path in self.weights]
 
     def __call__(
         self,
@@ -303,7 +297,7 @@ class Restorer:
                 self.tiling['overlap'] = min(measured, self.tiling['overlap'])
         options = dict(scale=job.scale, trims=job.like is not None, **self.tiling)
         restored = restore_tiled(function, pixels, progress=progress, **options)
-        if job.like is None or not (twice and model.guarded):
+        if job.like is None or not (twice and model.manner.guarded):
             return restored
         again = partial(restore_tiled, function, **options)
         told, black = strength or self.strength, job.black * job.scale

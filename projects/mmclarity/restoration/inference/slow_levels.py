@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from mmclarity.errors import UsageError
 
+from ..general.manner import Manner
 from .job import Job
 
 __all__ = ['SlowLevels']
@@ -30,17 +32,23 @@ class SlowLevels:
     white: float | None = None
 
     @classmethod
-    def known_to(cls, models: Sequence[nn.Module]) -> SlowLevels:
+    def known_to(cls, models: Sequence[nn.Module], weights: Sequence[str | Path]) -> SlowLevels:
         """The mean of what the models know.
+
+        Args:
+            models: restorers.
+            weights: the file of each; none for those of the package.
 
         Raises:
             UsageError: one does not know any, or two have not the same white.
         """
-        levels = [getattr(model, 'levels', None) for model in models]
+        levels = [getattr(model, 'manner', Manner()).levels for model in models]
         if None in levels:
+            which = weights[levels.index(None)] if weights else 'the weights of the package'
             raise UsageError(
-                'the grey levels of slow scans are known to weights that mmclarity-adapt --clean '
-                'made with pairs, quick and slow scans of the same fields; these are other weights'
+                f'{which}: the grey levels of slow scans are known to weights that mmclarity-adapt '
+                '--clean made with pairs, quick and slow scans of the same fields; these are other '
+                'weights, leave out --slow-levels'
             )
         gains, offsets, whites = zip(*levels)
         if len(set(whites)) > 1:
@@ -65,7 +73,7 @@ class SlowLevels:
             return
         if job.measured_range:
             raise UsageError(
-                f'{job.label}: floating point has no black and white of its own, so that grey '
+                f'{job.label}: {job.pixels.dtype} has no black and white of its own, so that grey '
                 'levels of slow scans are not known; give --data-range, the same as for '
                 'mmclarity-adapt, or leave out --slow-levels'
             )

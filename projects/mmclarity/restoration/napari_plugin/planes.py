@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from mmclarity.errors import UsageError, said
 
 from ..inference.restorer import Restorer
+from ..inference.slow_levels import SlowLevels
 from ..io.micrograph import from_array
 
 __all__ = ['Cancelled', 'Restored', 'restore_planes', 'restored_layers', 'sample']
@@ -34,12 +36,14 @@ class Restored:
         particles: (K, number of axes) of the doubtful ones.
         sizes: their diameters in pixels, (K,).
         said: lines of plain words about the first plane, and warnings about any.
+        levels: the grey levels that were given: the layer's own, or those of a slow scan.
     """
 
     data: np.ndarray
     particles: np.ndarray
     sizes: np.ndarray
     said: list[str] = field(default_factory=list)
+    levels: SlowLevels = field(default_factory=SlowLevels)
 
 
 def restore_planes(
@@ -68,6 +72,8 @@ def restore_planes(
     out = np.empty(shape, dtype if dtype.name in KEPT else np.float32)
     count = int(np.prod(shape[:-2], dtype=int))
     result = Restored(out, np.empty((0, len(shape))), np.empty(0))
+    result.levels = restorer.levels
+    result.said += _network(restorer)
     points: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
     kinds: set[str] = set()
@@ -102,6 +108,14 @@ def restore_planes(
     ]
     result.particles, result.sizes = np.concatenate(points), np.concatenate(sizes)
     return result
+
+
+def _network(restorer: Restorer) -> Iterator[str]:
+    """What restores, where it is not the network of the package as it is."""
+    if restorer.weights:
+        yield f'restored with {", ".join(Path(path).name for path in restorer.weights)}'
+    if restorer.levels.wanted:
+        yield 'grey levels are those of a slow scan'
 
 
 def _restore(
@@ -153,7 +167,7 @@ def restored_layers(layer: Any, restored: Restored) -> Iterator[tuple[np.ndarray
         dict(
             name=f'{layer.name} restored',
             colormap=layer.colormap.name,
-            contrast_limits=tuple(layer.contrast_limits),
+            contrast_limits=_limits(layer.contrast_limits, restored),
             gamma=layer.gamma,
             metadata={**layer.metadata, 'mmclarity': restored.said},
             **place,
@@ -173,6 +187,15 @@ def restored_layers(layer: Any, restored: Restored) -> Iterator[tuple[np.ndarray
             ),
             'points',
         )
+
+
+def _limits(limits: Iterable[float], restored: Restored) -> tuple[float, ...]:
+    """What shows the restoration as bright as its layer is shown with these limits."""
+    if not restored.levels.wanted:
+        return tuple(limits)
+    gain, offset = restored.levels.gain, restored.levels.offset
+    white = np.iinfo(restored.data.dtype).max  # others have no levels of slow scans
+    return tuple((limit - offset * white) / gain for limit in limits)
 
 
 def sample() -> list[tuple[np.ndarray, dict, str]]:

@@ -31,6 +31,10 @@ const settled = fetch('api/settings').then((r) => r.json()).then((found) => {
   settings = found;
   $('files').accept = [...found.suffixes, ...found.texts.suffixes].join(',');
   $('sharp').checked = found.sharpen;
+  const own = found.weights.length ? `Weights: ${found.weights.join(', ')}` : '';
+  $('own').textContent = [own, found.slow_levels ? 'grey levels of a slow scan' : ''].filter(Boolean).join('; ');
+  $('own').hidden = !$('own').textContent;
+  if (found.slow_levels) $('lefttag').textContent = 'before, in levels of a slow scan';
   $('kinds').textContent = `TIFF, PNG, BMP, JPEG, dm3, emd … up to ${found.limit_text}`;
   takeUp(kept());
 }).catch(() => {});  // without a server each upload says so
@@ -304,7 +308,8 @@ function report(job) {
   const name = sharpened ? job.sharp : job.download;
   link.hidden = !done;
   $('kept').textContent = !done ? 'The file is being written …'
-    : `${name}: same format and bit depth; calibration, tags and data bar as they were.`;
+    : `${name}: same format and bit depth; calibration, tags and data bar as they were${
+    settings.slow_levels ? '; grey levels as in a slow scan' : ''}.`;
   if (done) {
     link.href = `api/jobs/${job.token}/result${sharpened ? '?sharp=1' : ''}`;
     link.download = name;
