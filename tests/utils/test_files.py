@@ -116,6 +116,26 @@ def test_rights_and_links_are_kept(tmp_path):
     assert (tmp_path / 'fresh').stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.skipif(os.name != 'posix', reason='rights of groups and others')
+def test_weights_are_for_all_who_may_read_the_folder(tmp_path):
+    """safetensors puts a file of its own in the place of the part, for its owner alone."""
+    from safetensors.torch import load_file, save_file
+
+    mask = os.umask(0o022)
+    try:
+        for _ in range(2):
+            with files.replacing(tmp_path / 'own.safetensors') as part:
+                save_file({'a': torch.ones(2)}, part)
+            assert (tmp_path / 'own.safetensors').stat().st_mode & 0o777 == 0o644
+        (tmp_path / 'own.safetensors').chmod(0o600)  # somebody wants it so
+        with files.replacing(tmp_path / 'own.safetensors') as part:
+            save_file({'a': torch.ones(2)}, part)
+    finally:
+        os.umask(mask)
+    assert (tmp_path / 'own.safetensors').stat().st_mode & 0o777 == 0o600
+    assert load_file(tmp_path / 'own.safetensors')['a'].tolist() == [1, 1]
+
+
 def test_a_device_is_written_to_and_not_replaced():
     files.write_text('/dev/null', 'gone')
     assert not Path('/dev/null').is_file()

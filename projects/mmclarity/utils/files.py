@@ -84,7 +84,11 @@ def replacing(
     try:
         with _explained(path, part, needed):
             os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            rights = stat.S_IMODE(part.stat().st_mode)
             yield part
+            with suppress(OSError):
+                # safetensors puts another file in its place, which only its owner may read
+                part.chmod(rights)
             if durable:
                 _synchronise(part)
             if special:
