@@ -137,7 +137,7 @@ if __name__ == '__main__':
         'restoration of electron micrographs, representational similarity of networks and brains',
         long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
         long_description_content_type='text/markdown',
-        license='Apache-2.0',
+        license_expression='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages('projects'),
         py_modules=['_mmclarity_startup'],
@@ -175,7 +175,6 @@ if __name__ == '__main__':
             **{'napari.manifest': ['mmclarity = mmclarity.restoration.napari_plugin:napari.yaml']},
         ),
         classifiers=[
-            'License :: OSI Approved :: Apache Software License',
             'Programming Language :: Python :: 3',
             'Typing :: Typed',
         ],

@@ -72,6 +72,7 @@ def test_extras_and_commands(wheel):
         text = archive.read(next(n for n in names if n.endswith('/METADATA'))).decode()
         commands = archive.read(next(n for n in names if n.endswith('/entry_points.txt'))).decode()
     about = Parser().parsestr(text)
+    assert about['License-Expression'] == 'Apache-2.0'
     assert {
         'detection',
         'restoration',
