@@ -87,6 +87,55 @@ def test_errors_of_checks_become_mistakes():
         raise TypeError
 
 
+def test_errors_of_the_system_are_told_without_their_number():
+    """It was '[Errno 30] Read-only file system: 'out''."""
+    with pytest.raises(UsageError, match='^out: Read-only file system$'), mistakes(OSError):
+        raise OSError(errno.EROFS, 'Read-only file system', 'out')
+
+
+SPEAKS = (
+    'import argparse, os, sys; from mmclarity.cli.main import run\n'
+    'def speak(args):\n'
+    '    print("a"); print("b", file=sys.stderr); sys.stderr.flush(); sys.stdin.read()\n'
+    '    with open(os.environ["OUT"], "w") as file: file.write("done")\n'
+    'sys.exit(run(speak, argparse.ArgumentParser(), []))'
+)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='a shell that closes streams')
+@pytest.mark.parametrize('closed', ['<&-', '>&-', '2>&-', '<&- >&- 2>&-'])
+def test_streams_that_are_closed_end_no_work(tmp_path, closed):
+    """As a daemon has them: with the standard error stream closed, nothing was written."""
+    out = tmp_path / 'out.txt'
+    done = subprocess.run(
+        f'{sys.executable} -c "$CODE" {closed}',
+        shell=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=dict(os.environ, CODE=SPEAKS, OUT=str(out), PYTHONPATH=str(REPO / 'projects')),
+    )
+    assert done.returncode == 0 and out.read_text() == 'done'
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='elsewhere the folder one is in cannot be deleted')
+@pytest.mark.parametrize('tool', ['adapt', 'check', 'detect', 'restore', 'rsa'])
+def test_a_folder_that_is_gone_is_told(tmp_path, tool):
+    """It was 'Intel oneMKL FATAL ERROR: Cannot load libtorch_cpu.so'."""
+    (tmp_path / 'gone').mkdir()
+    code = f'import os; os.rmdir(os.getcwd()); from mmclarity.cli.{tool} import main; main()'
+    done = subprocess.run(
+        [sys.executable, '-c', code, '--help'],
+        cwd=tmp_path / 'gone',
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(REPO / 'projects')),
+    )
+    assert done.returncode == 2
+    assert (
+        done.stderr == 'mmclarity: error: the folder that you are in is gone; cd to another one\n'
+    )
+
+
 def test_a_closed_pipe_is_no_error():
     code = (
         'import argparse, sys; from mmclarity.cli.main import run\n'

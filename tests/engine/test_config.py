@@ -1,6 +1,7 @@
 import re
 import warnings
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -106,6 +107,18 @@ def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
         find_config('of_somebody_else.py')
     with pytest.raises(UsageError, match='is a folder'):
         find_config(str(tmp_path))
+
+
+def test_an_installation_has_no_configs_and_says_so(tmp_path, monkeypatch):
+    """Places beside site-packages were told, and files there that happen to be called so, read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'python/configs').mkdir(parents=True)
+    (tmp_path / 'python/configs/mine.py').touch()
+    monkeypatch.setattr('mmclarity.engine.config.REPO', tmp_path / 'python')
+    with pytest.raises(UsageError, match=r'\(looked at mine\.py\)\. .* are in its repository'):
+        find_config('mine.py')
+    (tmp_path / 'mine.py').touch()
+    assert find_config('mine.py') == Path('mine.py')
 
 
 def test_how_the_embedded_data_are_made_is_told(tmp_path, monkeypatch):

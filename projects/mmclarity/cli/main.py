@@ -60,6 +60,7 @@ def finish(
     command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace, prog: str
 ) -> int:
     """:func:`run` for arguments that are parsed already; ``prog`` begins the message."""
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # as the standard error stream: file names may be no text
         sys.stdout.reconfigure(errors='backslashreplace')
@@ -80,6 +81,18 @@ def finish(
             traceback.print_exc()
         print(f'{prog}: error: {text}', file=sys.stderr)
         return MISTAKE
+
+
+def _open_streams() -> None:
+    """Streams that the caller has closed (of a daemon, or pythonw) lead to nowhere.
+
+    Else the first word ends the work; and the next file that is opened gets their number, into
+    which libraries that are no Python write their warnings.
+    """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding='utf-8')  # noqa: SIM115, never closed
+            setattr(sys, name, stream)
 
 
 @contextmanager
@@ -136,7 +149,7 @@ def mistakes(*kinds: type[Exception], of: str = '') -> Iterator[None]:
     except UsageError:
         raise
     except kinds as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        text = error.args[0] if isinstance(error, KeyError) and error.args else message(error)
         raise UsageError(f'{of}{": " if of else ""}{text}') from error
 
 

@@ -9,8 +9,8 @@ No training is needed: a general network comes with the package. It measures the
 image, says what it found, and warns of images unlike all that it was trained on. A network of your
 own, trained for your microscope:
 
-    python tools/restore.py image.tif restored.tif --config CONFIG --checkpoint iter_3000.pth
-    python tools/restore.py IMAGES RESTORED --config CONFIG --checkpoint a.pth b.pth c.pth \\
+    mmclarity-restore image.tif restored.tif --config CONFIG --checkpoint iter_3000.pth
+    mmclarity-restore IMAGES RESTORED --config CONFIG --checkpoint a.pth b.pth c.pth \\
         --uncertainty
 
 For images unlike any training, --adapt first trains the general network on the images themselves,

@@ -23,8 +23,14 @@ _GENERATORS = {
     f'data/{name}': f'tools/dataset_generators/make_{name}.py'
     for name in ('murky', 'sem_phantom', 'surfaces')
 }
+OF_REPOSITORY = " mmclarity's own are in its repository (configs/), which is not installed along."
 # What parts raise of their options.
 _OF_PARTS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
+
+
+def is_clone() -> bool:
+    """Whether this runs from the repository; an installation has no configs, tools and pages."""
+    return (REPO / 'setup.py').is_file() and (REPO / 'configs').is_dir()
 
 
 def find_config(path: str) -> Path:
@@ -34,14 +40,14 @@ def find_config(path: str) -> Path:
         UsageError: if it is in neither.
     """
     tried = [Path(path).expanduser()]
-    if not tried[0].is_absolute():
+    if is_clone() and not tried[0].is_absolute():
         tried += [REPO / path, REPO / 'configs' / path]
     for candidate in tried:
         if candidate.is_file():
             return candidate
-    known = sorted(file.name for file in (REPO / 'configs').glob('*.py'))
+    known = sorted(file.name for file in (REPO / 'configs').glob('*.py')) if is_clone() else []
     near = close_to(tried[0].name, known)
-    hint = f' {REPO / "configs"} holds {len(known)} others.' if known else ''
+    hint = f' {REPO / "configs"} holds {len(known)} others.' if known else OF_REPOSITORY
     if near:
         hint = f' Did you mean {near}?'
     if tried[0].is_dir():

@@ -1,7 +1,11 @@
 """Pictures of an earlier run do not lie among those of a later one; nobody else's are touched."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -110,3 +114,37 @@ def test_a_page_of_attention_that_is_older_is_named(own, scene, tmp_path, capsys
     (tmp_path / 'out/attention.html').write_text('older')
     assert main([str(tmp_path / 'a.png'), '--out', str(tmp_path / 'out'), *own]) == 0
     assert 'left as it was: attention.html' in capsys.readouterr().err
+
+
+ASCII = """
+import sys
+from pathlib import Path
+import numpy as np
+from mmclarity.detection.inference.detections import Detections
+from mmclarity.detection.inference.drawn_files import noted
+from mmclarity.detection.inference.outputs import Results
+from mmclarity.detection.inference.sources import as_text, Picture
+assert sys.getfilesystemencoding() == 'ascii'
+nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ('a',))
+for name in sys.argv[2:]:
+    results = Results(sys.argv[1], ('a',), overwrite=True)
+    results.add(Picture(as_text(name), np.zeros((9, 9, 3), np.uint8)), nothing, draw=True)
+    results.write()
+    assert not results.strangers
+    print(ascii(noted(Path(sys.argv[1], 'detections.coco.json'))), results.removed)
+"""
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='elsewhere names are UTF-8 always')
+def test_names_of_other_letters_than_the_locale_has(tmp_path):
+    """The drawn file has the bytes of the image's name (it ended with a UnicodeEncodeError)."""
+    locale = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
+    projects = Path(__file__).resolve().parents[3] / 'projects'
+    done = subprocess.run(
+        [sys.executable, '-c', ASCII, str(tmp_path / 'out'), 'ä.jpg', 'ö.jpg'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **locale, 'PYTHONPATH': str(projects)},
+    )
+    assert done.stdout.splitlines() == [r"['\xe4.jpg'] 0", r"['\xf6.jpg'] 1"], done.stderr
+    assert files(tmp_path / 'out/drawn') == ['ö.jpg']

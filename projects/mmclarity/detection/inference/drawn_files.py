@@ -10,6 +10,8 @@ from pathlib import Path
 from mmclarity.errors import DataError
 from mmclarity.utils.json_files import read_json
 
+from .sources import on_disk
+
 KINDS = ('.jpg', '.jpeg', '.png', '.mp4')
 
 
@@ -34,7 +36,7 @@ def remove_stale(folder: Path, earlier: Iterable[str], present: Iterable[Path]) 
     kept = {_identity(path) for path in present}
     root, removed, emptied = folder.resolve(), 0, set[Path]()
     for name in earlier:
-        path = folder / name
+        path = folder / on_disk(name)
         inside = root in path.resolve().parents and path.suffix.lower() in KINDS
         if not inside or not path.is_file() or _identity(path) in kept:
             continue

@@ -17,6 +17,7 @@ from .detections import Detections, check_images, check_threshold
 
 #: Under which name the file's metadata hold ours, as JSON.
 METADATA = 'mmclarity'
+EXPORT = 'tools/export_onnx.py of the repository'
 
 
 def session_of(path: str | Path, threads: int | None = None) -> Any:
@@ -38,7 +39,7 @@ def session_of(path: str | Path, threads: int | None = None) -> Any:
         ) from error
     file = Path(path).expanduser()
     if not file.is_file():
-        raise CheckpointError(f'{path}: no such file; tools/export_onnx.py writes one')
+        raise CheckpointError(f'{path}: no such file; {EXPORT} writes one')
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -77,7 +78,7 @@ class OnnxDetector:
         said = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
         if said is None:
             raise CheckpointError(
-                f'{path}: not written by tools/export_onnx.py: its classes and the size of its '
+                f'{path}: not written by {EXPORT}: its classes and the size of its '
                 'images are not known'
             )
         metadata = json.loads(said)

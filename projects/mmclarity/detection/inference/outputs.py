@@ -14,7 +14,7 @@ from mmclarity.utils.tables import write_csv
 
 from .detections import Detections
 from .drawn_files import noted, remove_stale, strangers
-from .sources import Picture
+from .sources import Picture, as_text, on_disk
 from .video import DrawnVideo
 
 FILES = ('detections.coco.json', 'detections.scalabel.json', 'detections.csv')
@@ -99,12 +99,12 @@ class Results:
     def _draw(self, picture: Picture, found: Detections) -> None:
         if picture.video is not None and not self._as_pictures:
             if picture.video not in self._videos:
-                path = self.folder / 'drawn' / f'{picture.video}.mp4'
+                path = self.folder / 'drawn' / on_disk(f'{picture.video}.mp4')
                 self._videos[picture.video] = DrawnVideo(path, picture.rate, self.overwrite)
                 self._drawn.add(path)
             self._videos[picture.video].append(drawn(picture.pixels, found))
             return
-        path = self.folder / 'drawn' / picture.name
+        path = self.folder / 'drawn' / on_disk(picture.name)
         if path.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
             path = path.with_name(f'{path.name}.jpg')
         while path in self._drawn:  # a.tif becomes a.tif.jpg, which may be an image, too
@@ -120,9 +120,9 @@ class Results:
         Then what an earlier run has drawn is removed, if this one has drawn anything.
         """
         folder = self.folder / 'drawn'
-        names = sorted(path.relative_to(folder).as_posix() for path in self._drawn)
+        names = sorted(as_text(path.relative_to(folder)) for path in self._drawn)
         if not names:  # what an earlier run has drawn stays, and stays known
-            names = [name for name in self._earlier if (folder / name).is_file()]
+            names = [name for name in self._earlier if (folder / on_disk(name)).is_file()]
         paths = [self.folder / name for name in FILES]
         self.folder.mkdir(parents=True, exist_ok=True)
         categories = [dict(id=i, name=name) for i, name in enumerate(self.classes, 1)]
@@ -140,7 +140,7 @@ class Results:
         while self._videos:
             name, video = self._videos.popitem()
             video.close()
-            paths.append(folder / f'{name}.mp4')
+            paths.append(folder / on_disk(f'{name}.mp4'))
         if self._drawn:
             self.removed = remove_stale(folder, self._earlier, self._drawn)
         self.strangers = strangers(folder, self._drawn)

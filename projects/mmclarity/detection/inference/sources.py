@@ -259,7 +259,17 @@ def _names(files: list[Path]) -> list[str]:
         paths = [Path(os.path.abspath(file)) for file in files]
         shared = os.path.commonpath([path.parent for path in paths])
         names = [path.relative_to(shared).as_posix() for path in paths]
-    return [os.fsencode(name).decode('utf-8', 'backslashreplace') for name in names]
+    return [as_text(name) for name in names]
+
+
+def as_text(path: str | Path) -> str:
+    """A path as tables have it: UTF-8, whatever the system takes names for; with ``/``."""
+    return os.fsencode(Path(path).as_posix()).decode('utf-8', 'backslashreplace')
+
+
+def on_disk(name: str) -> str:
+    """What :func:`as_text` gave, as the system has it: the same bytes."""
+    return os.fsdecode(name.encode('utf-8', 'backslashreplace'))
 
 
 def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
@@ -271,7 +281,7 @@ def _video(path: Path) -> tuple[Iterator[Picture], int | None]:
         raise DataError(
             f'{path}: cannot be read as a video, or has no frame; is it whole, and of a known kind?'
         )
-    name = os.fsencode(path.stem).decode('utf-8', 'backslashreplace')
+    name = as_text(path.stem)
     return _frames(str(path), name, count), count if count > 0 else None
 
 

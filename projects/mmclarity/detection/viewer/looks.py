@@ -17,8 +17,8 @@ from ..roi_heads.consensus import agreed_boxes
 from ..roi_heads.explanation import Explanation, Verdict, traced_detections
 
 _WITH_ATTENTION = (
-    "of the detectors that ship 'context' has some (detect.py --attention or --shipped context, "
-    "configs/context_frcnn_bdd100k_fine.py, Detector(shipped='context'))"
+    "of the detectors that ship 'context' has some (mmclarity-detect --attention or --shipped "
+    "context, configs/context_frcnn_bdd100k_fine.py, Detector(shipped='context'))"
 )
 
 #: A score counts as changed by context from here on, and a box below this IoU with itself.
@@ -138,7 +138,7 @@ def check_explains(model: nn.Module) -> None:
         kind = type(model).__name__ if head is None else type(head).__name__
         raise UsageError(
             f'{kind} has no attention among regions to show; {_WITH_ATTENTION}, or put a head into '
-            'yours (docs/user_guides/plug_in.md)'
+            'yours (docs/user_guides/plug_in.md of the repository)'
         )
     if not any(len(box_head.attention) for box_head in head._bbox_heads()):
         raise UsageError(

@@ -83,7 +83,8 @@ def build_restorer(
     if cfg.get('default_scope') == 'mmdet':
         raise UsageError(
             f'{cfg.filename or "the config"} is of a detector (its default_scope is mmdet); give '
-            'one of a restorer, such as configs/ssim_unet_sem.py, or none for the general network'
+            'one of a restorer, such as configs/ssim_unet_sem.py of the repository, or none for '
+            'the general network'
         )
     from mmagic.registry import MODELS  # its models may be named in the config
 

@@ -106,7 +106,8 @@ class Restorer:
         if sharpen and not self.general:
             raise UsageError(
                 'sharpening after the restoration is of the general network; a network of your '
-                'own takes generator.sharpen in its config, see configs/sharp_unet_sem.py'
+                'own takes generator.sharpen in its config, as configs/sharp_unet_sem.py of the '
+                'repository does'
             )
         self.strength, self.tell, self.sharpen = strength, tell, sharpen
         self.trained_on: dict[str, object] = {}
