@@ -104,6 +104,7 @@ def pairs_of(quick: Path, slow: Path, restored: Path | None = None) -> list[File
         UsageError: an image and a folder; or a quick scan without its slow one.
     """
     from mmclarity.restoration.inference.files import originals
+    from mmclarity.restoration.io.pairs import shared_name
 
     given = [path for path in (quick, slow, restored) if path is not None]
     for path in given:
@@ -116,7 +117,7 @@ def pairs_of(quick: Path, slow: Path, restored: Path | None = None) -> list[File
     stems: list[dict[str, Path]] = []
     for folder in given:
         found = originals(folder)
-        stems.append({path.stem: path for path in found})
+        stems.append({shared_name(path): path for path in found})
         if len(stems[-1]) < len(found):
             raise UsageError(f'{folder}: two files have one name but for their ending; move one')
     shared = [name for name in stems[0] if all(name in others for others in stems)]

@@ -1,6 +1,7 @@
 """What a network learns of one microscope: measured on its scans, laid on its clean images."""
 
 import dataclasses
+import unicodedata
 
 import numpy as np
 import pytest
@@ -303,7 +304,7 @@ def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
     weights = tmp_path / 'own.safetensors'
     adapted = adapt_to_clean(paired, AdaptSettings(steps=1, batch=1, size=64))
     adapted.save(weights)
-    assert load_general(weights).levels == paired.levels
+    assert load_general(weights).manner.levels == paired.levels
     noisy = quickly(clean_levels(9700), 5)
     plain, slow = (Restorer(checkpoint=weights, slow_levels=on)(noisy) for on in (False, True))
     gain, offset, _ = paired.levels
@@ -324,7 +325,7 @@ def test_grey_levels_of_slow_scans_are_given_if_wanted(paired, tmp_path):
     # trained further on images that do not tell them, they are those of before
     alone = dataclasses.replace(paired, found=dataclasses.replace(paired.found, pairs=[]))
     again = adapt_to_clean(alone, AdaptSettings(steps=1, batch=1, size=64), weights)
-    assert alone.levels is None and again.levels == paired.levels
+    assert alone.levels is None and again.manner.levels == paired.levels
 
 
 @pytest.mark.parametrize('linear', [True, False])
@@ -375,6 +376,19 @@ def test_names_that_differ_on_both_sides_are_told(scans, tmp_path):
     found = lesson(read(tmp_path), read(scans / 'slow'), say=said.append)
     assert len(said) == 1 and 'no file has the same name on both sides' in said[0]
     assert not any('--high' in line for line in (*said, *found.found.notes))
+
+
+def test_letters_that_macos_takes_apart_are_the_same(scans, tmp_path):
+    sides = []
+    for side, form in (('quick', 'NFC'), ('slow', 'NFD')):
+        (tmp_path / side).mkdir()
+        for number in range(2):
+            name = unicodedata.normalize(form, f'Prä{number}.tif')
+            (tmp_path / side / name).write_bytes((scans / f'{side}/{number}.tif').read_bytes())
+        sides.append(read(tmp_path / side))
+    said = []
+    assert len(lesson(*sides, say=said.append).found.pairs) == 2
+    assert not any('same name' in line for line in said)
 
 
 def test_grey_levels_that_are_no_two_images_the_same_are_told(scans, tmp_path):

@@ -11,7 +11,6 @@ from mmclarity.restoration.degradation.physics import detector_noise, line_filte
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general import GeneralUNet, appraise, load_general, restore_general
 from mmclarity.restoration.general.appraisal import (
-    BELIEVED,
     BOLD,
     CAREFUL,
     MOST_ACROSS,
@@ -20,6 +19,7 @@ from mmclarity.restoration.general.appraisal import (
     Appraisal,
 )
 from mmclarity.restoration.general.content import KINDS, make_structure
+from mmclarity.restoration.general.manner import Manner
 from mmclarity.restoration.general.network import grown, widths_of
 from mmclarity.restoration.general.patches import Ranges, draw_example
 from mmclarity.restoration.general.weights import DETAIL, PHASE, WEIGHTS, agreement
@@ -156,11 +156,14 @@ def agreed(one, other, believed):
     return blurred[0] + (1 - believed) * shared + believed * details[0]
 
 
-@pytest.mark.parametrize('size', [(160, 175), (24, 97), (5, 12)])
-def test_the_second_look_is_that_of_the_turned_image(size):
+@pytest.mark.parametrize(
+    ('size', 'believed'), [((160, 175), 0.0), ((160, 175), 0.4), ((24, 97), 0.4), ((5, 12), 0.0)]
+)
+def test_the_second_look_is_that_of_the_turned_image(size, believed):
     """Its grid starts at the far end, so that the image is mirrored beyond that as it has to be."""
     image = np.random.default_rng(1).uniform(0.2, 0.8, size).astype(np.float32)
     net, like, levels = load_general(), appraise(image), torch.from_numpy(image)[None, None]
+    net.manner = Manner(believed=believed)
     with torch.inference_mode():
         one, both = (restore_general(net, levels, like, twice=twice) for twice in (False, True))
         mode = 'reflect' if min(size) > 31 else 'edge'
@@ -171,7 +174,9 @@ def test_the_second_look_is_that_of_the_turned_image(size):
     look = (look[16 : 16 + size[0], 16 : 16 + size[1]] - like.offset) / like.gain
     first = one[0, 0].numpy()
     assert first.min() > 0 and first.max() < 1  # nothing was cut off
-    np.testing.assert_allclose(both[0, 0].numpy(), agreed(first, look, like.believed), atol=2e-5)
+    np.testing.assert_allclose(
+        both[0, 0].numpy(), agreed(first, look, believed * like.known), atol=2e-5
+    )
     assert np.abs(look - first).max() > 1e-3
 
 
@@ -215,15 +220,15 @@ def test_detail_that_the_first_look_alone_has_is_fainter(believed):
     assert np.abs(rise[:, :6]).max() < 0.02  # another grey level of it is not taken
 
 
-def test_the_first_look_is_believed_where_noise_is_known():
-    def believed(across, structure=''):
-        return Appraisal(0.0, 0.01, 0.5, across, 0.0, 1.0, structure=structure).believed
+def test_noise_is_known_less_where_lines_share_it():
+    def known(across, structure=''):
+        return Appraisal(0.0, 0.01, 0.5, across, 0.0, 1.0, structure=structure).known
 
-    assert believed(0.0) == believed(-0.3) == believed(MOST_ACROSS) == BELIEVED
-    assert believed(MOST_ACROSS + SMOOTHED / 2) == pytest.approx(BELIEVED / 2)
+    assert known(0.0) == known(-0.3) == known(MOST_ACROSS) == 1
+    assert known(MOST_ACROSS + SMOOTHED / 2) == pytest.approx(0.5)
     # lines that share so much: noise that was smoothed, and is stronger than it looks
-    assert believed(MOST_ACROSS + SMOOTHED) == believed(0.95) == pytest.approx(0)
-    assert believed(0.95, 'fine') == BELIEVED  # a lattice
+    assert known(MOST_ACROSS + SMOOTHED) == pytest.approx(0) and known(0.95) == 0
+    assert known(0.95, 'fine') == 1  # a lattice
 
 
 def test_two_looks_invent_less():

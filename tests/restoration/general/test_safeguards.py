@@ -5,15 +5,16 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.errors import CheckpointError
 from mmclarity.restoration import Restorer
-from mmclarity.restoration.general import adaptation, load_general, safeguards
+from mmclarity.restoration.general import load_general, safeguards
 from mmclarity.restoration.general.adaptation import AdaptSettings, adapt
 from mmclarity.restoration.general.blind_spot import noisy_field
+from mmclarity.restoration.general.caution import Caution
+from mmclarity.restoration.general.manner import Manner
 from mmclarity.restoration.general.residual_structure import put_back
 from mmclarity.restoration.general.safeguards import Guarding, guard, needs_guard
 from mmclarity.restoration.io import from_array
@@ -109,7 +110,7 @@ def weights(tmp_path):
 def test_weights_tell_whether_they_are_guarded(weights):
     noisy = np.rint(255 * scene(lines(0), 2, 0.12).noisy).clip(0, 255).astype(np.uint8)
     paths = [weights(told) for told in ('0', '1', None)]
-    assert [load_general(path).guarded for path in paths] == [False, True, True]
+    assert [load_general(path).manner.guarded for path in paths] == [False, True, True]
     restored, told = [], []
     for path in (*paths, None):
         with warnings.catch_warnings(record=True) as said:
@@ -125,25 +126,50 @@ def test_weights_tell_whether_they_are_guarded(weights):
         load_general(weights('never'))
 
 
-def test_what_was_chosen_is_written_and_said(monkeypatch, tmp_path):
-    asked = []
-
-    def chosen(net, scenes):
-        asked.append((net.caution, len(scenes)))
-        return Guarding(False, 0.001, 0.002)
-
-    monkeypatch.setattr(adaptation, 'needs_guard', chosen)
+def test_what_was_chosen_is_written_and_said(tmp_path):
     settings = AdaptSettings(steps=1, batch=1, size=32)
     fields = [noisy_field(from_array(scene(spheres(9100), 3).noisy, 'measured'))]
     result = adapt(fields, settings)
-    assert not asked and result.guarding is True  # without clean images nothing is chosen
-    result = dataclasses.replace(result, guarding=Guarding(False, 0.001, 0.002))
-    assert '3.0 dB' in result.describe() and '3.0 dB' in result.card('own.safetensors')
+    # without clean images nothing is chosen
+    assert result.manner == Manner() and result.guarding is result.caution is None
+    manner = Manner(0.7, 0.4, False, (0.5, 0.1, 4095.0))
+    chosen = Guarding(False, 0.001, 0.002), Caution((0.8, 90.0), (0.7, 60.0))
+    result = dataclasses.replace(result, manner=manner, guarding=chosen[0], caution=chosen[1])
+    for told in ('3.0 dB', '0.7 invented and 60 missed a picture (before: 0.8 and 90)'):
+        assert told in result.describe() and told in result.card('own.safetensors')
     result.save(tmp_path / 'own.safetensors')
-    assert not load_general(tmp_path / 'own.safetensors').guarded
+    assert load_general(tmp_path / 'own.safetensors').manner == manner
     # trained further, it stays as it was
     again = adapt(fields, settings, tmp_path / 'own.safetensors')
-    assert again.guarding is False and 'restore alone' not in again.describe()
+    assert again.manner == manner and 'restore alone' not in again.describe()
     again.save(tmp_path / 'again.safetensors')
-    assert not load_general(tmp_path / 'again.safetensors').guarded
-    assert torch.isfinite(next(iter(again.state.values()))).all()
+    assert load_general(tmp_path / 'again.safetensors').manner == manner
+
+
+@pytest.mark.parametrize(
+    'told',
+    [
+        dict(believed='1.1'),
+        dict(believed='-0.1'),
+        dict(caution='much'),
+        dict(guarded='nan'),
+        dict(levels='0.5'),
+        dict(levels='0.5 0.1 0'),
+        dict(levels='0.5 0.1 255 1'),
+        dict(levels='-0.5 0.1'),
+    ],
+)
+def test_a_manner_that_would_spoil_images_is_refused(told):
+    with pytest.raises(ValueError, match='its metadata give|could not convert'):
+        Manner.told(told)
+
+
+def test_a_manner_is_what_was_written():
+    assert Manner.told({}) == Manner.told({'network': 'GeneralUNet'}) == Manner()
+    for manner in (
+        Manner(),
+        Manner(0.1 + 0.2, 0.4, False),
+        Manner(levels=(0.5, -0.1, None)),
+        Manner(levels=(1 / 3, 0.1, 4095.0)),
+    ):
+        assert Manner.told(manner.metadata()) == manner

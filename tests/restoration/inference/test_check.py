@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.ndimage import shift
 
 from mmclarity.cli.check import main, pairs_of
 from mmclarity.errors import UsageError
+from mmclarity.restoration.datasets import SEMFolderDataset
 from mmclarity.restoration.datasets.pairing import pair_up
 from mmclarity.restoration.inference.check import RECORDED, check_field, matched, noise_strength
 from mmclarity.restoration.inference.check_report import as_json, draw, markdown, verdict
@@ -221,6 +223,23 @@ def test_what_cannot_be_checked(scans, tmp_path, capsys):
     tifffile.imwrite(tmp_path / 'empty/y.tif', whole(slow).pixels)
     with pytest.raises(UsageError, match='no names in common'):
         pairs_of(tmp_path / 'one', tmp_path / 'empty')
+
+
+def test_letters_that_macos_takes_apart_are_the_same(tmp_path):
+    """A folder of quick scans from Windows, one of slow scans from a Mac: none were a pair."""
+    folders = []
+    for form in ('NFC', 'NFD'):
+        folders.append(tmp_path / form)
+        folders[-1].mkdir()
+        for name in ('Präparat', 'plain'):
+            tifffile.imwrite(
+                folders[-1] / f'{unicodedata.normalize(form, name)}.tif', np.eye(9, dtype=np.uint8)
+            )
+    assert [tuple(path.parent.name for path in pair[:2]) for pair in pairs_of(*folders)] == [
+        ('NFC', 'NFD')
+    ] * 2
+    data = SEMFolderDataset([dict(gt='NFC', img='NFD')], tmp_path, register_pairs=False)
+    assert len(data) == 2
 
 
 def test_the_picture_and_the_numbers_hold_every_row(scans, tmp_path):

@@ -107,4 +107,4 @@ def test_a_lesson_knows_the_white_of_its_quick_scans(monkeypatch, tmp_path):
         settings = AdaptSettings(steps=1, batch=1, size=32)
         torch.manual_seed(0)
         adapt_to_clean(found, settings).save(tmp_path / f'{white}.safetensors')
-        assert load_general(tmp_path / f'{white}.safetensors').levels == found.levels
+        assert load_general(tmp_path / f'{white}.safetensors').manner.levels == found.levels

@@ -12,6 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..io.micrograph import SEMImage, list_images, read_sem
+from ..io.pairs import shared_name
 from .pairing import levels, pair_up
 
 SOURCE_KEYS = {'gt', 'img', 'include'}
@@ -127,9 +128,9 @@ class SEMFolderDataset(BaseDataset):
             paths = [path for path in paths if re.fullmatch(include, path.stem)]
             if not paths:
                 raise FileNotFoundError(f'no image of {folder} matches include={include!r}')
-        stems = {path.stem: path for path in paths}
+        stems = {shared_name(path): path for path in paths}
         if len(stems) < len(paths):
-            twice = next(path for path in paths if stems[path.stem] != path)
+            twice = next(path for path in paths if stems[shared_name(path)] != path)
             raise ValueError(
                 f'{folder}: two files are called {twice.stem}; names without ending must differ'
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..io.micrograph import list_images, read_sem, replacing
-from ..io.pairs import shared_parts
+from ..io.pairs import shared_name, shared_parts
 from ..ops.registration import MIN_CONFIDENCE
 from .measure import NoiseSample, PairSample, fit_blur, fit_noise, measure_noise, measure_pair
 
@@ -119,7 +119,7 @@ def calibrate(
     ]
     if not paths:
         raise FileNotFoundError(f'no image of {low} matches include={include!r}')
-    partners = {} if high is None else {path.stem: path for path in list_images(high)}
+    partners = {} if high is None else {shared_name(path): path for path in list_images(high)}
     noise, pairs = [], []
     for number, path in enumerate(paths, 1):
         read = read_sem(path, data_range=data_range)
@@ -128,12 +128,11 @@ def calibrate(
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
         if high is not None:
-            if path.stem not in partners:
+            partner = partners.get(shared_name(path))
+            if partner is None:
                 raise ValueError(f'{path} has no partner of its name in {high}')
-            parts = shared_parts(read, read_sem(partners[path.stem], data_range=data_range))
-            pairs.append(
-                measured_pair(*(part.unit * 255 for part in parts), path, partners[path.stem])
-            )
+            parts = shared_parts(read, read_sem(partner, data_range=data_range))
+            pairs.append(measured_pair(*(part.unit * 255 for part in parts), path, partner))
         if number % 10 == 0 or number == len(paths):
             progress(f'{number} of {len(paths)} images measured')
     found = fit_calibration(noise, pairs, np.random.default_rng(seed))

@@ -22,6 +22,7 @@ from ..degradation.calibration import (
 from ..degradation.measure import NoiseSample, measure_noise
 from ..degradation.simulate import SimulateLowCostSEM
 from ..io.micrograph import SEMImage
+from ..io.pairs import shared_name
 from .appraisal import appraise
 from .blind_spot import NoisyField, noisy_field
 from .caution import Scene
@@ -193,15 +194,15 @@ def _pairs(
     say: Callable[[str], object],
 ) -> dict[int, ScanPair]:
     """Quick scans that have a slow partner: of one name, and one page of it."""
-    named = {(one.path.stem, one.page): one for one in slow if one.path is not None}
+    named = {(shared_name(one.path), one.page): one for one in slow if one.path is not None}
     found: dict[int, ScanPair] = {}
-    if not any(image.path and (image.path.stem, image.page) in named for image in quick):
+    if not any(image.path and (shared_name(image.path), image.page) in named for image in quick):
         say(
             'no file has the same name on both sides, so nothing is known of which fields were '
             'scanned both ways; give the two scans of a field one name, and they teach more'
         )
     for index, image in enumerate(quick):
-        partner = image.path and named.get((image.path.stem, image.page))
+        partner = image.path and named.get((shared_name(image.path), image.page))
         if partner is None:
             continue
         try:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 from .layout import MAX_BORDER, including, without
 from .micrograph import SEMImage
 
-__all__ = ['shared_parts', 'with_lines_of']
+__all__ = ['shared_name', 'shared_parts', 'with_lines_of']
+
+
+def shared_name(path: Path) -> str:
+    """What files of a pair are both called: the name without ending.
+
+    macOS may have written an "ä" as two characters, "a" and its dots, in one of the folders.
+
+    Examples:
+        >>> import unicodedata
+        >>> from pathlib import Path
+        >>> names = [unicodedata.normalize(form, 'Präparat.tif') for form in ('NFC', 'NFD')]
+        >>> len(set(names)), {shared_name(Path(name)) for name in names}
+        (2, {'Präparat'})
+    """
+    return unicodedata.normalize('NFC', path.stem)
 
 
 def shared_parts(low: SEMImage, high: SEMImage) -> tuple[SEMImage, SEMImage]:
