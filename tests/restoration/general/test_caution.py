@@ -105,7 +105,7 @@ def test_what_is_counted_is_what_images_are_restored_by(scenes):
             errors.append(np.square(restored - one.clean).mean())
             for image, clean in ((restored, one.clean), (1 - restored, 1 - one.clean)):
                 invented += count_fabrications(image, clean, [0.027])[0]['fabricated']
-        assert count.error == pytest.approx(np.mean(errors), rel=1e-3)
+        assert count.error == pytest.approx(np.mean(errors), rel=0.01)  # in bfloat16
         assert count.invented == pytest.approx(invented / 3, abs=0.4)
     assert found[0.4].missed <= found[0.0].missed
 
