@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 import mmclarity.detection  # noqa: F401
+from mmclarity.detection.second_look import with_second_look
 from mmclarity.detection.trunk_cache import (
     TrunkCacheDataset,
     TrunkCacheHook,
@@ -75,6 +76,26 @@ def test_a_step_from_the_cache_is_a_step_from_the_images(place, attention):
         assert a.keys() == b.keys()
         for name in a:
             torch.testing.assert_close(a[name], b[name], msg=name)
+
+
+def test_two_looks_detect_in_images_as_in_the_cache(place):
+    """A training from the cache ends in a test on images: configs/cached_context_frcnn_*.py."""
+    cfg = load_config(CONFIG, options(place))
+    heads = Config.fromfile('configs/_base_/heads.py').heads
+    cfg.merge_from_dict(dict(model=with_second_look(cfg.model, heads, **heads.closer_boxes)))
+    cfg.model.test_cfg.rcnn.update(score_thr=0.0)
+    cfg.model.test_cfg.rcnn.nms.update(min_score=0.0)
+    torch.manual_seed(1)
+    model = build_trunk(cfg, str(place / 'plain.pth'))
+    cached, images = TrunkCacheDataset('val', f'{place}/cache'), from_images(place, 'val')
+    found = []
+    for items in ([cached[0], cached[1]], [images[0], images[1]]):
+        with torch.no_grad():
+            found.append(model(**model.data_preprocessor(pseudo_collate(items)), mode='predict'))
+    for a, b in zip(*found, strict=True):
+        assert len(a.pred_instances) == len(b.pred_instances) > 0
+        torch.testing.assert_close(a.pred_instances.bboxes, b.pred_instances.bboxes)
+        torch.testing.assert_close(a.pred_instances.scores, b.pred_instances.scores)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

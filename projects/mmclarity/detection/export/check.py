@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import copy
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import torch
 from mmdet.structures import DetDataSample
 from torch import nn
 
 from ..inference.onnx_detector import session_of
+from .detector import export_detector
 
 #: Height and width in pixels: one wide, one tall, one that no stride divides.
 SIZES = ((192, 320), (288, 160), (171, 233))
 BOX_TOLERANCE = 0.02
+#: Of a detector that finds fewer in noise, a file with lower thresholds is compared as well.
+ENOUGH = 10
+_LOWER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,14 @@ class Agreement:
         score: Largest difference of a score.
         box: Largest difference of a coordinate, in pixels.
         unmatched: Detections of one that the other has not, with their larger score.
+        lowered: By what the thresholds of scores were multiplied for this; 1: they are the file's.
     """
 
     detections: int
     score: float
     box: float
     unmatched: tuple[float, ...]
+    lowered: float = 1.0
 
 
 def check_detector(
@@ -45,10 +56,13 @@ def check_detector(
 ) -> Agreement:
     """Detect with both in the same images, and compare detection by detection.
 
+    A detector of things unlike noise finds hardly anything in it. Then its file is compared, and
+    a second one that differs from it in lower thresholds only.
+
     Args:
         model: What was exported, in evaluation mode on the CPU.
         path: The file.
-        tolerance: Of scores.
+        tolerance: Of scores; where thresholds are lowered, of the highest score.
         images: (H, W, 3) of 8 bit; by default smooth noise of three sizes.
         threads: Of onnxruntime.
 
@@ -56,26 +70,94 @@ def check_detector(
         RuntimeError: If more than one detection in a hundred has no partner of its label whose
             score is within ``tolerance`` and whose coordinates are within 0.02 pixels. None would
             be too strict: which of two boxes that are equally good, or overlap just as much as is
-            allowed, is suppressed hangs on the last digit.
+            allowed, is suppressed hangs on the last digit. Also if nothing is found to compare.
     """
+    pictures = _noise() if images is None else images
+    expected = [_by_torch(model, image) for image in pictures]
+    agreement = _compared(path, pictures, expected, tolerance, threads)
+    if images is None and agreement.detections < ENOUGH:
+        agreement = _compared_lower(model, path, pictures, tolerance, threads)
+    if not agreement.detections:
+        raise RuntimeError(
+            f'{path}: the detector finds nothing in these images: nothing to compare'
+        )
+    return agreement
+
+
+def _compared(
+    path: str | Path,
+    images: Sequence[np.ndarray],
+    expected: Sequence[Sequence[np.ndarray]],
+    tolerance: float,
+    threads: int,
+) -> Agreement:
     session = session_of(path, threads)
     found, score, box, unmatched = 0, 0.0, 0.0, []
-    for image in _noise() if images is None else images:
+    for image, theirs in zip(images, expected, strict=True):
         mine = session.run(None, {'image': image})
-        theirs = _by_torch(model, image)
         pairs, left = _matched(mine, theirs, tolerance)
         found += len(theirs[1])
         unmatched += left
         for i, j in pairs:
             score = max(score, abs(float(mine[1][i] - theirs[1][j])))
             box = max(box, float(np.abs(mine[0][i] - theirs[0][j]).max()))
-    agreement = Agreement(found, score, box, tuple(unmatched))
-    if len(unmatched) > max(1, found) / 100 or found == 0:
+    if len(unmatched) > max(1, found) / 100:
         raise RuntimeError(
             f'{path}: of {found} detections {len(unmatched)} have no partner (scores up to '
-            f'{max(unmatched, default=0):.3f}); the exported detector is another'
+            f'{max(unmatched):.3g}); the exported detector is another'
         )
-    return agreement
+    return Agreement(found, score, box, tuple(unmatched))
+
+
+def _compared_lower(
+    model: nn.Module, path: str | Path, images: Sequence[np.ndarray], tolerance: float, threads: int
+) -> Agreement:
+    """As :func:`_compared`, with the first thresholds that leave enough to compare."""
+    for factor in _LOWER:
+        with _lowered(model, factor):
+            expected = [_by_torch(model, image) for image in images]
+            if sum(len(scores) for _, scores, _ in expected) < ENOUGH and factor != _LOWER[-1]:
+                continue
+            highest = max((float(scores.max(initial=0)) for _, scores, _ in expected), default=0.0)
+            opset = next(one.version for one in onnx.load(path).opset_import if not one.domain)
+            with tempfile.TemporaryDirectory() as folder:
+                lower = Path(folder, 'lower.onnx')
+                export_detector(model, lower, opset, boxes_only=True)
+                if _parts(lower) != _parts(path):
+                    raise RuntimeError(f'{path}: was not made of this detector')
+                try:
+                    found = _compared(lower, images, expected, tolerance * highest, threads)
+                except RuntimeError as error:
+                    raise RuntimeError(str(error).replace(str(lower), str(path))) from error
+            return replace(found, lowered=factor)
+    raise AssertionError('the last factor returns')
+
+
+def _parts(path: str | Path) -> tuple:
+    """Operators and weights of a file, without the single numbers that thresholds are."""
+    graph = onnx.load(path).graph
+    arrays = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > 1]
+    kinds = [node.op_type for node in graph.node]
+    return kinds, [(list(tensor.dims), tensor.raw_data) for tensor in arrays]
+
+
+@contextmanager
+def _lowered(model: nn.Module, factor: float) -> Iterator[None]:
+    """The detector with all thresholds of scores multiplied by ``factor``."""
+    roi = model.roi_head
+    before, look_again = roi.test_cfg, getattr(roi, 'look_again', None)
+    roi.test_cfg = copy.deepcopy(before)
+    roi.test_cfg['score_thr'] *= factor
+    if roi.test_cfg['nms'].get('type') == 'soft_nms':
+        roi.test_cfg['nms']['min_score'] = roi.test_cfg['nms'].get('min_score', 1e-3) * factor
+    if look_again:
+        roi.look_again = look_again * factor
+    try:
+        yield
+    finally:
+        roi.test_cfg = before
+        if look_again:
+            roi.look_again = look_again
 
 
 def _noise() -> list[np.ndarray]:

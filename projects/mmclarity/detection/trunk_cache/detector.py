@@ -11,7 +11,7 @@ from mmdet.models.detectors import FasterRCNN
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 Maps = tuple[Tensor, ...]
 
@@ -98,7 +98,9 @@ class FrozenTrunkRCNN(FasterRCNN):
             For each image the levels (C, H, W) that RoIs are pooled from, and proposals with
             ``bboxes`` and ``scores``.
         """
-        count = self.roi_head.bbox_roi_extractor.num_inputs
+        extractors = self.roi_head.bbox_roi_extractor
+        stages = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
+        count = max(extractor.num_inputs for extractor in stages)
         config = self.train_cfg.rpn_proposal if training else self.test_cfg.rpn
         divisor = self.data_preprocessor.pad_size_divisor
         maps, proposals = [], []
