@@ -4,6 +4,7 @@ import copy
 import json
 import warnings
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -156,3 +157,31 @@ def test_pictures_that_are_turned_since_they_were_labelled(tmp_path, good):
     Image.new('RGB', (64, 48)).save(tmp_path / 'train/1.png', exif=tag)
     with pytest.raises(LabelFileError, match=r'1.png is 48 x 64 pixels as its EXIF tag turns it'):
         check(tmp_path, good)
+
+
+def test_boxes_of_smaller_images_are_told(tmp_path):
+    """Images made larger, and width and height with them; the boxes were forgotten."""
+    rng = np.random.default_rng(0)
+    sides, middle = rng.uniform(4, 20, (240, 2)), rng.uniform(0, 1, (240, 2)) * (160, 90)
+    first, last = (middle - sides).clip(0), (middle + sides).clip(max=(160, 90))
+    content = dict(
+        images=[dict(id=1, file_name='1.png', width=320, height=180)],
+        categories=[dict(id=1, name='a'), dict(id=2, name='b')],
+        annotations=[
+            dict(id=i, image_id=1, category_id=1, bbox=[*a, *(b - a)], area=40, iscrowd=0)
+            for i, (a, b) in enumerate(zip(first, last))
+        ],
+    )
+    (tmp_path / 'train').mkdir()
+    for size in ((320, 180), (160, 90)):
+        Image.new('RGB', size).save(tmp_path / 'train/1.png')
+        content['images'][0].update(width=size[0], height=size[1])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always')
+            check(tmp_path, content)
+        said = [str(one.message) for one in told]
+        if size == (320, 180):
+            assert len(said) == 1 and 'upper left 160 x 90 pixels' in said[0]
+            assert 'train.json' in said[0] and '320 x 180' in said[0]
+        else:
+            assert not said

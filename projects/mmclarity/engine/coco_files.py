@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from mmclarity.utils.images import upright_size
 from mmclarity.utils.json_files import LabelFileError
+from mmclarity.utils.label_scale import smaller_image
 
 _SHOWN = 5  # of what is wrong
 _PROBED = 64  # images whose size is compared; all are looked for
@@ -128,6 +130,7 @@ def _check_annotations(place: str, content: Mapping[str, Any], images: dict[Any,
         fits[0] += x + width <= limit[0] and y + height <= limit[1]
         fits[1] += width > x and height > y and width <= limit[0] and height <= limit[1]
     _check_form(place, inside, fits)
+    _tell_of_scale(place, inside, images)
     if foreign and not inside:
         raise LabelFileError(
             f'{place}: no annotation belongs to an image of the file; the first has image_id '
@@ -210,6 +213,23 @@ def _check_form(place: str, items: Sequence[dict], fits: Sequence[int]) -> None:
         raise LabelFileError(
             f'{place}: {len(items) - fits[0]} of {len(items)} boxes reach out of their image, and '
             f'none would as two corners ({first}): COCO has x, y, width, height'
+        )
+
+
+def _tell_of_scale(place: str, items: Sequence[dict], images: Mapping[Any, dict]) -> None:
+    """Warn of boxes that seem to be of smaller images than the file says."""
+    sizes = {(image['width'], image['height']) for image in images.values()}
+    if len(sizes) != 1 or not items:
+        return
+    starts, lengths = np.split(np.array([item['bbox'] for item in items], float), 2, axis=1)
+    smaller = smaller_image(np.hstack([starts, starts + lengths]), *sizes)
+    if smaller is not None:
+        (width, height), seen = sizes.pop(), ' x '.join(f'{side:.0f}' for side in smaller)
+        warnings.warn(
+            f'{place}: all {len(items)} boxes lie in the upper left {seen} pixels, and many end '
+            f'there as at a border, but its images are {width} x {height}. Were smaller images '
+            'labelled? Then bring the boxes to the size of these',
+            stacklevel=2,
         )
 
 

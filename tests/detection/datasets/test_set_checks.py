@@ -11,10 +11,15 @@ from mmdet.registry import DATASETS
 from PIL import Image
 
 import mmclarity.detection  # noqa: F401
-from mmclarity.detection.datasets.scalabel import load_frames
+from mmclarity.detection.datasets import BDD100KDataset
+from mmclarity.detection.datasets.scalabel import fit_box, load_frames
 from mmclarity.detection.evaluation.label_files import read_labels
 from mmclarity.engine.hooks.evaluation import EvaluationCheckHook
 from mmclarity.errors import DataError, UsageError
+from mmclarity.utils.json_files import LabelFileError
+from mmclarity.utils.label_scale import smaller_image
+from tests.detection.datasets.bdd100k_frames import infos, make_frame, make_label, make_root
+from tests.real_data import DATA, needs
 
 
 def coco(folder, files, boxes=1, **more):
@@ -153,3 +158,39 @@ def test_texts_for_booleans_mean_what_they_say(tmp_path, said, meant):
     assert found.labels[0].ignored is meant
     assert found.labels[0].attributes['occluded'] is meant
     assert found.attributes['weather'] == 'no'
+
+
+def of_half_the_size(size):
+    """Frames of boxes that the border of an image of this size has cut, none beyond."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for name in range(20):
+        sides, middle = rng.uniform(4, 20, (12, 2)), rng.uniform(0, 1, (12, 2)) * size
+        boxes = np.hstack([(middle - sides).clip(0), (middle + sides).clip(max=size) - 1])
+        frames.append(
+            make_frame(f'{name}.jpg', *(make_label('car', box) for box in boxes.tolist()))
+        )
+    return frames
+
+
+def test_labels_of_smaller_images_are_refused_unless_the_size_is_said(tmp_path):
+    frames = of_half_the_size((160, 90))
+    args = make_root(tmp_path, frames, size=(320, 180))
+    with pytest.raises(LabelFileError, match=r'all 240 boxes .* upper left 160 x 90 .*320 x 180'):
+        BDD100KDataset(**args)
+    said = BDD100KDataset(**args, image_size=(320, 180))
+    assert sum(len(info['instances']) for info in infos(said)) == 240
+    for frame in frames:
+        frame['size'] = dict(width=320, height=180)
+    assert len(BDD100KDataset(**make_root(tmp_path, frames, size=(320, 180)))) == 20
+    of_these = make_root(tmp_path / 'own', of_half_the_size((160, 90)), size=(160, 90))
+    assert len(BDD100KDataset(**of_these)) == 20
+
+
+@needs('bdd100k_640')
+def test_real_labels_are_of_their_images_and_not_of_larger_ones():
+    frames, report = load_frames(DATA / 'bdd100k_640/labels/det_20/det_val.json')
+    boxes = [fit_box(label, (640, 360), report) for frame in frames for label in frame.labels]
+    boxes = np.array([box for box in boxes if box is not None])
+    assert smaller_image(boxes, (640, 360)) is None
+    assert smaller_image(boxes, (1280, 720)) == (640, 360)

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmclarity.utils.json_files import LabelFileError
+from mmclarity.utils.label_scale import smaller_image
 
 from .image_files import probe_images
 from .scalabel import (
@@ -63,7 +65,8 @@ class BDD100KDataset(BaseDetDataset):
         image_size: ``(width, height)`` of every image in pixels, e.g.
             ``(1280, 720)``. With it (or with ``size`` in the labels) and
             ``check_images=False`` no image file is touched before training.
-            Defaults to None: read from the headers.
+            Defaults to None: read from the headers, and boxes that seem to be of
+            smaller images are refused (:mod:`mmclarity.utils.label_scale`).
         check_images: Look at header and end of every image file on loading,
             so that a missing, empty or cut off file is reported before the
             training starts. Defaults to True.
@@ -187,6 +190,8 @@ class BDD100KDataset(BaseDetDataset):
             for item in zip(numbers, frames, paths, sizes, strict=True)
         ]
         report.check_outside(self.ann_file, sum(len(info['instances']) for info in data_list))
+        if self.image_size is None and not any(frame.size for frame in frames):
+            self._check_scale(data_list)
         self._check_objects(data_list)
         summary = report.summary()
         if summary:
@@ -218,6 +223,21 @@ class BDD100KDataset(BaseDetDataset):
                 f'{", ".join(self._metainfo["classes"])} that is not ignored: nothing can be '
                 'learnt from it, and AP would be nan. Choose other labels or classes, or set '
                 'allow_no_objects=True of the data set'
+            )
+
+    def _check_scale(self, data_list: list[dict]) -> None:
+        """Refuses labels of smaller images, where nobody has said what size was labelled."""
+        sizes = {(info['width'], info['height']) for info in data_list}
+        boxes = [item['bbox'] for info in data_list for item in info['instances']]
+        smaller = smaller_image(np.array(boxes), *sizes) if len(sizes) == 1 and boxes else None
+        if smaller is not None:
+            (width, height), seen = sizes.pop(), ' x '.join(f'{side:.0f}' for side in smaller)
+            raise LabelFileError(
+                f'{self.ann_file}: all {len(boxes):,} boxes lie in the upper left {seen} pixels, '
+                f'and many end there as at a border, but the images have {width} x {height}: these '
+                'seem to be labels of smaller images. Bring the boxes to the size of the images, '
+                'or take the images that were labelled; if the boxes are right, say so by '
+                f'image_size=({width}, {height}) of the data set'
             )
 
     def filter_data(self) -> list[dict]:
