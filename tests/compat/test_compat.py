@@ -1,5 +1,6 @@
 """The stand-in operators against torchvision's public ones and against written-out references."""
 
+import argparse
 import importlib
 import math
 import pickle
@@ -18,6 +19,7 @@ from mmcv.ops import RoIAlign, RoIPool, batched_nms, nms, roi_align
 from mmengine.logging import HistoryBuffer
 
 from mmclarity import compat
+from mmclarity.cli.main import finish
 from tests.running import session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,6 +188,18 @@ def test_roi_align_without_regions(dtype):
 def test_max_pooling_is_refused_by_name():
     with pytest.raises(compat.MissingOperatorError, match="roi_align_forward.*'max'.*mmcv==2.1.0"):
         roi_align(features(), torch.tensor(ROIS).double(), 7, 1.0, 0, 'max', True)
+
+
+@standin_only
+def test_the_tools_say_in_one_line_which_operator_is_missing(capsys):
+    """A training with deformable convolutions ended in a traceback, of which this was the last."""
+
+    def command(args):
+        sys.modules[compat.EXT_NAME].deform_conv_forward()
+
+    assert finish(command, argparse.Namespace(), 'train.py') == 2
+    said = capsys.readouterr().err
+    assert said.startswith('train.py: error: mmcv operator "deform_conv_forward" needs a compiled')
 
 
 def random_boxes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

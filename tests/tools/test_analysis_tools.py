@@ -153,6 +153,18 @@ def test_operations_are_the_same_each_time():
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize('name', ['queryinst/queryinst', 'sparse_rcnn/sparse-rcnn'])
+def test_operations_of_learned_proposals(name, tmp_path):
+    """Random weights moved them out of the image, and mmdet could not paste their masks there."""
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = 'mmdet::{name}_r50_fpn_1x_coco.py'\n")
+    found = complexity_of(load_config(str(config)), (64, 96))
+    parts = [found[part] for part in ('backbone', 'neck', 'rpn_head', 'roi_head')]
+    # pasting masks into the image belongs to no part
+    assert [sum(n) for n in zip(*parts, strict=True)] == pytest.approx(list(found['all']), rel=1e-3)
+    assert parts[3][1] > 6 * 100 * 7 * 7 * 2 * 64 * 256  # six stages, a hundred proposals each
+
+
 class Attention(nn.Module):
     """Eight queries of twelve numbers, ten keys, values of six."""
 

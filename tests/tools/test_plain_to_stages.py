@@ -6,7 +6,7 @@ from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 
 from mmclarity.cli.main import run
 from mmclarity.errors import UsageError
-from mmclarity.utils.checkpoints import load_checkpoint_file
+from mmclarity.utils.checkpoints import check_start, load_checkpoint_file
 from tools.model_converters.plain_to_stages import as_stages, convert, parser
 
 HEAD = 'roi_head.bbox_head'
@@ -50,3 +50,20 @@ def test_names_of_classes_go_along_and_the_input_stays(tmp_path, capsys):
     assert run(convert, parser(), [plain, plain]) == 2
     assert 'is what is read here' in capsys.readouterr().err
     assert set(load_checkpoint_file(plain)['state_dict']) == set(weights)
+
+
+def test_a_plain_head_given_to_two_looks_is_told_of_the_tool():
+    """Both looks began with random weights, and only their names were told."""
+
+    def model(stages):
+        plain = torch.nn.Module()
+        plain.backbone, plain.roi_head = torch.nn.Linear(2, 2), torch.nn.Module()
+        heads = [torch.nn.ModuleDict(dict(fc_cls=torch.nn.Linear(2, 3))) for _ in range(stages)]
+        plain.roi_head.bbox_head = torch.nn.ModuleList(heads) if stages > 1 else heads[0]
+        return plain
+
+    plain = model(1).state_dict()
+    assert 'plain_to_stages.py' in check_start(plain, model(2), 'plain.pth')
+    for others in (model(1), model(3)):
+        assert 'plain_to_stages' not in (check_start(plain, others, 'plain.pth') or '')
+    assert check_start(as_stages(plain), model(2), 'stages.pth') is None

@@ -17,13 +17,15 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from mmclarity.errors import UsageError
+
 from . import roi_align_cpu
 from .finder import EXT_NAME
 
 _MAX_POOL = 0  # mmcv passes pool_mode as an integer: 0 is 'max', 1 is 'avg'
 
 
-class MissingOperatorError(NotImplementedError):
+class MissingOperatorError(UsageError, NotImplementedError):
     """An mmcv operator was called that torchvision cannot stand in for."""
 
 

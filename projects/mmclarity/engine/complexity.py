@@ -104,6 +104,8 @@ class _Detector(nn.Module):
         from mmdet.structures import DetDataSample
 
         self.network = model
+        if hasattr(getattr(model, 'rpn_head', None), 'init_proposal_bboxes'):
+            _keep_proposals(model)
         meta: dict[str, Any] = dict(
             img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0)
         )
@@ -128,6 +130,18 @@ class _Detector(nn.Module):
         found = self.network.roi_head.predict(maps, proposals, self.samples, rescale=False)
         masks = found[0].get('masks')
         return (found[0].bboxes,) if masks is None else (found[0].bboxes, masks)
+
+
+def _keep_proposals(model: nn.Module) -> None:
+    """Learned proposals stay the whole image.
+
+    Random weights move them out of it, where mmdet cannot paste the masks of QueryInst. What is
+    computed hangs on their number alone.
+    """
+    model.rpn_head.init_weights()
+    for head in model.roi_head.bbox_head:
+        for value in head.fc_reg.parameters():
+            nn.init.zeros_(value)
 
 
 class _Network(nn.Module):

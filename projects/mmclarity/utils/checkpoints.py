@@ -263,10 +263,32 @@ def check_start(checkpoint: dict, model: nn.Module, path: str) -> str | None:
         )
     if not problems:
         return None
+    hint = _stages_hint(problems)
     said = {
         'missing in the checkpoint': 'start anew, missing in the checkpoint',
         'of another shape': 'dropped, of another shape',
         'unknown to the model': 'left, unknown to the model',
     }
     problems = {said[title]: names for title, names in problems.items()}
-    return f'load_from={path}: {fitting} weights are taken over, not these:{_lines(problems)}'
+    return f'load_from={path}: {fitting} weights are taken over, not these:{_lines(problems)}{hint}'
+
+
+def _stages_hint(problems: dict[str, list[str]]) -> str:
+    """What to do where a detector with two looks starts from one whose box head looks once."""
+    head = 'roi_head.bbox_head.'
+    stages = {
+        name[len(head) :].partition('.')[0]
+        for name in problems.get('missing in the checkpoint', ())
+        if name.startswith(head)
+    }
+    single = [
+        name
+        for name in problems.get('unknown to the model', ())
+        if name.startswith(head) and not name[len(head)].isdigit()
+    ]
+    if not single or stages != {'0', '1'}:
+        return ''
+    return (
+        '\n  The box head of the checkpoint, which looks once, is brought into both looks by '
+        'tools/model_converters/plain_to_stages.py'
+    )

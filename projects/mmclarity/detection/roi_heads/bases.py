@@ -133,7 +133,7 @@ def _refuse(name: str, base: str, because: str) -> None:
     if mine is None:
         raise UsageError(
             f'{name} cannot stand in the place of {base} (recognised by {because}): what it does '
-            f'beyond StandardRoIHead would be lost. {_SUPPORTED}; not on {base}'
+            f'beyond StandardRoIHead would be lost: {_SUPPORTED}; not on {base}'
         )
     recipe = ''
     if mine == 'CascadeRegionAttentionRoIHead':
