@@ -78,6 +78,11 @@ def test_what_a_class_takes_is_no_misspelling(tmp_path):
         "optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='SGD', lr=1))"
     )
     assert load_config(path, {'optim_wrapper.dtype': 'float16'}).optim_wrapper.dtype == 'float16'
+    # mmengine's own wrapper, which knows a dtype, and one that does not
+    options = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
+    assert load_config(path, options).optim_wrapper.dtype == 'bfloat16'
+    with pytest.raises(UsageError, match="dtype: no 'dtype' there; did you mean 'type'"):
+        load_config(path, {**options, 'optim_wrapper.type': 'OptimWrapper'})
     for option, near in (('optimiser', 'optimizer'), ('optimizer.lrr', 'lr')):
         with pytest.raises(UsageError, match=f'did you mean {near!r}'):
             load_config(path, {f'optim_wrapper.{option}': 'float16'})

@@ -34,6 +34,33 @@ def test_cocos_metric_counts_too(tmp_path):
     assert repeat.last_metrics(tmp_path, 'coco/bbox_') == {'mAP': 0.1, 'mAP_50': 0.3}
 
 
+def test_what_has_no_ap_is_tabulated_too(tmp_path, trainings, capsys):
+    """A series of restorers had trained for nothing: each was said to have no result."""
+    ran, ends = trainings
+    folder = tmp_path / 'w/sem/seed_0'
+    write_scalars(
+        folder,
+        {'lr': 0.1, 'loss': 1.0, 'time': 0.5, 'step': 1},
+        {'sem/psnr': 20.0, 'sem/ssim': 0.5, 'time': 0.5, 'step': 1},
+        {'sem/psnr': 25.5, 'sem/ssim': 0.75, 'time': 0.5, 'data_time': 0.1, 'step': 2},
+        {'rsa/conv1': 0.125, 'step': 2},
+    )
+    found = {'sem/psnr': 25.5, 'sem/ssim': 0.75, 'rsa/conv1': 0.125}
+    assert repeat.last_metrics(folder) == found
+    assert repeat.last_metrics(folder, 'sem/') == {'psnr': 25.5, 'ssim': 0.75}
+    write_scalars(tmp_path / 'hook', {'rsa/conv1': 0.125, 'step': 2})
+    assert repeat.last_metrics(tmp_path / 'hook') is None, 'it was killed before its validation'
+    write_scalars(tmp_path / 'w/sem/seed_1', {'sem/psnr': 26.5, 'sem/ssim': 0.25, 'time': 1})
+    (tmp_path / 'sem.py').touch()
+    arguments = [f'{tmp_path}/sem.py', '--seeds', '2', '--work-dir', f'{tmp_path}/w', '--report']
+    repeat.main(arguments)
+    told = capsys.readouterr().out
+    assert '| model | seeds | sem/psnr | sem/ssim | rsa/conv1 |' in told
+    assert '| sem | 2 | 26 ± 0.71 | 0.5 ± 0.35 | 0.125 |' in told
+    repeat.main([*arguments, '--prefix', 'sem/', '--metrics', 'ssim'])
+    assert '| model | seeds | ssim |' in capsys.readouterr().out
+
+
 def test_no_validation_is_no_result(tmp_path):
     write_scalars(tmp_path, {'loss': 1.0})
     assert repeat.last_metrics(tmp_path, 'bdd/') is None

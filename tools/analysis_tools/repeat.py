@@ -33,7 +33,10 @@ REPO = Path(__file__).resolve().parents[2]
 FINISHED = 'finished'
 # What it was begun with: a series of several settings would be one row.
 SETTINGS = 'settings.json'
+# What lines of a log have beside metrics; those with a rate are of training steps.
+CLOCKS = ('data_time', 'time', 'memory', 'step', 'epoch', 'iter')
 PREFIXES = ('bdd/', 'coco/bbox_')
+AP = 'mAP'
 METRICS = ('mAP', 'mAP_50', 'mAP_s', 'mAP_m', 'mAP_l', 'mAP_degraded', 'mAP_clear')
 
 
@@ -49,13 +52,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/repeat'))
     parser.add_argument(
-        '--prefix', help="before mAP in the log (default bdd/, or CocoMetric's coco/bbox_)"
+        '--prefix',
+        help="before the metrics in the log (default bdd/, or CocoMetric's coco/bbox_, or none)",
     )
     parser.add_argument(
         '--metrics',
         nargs='+',
-        default=list(METRICS),
-        help='metrics to tabulate; those a config does not report are left out',
+        help='metrics to tabulate; those a config does not report are left out (default: AP, '
+        'or of what has none all that its validations tell)',
     )
     parser.add_argument('--report', action='store_true', help='tabulate what is there')
     parser.add_argument('--json', type=Path, help='write the metrics of every training here')
@@ -78,23 +82,31 @@ def last_metrics(folder: Path, prefix: str | None = None) -> dict[str, float] | 
 
     Args:
         folder: Of the training.
-        prefix: Of its metrics; None takes the first of :data:`PREFIXES` that there is.
+        prefix: Of its metrics; None takes the first of :data:`PREFIXES` that there is, and where
+            there is no AP all metrics by their whole names.
     """
     if prefix is None:
-        found = (last_metrics(folder, one) for one in PREFIXES)
+        found = (last_metrics(folder, one) for one in (*PREFIXES, ''))
         return next((metrics for metrics in found if metrics), None)
-    result = None
+    result: dict[str, float] = {}
+    validated = False
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in log.read_text(encoding='utf-8').splitlines():
             try:
                 scalars = json.loads(line)
             except ValueError:  # the last line of a training that was killed, cut off
                 continue
-            if f'{prefix}mAP' in scalars:
-                result = {
-                    k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)
-                }
-    return result
+            if {'lr', 'base_lr', 'loss'} & set(scalars):
+                continue
+            told = {
+                k.removeprefix(prefix): v
+                for k, v in scalars.items()
+                if k.startswith(prefix) and k not in CLOCKS
+            }
+            # Hooks write lines of their own between validations: each name's last value counts.
+            result = {**result, **told} if prefix == '' else told or result
+            validated |= prefix != '' or 'time' in scalars
+    return result if result and validated else None
 
 
 def folder_of(config: Path, seed: int, args: argparse.Namespace) -> Path:
@@ -158,30 +170,44 @@ def train(config: Path, seed: int, args: argparse.Namespace) -> None:
     if code == 0 and last_metrics(folder, args.prefix):
         (folder / FINISHED).touch()
     elif code == 0:  # killed between its last checkpoint and the validation, or it has none
-        wanted = f'{args.prefix or PREFIXES[0]}mAP'
+        wanted = args.prefix or PREFIXES[0] + AP
         outcome = (
-            f'ended without {wanted}. If it was killed in its last validation, delete '
-            f'{find_latest(folder)}: the training goes on from the checkpoint before, or anew'
+            f'ended without {wanted} or another result of a validation. If it was killed in its '
+            f'last one, delete {find_latest(folder)}: the training goes on from the checkpoint '
+            'before, or anew'
         )
     print(f'{config.stem} seed {seed}: {outcome}', flush=True)
 
 
 def _known(run: dict, metric: str) -> bool:
     value = run.get(metric, math.nan)
-    return not math.isnan(value) and value != -1
+    return not math.isnan(value) and not (value == -1 and metric.startswith(AP))
 
 
-def table(results: dict[str, list[dict]], metrics: list[str]) -> str:
-    """Markdown, one row a config: mean and standard deviation over seeds, times 100."""
+def _cell(values: list[float], metric: str) -> str:
+    if not values:
+        return ''
+    mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+    if metric.startswith(AP):
+        return f'{100 * mean:.1f}' + ('' if spread is None else f' ± {100 * spread:.1f}')
+    return f'{mean:.4g}' + ('' if spread is None else f' ± {spread:.2g}')
+
+
+def table(results: dict[str, list[dict]], metrics: list[str] | None = None) -> str:
+    """Markdown, one row a config: mean and standard deviation over seeds; AP times 100.
+
+    Args:
+        results: By config, the metrics of each seed.
+        metrics: Columns; None takes :data:`METRICS`, or all that there is if none of these is.
+    """
+    names = [name for runs in results.values() for run in runs for name in run]
+    if metrics is None:
+        metrics = [name for name in METRICS if name in names] or list(dict.fromkeys(names))
     # NaN, or -1 by COCO's metric: there is nothing to find (no large object, say).
     present = [m for m in metrics if any(_known(r, m) for rs in results.values() for r in rs)]
     lines = ['| model | seeds | ' + ' | '.join(present) + ' |', '|---' * (len(present) + 2) + '|']
     for name, runs in results.items():
-        cells = []
-        for metric in present:
-            values = [100 * r[metric] for r in runs if _known(r, metric)]
-            spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-            cells.append(f'{statistics.mean(values):.1f}{spread}' if values else '')
+        cells = [_cell([run[m] for run in runs if _known(run, m)], m) for m in present]
         lines.append(f'| {name} | {len(runs)} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 

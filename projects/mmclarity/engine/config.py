@@ -174,7 +174,7 @@ def _check_option_names(cfg: Config, options: dict) -> None:
                     f'--cfg-options {option}: the config has no {name!r}; did you mean {near!r}?'
                 )
         with scope_of(cfg):
-            _check_option(cfg._cfg_dict, option, value)
+            _check_option(cfg._cfg_dict, option, value, options)
 
 
 def _deeper(cfg: Any, name: str, place: str = '') -> Iterator[str]:
@@ -188,8 +188,15 @@ def _deeper(cfg: Any, name: str, place: str = '') -> Iterator[str]:
             yield from _deeper(value, name, f'{place}{key}.')
 
 
-def _check_option(cfg: dict, option: str, value: Any) -> None:
-    """Refuse a name that is near to one beside it, and a text in the place of a number."""
+def _check_option(cfg: dict, option: str, value: Any, others: dict) -> None:
+    """Refuse a name that is near to one beside it, and a text in the place of a number.
+
+    Args:
+        cfg: All of the config.
+        option: Dotted name.
+        value: What it is set to.
+        others: All options; one of them may give the part another type.
+    """
     at: Any = cfg
     *path, last = option.split('.')
     for name in path:
@@ -213,7 +220,8 @@ def _check_option(cfg: dict, option: str, value: Any) -> None:
         )
     if not isinstance(at, dict):
         return
-    if path and last not in at and (near := _meant(last, at)):
+    kind = others.get('.'.join([*path, 'type']), at.get('type'))
+    if path and last not in at and (near := _meant(last, dict(at, type=kind))):
         raise UsageError(f'--cfg-options {option}: no {last!r} there; did you mean {near!r}?')
     old = at.get(last)
     if isinstance(old, bool) and isinstance(value, str):
