@@ -124,6 +124,8 @@ def detect(args: argparse.Namespace) -> int:
         print(f'written: {path}')
     if drawn is not None and drawn.is_dir():
         print(f'drawn: {drawn}')
+    if looks is not None and looks.left_out:
+        print(f'attention.html shows the first {MOST_LOOKS} of {len(results.images)} images')
     _tell_of_earlier(results, looks)
     print(
         f'{counted(len(results.images), "image")}, '
@@ -200,16 +202,17 @@ class _Looks:
 
         check_explains(detector.inferencer.model)
         self.path, self.overwrite = Path(args.out, 'attention.html'), args.overwrite
-        self.detector = detector
+        self.detector, self.left_out = detector, 0
         self.page = Page(f'Attention: {Path(args.input).name}', detector.classes)
 
     def add(self, picture) -> None:
-        from mmclarity.detection.inference.black_bars import inside_bars
         from mmclarity.detection.viewer import look_at
 
-        if len(self.page.images) < MOST_LOOKS:
-            pixels = picture.pixels[inside_bars(picture.pixels, self.detector.cuts_bars)]
-            self.page.add(picture.name, pixels, look_at(self.detector, pixels))
+        if len(self.page.images) == MOST_LOOKS:
+            self.left_out += 1
+            return
+        look = look_at(self.detector, picture.pixels)
+        self.page.add(picture.name, picture.pixels, look)
 
     def write(self) -> list[Path]:
         if not self.page.images:

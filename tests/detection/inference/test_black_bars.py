@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import re
+
 import cv2
 import numpy as np
 import pytest
 
+from mmclarity.cli.detect import main
 from mmclarity.detection.inference.black_bars import inside_bars
 from mmclarity.detection.inference.detector import Detector
+from tests.docs.guides import ROOT
 
 
 @pytest.fixture(scope='module')
@@ -103,3 +108,30 @@ def test_detectors_of_ones_own_keep_them(checkpoint, scene):
     whole = own.inferencer([film], return_datasamples=True, no_save_vis=True)['predictions'][0]
     scores = whole.pred_instances.scores.numpy()
     assert len(own([film])[0]) == (scores >= 0.3).sum()
+
+
+def test_the_page_of_attention_tells_the_boxes_of_the_tables(checkpoint, scene, tmp_path, capsys):
+    """Those of the page were counted from below the bar, those of the tables from the border."""
+    film = with_bars(scene, 48, 48)
+    for name in ('a.png', 'b.png'):
+        cv2.imwrite(str(tmp_path / name), film)
+    config = tmp_path / 'cuts.py'
+    config.write_text(
+        f'_base_ = {str(ROOT / "configs/lambda_frcnn_murky.py")!r}\ncut_black_bars = True\n'
+    )
+    out = tmp_path / 'out'
+    given = ['--config', str(config), '--checkpoint', checkpoint, '--threshold', '0.1']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmclarity.cli.detect.MOST_LOOKS', 1)
+        assert main([str(tmp_path), '--out', str(out), *given, '--attention']) == 0
+    assert 'attention.html shows the first 1 of 2 images' in capsys.readouterr().out
+    page = (out / 'attention.html').read_text()
+    told = re.findall(r'"score":[\d.]+,"box":\[([^\]]*)\],"proposal"', page)
+    on_page = np.array([list(map(float, box.split(','))) for box in told])
+    with open(out / 'detections.csv') as file:
+        rows = [row for row in csv.DictReader(file) if row['image'] == 'a.png']
+    in_table = np.array([[float(row[key]) for key in ('x1', 'y1', 'x2', 'y2')] for row in rows])
+    assert len(in_table) > 5
+    order = [np.lexsort(boxes.round(0).T) for boxes in (on_page, in_table)]
+    np.testing.assert_allclose(on_page[order[0]], in_table[order[1]], atol=0.6)
+    assert f'"height":{film.shape[0]}' in page and f'"height":{scene.shape[0]}' not in page
