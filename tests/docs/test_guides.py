@@ -52,6 +52,10 @@ def test_configs_are_read_and_their_types_known(block, tmp_path):
 
     for item in (ROOT / 'configs').iterdir():  # as if it lay in configs/
         (tmp_path / item.name).symlink_to(item)
+    for other in CONFIGS:  # of the page, those that say what they are called
+        name = re.match(r'# configs/(\w+\.py)$', other.code, re.M)
+        if name and other.page == block.page:
+            (tmp_path / name[1]).write_text(other.code)
     path = tmp_path / 'config.py'
     path.write_text(block.code)
     cfg = Config.fromfile(path)

@@ -88,6 +88,21 @@ def test_what_a_class_takes_is_no_misspelling(tmp_path):
             load_config(path, {f'optim_wrapper.{option}': 'float16'})
 
 
+def test_options_below_nothing_and_below_a_number(tmp_path):
+    """Both ended in mmengine's traceback; the first as with a head whose attention is None."""
+    path = str(tmp_path / 'a.py')
+    (tmp_path / 'a.py').write_text(
+        "model = dict(heads=[dict(attention=None, classes=3), dict(kind='x')], neck=None)"
+    )
+    options = {'model.heads.0.attention.type': 'A', 'model.heads.0.attention.heads': 4}
+    cfg = load_config(path, {**options, 'model.neck.norm.type': 'BN', 'model.heads.1.a.b': 1})
+    assert cfg.model.heads[0] == dict(attention=dict(type='A', heads=4), classes=3)
+    assert cfg.model.neck == dict(norm=dict(type='BN')) and cfg.model.heads[1].a == dict(b=1)
+    for option in ('model.heads.0.classes.x', 'model.heads.0.classes.x.y', 'model.heads.1.kind.x'):
+        with pytest.raises(UsageError, match=f'--cfg-options {option}: before .* there is nothing'):
+            load_config(path, {option: 1})
+
+
 def test_new_options_are_taken(config):
     cfg = load_config(config, {'load_from': 'a.pth', 'randomness.seed': 3, 'my_own': 1})
     assert cfg.load_from == 'a.pth' and cfg.randomness.seed == 3 and cfg.my_own == 1

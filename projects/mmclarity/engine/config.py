@@ -211,8 +211,15 @@ def _check_option(cfg: dict, option: str, value: Any, others: dict) -> None:
             )
         elif isinstance(at, dict) and at and (near := _meant(name, at)):
             raise UsageError(f'--cfg-options {option}: no {name!r} there; did you mean {near!r}?')
+        elif isinstance(at, str | int | float):
+            break
         else:
             return
+    if isinstance(at, str | int | float):
+        raise UsageError(
+            f'--cfg-options {option}: before {last!r} stands {at!r}, below which there is nothing; '
+            'set that itself'
+        )
     if isinstance(at, list | tuple) and not (last.isdigit() and int(last) < len(at)):
         raise UsageError(
             f'--cfg-options {option}: a list of {len(at)} stands before {last!r}; set all of it, '

@@ -54,7 +54,22 @@ def set_options(cfg: Config, options: dict) -> None:
                 cfg[key] = replace_root(cfg[key], old, str(new))
             else:
                 cfg[key] = _replace_equal(cfg[key], old, new)
+    for name in options:
+        _open(cfg, name.split('.')[:-1])
     cfg.merge_from_dict(options)
+
+
+def _open(cfg: Any, path: list[str]) -> None:
+    """What is None where an option goes below it becomes an empty dict, as mmengine wants it."""
+    at = cfg
+    for name in path:
+        is_place = isinstance(at, list) and name.isdigit() and int(name) < len(at)
+        key: Any = int(name) if is_place else name
+        if not is_place and not (isinstance(at, Config | dict) and name in at):
+            return
+        if at[key] is None:
+            at[key] = {}
+        at = at[key]
 
 
 def _backends(cfg: Config, name: str, value: Any) -> tuple[str, Any]:
