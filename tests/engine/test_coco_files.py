@@ -35,10 +35,11 @@ def good(tmp_path):
     )
 
 
-def check(folder, content):
+def check(folder, content, **more):
     (folder / 'train.json').write_text(json.dumps(content))
     dataset = dict(type='CocoDataset', data_root=f'{folder}/', ann_file='train.json')
     dataset.update(metainfo=dict(classes=('a', 'b')), data_prefix=dict(img='train/'))
+    dataset.update(more)
     cfg = Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset)))
     check_coco_classes(cfg, ['train_dataloader'])
 
@@ -185,3 +186,19 @@ def test_boxes_of_smaller_images_are_told(tmp_path):
             assert 'train.json' in said[0] and '320 x 180' in said[0]
         else:
             assert not said
+
+
+def test_annotations_without_a_mask_where_masks_are_read(good, tmp_path):
+    """They ended in a KeyError of mmdet, which named neither the file nor the annotation."""
+    masks = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+    square = [[30, 20, 50, 20, 50, 40]]
+    for item in good['annotations']:
+        item['segmentation'] = square
+    good['annotations'][3]['segmentation'] = []
+    check(tmp_path, good)
+    with pytest.raises(LabelFileError, match=r'1 of 4 annotations have no segm.*first: id 3\)'):
+        check(tmp_path, good, pipeline=masks)
+    good['annotations'][3].update(category_id=2)  # of no class: mmdet does not look at it
+    check(tmp_path, good, pipeline=masks, metainfo=dict(classes=('a',)))
+    good['annotations'][3].update(category_id=1, segmentation=square)
+    check(tmp_path, good, pipeline=masks)

@@ -47,7 +47,8 @@ def check_coco_classes(cfg: Config, keys: Sequence[str]) -> None:
                         content = read_coco(file)
                         _check(f'{place}: {file}', content, dataset.get('metainfo') or {}, kind)
                         folder = _images_of(place, dataset)
-                        check_coco_content(f'{place}: {file}', content, folder)
+                        masks = _masks_of(dataset, content, kind)
+                        check_coco_content(f'{place}: {file}', content, folder, masks)
 
 
 def _images_of(place: str, dataset: dict) -> Path:
@@ -58,6 +59,17 @@ def _images_of(place: str, dataset: dict) -> Path:
             "data_root; img='' if they lie there"
         )
     return Path(dataset.get('data_root') or '') / (prefix['img'] or '')
+
+
+def _masks_of(dataset: dict, content: dict, kind: Any) -> set:
+    """Ids of the categories whose masks the pipeline reads; mmdet reads those of crowds, too."""
+    steps = [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+    if not any(step.get('with_mask') for step in steps):
+        return set()
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if classes is None or isinstance(classes, str):
+        classes = kind.METAINFO.get('classes') or ()
+    return {item['id'] for item in content['categories'] if item['name'] in classes}
 
 
 def _check(place: str, content: dict, metainfo: dict, kind: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,19 @@ _REMEDIES = {
 }
 
 
-def check_coco_content(place: str, content: Mapping[str, Any], folder: Path | None) -> None:
+def check_coco_content(
+    place: str,
+    content: Mapping[str, Any],
+    folder: Path | None,
+    masks: Container[Any] = (),
+) -> None:
     """Check images and annotations; what mmdet would pass over is told as a warning.
 
     Args:
         place: Of the file, begins the messages.
         content: Of the file, with ``images``, ``annotations`` and ``categories``.
         folder: Of the images; None if they are not on the disk.
+        masks: Ids of the categories whose masks will be read.
 
     Raises:
         LabelFileError: Naming the image or annotation, its field, and the remedy.
@@ -54,6 +60,20 @@ def check_coco_content(place: str, content: Mapping[str, Any], folder: Path | No
     if folder is not None:
         _check_files(place, list(images.values()), folder)
     _check_annotations(place, content, images)
+    unmasked = [
+        item
+        for item in content['annotations']
+        if item['category_id'] in masks
+        and item['image_id'] in images
+        and not item.get('segmentation')
+        and not _is_lost(item, images[item['image_id']])
+    ]
+    if unmasked:
+        raise LabelFileError(
+            f'{place}: {len(unmasked)} of {len(content["annotations"])} annotations have no '
+            f'segmentation (the first: id {unmasked[0]["id"]}), and the pipeline reads masks: add '
+            'them, remove these annotations, or take a detector without masks'
+        )
 
 
 def _images(place: str, listed: Any) -> dict[Any, dict]:
