@@ -111,9 +111,16 @@ def test_configs_of_one_name_would_be_one_row(tmp_path, capsys):
     assert 'several configs are called some' in capsys.readouterr().err
 
 
-def test_missing_config_is_an_error(tmp_path):
+def test_missing_config_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         repeat.parse_args([str(tmp_path / 'absent.py')])
+    assert 'config not found' in capsys.readouterr().err
+
+
+def test_configs_of_the_repository_are_found_by_name_as_by_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (config,) = repeat.parse_args(['frcnn_murky.py']).configs
+    assert config.is_file() and config.resolve().parent.name == 'configs'
 
 
 def test_metrics_of_what_is_not_there_are_left_out():

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mmclarity.cli.main import DONE, MISTAKE, finish
-from mmclarity.engine.config import content_hash
+from mmclarity.engine.config import content_hash, find_config
 from mmclarity.errors import UsageError
 from mmclarity.utils.checkpoints import find_latest
 from mmclarity.utils.cpus import available_cpus
@@ -45,7 +45,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', nargs='+', type=Path)
+    parser.add_argument(
+        'configs', nargs='+', type=Path, help='also looked for in the repository, as by train.py'
+    )
     parser.add_argument('--seeds', type=int, default=3, help='seeds 0 .. N-1 (default 3)')
     parser.add_argument(
         '--jobs', type=int, default=1, help='trainings at a time, with the cores divided among them'
@@ -65,9 +67,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='write the metrics of every training here')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='handed to tools/train.py')
     args = parser.parse_args(argv)
-    missing = [str(c) for c in args.configs if not c.is_file()]
-    if missing:
-        parser.error(f'no such config: {", ".join(missing)}')
+    try:
+        args.configs = [find_config(str(config)) for config in args.configs]
+    except UsageError as error:
+        parser.error(str(error))
     stems = [config.stem for config in args.configs]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:  # they would share folders and a row, and one would stand for both
