@@ -121,8 +121,28 @@ def test_sizes_come_from_files_or_labels(tmp_path, capsys):
     assert 'a.jpg: missing' in capsys.readouterr().err
     for name in ('a.jpg', 'b.jpg'):
         Image.new('RGB', (9, 8)).save(tmp_path / name)
+    # its boxes would lie elsewhere in the image; BDD100KDataset refuses it, too
+    assert bdd100k_to_coco.main([labels, str(out), '--images', str(tmp_path)]) == 2
+    assert "('a.jpg'): the image has 9 x 8 pixels, but the labels say 5 x 4" in (
+        capsys.readouterr().err
+    )
+    Image.new('RGB', (5, 4)).save(tmp_path / 'a.jpg')
     assert bdd100k_to_coco.main([labels, str(out), '--images', str(tmp_path)]) == 0
-    assert [item['height'] for item in json.loads(out.read_text())['images']] == [8, 8]
+    assert [item['height'] for item in json.loads(out.read_text())['images']] == [4, 8]
+
+
+def test_labels_of_smaller_images_are_not_converted(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    sides, middle = rng.uniform(4, 20, (240, 2)), rng.uniform(0, 1, (240, 2)) * (160, 90)
+    boxes = np.hstack([(middle - sides).clip(0), (middle + sides).clip(max=(160, 90)) - 1])
+    labels = [make_label('car', box, str(i)) for i, box in enumerate(boxes.tolist())]
+    file = make_labels(tmp_path / 'det.json', [{'name': 'a.jpg', 'labels': labels}])
+    Image.new('RGB', (320, 180)).save(tmp_path / 'a.jpg')
+    out = tmp_path / 'coco.json'
+    assert bdd100k_to_coco.main([file, str(out), '--images', str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert 'upper left 160 x 90 pixels' in told and '320 x 180' in told and not out.exists()
+    assert bdd100k_to_coco.main([file, str(out), '--image-size', '320', '180']) == 0
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

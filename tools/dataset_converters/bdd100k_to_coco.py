@@ -19,6 +19,7 @@ from mmclarity.detection.datasets.image_files import probe_images
 from mmclarity.detection.datasets.scalabel import CLASSES, Frame, ParseReport, fit_box, load_frames
 from mmclarity.utils.files import refuse_input
 from mmclarity.utils.json_files import LabelFileError, write_json
+from mmclarity.utils.label_scale import seems_smaller
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,21 +59,29 @@ def image_sizes(
 
     Args:
         frames: The frames.
-        folder: Image folder, whose files come first.
+        folder: Image folder; labels that tell another size than its files are refused.
         size: One size for all frames that do not tell their own.
 
     Raises:
-        LabelFileError: If a size is known from nowhere.
+        LabelFileError: If a size is known from nowhere, or labels and files tell two.
         ImageFileError: If an image in ``folder`` is missing or damaged.
     """
     if folder is not None:
         flat = [Path(folder) / frame.name for frame in frames]
-        return probe_images(
+        found = probe_images(
             [
                 str(path if path.exists() else Path(folder) / frame.relative_path)
                 for path, frame in zip(flat, frames, strict=True)
             ]
         )
+        for frame, there in zip(frames, found, strict=True):
+            if frame.size not in (None, there):
+                raise LabelFileError(
+                    f'{frame.place}: the image has {there[0]} x {there[1]} pixels, but the labels '
+                    f'say {frame.size[0]} x {frame.size[1]}: give the images that were labelled, '
+                    'or leave --images out'
+                )
+        return found
     sizes = [frame.size or (tuple(size) if size else None) for frame in frames]
     for frame, found in zip(frames, sizes, strict=True):
         if found is None:
@@ -157,6 +166,14 @@ def _main(args: argparse.Namespace) -> None:
     sizes = image_sizes(frames, args.images, args.image_size)
     coco = to_coco(frames, sizes, report, args.classes, args.clip)
     report.check_outside(args.labels, len(coco['annotations']))
+    if args.image_size is None and not any(frame.size for frame in frames):
+        boxes = [label.xyxy for frame in frames for label in frame.labels]
+        told = seems_smaller(boxes, sizes)
+        if told is not None:
+            raise LabelFileError(
+                f'{args.labels}: {told}; if the boxes are right, give --image-size in the place '
+                'of --images'
+            )
     write_json(args.output, coco)
     if report.summary():
         print(f'warning: {args.labels}: {report.summary()}', file=sys.stderr)

@@ -14,12 +14,11 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from mmclarity.utils.images import upright_size
 from mmclarity.utils.json_files import LabelFileError
-from mmclarity.utils.label_scale import smaller_image
+from mmclarity.utils.label_scale import seems_smaller
 
 _SHOWN = 5  # of what is wrong
 _PROBED = 64  # images whose size is compared; all are looked for
@@ -238,19 +237,13 @@ def _check_form(place: str, items: Sequence[dict], fits: Sequence[int]) -> None:
 
 def _tell_of_scale(place: str, items: Sequence[dict], images: Mapping[Any, dict]) -> None:
     """Warn of boxes that seem to be of smaller images than the file says."""
-    sizes = {(image['width'], image['height']) for image in images.values()}
-    if len(sizes) != 1 or not items:
-        return
-    starts, lengths = np.split(np.array([item['bbox'] for item in items], float), 2, axis=1)
-    smaller = smaller_image(np.hstack([starts, starts + lengths]), *sizes)
-    if smaller is not None:
-        (width, height), seen = sizes.pop(), ' x '.join(f'{side:.0f}' for side in smaller)
-        warnings.warn(
-            f'{place}: all {len(items)} boxes lie in the upper left {seen} pixels, and many end '
-            f'there as at a border, but its images are {width} x {height}. Were smaller images '
-            'labelled? Then bring the boxes to the size of these',
-            stacklevel=2,
-        )
+    boxes = [
+        [item['bbox'][0], item['bbox'][1], *map(sum, zip(item['bbox'][:2], item['bbox'][2:]))]
+        for item in items
+    ]
+    told = seems_smaller(boxes, [(image['width'], image['height']) for image in images.values()])
+    if told is not None:
+        warnings.warn(f'{place}: {told}', stacklevel=2)
 
 
 def _objects(place: str, name: str, listed: Any) -> list[dict]:

@@ -6,6 +6,8 @@ upper left: nothing is wrong with any single one of them, and a detector learns 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 _LEAST = 100  # boxes; of fewer nothing is said
@@ -45,6 +47,29 @@ def smaller_image(boxes: np.ndarray, size: tuple[float, float]) -> tuple[float, 
     if max(shares) > _FULL or abs(shares[0] - shares[1]) > _ALIKE:
         return None
     return right, bottom
+
+
+def seems_smaller(
+    boxes: Sequence[Sequence[float]], sizes: Collection[tuple[float, float]]
+) -> str | None:
+    """A sentence that says so where :func:`smaller_image` finds it; None otherwise.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 in pixels, of all images.
+        sizes: Widths and heights of all images; of several nothing is said.
+    """
+    if len(set(sizes)) != 1:
+        return None
+    (size,) = set(sizes)
+    smaller = smaller_image(np.asarray(boxes, float).reshape(-1, 4), size)
+    if smaller is None:
+        return None
+    seen, there = (' x '.join(f'{side:.0f}' for side in pair) for pair in (smaller, size))
+    return (
+        f'all {len(boxes):,} boxes lie in the upper left {seen} pixels, and many end there as at a '
+        f'border, but the images have {there}: these seem to be labels of smaller images. Bring '
+        'the boxes to the size of the images, or take the images that were labelled'
+    )
 
 
 def _border(ends: np.ndarray) -> float | None:

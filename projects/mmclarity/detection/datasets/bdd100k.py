@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmclarity.utils.json_files import LabelFileError
-from mmclarity.utils.label_scale import smaller_image
+from mmclarity.utils.label_scale import seems_smaller
 
 from .image_files import probe_images
 from .scalabel import (
@@ -227,17 +226,13 @@ class BDD100KDataset(BaseDetDataset):
 
     def _check_scale(self, data_list: list[dict]) -> None:
         """Refuses labels of smaller images, where nobody has said what size was labelled."""
-        sizes = {(info['width'], info['height']) for info in data_list}
+        sizes = [(info['width'], info['height']) for info in data_list]
         boxes = [item['bbox'] for info in data_list for item in info['instances']]
-        smaller = smaller_image(np.array(boxes), *sizes) if len(sizes) == 1 and boxes else None
-        if smaller is not None:
-            (width, height), seen = sizes.pop(), ' x '.join(f'{side:.0f}' for side in smaller)
+        told = seems_smaller(boxes, sizes)
+        if told is not None:
             raise LabelFileError(
-                f'{self.ann_file}: all {len(boxes):,} boxes lie in the upper left {seen} pixels, '
-                f'and many end there as at a border, but the images have {width} x {height}: these '
-                'seem to be labels of smaller images. Bring the boxes to the size of the images, '
-                'or take the images that were labelled; if the boxes are right, say so by '
-                f'image_size=({width}, {height}) of the data set'
+                f'{self.ann_file}: {told}; if the boxes are right, say so by image_size={sizes[0]} '
+                'of the data set'
             )
 
     def filter_data(self) -> list[dict]:
