@@ -227,8 +227,9 @@ def _check_option(cfg: dict, option: str, value: Any, others: dict) -> None:
         )
     if not isinstance(at, dict):
         return
-    kind = others.get('.'.join([*path, 'type']), at.get('type'))
-    if path and last not in at and (near := _meant(last, dict(at, type=kind))):
+    of_another = '.'.join([*path, 'type'])
+    part = dict(at, type=others[of_another]) if of_another in others and last != 'type' else at
+    if path and last not in at and (near := _meant(last, part)):
         raise UsageError(f'--cfg-options {option}: no {last!r} there; did you mean {near!r}?')
     old = at.get(last)
     if isinstance(old, bool) and isinstance(value, str):
