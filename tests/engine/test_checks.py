@@ -1,6 +1,7 @@
 """What is wrong with a config is told before training, with what was meant."""
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
@@ -93,6 +94,16 @@ def test_before_training(tmp_path, monkeypatch, setting, words):
         start(tmp_path, monkeypatch, *settings)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_of_mmengine_without_a_gpu(tmp_path, monkeypatch):
+    """Said was that it trains on gpu, npu, mlu or musa only, and not what a CPU takes."""
+    option = 'optim_wrapper.type=AmpOptimWrapper'
+    with pytest.raises(UsageError, match='on a GPU only.*--amp.*type=AutocastOptimWrapper'):
+        start(tmp_path, monkeypatch, option)
+    with pytest.raises(ZeroDivisionError):  # of run_epoch: training has begun
+        start(tmp_path, monkeypatch, 'optim_wrapper.type=AutocastOptimWrapper')
 
 
 def test_a_scheduler_that_fails_at_its_second_step(tmp_path, monkeypatch):

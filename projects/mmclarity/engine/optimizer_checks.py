@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.device import get_device
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from mmclarity.errors import UsageError
@@ -35,6 +36,7 @@ def check_optimizers(cfg: Config) -> None:
             else {place: wrapper}
         )
         for where, part in parts.items():
+            _check_amp(where, part.get('type'))
             if 'constructor' not in part and 'optimizer' in part:  # which may take further keys
                 typed = dict(part, type=part.get('type', 'OptimWrapper'))
                 check_keys(where, typed, registry.OPTIM_WRAPPERS)
@@ -47,6 +49,16 @@ def check_optimizers(cfg: Config) -> None:
             for key in ('lr', 'weight_decay', 'momentum', 'eps'):
                 if key in optimizer and optimizer[key] is not None:
                     check_number(f'{where}.optimizer.{key}', optimizer[key])
+
+
+def _check_amp(place: str, kind: Any) -> None:
+    """Refuse mixed precision as mmengine has it, and published configs ask for it, on a CPU."""
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    if name.rpartition('.')[2] == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UsageError(
+            f"{place}: mmengine's AmpOptimWrapper works on a GPU only, and there is none: give "
+            f'--amp, or --cfg-options {place}.type=AutocastOptimWrapper'
+        )
 
 
 def _check_clipping(place: str, clip: Any) -> None:
