@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmclarity.cli.main import DONE, MISTAKE, check_free, counted, finish
+from mmclarity.cli.main import DONE, MISTAKE, check_free, counted, finish, title_of
 from mmclarity.errors import UsageError
 
 
@@ -62,7 +62,7 @@ def show(args: argparse.Namespace) -> int:
         source, count = pictures(args.input)
         detector = Detector(args.config, args.checkpoint, args.device, args.threshold)
         check_explains(detector.inferencer.model)
-        page, failed = Page(f'Attention: {Path(args.input).name}', detector.classes), 0
+        page, failed = Page(f'Attention: {title_of(args.input)}', detector.classes), 0
         bar = tqdm(
             itertools.islice(source, args.max_images),
             total=None if count is None else min(count, args.max_images),

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import DONE, INTERRUPTED, MISTAKE, check_folder, check_free, counted, run
+from .main import DONE, INTERRUPTED, MISTAKE, check_folder, check_free, counted, run, title_of
 
 PROGRAM = 'mmclarity-detect'
 SHIPPED = ('two_looks', 'context', 'plain')  # of mmclarity.detection.shipped, not imported here
@@ -203,7 +203,7 @@ class _Looks:
         check_explains(detector.inferencer.model)
         self.path, self.overwrite = Path(args.out, 'attention.html'), args.overwrite
         self.detector, self.left_out = detector, 0
-        self.page = Page(f'Attention: {Path(args.input).name}', detector.classes)
+        self.page = Page(f'Attention: {title_of(args.input)}', detector.classes)
 
     def add(self, picture) -> None:
         from mmclarity.detection.viewer import look_at

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import io
 import os
 import sys
@@ -156,6 +157,17 @@ def mistakes(*kinds: type[Exception], of: str = '') -> Iterator[None]:
 def counted(number: int, thing: str) -> str:
     """A number of things, in words."""
     return f'{number} {thing}{"" if number == 1 else "s"}'
+
+
+def title_of(source: str) -> str:
+    """What a page about an input is called.
+
+    Examples:
+        >>> title_of('night/a.jpg'), title_of('night/**/*.jpg')
+        ('a.jpg', 'night/**/*.jpg')
+    """
+    is_pattern = glob.has_magic(source) and not Path(source).exists()
+    return source if is_pattern else Path(source).name
 
 
 def check_folder(folder: Path) -> None:

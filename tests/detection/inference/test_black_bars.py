@@ -123,9 +123,10 @@ def test_the_page_of_attention_tells_the_boxes_of_the_tables(checkpoint, scene, 
     given = ['--config', str(config), '--checkpoint', checkpoint, '--threshold', '0.1']
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmclarity.cli.detect.MOST_LOOKS', 1)
-        assert main([str(tmp_path), '--out', str(out), *given, '--attention']) == 0
+        assert main([f'{tmp_path}/?.png', '--out', str(out), *given, '--attention']) == 0
     assert 'attention.html shows the first 1 of 2 images' in capsys.readouterr().out
     page = (out / 'attention.html').read_text()
+    assert f'<title>Attention: {tmp_path}/?.png</title>' in page  # it was called ?.png
     told = re.findall(r'"score":[\d.]+,"box":\[([^\]]*)\],"proposal"', page)
     on_page = np.array([list(map(float, box.split(','))) for box in told])
     with open(out / 'detections.csv') as file:
