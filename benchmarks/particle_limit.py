@@ -81,7 +81,7 @@ def detectability(
         rows.start : rows.start + len(patch), columns.start : columns.start + len(patch[0])
     ]
     own = np.hypot(grid[0] - y, grid[1] - x) <= OWN * radius + 1
-    without = cv2.inpaint(patch, own.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    without = cv2.inpaint(patch, own.astype(np.uint8), 3, cv2.INPAINT_NS)
     signal = gaussian_filter1d(np.where(own, patch - without, 0), BLUR, axis=1)
     signal = signal / np.sqrt(np.maximum(np.polyval(variance, patch), 1e-12))
     shared = np.zeros(signal.shape[1])
