@@ -322,6 +322,19 @@ def test_showcase_shows_photographs_upright(data, monkeypatch):
         assert (picture[:35] == (255, 0, 0)).all() and not picture[45:].any()
 
 
+def test_areas_whose_names_are_one_file_have_two(data, monkeypatch):
+    """The figures of the second took the place of the first's."""
+    numbers = np.random.default_rng(0).random((2, COUNT * (COUNT - 1) // 2))
+    areas = [NeuralArea(name, row[None], None, 'x') for name, row in zip(('V4+', 'v4-'), numbers)]
+    result = analyse(dict(a=numbers[0]), areas)
+    drawn = []
+    monkeypatch.setattr(rsa, 'model_bars', lambda result, path, *_: drawn.append(path.name))
+    monkeypatch.setattr(rsa, 'picture_map', lambda rdm, shown, path, *_: drawn.append(path.name))
+    monkeypatch.setattr(rsa, 'showcase', lambda *_, **__: None)
+    rsa.draw_showcase(result, data, 'png', StimulusSet.from_folder(data / 'images'), None)
+    assert drawn == ['bars_V4_.png', 'pictures_V4_.png', 'bars_v4__2.png', 'pictures_v4__2.png']
+
+
 def test_pictures_of_another_size_than_in_training_are_named(data, recwarn):
     (data / 'nets.py').write_text(
         'import torch\nfrom torch import nn\n'

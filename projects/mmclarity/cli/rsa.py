@@ -44,6 +44,7 @@ from .main import check_folder, check_free, mistakes, run
 from .rsa_further import (
     averages,
     check_subjects,
+    file_names,
     further_areas,
     read_trials,
     write_further,
@@ -270,8 +271,7 @@ def draw_showcase(
         small.thumbnail((128, 128))
         shown.append(np.asarray(small))
     rdms = [RDMs(rdms).mean(name) for name, rdms in result.area_rdms.items()]
-    for area, rdm in zip(result.areas, rdms):
-        name = ''.join(letter if letter.isalnum() else '_' for letter in area)
+    for area, name, rdm in zip(result.areas, file_names(result.areas, ''), rdms):
         marks = 'bars' if area in result.differences else 'none'
         model_bars(result, out / f'bars_{name}.{kind}', area, marks)
         picture_map(rdm, shown, out / f'pictures_{name}.{kind}', area, categories)

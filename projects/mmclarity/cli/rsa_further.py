@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +31,9 @@ from .main import check_free
 
 def write_further(result: RSAResult, args: argparse.Namespace) -> None:
     """What --time, --searchlight and --weighted ask for, into ``args.out``."""
-    for item in args.time:
-        name, spec = named(item, '--time')
-        write_time(name, spec, result, args)
+    times = [named(item, '--time') for item in args.time]
+    for (name, spec), file in zip(times, file_names([name for name, _ in times])):
+        write_time(name, spec, file, result, args)
     if args.weighted:
         write_weighted(result, args)
     if args.searchlight:
@@ -177,8 +178,10 @@ def check_subjects(args: argparse.Namespace, areas: Sequence[NeuralArea]) -> Non
         )
 
 
-def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace) -> None:
-    """Time course of every layer, and when it is above chance over subjects."""
+def write_time(
+    name: str, spec: str, file: str, result: RSAResult, args: argparse.Namespace
+) -> None:
+    """Time course of every layer, and when it is above chance over subjects; into ``time_FILE``."""
     data = read_time(spec, result.ids)
     metric = args.neural_metric or args.metric
     rdms = np.stack([time_rdms(one, metric) for one in data])
@@ -198,7 +201,6 @@ def write_time(name: str, spec: str, result: RSAResult, args: argparse.Namespace
             dict(area=name, layer=layer, time=t, score=score, cluster_p=p[t])
             for t, score in enumerate(course.mean(0))
         ]
-    file = _file_name(name)
     write_csv(args.out / f'rsa_time_{file}.csv', list(rows[0]), [list(r.values()) for r in rows])
     for layer, found in clusters.items():
         for cluster in found:
@@ -242,11 +244,11 @@ def write_searchlight(result: RSAResult, args: argparse.Namespace) -> None:
     found = searchlight_scores(
         result.grouped(result.rdms), data[mask].T, around, args.method, metric
     )
-    for layer, values in zip(result.layers, found):
+    for file, values in zip(file_names(result.layers), found):
         volume = np.full(mask.shape, np.nan, np.float32)
         volume[tuple(places.T)] = values
         image = nibabel.Nifti1Image(volume, affine)
-        with replacing(args.out / f'searchlight_{_file_name(layer)}.nii') as part:
+        with replacing(args.out / f'searchlight_{file}.nii') as part:
             part.write_bytes(image.to_bytes())
     best = np.nanmax(found, 1)
     print(
@@ -292,5 +294,22 @@ def _volumes(nibabel: Any, path: str) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f'{path} cannot be read as NIfTI: {said(error)}') from error
 
 
-def _file_name(name: str) -> str:
-    return ''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in name)
+def file_names(names: Sequence[str], kept: str = '.-') -> list[str]:
+    """A file name, without ending, for each area or layer; no two alike.
+
+    Args:
+        names: as the user or the network has them.
+        kept: what stays beside letters and digits; the rest becomes ``_``.
+
+    Examples:
+        >>> file_names(['V4', 'IT/a', 'IT a', 'v4'])
+        ['V4', 'IT_a', 'IT_a_2', 'v4_2']
+    """
+    found: list[str] = []
+    taken: set[str] = set()  # macOS and Windows take V4 and v4 for one
+    for name in names:
+        plain = ''.join(letter if letter.isalnum() or letter in kept else '_' for letter in name)
+        tries = (plain if number == 1 else f'{plain}_{number}' for number in itertools.count(1))
+        found.append(next(one for one in tries if one.casefold() not in taken))
+        taken.add(found[-1].casefold())
+    return found
