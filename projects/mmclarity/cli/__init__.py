@@ -6,5 +6,6 @@ import sys
 try:
     os.getcwd()
 except FileNotFoundError:  # torch's libraries would end the process, and name themselves
-    sys.stderr.write('mmclarity: error: the folder that you are in is gone; cd to another one\n')
+    # print, unlike write, does without a stream that is closed
+    print('mmclarity: error: the folder that you are in is gone; choose another', file=sys.stderr)
     raise SystemExit(2) from None
