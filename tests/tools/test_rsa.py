@@ -322,6 +322,18 @@ def test_showcase_shows_photographs_upright(data, monkeypatch):
         assert (picture[:35] == (255, 0, 0)).all() and not picture[45:].any()
 
 
+def test_names_that_are_no_text(data):
+    """Of an old disk: figures ended with a traceback, tables could not be written."""
+    (data / 'images/leaf0.png').rename(data / 'images/caf\udce9.png')
+    with np.load(data / 'brain.npz') as stored:
+        arrays = dict(stored)
+    arrays['ids'] = np.array([r'caf\xe9', *arrays['ids'][1:]])
+    np.savez(data / 'brain.npz', **arrays)
+    assert rsa.main(command(data, '--neural', f'V4\udcfc={data}/brain.npz:V4', '--showcase')) == 0
+    assert r'V4\xfc' in (data / 'out/rsa.md').read_text(encoding='utf-8')
+    assert (data / 'out/bars_V4_xfc.png').is_file()
+
+
 def test_areas_whose_names_are_one_file_have_two(data, monkeypatch):
     """The figures of the second took the place of the first's."""
     numbers = np.random.default_rng(0).random((2, COUNT * (COUNT - 1) // 2))

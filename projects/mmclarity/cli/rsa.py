@@ -39,6 +39,8 @@ from mmclarity.rsa.report import tables as report
 from mmclarity.rsa.report.models import model_bars, picture_map, showcase
 from mmclarity.utils.allocator import keep_freed_memory
 from mmclarity.utils.devices import check_device
+from mmclarity.utils.files import write_text
+from mmclarity.utils.names import as_text
 
 from .main import check_folder, check_free, mistakes, run
 from .rsa_further import (
@@ -118,7 +120,7 @@ def read_areas(args: argparse.Namespace, stimuli: StimulusSet) -> list[neural.Ne
             raise ValueError(f'--neural {item}: write it as AREA=file or AREA=file:key')
         areas.append(
             neural.load_neural(
-                name,
+                as_text(name),
                 spec,
                 metric=args.neural_metric or args.metric,
                 kind=args.neural_kind,
@@ -330,7 +332,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     report.save_npz(result, out / 'rsa.npz')
     report.save_csv(result, out / 'rsa.csv')
-    report.atomic_write(out / 'rsa.md', lambda file: file.write(table.encode()))
+    write_text(out / 'rsa.md', table)
     if result.differences:
         report.save_differences_csv(result, out / 'rsa_differences.csv')
     if figures != 'none':

@@ -24,6 +24,7 @@ from mmclarity.rsa.report.movie import epochs_movie, read_epochs
 from mmclarity.rsa.report.time import time_figure
 from mmclarity.rsa.result import RSAResult
 from mmclarity.utils.files import replacing
+from mmclarity.utils.names import as_text, on_disk
 from mmclarity.utils.tables import write_csv
 
 from .main import check_free
@@ -65,7 +66,7 @@ def averages(items: Sequence[str], areas: Sequence[NeuralArea]) -> list[NeuralAr
         DataError: As :func:`average_populations` says.
     """
     known, found = {area.name: area for area in areas}, []
-    for item in items:
+    for item in map(as_text, items):
         name, members = (part.strip() for part in item.partition('=')[::2])
         animals = [[one.strip() for one in animal.split(',')] for animal in members.split('+')]
         if not name or not all(one for animal in animals for one in animal):
@@ -88,12 +89,12 @@ def named(item: str, option: str) -> tuple[str, str]:
     name, equals, spec = item.partition('=')
     if not (name and equals and spec):
         raise UsageError(f'{option} {item}: write it as AREA=file or AREA=file:key')
-    return name, spec
+    return as_text(name), spec
 
 
 def write_movie(args: argparse.Namespace) -> None:
     """What --movie asks for."""
-    area = args.movie_area
+    area = args.movie_area and as_text(args.movie_area)
     results = read_epochs(args.movie)
     path = args.out / 'rsa_epochs.gif'
     check_free(path, overwrite=args.overwrite)
@@ -310,6 +311,7 @@ def file_names(names: Sequence[str], kept: str = '.-') -> list[str]:
     for name in names:
         plain = ''.join(letter if letter.isalnum() or letter in kept else '_' for letter in name)
         tries = (plain if number == 1 else f'{plain}_{number}' for number in itertools.count(1))
-        found.append(next(one for one in tries if one.casefold() not in taken))
-        taken.add(found[-1].casefold())
+        free = next(one for one in tries if one.casefold() not in taken)
+        taken.add(free.casefold())
+        found.append(on_disk(free))
     return found

@@ -123,7 +123,8 @@ import numpy as np
 from mmclarity.detection.inference.detections import Detections
 from mmclarity.detection.inference.drawn_files import noted
 from mmclarity.detection.inference.outputs import Results
-from mmclarity.detection.inference.sources import as_text, Picture
+from mmclarity.detection.inference.sources import Picture
+from mmclarity.utils.names import as_text
 assert sys.getfilesystemencoding() == 'ascii'
 nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ('a',))
 for name in sys.argv[2:]:

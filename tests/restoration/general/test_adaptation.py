@@ -159,8 +159,10 @@ def test_a_gpu_learns_what_the_cpu_learns(tmp_path):
         learnt.append(adapt([one], settings, progress=progress, device=device))
     assert losses[:3] == pytest.approx(losses[3:], rel=0.1)
     assert all(value.device.type == 'cpu' for value in learnt[1].state.values())
+    learnt[1].images.append('no\udcfctext.tif')  # a name of an old disk: the card was not written
     learnt[1].save(tmp_path / 'mine.safetensors')
     load_general(tmp_path / 'mine.safetensors')
+    assert r'no\udcfctext.tif' in (tmp_path / 'mine.md').read_text(encoding='utf-8')
 
 
 def test_noise_that_is_known_already_is_left_alone_or_not_made_worse():

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from mmclarity.errors import DataError
 from mmclarity.utils.json_files import read_json
-
-from .sources import on_disk
+from mmclarity.utils.names import on_disk
 
 KINDS = ('.jpg', '.jpeg', '.png', '.mp4')
 

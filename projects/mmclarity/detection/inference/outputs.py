@@ -10,11 +10,12 @@ import numpy as np
 
 from mmclarity.utils.files import replacing
 from mmclarity.utils.json_files import write_json
+from mmclarity.utils.names import as_text, on_disk
 from mmclarity.utils.tables import write_csv
 
 from .detections import Detections
 from .drawn_files import noted, remove_stale, strangers
-from .sources import Picture, as_text, on_disk
+from .sources import Picture
 from .video import DrawnVideo
 
 FILES = ('detections.coco.json', 'detections.scalabel.json', 'detections.csv')
@@ -120,7 +121,7 @@ class Results:
         Then what an earlier run has drawn is removed, if this one has drawn anything.
         """
         folder = self.folder / 'drawn'
-        names = sorted(as_text(path.relative_to(folder)) for path in self._drawn)
+        names = sorted(as_text(path.relative_to(folder).as_posix()) for path in self._drawn)
         if not names:  # what an earlier run has drawn stays, and stays known
             names = [name for name in self._earlier if (folder / on_disk(name)).is_file()]
         paths = [self.folder / name for name in FILES]

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mmclarity.errors import DataError, UsageError, said
 from mmclarity.utils.files import listing
 from mmclarity.utils.images import decode
+from mmclarity.utils.names import as_text
 
 from .detections import check_image
 
@@ -260,16 +261,6 @@ def _names(files: list[Path]) -> list[str]:
         shared = os.path.commonpath([path.parent for path in paths])
         names = [path.relative_to(shared).as_posix() for path in paths]
     return [as_text(name) for name in names]
-
-
-def as_text(path: str | Path) -> str:
-    """A path as tables have it: UTF-8, whatever the system takes names for; with ``/``."""
-    return os.fsencode(Path(path).as_posix()).decode('utf-8', 'backslashreplace')
-
-
-def on_disk(name: str) -> str:
-    """What :func:`as_text` gave, as the system has it: the same bytes."""
-    return os.fsdecode(name.encode('utf-8', 'backslashreplace'))
 
 
 def _video(path: Path) -> tuple[Iterator[Picture], int | None]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..io.micrograph import list_images, read_sem, replacing
+from mmclarity.utils.files import write_text
+
+from ..io.micrograph import list_images, read_sem
 from ..io.pairs import shared_name, shared_parts
 from ..ops.registration import MIN_CONFIDENCE
 from .measure import NoiseSample, PairSample, fit_blur, fit_noise, measure_noise, measure_pair
@@ -307,10 +309,7 @@ def write_config(
     Raises:
         FileExistsError: If the file exists and is not to be overwritten.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, overwrite) as part:
-        part.write_text(config_text(found, linear), encoding='utf-8')
+    write_text(path, config_text(found, linear), overwrite=overwrite, parents=True)
 
 
 def plot(found: Calibration, path: str | Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmclarity.engine.hooks.precision import autocast_fastest
 from mmclarity.errors import DataError, UsageError
-from mmclarity.utils.files import replacing
+from mmclarity.utils.files import replacing, write_text
 
 from ..losses.ssim import mean_ssim
 from ..ops.registration import register
@@ -114,8 +114,7 @@ class Adaptation:
         metadata |= self.manner.metadata()
         with replacing(path, overwrite=overwrite) as part:
             save_file(weights, part, metadata=metadata)
-        with replacing(path.with_suffix('.md'), overwrite=overwrite) as part:
-            part.write_text(self.card(path.name), encoding='utf-8')
+        write_text(path.with_suffix('.md'), self.card(path.name), overwrite=overwrite)
         if self.resume is not None:
             self.resume.unlink(missing_ok=True)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from mmclarity.errors import DataError, said
 from mmclarity.utils.cpus import available_cpus
 from mmclarity.utils.files import listing
+from mmclarity.utils.names import as_text
 
 from .ids import SUFFIXES, natural_order
 
@@ -119,7 +120,7 @@ class StimulusSet:
         if manifest is None:
             images = listing(folder, SUFFIXES)
             paths = natural_order(images, lambda p: p.name, what=f'{folder}: images')
-            pairs = [(p.stem, p) for p in paths]
+            pairs = [(as_text(p.stem), p) for p in paths]
             source = folder
         else:
             source = Path(manifest)
