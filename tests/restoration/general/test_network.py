@@ -366,7 +366,7 @@ def test_a_hot_pixel_spoils_nothing_but_itself():
         dict(levels='0 0'),
         dict(levels='0.5'),
         dict(levels='nan 0'),
-        dict(levels='1 2 3'),
+        dict(levels='1 2 3 4'),
         dict(caution='inf'),
         dict(caution='nan'),
     ],

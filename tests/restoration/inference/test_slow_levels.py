@@ -61,6 +61,10 @@ def test_levels_hold_for_the_white_that_they_were_learnt_with(weights, picture):
     assert np.abs(units(levels, data_range=1.0) - slow).mean() < 1e-3
     with pytest.raises(UsageError, match='give --data-range, the same'):
         units(levels)
+    of_type = restorer(levels, data_range=1.0)  # learnt with 255 of 8 bits, say
+    assert np.abs(of_type - slow).mean() < 1e-3
+    with pytest.raises(UsageError, match='white is 255, and was 1 where'):
+        units(255 * levels, data_range=255.0)
     # without --slow-levels, nobody minds
     for path in (given, as_typed):
         Restorer(checkpoint=path)(picture)

@@ -77,7 +77,8 @@ class SlowLevels:
                 'levels of slow scans are not known; give --data-range, the same as for '
                 'mmclarity-adapt, or leave out --slow-levels'
             )
-        if job.white == self.white:
+        # floating point has no other white than the one that is given
+        if job.white == self.white or (self.white is None and job.pixels.dtype.kind == 'f'):
             return
         remedy = f'give --data-range {self.white:g}' if self.white else 'leave out --data-range'
         now, then = (
