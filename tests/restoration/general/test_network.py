@@ -10,16 +10,8 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
 from mmclarity.restoration.general import GeneralUNet, appraise, load_general, restore_general
-from mmclarity.restoration.general.appraisal import (
-    BOLD,
-    CAREFUL,
-    MOST_ACROSS,
-    SMOOTHED,
-    UNSURE,
-    Appraisal,
-)
+from mmclarity.restoration.general.appraisal import BOLD, CAREFUL, UNSURE, Appraisal
 from mmclarity.restoration.general.content import KINDS, make_structure
-from mmclarity.restoration.general.manner import Manner
 from mmclarity.restoration.general.network import grown, widths_of
 from mmclarity.restoration.general.patches import Ranges, draw_example
 from mmclarity.restoration.general.weights import DETAIL, PHASE, WEIGHTS, agreement
@@ -147,23 +139,19 @@ def test_restores_what_it_never_saw(sigma, correlation):
         assert psnr(low + restored * (high - low), clean) > psnr(noisy, clean) + 5
 
 
-def agreed(one, other, believed):
-    """What both have beyond a Gaussian, and some of what the first has; with scipy."""
+def agreed(one, other):
+    """What both have beyond a Gaussian, on the grey levels of the first; with scipy."""
     blurred = [gaussian_filter(x, DETAIL, mode='nearest', truncate=3) for x in (one, other)]
     details = np.stack([one - blurred[0], other - blurred[1]])
     smaller = np.where(np.abs(details[0]) < np.abs(details[1]), *details)
-    shared = np.where(details[0] * details[1] > 0, smaller, 0)
-    return blurred[0] + (1 - believed) * shared + believed * details[0]
+    return blurred[0] + np.where(details[0] * details[1] > 0, smaller, 0)
 
 
-@pytest.mark.parametrize(
-    ('size', 'believed'), [((160, 175), 0.0), ((160, 175), 0.4), ((24, 97), 0.4), ((5, 12), 0.0)]
-)
-def test_the_second_look_is_that_of_the_turned_image(size, believed):
+@pytest.mark.parametrize('size', [(160, 175), (24, 97), (5, 12)])
+def test_the_second_look_is_that_of_the_turned_image(size):
     """Its grid starts at the far end, so that the image is mirrored beyond that as it has to be."""
     image = np.random.default_rng(1).uniform(0.2, 0.8, size).astype(np.float32)
     net, like, levels = load_general(), appraise(image), torch.from_numpy(image)[None, None]
-    net.manner = Manner(believed=believed)
     with torch.inference_mode():
         one, both = (restore_general(net, levels, like, twice=twice) for twice in (False, True))
         mode = 'reflect' if min(size) > 31 else 'edge'
@@ -174,9 +162,7 @@ def test_the_second_look_is_that_of_the_turned_image(size, believed):
     look = (look[16 : 16 + size[0], 16 : 16 + size[1]] - like.offset) / like.gain
     first = one[0, 0].numpy()
     assert first.min() > 0 and first.max() < 1  # nothing was cut off
-    np.testing.assert_allclose(
-        both[0, 0].numpy(), agreed(first, look, believed * like.known), atol=2e-5
-    )
+    np.testing.assert_allclose(both[0, 0].numpy(), agreed(first, look), atol=2e-5)
     assert np.abs(look - first).max() > 1e-3
 
 
@@ -204,31 +190,18 @@ def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
     assert second(0.02, 0.6) == pytest.approx(second(0.04))
 
 
-@pytest.mark.parametrize('believed', [0.0, 0.4, 1.0])
-def test_detail_that_the_first_look_alone_has_is_fainter(believed):
+def test_detail_that_one_look_alone_has_is_gone():
     """Of what both have, the fainter; of blobs of deviation 2, smoothing by 3 leaves 4/13."""
     y, x = np.indices((64, 96))
     blob = lambda column: np.exp(-((y - 32) ** 2 + (x - column) ** 2) / 8)  # noqa: E731
     ramp = 0.2 + 0.004 * x
     first, second = ramp + 0.3 * blob(20) + 0.2 * blob(50), ramp + 0.1 * blob(20) - 0.2 * blob(80)
-    looks = (torch.from_numpy(i).float()[None, None] for i in (first, second + 0.1))
-    rise = agreement(*looks, believed)[0, 0].numpy() - ramp
-    detail = (0.1 + 0.2 * believed) * 9 / 13, 0.2 * believed * 9 / 13
-    assert rise[32, 20] == pytest.approx(0.3 * 4 / 13 + detail[0], abs=5e-3)
-    assert rise[32, 50] == pytest.approx(0.2 * 4 / 13 + detail[1], abs=5e-3)
-    assert abs(rise[32, 80]) < 5e-3  # of the second look alone, nothing
-    assert np.abs(rise[:, :6]).max() < 0.02  # another grey level of it is not taken
-
-
-def test_noise_is_known_less_where_lines_share_it():
-    def known(across, structure=''):
-        return Appraisal(0.0, 0.01, 0.5, across, 0.0, 1.0, structure=structure).known
-
-    assert known(0.0) == known(-0.3) == known(MOST_ACROSS) == 1
-    assert known(MOST_ACROSS + SMOOTHED / 2) == pytest.approx(0.5)
-    # lines that share so much: noise that was smoothed, and is stronger than it looks
-    assert known(MOST_ACROSS + SMOOTHED) == pytest.approx(0) and known(0.95) == 0
-    assert known(0.95, 'fine') == 1  # a lattice
+    both = agreement(*(torch.from_numpy(i).float()[None, None] for i in (first, second + 0.1)))
+    rise = both[0, 0].numpy() - ramp
+    assert rise[32, 20] == pytest.approx(0.3 * 4 / 13 + 0.1 * 9 / 13, abs=5e-3)
+    assert rise[32, 50] == pytest.approx(0.2 * 4 / 13, abs=5e-3)
+    assert abs(rise[32, 80]) < 5e-3
+    assert np.abs(rise[:, :6]).max() < 0.02  # another grey level of the second look is not taken
 
 
 def test_two_looks_invent_less():

@@ -132,7 +132,7 @@ def test_what_was_chosen_is_written_and_said(tmp_path):
     result = adapt(fields, settings)
     # without clean images nothing is chosen
     assert result.manner == Manner() and result.guarding is result.caution is None
-    manner = Manner(0.7, 0.4, False, (0.5, 0.1, 4095.0))
+    manner = Manner(0.7, False, (0.5, 0.1, 4095.0))
     chosen = Guarding(False, 0.001, 0.002), Caution((0.8, 90.0), (0.7, 60.0))
     result = dataclasses.replace(result, manner=manner, guarding=chosen[0], caution=chosen[1])
     for told in ('3.0 dB', '0.7 invented and 60 missed a picture (before: 0.8 and 90)'):
@@ -149,8 +149,8 @@ def test_what_was_chosen_is_written_and_said(tmp_path):
 @pytest.mark.parametrize(
     'told',
     [
-        dict(believed='1.1'),
-        dict(believed='-0.1'),
+        dict(caution='-0.1'),
+        dict(guarded='1.1'),
         dict(caution='much'),
         dict(guarded='nan'),
         dict(levels='0.5'),
@@ -168,7 +168,7 @@ def test_a_manner_is_what_was_written():
     assert Manner.told({}) == Manner.told({'network': 'GeneralUNet'}) == Manner()
     for manner in (
         Manner(),
-        Manner(0.1 + 0.2, 0.4, False),
+        Manner(0.1 + 0.2, False),
         Manner(levels=(0.5, -0.1, None)),
         Manner(levels=(1 / 3, 0.1, 4095.0)),
     ):

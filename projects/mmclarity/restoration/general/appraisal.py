@@ -150,13 +150,6 @@ class Appraisal:
         return careful * math.sqrt(max(broad / DROWNED, 1.0))
 
     @property
-    def known(self) -> float:
-        """How far the noise is known: 1, and less where lines share it, as it is stronger then."""
-        if self.structure == 'fine':
-            return 1.0
-        return 1 - min(max((self.across - MOST_ACROSS) / SMOOTHED, 0.0), 1.0)
-
-    @property
     def _shared(self) -> float:
         """The correlation, of a noise that can be."""
         return min(max(self.correlation, 0.0), 0.95)

@@ -15,8 +15,6 @@ class Manner:
 
     Attributes:
         caution: factor on the noise told in the second look, see :attr:`.Appraisal.second_look`.
-        believed: share of the detail that is kept where the second look has none, see
-            :func:`.weights.agreement`.
         guarded: whether what was taken away is looked through for structure, see
             :mod:`.safeguards`.
         levels: a quick scan's level is the first times a slow one's, plus the second; 0 black and
@@ -25,7 +23,6 @@ class Manner:
     """
 
     caution: float = 1.0
-    believed: float = 0.0
     guarded: bool = True
     levels: tuple[float, float, float | None] | None = None
 
@@ -40,21 +37,19 @@ class Manner:
             ValueError: they are no such numbers, and would spoil every image.
         """
         caution = _within(metadata, 'caution', 1.0, 0.0, math.inf)
-        believed = _within(metadata, 'believed', 0.0, 0.0, 1.0)
         guarded = bool(_within(metadata, 'guarded', 1.0, 0.0, 1.0))
         if 'levels' not in metadata:
-            return cls(caution, believed, guarded)
+            return cls(caution, guarded)
         numbers = [float(word) for word in metadata['levels'].split()]
         finite = all(map(math.isfinite, numbers))
         if len(numbers) not in (2, 3) or not finite or min(numbers[::2]) <= 0:
             raise ValueError(f'its metadata give "{metadata["levels"]}" as levels of slow scans')
         gain, offset, white = (*numbers, None)[:3]
-        return cls(caution, believed, guarded, (gain, offset, white))
+        return cls(caution, guarded, (gain, offset, white))
 
     def metadata(self) -> dict[str, str]:
         """For the weights' file."""
-        told = dict(caution=repr(self.caution), believed=repr(self.believed))
-        told['guarded'] = str(int(self.guarded))
+        told = dict(caution=repr(self.caution), guarded=str(int(self.guarded)))
         if self.levels is not None:
             told['levels'] = ' '.join(repr(part) for part in self.levels if part is not None)
         return told

@@ -29,7 +29,7 @@ PHASE = 7
 # Levels that the network is shown, and deviations of the noise around them: a hot pixel of 50 times
 # the contrast would spoil all around it.
 DARKEST, BRIGHTEST, NOISE = -1.0, 3.0, 6.0
-# Deviation in pixels of the Gaussian beyond which there is detail, that both looks should have.
+# Deviation in pixels of the Gaussian beyond which there is detail, that both looks must have.
 DETAIL = 3.0
 
 
@@ -118,7 +118,7 @@ def restore_general(
         rows, columns = (EDGE + (PHASE - EDGE - length) % net.stride for length in levels.shape[2:])
         unused = (bottom + rows, top + EDGE, right + columns, left + EDGE)
         turned = net(_mirrored(stretched, rows, columns).flip(2, 3), second, unused).flip(2, 3)
-        restored = agreement(restored, turned, net.manner.believed * image.known)
+        restored = agreement(restored, turned)
         read = [min(reach, pixels) for pixels in spare]
         height, width = restored.shape[2:]
         restored = restored[..., read[0] : height - read[1], read[2] : width - read[3]]
@@ -127,38 +127,33 @@ def restore_general(
 
 
 @torch.no_grad()
-def restore_levels(
-    net: GeneralUNet, levels: np.ndarray, image: Appraisal, twice: bool = True
-) -> np.ndarray:
+def restore_levels(net: GeneralUNet, levels: np.ndarray, image: Appraisal) -> np.ndarray:
     """Restores an image that is in the network's levels already, without what is put back.
 
     Args:
         net: from :func:`load_general`.
         levels: (H, W) float32.
         image: of the whole image, before it was brought to these levels.
-        twice: else the first look alone.
 
     Returns:
         (H, W) float32 in [0, 1].
     """
     like = replace(image, low=DARK, high=BRIGHT)
     shown = torch.from_numpy(levels)[None, None].to(next(net.parameters()).device)
-    return restore_general(net, shown, like, twice=twice)[0, 0].cpu().numpy()
+    return restore_general(net, shown, like)[0, 0].cpu().numpy()
 
 
-def agreement(first: Tensor, second: Tensor, believed: float = 0.0) -> Tensor:
-    """The first of two restorations, its detail fainter where the second does not have it.
+def agreement(first: Tensor, second: Tensor) -> Tensor:
+    """The detail that two restorations share, on the grey levels of the first.
 
     With d what a restoration has beyond a Gaussian of :data:`DETAIL` pixels: of both d the smaller
-    where they have one sign, else none (the minmod of Roe, Annu. Rev. Fluid Mech. 1986). Of what
-    the first has beyond that, a share is kept: what may be there or not is shown as strong as it is
-    to be expected, not as if there were nothing. Grey levels over larger distances come from the
-    first alone: told of too much noise, a network shifts them.
+    where they have one sign, else none (the minmod of Roe, Annu. Rev. Fluid Mech. 1986). Detail
+    that one of them invents is gone, where a mean would leave half of it. Grey levels over larger
+    distances come from the first alone: told of too much noise, a network shifts them.
 
     Args:
         first: (N, 1, H, W) float32.
         second: the same.
-        believed: the share, 0 to 1.
 
     Returns:
         (N, 1, H, W) float32.
@@ -168,8 +163,7 @@ def agreement(first: Tensor, second: Tensor, believed: float = 0.0) -> Tensor:
         base = smooth(first, taps)
         one, other = first - base, second - smooth(second, taps)
     # half of the sum of signs is the common sign, or zero
-    shared = (one.sign() + other.sign()) / 2 * torch.minimum(one.abs(), other.abs())
-    return base + torch.lerp(shared, one, believed)
+    return base + (one.sign() + other.sign()) / 2 * torch.minimum(one.abs(), other.abs())
 
 
 def sharpen_general(restored: Tensor, image: Appraisal, amount: float = 1.0) -> Tensor:
