@@ -29,8 +29,9 @@ TRIED = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 # Inventions of the network before, in all scenes, from which on counts alone are believed. In
 # fewer, chance has a say: then a bolder look must have the smaller error as well.
 LEAST_COUNTED = 5
-# Strength of the particles that are counted, of the contrast: the least of the tables.
-STRENGTH = 0.03
+# Strength of the particles that are told, of the contrast: the least of the tables; and of those by
+# which networks are compared. There are five times as many, so that chance has less of a say.
+STRENGTH, COMPARED = 0.03, 0.015
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,12 @@ class Caution:
 
 
 class _Count(NamedTuple):
-    """Particles invented and missed a scene, and the squared error."""
+    """Particles invented and missed a scene, the squared error, and faint ones invented."""
 
     invented: float
     missed: float
     error: float
+    compared: float
 
 
 def choose_caution(
@@ -111,9 +113,9 @@ def choose_caution(
     low, high, same = 0, len(TRIED) - 1, TRIED.index(1.0)
     while low < high:
         middle = (low + high) // 2
-        allowed = count(middle).invented <= most.invented
+        allowed = count(middle).compared <= most.compared
         low, high = (low, middle) if allowed else (middle + 1, high)
-    few = most.invented * len(scenes) < LEAST_COUNTED - 0.5
+    few = most.compared * len(scenes) < LEAST_COUNTED - 0.5
     if few and low < same and count(low).error >= count(same).error:
         low = same
     chosen = count(low)
@@ -123,14 +125,15 @@ def choose_caution(
 
 def _counted(net: GeneralUNet, scenes: Sequence[Scene], caution: float) -> _Count:
     """Means over the scenes."""
-    device, total = next(net.parameters()).device, np.zeros(3)
+    device, total = next(net.parameters()).device, np.zeros(4)
+    strengths = [share * (BRIGHT - DARK) for share in (STRENGTH, COMPARED)]
     net.manner = replace(net.manner, caution=caution)
     for scene in scenes:
         with autocast_fastest(device):
             restored = restore_levels(net, scene.noisy, scene.like)
         for sign in (1, -1):  # dark particles too
             images = (0.5 + sign * (image - 0.5) for image in (restored, scene.clean))
-            (found,) = count_fabrications(*images, [STRENGTH * (BRIGHT - DARK)])
-            total += found['fabricated'], found['missed'], 0.0
+            told, compared = count_fabrications(*images, strengths)
+            total += told['fabricated'], told['missed'], 0.0, compared['fabricated']
         total[2] += float(np.square(restored - scene.clean).mean())
     return _Count(*map(float, total / len(scenes)))
