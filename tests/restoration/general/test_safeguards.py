@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 
 from mmclarity.errors import CheckpointError
@@ -17,6 +17,7 @@ from mmclarity.restoration.general.caution import Caution
 from mmclarity.restoration.general.manner import Manner
 from mmclarity.restoration.general.residual_structure import put_back
 from mmclarity.restoration.general.safeguards import Guarding, guard, needs_guard
+from mmclarity.restoration.general.weights import WEIGHTS
 from mmclarity.restoration.io import from_array
 from tests.scenes import lines, scene, spheres
 
@@ -147,21 +148,35 @@ def test_what_was_chosen_is_written_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'told',
+    ('told', 'why'),
     [
-        dict(caution='-0.1'),
-        dict(guarded='1.1'),
-        dict(caution='much'),
-        dict(guarded='nan'),
-        dict(levels='0.5'),
-        dict(levels='0.5 0.1 0'),
-        dict(levels='0.5 0.1 255 1'),
-        dict(levels='-0.5 0.1'),
+        (dict(caution='much'), 'could not convert'),
+        *(
+            (told, 'its metadata give')
+            for told in (
+                dict(caution='-0.1'),
+                dict(caution='inf'),
+                dict(caution='nan'),
+                dict(guarded='1.1'),
+                dict(guarded='nan'),
+                dict(levels='0.5'),
+                dict(levels='0 0'),
+                dict(levels='nan 0'),
+                dict(levels='0.5 0.1 0'),
+                dict(levels='1 2 3 4'),
+                dict(levels='0.5 0.1 255 1'),
+                dict(levels='-0.5 0.1'),
+            )
+        ),
     ],
 )
-def test_a_manner_that_would_spoil_images_is_refused(told):
-    with pytest.raises(ValueError, match='its metadata give|could not convert'):
+def test_metadata_that_would_spoil_every_image_are_refused(told, why, tmp_path):
+    """They gave white or NaN."""
+    with pytest.raises(ValueError, match=why):
         Manner.told(told)
+    save_file(load_file(WEIGHTS), tmp_path / 'own.safetensors', metadata=told)
+    with pytest.raises(CheckpointError, match=rf'own\.safetensors: .* {why}'):
+        load_general(tmp_path / 'own.safetensors')
 
 
 def test_a_manner_is_what_was_written():

@@ -37,7 +37,7 @@ def pair():
 
 def test_rows_teach_or_judge_and_lie_on_one_another(pair):
     scans, one = pair
-    taught, held = scans.taught(one), scans.held(one)
+    taught, held = scans.taught_and_held(one)
     assert isinstance(taught, Scene) and taught.like == one.like
     # what both show, less what is interpolated from beyond the edge
     assert taught.noisy.shape == taught.clean.shape
@@ -66,7 +66,7 @@ def test_a_small_pair_teaches_and_judges_as_a_whole():
     quick, slow = (from_array(np.rint(image).astype(np.uint8)) for image in (clean * 0.9, clean))
     quick.path, slow.path = Path('q/a.tif'), Path('s/a.tif')
     scans, one = ScanPair(quick, slow, Lines(False)), noisy_field(quick)
-    taught, held = scans.taught(one), scans.held(one)
+    taught, held = scans.taught_and_held(one)
     assert len(held.levels) == 100 and len(taught.noisy) > 90
 
 

@@ -144,8 +144,11 @@ def lesson(
         scenes.append(judged)
     draws = max(1, round(SCENES / len(scenes)))
     scenes = [_scene(clean, worse, rng) for clean in scenes[:SCENES] for _ in range(draws)]
-    paired = [pair.held(noisy[i]) for i, pair in pairs.items()]
-    both = [pair.taught(noisy[i]) for i, pair in pairs.items()]
+    both, paired = [], []
+    for index, pair in pairs.items():
+        taught, held = pair.taught_and_held(noisy[index])
+        both.append(taught)
+        paired.append(held)
     scenes += [scene_of(one, SCENE_SIDE) for one in paired[:SCENES]]
     if any(not kept_back(len(pair.low)) for pair in pairs.values()):
         say(
@@ -153,8 +156,8 @@ def lesson(
             'is one on what has been seen'
         )
     white = quick[0].own_white
-    held = paired or noisy
-    return Lesson(fields, worse, held, scenes, found, strength, absolute, white, both)
+    judging = paired or noisy
+    return Lesson(fields, worse, judging, scenes, found, strength, absolute, white, both)
 
 
 def _worse(

@@ -102,24 +102,25 @@ def needs_guard(net: GeneralUNet, scenes: Sequence[Scene]) -> Guarding:
     Returns:
         Guarded, unless the error is smaller alone by :data:`SURE` standard errors.
     """
-    device = next(net.parameters()).device
-    errors: list[list[np.ndarray]] = []
-    for scene in scenes[:: -(-len(scenes) // SCENES)]:
-        like = replace(scene.like, low=DARK, high=BRIGHT)
-
-        def restore(levels: np.ndarray, scene: Scene = scene) -> np.ndarray:
-            with autocast_fastest(device):
-                return restore_levels(net, levels, scene.like)
-
-        alone = restore(scene.noisy)
-        both = alone.copy()
-        guard(scene.noisy, both, like, restore)
-        errors.append([_by_columns(answer - scene.clean) for answer in (alone, both)])
+    errors = [_errors(net, scene) for scene in scenes[:: -(-len(scenes) // SCENES)]]
     alone, both = (np.concatenate(side) / (BRIGHT - DARK) ** 2 for side in zip(*errors))
     gain = both - alone
     spread = float(gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else math.inf
     better = float(gain.mean()) > SURE * spread
     return Guarding(not better, float(alone.mean()), float(both.mean()))
+
+
+def _errors(net: GeneralUNet, scene: Scene) -> list[np.ndarray]:
+    """Squared errors of blocks of columns, alone and guarded."""
+
+    def restore(levels: np.ndarray) -> np.ndarray:
+        with autocast_fastest(next(net.parameters()).device):
+            return restore_levels(net, levels, scene.like)
+
+    alone = restore(scene.noisy)
+    both = alone.copy()
+    guard(scene.noisy, both, replace(scene.like, low=DARK, high=BRIGHT), restore)
+    return [_by_columns(answer - scene.clean) for answer in (alone, both)]
 
 
 def _by_columns(error: np.ndarray) -> np.ndarray:

@@ -65,23 +65,17 @@ class ScanPair:
         moved = place.shift[0] + (abs(place.drift[0]) + abs(place.stretch[0])) / 2
         return int(self.above + kept_back(len(self.low)) - moved)
 
-    def taught(self, one: NoisyField) -> Scene:
-        """The first rows of the quick scan, and the slow one as it is moved onto them.
+    def taught_and_held(self, one: NoisyField) -> tuple[Scene, NoisyField]:
+        """The first rows of the quick scan, and the last ones, with what the slow one says of them.
 
         Args:
             one: the quick scan.
-        """
-        noisy, truth = (divided(side)[0] for side in self._levels(one.like))
-        return Scene(*_where_known(noisy, truth), one.like)
 
-    def held(self, one: NoisyField) -> NoisyField:
-        """The last rows of the quick scan, with what the slow one says of them.
-
-        Args:
-            one: the quick scan.
+        Returns:
+            What both show of rows that teach; and the rows that judge.
         """
-        levels, truth = (divided(side)[1] for side in self._levels(one.like))
-        return replace(one, levels=levels, truth=truth)
+        (above, below), (known, truth) = map(divided, self._levels(one.like))
+        return Scene(*_where_known(above, known), one.like), replace(one, levels=below, truth=truth)
 
     def _levels(self, like: Appraisal) -> tuple[np.ndarray, np.ndarray]:
         """Both in the network's levels; the slow one NaN where it does not show the field.
@@ -104,7 +98,7 @@ def scene_of(one: NoisyField, side: int) -> Scene:
     """What both show of a field, the middle at most.
 
     Args:
-        one: from :meth:`ScanPair.held`.
+        one: from :meth:`ScanPair.taught_and_held`.
         side: pixels, at most.
     """
     noisy, clean = _where_known(one.levels, one.truth)
