@@ -23,7 +23,7 @@ from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.evaluation.doubt import wrong_particles
 from mmclarity.restoration.evaluation.fabrication import count_fabrications, inside
-from mmclarity.restoration.general.appraisal import appraise
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.restoration.general.content import KINDS, make_structure
 from mmclarity.restoration.general.examples import ALLOY_JUDGES
 from mmclarity.restoration.general.patches import stretched

@@ -28,7 +28,7 @@ from skimage.restoration import denoise_nl_means
 
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.evaluation.fabrication import count_fabrications
-from mmclarity.restoration.general.appraisal import appraise
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 from mmclarity.utils.json_files import write_json
 from mmclarity.utils.tables import markdown_table, replace_part

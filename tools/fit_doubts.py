@@ -89,7 +89,7 @@ def judged(
     from mmclarity.restoration.evaluation.doubt import wrong_particles
     from mmclarity.restoration.evaluation.fabrication import inside
     from mmclarity.restoration.evaluation.particles import detect_particles
-    from mmclarity.restoration.general.appraisal import appraise
+    from mmclarity.restoration.general.appraising import appraise
     from mmclarity.restoration.inference.doubts import particle_evidence
 
     like = appraise(noisy)
@@ -109,7 +109,7 @@ def judged(
 
 def made_worse(data: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Noisy and clean pictures (SIDE, SIDE) of training, but for those that the tool warns of."""
-    from mmclarity.restoration.general.appraisal import appraise
+    from mmclarity.restoration.general.appraising import appraise
     from mmclarity.restoration.general.examples import ExampleBatches
     from mmclarity.restoration.general.patches import Ranges
 

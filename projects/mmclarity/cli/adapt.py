@@ -294,7 +294,8 @@ def _pages(path: Path, reading: dict, say: Callable[[str], object]) -> list[SEMI
 
 
 def _with_noise(images: list[SEMImage], say: Callable[[str], object]) -> list[SEMImage]:
-    from mmclarity.restoration.general.appraisal import LEAST_SIGMA, appraise
+    from mmclarity.restoration.general.appraisal import LEAST_SIGMA
+    from mmclarity.restoration.general.appraising import appraise
 
     found = []
     for image in images:

@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.general import residual_structure, sure_blend
-from mmclarity.restoration.general.appraisal import appraise
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.restoration.general.residual_structure import non_local_means
 from mmclarity.restoration.general.sure_blend import blend_by_sure
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom

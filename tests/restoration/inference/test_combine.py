@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmclarity.cli.adapt import _fields
 from mmclarity.errors import UsageError
-from mmclarity.restoration.general.appraisal import appraise
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.restoration.inference.combine import combine
 from mmclarity.restoration.io.micrograph import from_array, read_sem
 from mmclarity.restoration.ops.registration import move

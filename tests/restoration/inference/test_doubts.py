@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, gaussian_laplace
 
 from mmclarity.restoration import Restorer
-from mmclarity.restoration.general.appraisal import appraise
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.restoration.general.weights import WEIGHTS
 from mmclarity.restoration.inference.doubts import (
     RULE,

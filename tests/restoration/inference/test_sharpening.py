@@ -10,7 +10,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from mmclarity.errors import UsageError
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.evaluation import edge_width, find_edges
-from mmclarity.restoration.general.appraisal import Appraisal, appraise
+from mmclarity.restoration.general.appraisal import Appraisal
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.restoration.inference.sharpening import sharpened
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 

@@ -11,7 +11,7 @@ from mmclarity.cli.adapt import _fields
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.datasets import SEMFolderDataset
 from mmclarity.restoration.degradation.calibration import calibrate
-from mmclarity.restoration.general.appraisal import appraise
+from mmclarity.restoration.general.appraising import appraise
 from mmclarity.restoration.inference.combine import combine
 from mmclarity.restoration.inference.remarks import of_file
 from mmclarity.restoration.io import open_stack, read_sem, shared_parts

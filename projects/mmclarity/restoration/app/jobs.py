@@ -25,7 +25,7 @@ import numpy as np
 from mmclarity.errors import UsageError, said
 from mmclarity.utils.files import readable_size
 
-from ..general.appraisal import appraise
+from ..general.appraising import appraise
 from ..inference.doubts import Doubts, circles
 from ..io.files import copy_suffix
 from ..io.micrograph import READABLE, SEMImage

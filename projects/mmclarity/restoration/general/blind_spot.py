@@ -15,7 +15,8 @@ import numpy as np
 
 from ..degradation.measure import LAGS, measure_noise
 from ..io.micrograph import SEMImage
-from .appraisal import WINDOW, Appraisal, appraise
+from .appraisal import Appraisal
+from .appraising import WINDOW, appraise
 
 __all__ = ['Batch', 'NoisyField', 'blinded', 'draw_batch', 'noisy_field']
 

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from ..degradation.simulate import SimulateLowCostSEM
-from .appraisal import Appraisal, appraise
+from .appraisal import Appraisal
+from .appraising import appraise
 from .caution import Scene
 from .content import log_uniform
 from .patches import Example, draw_example, placed, stretched

@@ -23,7 +23,7 @@ from ..degradation.measure import NoiseSample, measure_noise
 from ..degradation.simulate import SimulateLowCostSEM
 from ..io.micrograph import SEMImage
 from ..io.pairs import shared_name
-from .appraisal import appraise
+from .appraising import appraise
 from .blind_spot import NoisyField, noisy_field
 from .caution import Scene
 from .clean_examples import CleanField, clean_field

@@ -18,7 +18,8 @@ import scipy.fft
 from scipy.ndimage import maximum_filter
 
 from ...utils.cpus import side_by_side
-from .appraisal import LEAST_SIDE, MOST_ACROSS, WINDOW, Appraisal
+from .appraisal import MOST_ACROSS, Appraisal
+from .appraising import LEAST_SIDE, WINDOW
 from .spectrum import SIDE, noise_along
 
 __all__ = ['put_back']

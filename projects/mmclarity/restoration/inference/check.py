@@ -13,7 +13,8 @@ from ..evaluation.fabrication import THRESHOLDS, count_fabrications
 from ..evaluation.fidelity import fidelity
 from ..evaluation.particles import DetectionSettings, detect_particles
 from ..evaluation.sharpness import sharpness
-from ..general.appraisal import BRIGHT, DARK, Appraisal, appraise
+from ..general.appraisal import BRIGHT, DARK, Appraisal
+from ..general.appraising import appraise
 
 if TYPE_CHECKING:
     from ..io.micrograph import SEMImage

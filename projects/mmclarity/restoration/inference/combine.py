@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter
 
 from mmclarity.errors import UsageError
 
-from ..general.appraisal import LEAST_SIGMA, appraise
+from ..general.appraisal import LEAST_SIGMA
+from ..general.appraising import appraise
 from ..io.micrograph import SEMImage
 from ..io.pairs import with_lines_of
 from ..ops.registration import Registration, register, valid_region

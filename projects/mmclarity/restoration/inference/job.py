@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..general.appraisal import Appraisal, appraise
+from ..general.appraisal import Appraisal
+from ..general.appraising import appraise
 from ..io.micrograph import SEMImage, from_array
 from .remarks import beside_training, of_file
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmclarity.engine.config import load_config
 from mmclarity.errors import UsageError
 
-from ..general.appraisal import appraise
+from ..general.appraising import appraise
 from ..general.safeguards import guard
 from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
