@@ -1,6 +1,5 @@
 """Files as laboratories have them, each made here by the format's own library."""
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +8,7 @@ from scipy.spatial.distance import pdist
 
 from mmclarity.errors import DataError, MissingKeyError
 from mmclarity.rsa import load_neural
+from tests.rsa.data.matlab_files import Matlab73
 from tests.rsa.data.six_stimuli import IDS, RESPONSES, ROWS, SQUARES, N, P
 
 RNG = np.random.default_rng(3)
@@ -26,46 +26,6 @@ def cells(items):
     array = np.empty(len(items), object)
     array[:] = items
     return array
-
-
-class Matlab73:
-    """Writes what MATLAB's save -v7.3 does: axes reversed, references, classes as attributes."""
-
-    def __init__(self, path):
-        self.path, self.count = path, 0
-
-    def __enter__(self):
-        self.file = h5py.File(self.path, 'w', userblock_size=512)
-        return self
-
-    def __exit__(self, *error):
-        self.file.close()
-        with open(self.path, 'r+b') as file:
-            file.write(b'MATLAB 7.3 MAT-file'.ljust(116) + bytes(8) + b'\x00\x02IM')
-
-    def put(self, name, value):
-        if isinstance(value, dict):
-            group = self.file.create_group(name)
-            group.attrs['MATLAB_class'] = np.bytes_('struct')
-            for key, inner in value.items():
-                self.put(f'{name}/{key}', inner)
-        elif isinstance(value, str):
-            self.file[name] = np.array([[ord(c)] for c in value], np.uint16)
-            self.file[name].attrs['MATLAB_class'] = np.bytes_('char')
-        elif isinstance(value, np.ndarray) and value.dtype == object:
-            # A cell array, or a field of a struct array: without a class then.
-            self.file[name] = self.references(value).T
-        else:
-            self.file[name] = np.atleast_2d(value).T
-            self.file[name].attrs['MATLAB_class'] = np.bytes_('double')
-
-    def references(self, value):
-        found = np.empty(value.shape, h5py.ref_dtype)
-        for place in np.ndindex(value.shape):
-            self.count += 1
-            self.put(f'#refs#/r{self.count}', value[place])
-            found[place] = self.file[f'#refs#/r{self.count}'].ref
-        return found
 
 
 @pytest.mark.parametrize('subjects', [1, 3])

@@ -92,13 +92,16 @@ def _opened(path: Path, reader: Callable) -> dict[str, Found]:
 
 def _apart(path: Path) -> dict[str, Found]:
     content = read_in_child(f'{__name__}:plain', path)
-    return {key: Found(*fields) for key, fields in content.items()}
+    return {key: Found(**fields) for key, fields in content.items()}
 
 
-def plain(path: Path) -> dict[str, list[Any]]:
-    """What is found as plain lists, to be handed from process to process."""
+def plain(path: Path) -> dict[str, dict[str, Any]]:
+    """What is found as plain dicts, to be handed from process to process."""
     content = READERS[path.suffix.lower()](path)
-    return {key: [found.values, found.kind, found.ids] for key, found in content.items()}
+    return {
+        key: dict(values=found.values, kind=found.kind, ids=found.ids, unread=found.unread)
+        for key, found in content.items()
+    }
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -153,21 +156,37 @@ def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Fou
         sure = [k for k in candidates if content[k].kind != 'auto']
         candidates = sure if len(sure) == 1 else candidates
         if len(candidates) != 1:
-            held = ', '.join(f'{k} {content[k].describe()}' for k in candidates) or 'none'
-            raise MissingKeyError(
-                f'{path}: which array is meant? It holds {held}; write {path}:KEY'
-            )
+            raise MissingKeyError(_which(content, candidates, path))
         key = candidates[0]
     if key not in content:
         raise MissingKeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
     found = content[key]
+    if found.unread:
+        raise DataError(f'{path}:{key} holds {found.unread}')
     if found.ids is None:
-        # Ids stand beside the array, in its group of an HDF5 file, or at the top for all.
-        beside = key.rpartition('/')[0]
-        places = [
-            f'{group}/{k}' if group else k for group in dict.fromkeys((beside, '')) for k in ID_KEYS
-        ]
-        ids = next((content[k].values for k in places if k in content and k != key), None)
-        if ids is not None:
-            found.ids = strings(np.asarray(ids))
+        found.ids = _ids_beside(content, key, path)
     return found, key
+
+
+def _ids_beside(content: dict[str, Found], key: str, path: Path) -> list[str] | None:
+    """Ids beside an array, in its group of an HDF5 file, or at the top for all."""
+    groups = dict.fromkeys((key.rpartition('/')[0], ''))
+    places = [f'{group}/{k}' if group else k for group in groups for k in ID_KEYS]
+    place = next((k for k in places if k in content and k != key), None)
+    if place is None:
+        return None
+    if content[place].unread:
+        warnings.warn(
+            f'{path}:{place} holds {content[place].unread}. These names are not known', stacklevel=3
+        )
+        return None
+    return strings(np.asarray(content[place].values))
+
+
+def _which(content: dict[str, Found], candidates: list[str], path: Path) -> str:
+    """That an array must be named, and which ones there are."""
+    if candidates:
+        held = ', '.join(f'{k} {content[k].describe()}' for k in candidates)
+        return f'{path}: which array is meant? It holds {held}; write {path}:KEY'
+    others = [f'{k}: {v.unread}' if v.unread else f'{k} {v.describe()}' for k, v in content.items()]
+    return f'{path} holds no array of numbers ({"; ".join(others) or "it is empty"})'

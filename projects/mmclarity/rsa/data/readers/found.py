@@ -32,12 +32,14 @@ class Found:
         kind: 'rdm' or 'responses' where the format says so, else 'auto'.
         ids: Of the stimuli, where the format says so.
         labels: The ids are labels of BIDS, which hold letters and digits only.
+        unread: Where there are no values: what stands there, and what to save instead.
     """
 
     values: Any
     kind: str = 'auto'
     ids: list[str] | None = None
     labels: bool = False
+    unread: str = ''
 
     def describe(self) -> str:
         """Shape, or how many of which shape."""

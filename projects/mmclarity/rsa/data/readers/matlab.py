@@ -7,6 +7,7 @@ The RSA toolbox (Nili et al., PLoS Comput. Biol. 2014) keeps RDMs in struct arra
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from .found import Found
 from .hdf5 import require_h5py
 
 FIELD = 'RDM'
+# What scipy calls all objects of MATLAB's own classes.
+UNNAMED = 'None'
+# What to save in the place of objects of MATLAB's own classes, whose format it keeps to itself.
+REMEDIES = dict(
+    string='cellstr(NAME)', table='its columns, table2array(NAME)', categorical='cellstr(NAME)'
+)
 
 
 def read_matlab(path: Path) -> dict[str, Found]:
@@ -27,7 +34,12 @@ def read_matlab(path: Path) -> dict[str, Found]:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Duplicate variable name "None"')  # see _objects
+            content = loadmat(path, squeeze_me=True, struct_as_record=False)
+        if UNNAMED in content:
+            del content[UNNAMED]
+            content.update(_objects(path))
     except NotImplementedError:  # version 7.3 is HDF5, stored with axes reversed
         content = _read_73(path)
     found: dict[str, Found] = {}
@@ -41,8 +53,35 @@ class _Struct(dict):
     """Fields of one struct."""
 
 
+class _Unread(str):
+    """What stands there, and what to save instead."""
+
+
+def _object_of(kind: str) -> _Unread:
+    """An object of one of MATLAB's own classes."""
+    remedy = REMEDIES.get(kind, 'plain arrays')
+    article = 'an' if kind[:1] in 'aeiou' else 'a'
+    return _Unread(
+        f"{article} {kind or 'object'} of MATLAB's own kind, which only MATLAB reads; save {remedy}"
+    )
+
+
+def _objects(path: Path) -> dict[str, _Unread]:
+    """Objects of MATLAB's own classes by name; loadmat keeps the last alone, without its name."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import varmats_from_mat
+
+    found = {}
+    with path.open('rb') as file:
+        for name, single in varmats_from_mat(file):
+            if name == UNNAMED:
+                for item in loadmat(single)[UNNAMED]:
+                    found[item['s0'].decode()] = _object_of(item['s2'].decode())
+    return found
+
+
 def _simple(value: Any) -> Any:
-    """Arrays, texts, lists (one a subject; lists within are sessions) and :class:`_Struct`."""
+    """Arrays, texts, structs, what is unread; lists (one a subject; lists within are sessions)."""
     if hasattr(value, '_fieldnames'):
         return _Struct((name, _simple(getattr(value, name))) for name in value._fieldnames)
     if isinstance(value, np.ndarray) and value.dtype == object:
@@ -50,6 +89,10 @@ def _simple(value: Any) -> Any:
             return [_simple(row) for row in value]
         items = [_simple(item) for item in value]
         return np.array(items) if items and all(isinstance(i, str) for i in items) else items
+    if hasattr(value, 'toarray'):
+        return value.toarray()  # a sparse matrix
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        return _object_of(np.ravel(value)[0]['s2'].decode() if 's2' in value.dtype.names else '')
     return value if isinstance(value, str | _Struct | list) else np.asarray(value)
 
 
@@ -60,10 +103,15 @@ def _add(found: dict[str, Found], name: str, value: Any) -> None:
     elif isinstance(value, _Struct):
         for field, inner in value.items():
             _add(found, f'{name}/{field}', inner)
+    elif isinstance(value, _Unread):
+        found[name] = Found(np.empty(0), unread=value.replace('NAME', name.replace('/', '.')))
     elif isinstance(value, str):
         found[name] = Found(np.array([value]))
     elif isinstance(value, np.ndarray) or _is_nested(value):
         found[name] = Found(value)
+    elif isinstance(value, list) and value and all(isinstance(item, _Struct) for item in value):
+        what = f'{len(value)} structs ({", ".join(value[0])}); save one matrix of their numbers'
+        found[name] = Found(np.empty(0), unread=what)
 
 
 def _field(value: Any) -> Any:
@@ -89,10 +137,12 @@ def _read_73(path: Path) -> dict[str, Any]:
     with h5py.File(path) as file:
 
         def value(item: Any, referred: bool = False) -> Any:
+            decode = item.attrs.get('MATLAB_object_decode', 0)
+            if decode or 'MATLAB_sparse' in item.attrs:
+                return _object_of(_text(item)) if decode else _dense(item)
             if isinstance(item, h5py.Group):
                 return _fields({name: value(inner) for name, inner in item.items()})
-            kind = item.attrs.get('MATLAB_class', b'')
-            kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+            kind = _text(item)
             if h5py.check_ref_dtype(item.dtype):
                 references = np.asarray(item[()]).T
                 items = [value(file[one], True) for one in references.ravel()]
@@ -101,12 +151,30 @@ def _read_73(path: Path) -> dict[str, Any]:
                 return '' if kind == 'char' else np.empty(0)
             characters = item.dtype.kind == 'u' and item.dtype.itemsize == 2
             if kind == 'char' or (not kind and referred and characters):
-                return ''.join(map(chr, np.ravel(np.asarray(item[()]).T)))
+                lines = [''.join(map(chr, row)) for row in np.atleast_2d(item[()].T)]
+                return lines[0] if len(lines) == 1 else np.array(lines)  # char('a', 'bc')
             if h5py.check_string_dtype(item.dtype):
                 return np.asarray(item.asstr()[()])
             return np.squeeze(np.asarray(item[()]).T)
 
         return {name: value(item) for name, item in file.items() if not name.startswith('#')}
+
+
+def _text(item: Any) -> str:
+    """MATLAB's class of an item of HDF5."""
+    kind = item.attrs.get('MATLAB_class', b'')
+    return kind.decode() if isinstance(kind, bytes) else str(kind)
+
+
+def _dense(item: Any) -> np.ndarray:
+    """A sparse matrix: values of its columns, ``jc`` where each begins, ``ir`` their rows."""
+    from scipy.sparse import csc_matrix
+
+    starts = item['jc'][()]
+    shape = int(item.attrs['MATLAB_sparse']), len(starts) - 1
+    if 'data' not in item:  # nothing but zeros
+        return np.zeros(shape)
+    return csc_matrix((item['data'][()], item['ir'][()], starts), shape).toarray()
 
 
 def _cells(items: list[Any], shape: tuple[int, ...]) -> Any:
