@@ -1,6 +1,4 @@
-"""--time, --searchlight, --weighted and --movie of tools/rsa.py, from files to files."""
-
-import csv
+"""--weighted, --trials and --movie of tools/rsa.py, from files to files."""
 
 import numpy as np
 import pytest
@@ -13,85 +11,7 @@ from scipy.stats import spearmanr
 from mmclarity.cli import rsa
 from mmclarity.rsa import NeuralArea, RSASettings, analyse
 from mmclarity.rsa.report import tables
-
-COUNT = 18
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / 'images').mkdir()
-    for i in range(COUNT):
-        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((32, 32)).save(tmp_path / 'images' / f'im{i}.png')
-    (tmp_path / 'nets.py').write_text(
-        'from torch import nn\n'
-        'def net():\n'
-        '    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))\n'
-    )
-    return tmp_path
-
-
-def run(folder, *more):
-    return rsa.main(
-        [
-            *('--model', f'{folder}/nets.py:net', '--stimuli', f'{folder}/images'),
-            *('--size', '32', '--bootstraps', '8', '--permutations', '50'),
-            *('--overwrite', '--out', f'{folder}/out', *map(str, more)),
-        ]
-    )
-
-
-def rows(path):
-    with open(path, newline='') as file:
-        return list(csv.DictReader(file))
-
-
-def test_time_courses_with_clusters(pictures, capsys):
-    shown = np.stack(
-        [
-            np.asarray(Image.open(pictures / f'images/im{i}.png'), float).ravel()
-            for i in range(COUNT)
-        ]
-    )
-    shown = (shown - shown.mean(0))[:, ::7]
-    rng = np.random.default_rng(1)
-    data = 60 * rng.normal(size=(6, COUNT, shown.shape[1], 8))
-    data[..., 3:6] += shown[None, :, :, None]
-    ids = [f'im{i}' for i in range(COUNT)]
-    order = rng.permutation(COUNT)  # in the file another one than on the disk
-    np.savez(pictures / 'meg.npz', meg=data[:, order], ids=[ids[i] for i in order])
-    assert run(pictures, '--time', f'MEG={pictures}/meg.npz:meg') == 0, capsys.readouterr().err
-    found = rows(pictures / 'out/rsa_time_MEG.csv')
-    assert len(found) == 2 * 8 and (pictures / 'out/time_MEG.png').is_file()
-    first = [row for row in found if row['layer'] == found[0]['layer']]
-    significant = [int(r['time']) for r in first if r['cluster_p'] and float(r['cluster_p']) < 0.05]
-    assert significant == [3, 4, 5]
-    assert 'times 3 to 5' in capsys.readouterr().out
-
-
-def test_wrong_shapes_are_named_before_the_network_works(pictures, capsys):
-    np.save(pictures / 'flat.npy', np.ones((COUNT, 5)))
-    assert run(pictures, '--time', f'MEG={pictures}/flat.npy') == 2
-    assert 'stimuli, units, times' in capsys.readouterr().err
-    assert run(pictures, '--time', 'meg.npy') == 2
-    assert 'AREA=file' in capsys.readouterr().err
-
-
-def test_searchlight_writes_a_map_a_layer(pictures, capsys):
-    nibabel = pytest.importorskip('nibabel', reason='nibabel is not installed (make env)')
-    rng, affine = np.random.default_rng(2), np.diag([2.0, 2.0, 2.0, 1.0])
-    betas, mask = rng.normal(size=(4, 4, 3, COUNT)), np.ones((4, 4, 3))
-    mask[0] = 0
-    nibabel.save(nibabel.Nifti1Image(betas, affine), pictures / 'betas.nii')
-    nibabel.save(nibabel.Nifti1Image(mask, affine), pictures / 'mask.nii')
-    files = '--searchlight', pictures / 'betas.nii', '--mask', pictures / 'mask.nii'
-    assert run(pictures, *files, '--radius', 3, '--figures', 'none') == 0, capsys.readouterr().err
-    volume = nibabel.load(pictures / 'out/searchlight_0.nii').get_fdata()
-    assert volume.shape == (4, 4, 3) and np.isnan(volume[0]).all()
-    assert (np.abs(volume[1:]) < 1).all() and len(np.unique(volume[1:])) > 30
-    assert run(pictures, '--searchlight', pictures / 'mask.nii') == 2
-    assert 'one volume a stimulus' in capsys.readouterr().err
+from tests.tools.rsa_runs import COUNT, rows, run
 
 
 def test_weighted_layers(pictures, capsys):
@@ -193,12 +113,3 @@ def test_a_movie_of_a_training(tmp_path, capsys):
     (tmp_path / 'epoch_1.npz').rename(tmp_path / 'iter_1.npz')
     assert rsa.main(['--movie', str(tmp_path), '--out', str(tmp_path)]) == 2
     assert 'epoch_N.npz and iter_N.npz' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('name', ['gone.nii', 'junk.nii', 'nets.py'])
-def test_searchlights_that_are_no_images(pictures, capsys, name):
-    pytest.importorskip('nibabel', reason='nibabel is not installed (requirements-dev.txt)')
-    (pictures / 'junk.nii').write_bytes(b'n' * 400)
-    assert run(pictures, '--searchlight', pictures / name) == 2
-    told = capsys.readouterr().err
-    assert name in told and 'Traceback' not in told

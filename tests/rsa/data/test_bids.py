@@ -77,6 +77,24 @@ def test_a_pattern_chooses(derivative):
         load_neural('V4', f'{derivative}/*run-9*.nii.gz')
 
 
+def test_a_pattern_of_folders_keeps_subjects_apart(derivative):
+    squares = (BETAS**2 + 1).mean(1)
+    for pattern in ('sub-*/func/*stat-t*.nii.gz', '**/*stat-t*.nii.gz'):
+        with pytest.warns(UserWarning, match='3 images of each stimulus'):
+            area = align(load_neural('V4', f'{derivative}/{pattern}'), PICTURES)
+        np.testing.assert_allclose(area.rdms, [expected(one) for one in squares])
+    with pytest.warns(UserWarning) as caught:
+        load_neural('V4', derivative)
+    said = next(str(w.message) for w in caught if 'stat-effect' in str(w.message))
+    advice = said.partition('write a pattern, ')[2]  # does as it says
+    with pytest.warns(UserWarning, match='3 images of each stimulus'):
+        area = align(load_neural('V4', advice), PICTURES)
+    np.testing.assert_allclose(area.rdms, [expected(one) for one in squares])
+    odd = derivative.with_name('what?') / 'betas.nii'  # a name, no pattern
+    save(BETAS[0, 0].transpose(1, 2, 3, 0), odd)
+    np.testing.assert_allclose(load_neural('V4', odd).rdms[0], expected(BETAS[0, 0]))
+
+
 def test_images_that_differ_in_more(derivative):
     save(BETAS[0, 0, 0], derivative / 'sub-01/func/sub-01_space-T1w_contrast-tree_statmap.nii')
     with pytest.raises(DataError, match=r'also in .*space- \(T1w, none\).*pattern'):

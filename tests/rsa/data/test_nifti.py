@@ -52,6 +52,35 @@ class TestNifti:
         np.testing.assert_allclose(area.rdms[0], self.expected(betas, inside))
         assert area.ids == names
 
+    @pytest.mark.parametrize(
+        'place,match',
+        [
+            (np.diag([-1.0, 1, 1, 1]), 'mask.nii has the grid of .* 4 mm elsewhere; resample'),
+            (np.array([[1, 0, 0, 0.7], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), '0.7 mm'),
+            (np.array([[1, 0, 0, 0.3], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), None),
+        ],
+        ids=['mirrored', 'shifted', 'rounded'],
+    )
+    def test_a_mask_that_lies_elsewhere(self, tmp_path, betas, place, match):
+        """One grid is not one place: left would be right."""
+        self.save(betas, tmp_path / 'betas.nii')
+        mask = np.zeros((3, 4, 2))
+        mask[1:] = 1
+        self.nibabel.save(self.nibabel.Nifti1Image(mask, place), tmp_path / 'mask.nii')
+        spec = f'{tmp_path}/betas.nii:{tmp_path}/mask.nii'
+        if match is None:
+            assert load_neural('V4', spec).rdms.shape == (1, 15)
+            return
+        with pytest.raises(DataError, match=match):
+            load_neural('V4', spec)
+        folder = tmp_path / 'several'
+        folder.mkdir()
+        for i, volume in enumerate(np.moveaxis(betas, -1, 0)):
+            affine = np.eye(4) if i else place
+            self.nibabel.save(self.nibabel.Nifti1Image(volume, affine), folder / f'im{i}.nii')
+        with pytest.raises(DataError, match='im1.nii has the grid of .*im0.nii, but by its affine'):
+            load_neural('V4', folder)
+
     def test_at_fault(self, tmp_path, betas):
         self.save(betas[..., 0], tmp_path / 'one.nii')
         with pytest.raises(DataError, match='one.nii has shape .3, 4, 2.; it must hold a volume a'):

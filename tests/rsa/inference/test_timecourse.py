@@ -20,9 +20,6 @@ def test_rdms_and_courses():
     assert got.shape == (2, 3, 5)
     for m, s, t in np.ndindex(got.shape):
         assert got[m, s, t] == pytest.approx(spearmanr(models[m], rdms[s, t]).statistic)
-    data[0, 3, :, 2] = 1
-    with pytest.raises(ValueError, match='time 2: the response to stimulus 3'):
-        time_rdms(data[0])
 
 
 def masses(data, threshold, two_sided):
@@ -77,3 +74,49 @@ def test_a_response_is_found_and_nothing_is_not():
     assert cluster_test(-np.abs(data)) == []
     with pytest.raises(ValueError, match='subjects'):
         cluster_test(data[:1])
+
+
+def test_stimuli_without_an_answer_cost_their_pairs():
+    rng = np.random.default_rng(0)
+    data = rng.random((8, 6, 5))
+    data[3, :, 2] = 1  # alike in all units
+    data[4, :, 1] = np.nan  # not shown then
+    data[:, 2, 4] = np.nan  # a unit is lost
+    data[:6, :, 0] = 0
+    with pytest.warns(UserWarning, match='at 3 of 5 times a stimulus has no response'):
+        got = time_rdms(data)
+    rows, columns = np.triu_indices(8, 1)
+    for time, gone in ((1, 4), (2, 3)):
+        lost = (rows == gone) | (columns == gone)
+        assert np.isnan(got[time, lost]).all()
+        kept = np.delete(data[:, :, time], gone, 0)
+        np.testing.assert_allclose(got[time, ~lost], compute_rdm(kept))
+    assert np.isnan(got[0]).all()  # two are left
+    np.testing.assert_allclose(got[4], compute_rdm(np.delete(data[:, :, 4], 2, 1)))
+    courses = time_courses(rng.random((2, 28)), got[None])
+    assert np.isnan(courses[:, :, 0]).all() and np.isfinite(courses[:, :, 1:]).all()
+    with pytest.warns(UserWarning, match='cosine is undefined'):
+        zero = time_rdms(data, 'cosine')
+    np.testing.assert_array_equal(np.isnan(zero[2]), False)  # alike, but not zero
+    with pytest.warns(UserWarning, match='at 1 of 5 times'):  # zeros have distances
+        assert np.isfinite(time_rdms(data, 'euclidean')[[0, 2, 3, 4]]).all()
+    data[1, 1, 3] = np.nan
+    with pytest.raises(ValueError, match='time 3: the response of unit 1 to stimulus 1'):
+        time_rdms(data)
+    with pytest.raises(ValueError, match='needs repetitions'):
+        time_rdms(data, 'crossnobis')
+    with pytest.raises(ValueError, match='2 stimuli'):
+        time_rdms(rng.random((2, 6, 5)))
+
+
+def test_a_time_that_a_subject_lacks_is_in_no_cluster():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(9, 20))
+    data[:, 5:15] += 3
+    data[4, 9] = np.nan
+    found = cluster_test(data, 500)
+    assert [(c.start, c.stop) for c in found if c.p < 0.05] == [(5, 9), (10, 15)]
+    assert cluster_test(np.full((5, 8), np.nan)) == []
+    data[4, 9] = np.inf
+    with pytest.raises(ValueError, match='finite'):
+        cluster_test(data)

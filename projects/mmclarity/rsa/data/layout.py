@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import squareform
 
 from mmclarity.errors import DataError
 
 from ..rdms.compute import REPEATED, compute_rdm
+from ..rdms.gaps import placed, throughout
 from ..rdms.pairs import num_stimuli
 from ..rdms.rdms import as_condensed
 
@@ -202,21 +202,11 @@ def _known_rdm(responses: np.ndarray, source: str, metric: str) -> np.ndarray:
     """
     if metric in REPEATED or not np.isnan(responses).any():
         return compute_rdm(responses, metric)
-    gaps = np.isnan(responses)
-    shown, live = ~gaps.all(1), ~gaps.all(0)
+    shown, live = throughout(responses)
     if shown.sum() < 3:
         raise ValueError(
             f'{int(shown.sum())} of {len(shown)} stimuli have a response, all others are '
             'NaN; an RDM needs 3'
-        )
-    partly = gaps & shown[:, None] & live
-    if partly.any():
-        stimulus, unit = np.argwhere(partly)[0]
-        raise ValueError(
-            f'the response of unit {unit} to stimulus {stimulus} (both counted from 0) is NaN; '
-            f'such gaps: {int(partly.sum())}, in {int(partly.any(0).sum())} unit(s) and '
-            f'{int(partly.any(1).sum())} stimuli. What is NaN throughout is left out: make these '
-            'units, or these stimuli, NaN everywhere'
         )
     warnings.warn(
         f'{source}: {int((~shown).sum())} of {len(shown)} stimuli and {int((~live).sum())} of '
@@ -224,13 +214,10 @@ def _known_rdm(responses: np.ndarray, source: str, metric: str) -> np.ndarray:
         'are left out',
         stacklevel=6,
     )
-    count = len(responses)
-    square = np.full((count, count), np.nan)
     known = compute_rdm(
         responses[shown][:, live], metric, names=[str(i) for i in np.flatnonzero(shown)]
     )
-    square[np.ix_(shown, shown)] = squareform(known)
-    return square[np.triu_indices(count, 1)]
+    return placed(known, shown)
 
 
 def _is_stack(values: np.ndarray, count: int | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from scipy.ndimage import label
 from scipy.stats import t as student
 
-from ..rdms.compute import compute_rdm
+from ..rdms.compute import REPEATED, check_metric
+from ..rdms.gaps import rdm_of_answered
 from ..rdms.rdms import as_array, as_condensed
 from ..similarity.compare import compare_known, counted_pairs, without_groups
 
@@ -38,12 +40,20 @@ class Cluster:
 def time_rdms(responses: Any, metric: str = 'correlation') -> np.ndarray:
     """An RDM at every time.
 
+    Pairs of a stimulus that has no answer at a time are NaN then: it was not shown (NaN in all
+    units), or all units are silent or otherwise alike, so that the dissimilarity is undefined.
+    Units that are NaN at a time for all stimuli are left out of it.
+
     Args:
         responses: (n, units, times) of n stimuli: sensors or neurons.
-        metric: Of :func:`compute_rdm`.
+        metric: Of :func:`compute_rdm`; one that needs no repetitions.
 
     Returns:
-        (times, P).
+        (times, P). Where there is NaN, a warning says of how many times.
+
+    Raises:
+        ValueError: If a response is infinite, or a single one is NaN, with its place; or if the
+            metric needs repetitions.
 
     Examples:
         >>> import numpy as np
@@ -54,13 +64,24 @@ def time_rdms(responses: Any, metric: str = 'correlation') -> np.ndarray:
     data = as_array(responses, 'responses')
     if data.ndim != 3:
         raise ValueError(f'responses have shape {data.shape}; they must be (stimuli, units, times)')
+    check_metric(metric)
+    if metric in REPEATED:
+        raise ValueError(f'metric {metric!r} needs repetitions; give correlation or another')
     found = []
     for time in range(data.shape[2]):
         try:
-            found.append(compute_rdm(data[:, :, time], metric))
+            found.append(rdm_of_answered(data[:, :, time], metric))
         except ValueError as error:
             raise ValueError(f'time {time}: {error}') from error
-    return np.stack(found)
+    rdms = np.stack(found)
+    lacking = np.isnan(rdms).any(1)
+    if lacking.any():
+        warnings.warn(
+            f'at {int(lacking.sum())} of {len(rdms)} times a stimulus has no response, or a '
+            f'constant one ({metric} is undefined): its pairs are NaN then',
+            stacklevel=2,
+        )
+    return rdms
 
 
 def time_courses(models: Any, rdms: Any, method: str = 'spearman') -> np.ndarray:
@@ -69,11 +90,11 @@ def time_courses(models: Any, rdms: Any, method: str = 'spearman') -> np.ndarray
     Args:
         models: (M, P): layers. Of stimuli in groups (see :class:`RDMs`) pairs within one do not
             count.
-        rdms: (S, T, P): of the subjects, by time.
+        rdms: (S, T, P): of the subjects, by time. Pairs that are NaN count elsewhere.
         method: Of :func:`compare_rdms`.
 
     Returns:
-        (M, S, T).
+        (M, S, T); NaN where fewer than 3 pairs are known.
 
     Examples:
         >>> import numpy as np
@@ -109,7 +130,8 @@ def cluster_test(
     difference of two models is tested by giving their difference.
 
     Args:
-        courses: (S, T), of one model (or the difference of two).
+        courses: (S, T), of one model (or the difference of two). A time at which a subject is
+            NaN is in no cluster.
         num_permutations: Sign flips.
         threshold: Of t. That of p < .05 if it is not given.
         two_sided: Also clusters below zero.
@@ -120,7 +142,7 @@ def cluster_test(
         count as one flip.
 
     Raises:
-        ValueError: If there are fewer than two subjects, or values are not finite.
+        ValueError: If there are fewer than two subjects, or values are infinite.
 
     Examples:
         >>> import numpy as np
@@ -133,7 +155,7 @@ def cluster_test(
         [(8, 12)]
     """
     data = as_array(courses, 'courses')
-    if data.ndim != 2 or len(data) < 2 or not np.isfinite(data).all():
+    if data.ndim != 2 or len(data) < 2 or np.isinf(data).any():
         raise ValueError(f'courses have shape {data.shape}; give finite (subjects >= 2, times)')
     if num_permutations < 1:
         raise ValueError(f'num_permutations must be at least 1, got {num_permutations}')

@@ -36,7 +36,8 @@ def images_of(path: Path) -> list[Path]:
         files = [p for p in path.iterdir() if p.name.lower().endswith(ENDINGS)]
         files = files or [p for p in path.rglob('*') if p.name.lower().endswith(ENDINGS)]
     else:
-        files = [p for p in path.parent.glob(path.name) if p.name.lower().endswith(ENDINGS)]
+        root, pattern = _split(path)
+        files = [p for p in root.glob(pattern) if p.name.lower().endswith(ENDINGS)]
     files = natural_order(files, key=str)
     left_out = [p for p in files if entities(p).get('suffix') in OTHERS]
     if left_out and len(left_out) < len(files):
@@ -53,8 +54,15 @@ def images_of(path: Path) -> list[Path]:
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether this names several images by wildcards."""
-    return any(mark in path.name for mark in '*?') and path.name.lower().endswith((*ENDINGS, '*'))
+    """Whether this names several images by wildcards, in names of folders too."""
+    marked = any(mark in str(path) for mark in '*?') and not path.exists()
+    return marked and path.name.lower().endswith((*ENDINGS, '*'))
+
+
+def _split(pattern: Path) -> tuple[Path, str]:
+    """The folder above all wildcards, and what is below it."""
+    depth = next(i for i, part in enumerate(pattern.parts) if any(mark in part for mark in '*?'))
+    return Path(*pattern.parts[:depth]), str(Path(*pattern.parts[depth:]))
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -68,6 +76,14 @@ def entities(path: Path) -> dict[str, str]:
         if folder:
             found['sub'] = folder.removeprefix('sub-')
     return found
+
+
+def _below(path: Path) -> str:
+    """Where the images of a folder or pattern lie, for a narrower pattern."""
+    if not path.is_dir():
+        return str(path.parent)
+    own = any(p.name.lower().endswith(ENDINGS) for p in path.iterdir())
+    return str(path if own else path / '**')
 
 
 def stem(path: Path) -> str:
@@ -102,7 +118,7 @@ def by_subject(path: Path) -> tuple[dict[str, dict[str, list[Path]]], bool]:
         raise DataError(
             f'{path}: images differ in {telling[0]}- and also in '
             f'{", ".join(f"{k}- ({_listed(values[k])})" for k in further)}; name those that are '
-            f'meant by a pattern, {path if path.is_dir() else path.parent}/*{key}-{label}*.nii.gz'
+            f'meant by a pattern, {_below(path)}/*{key}-{label}*.nii.gz'
         )
     found: dict[str, dict[str, list[Path]]] = {}
     for file, labels in known.items():
@@ -120,7 +136,7 @@ def _effects(known: dict[Path, dict[str, str]], path: Path) -> dict[Path, dict[s
     others = _listed([stat for stat in stats if stat not in ('', EFFECT)])
     warnings.warn(
         f'{path} holds several statistics; stat-{EFFECT} is taken. For another ({others}) write a '
-        f'pattern, .../*stat-t*.nii.gz',
+        f'pattern, {_below(path)}/*stat-t*.nii.gz',
         stacklevel=3,
     )
     return {file: found for file, found in known.items() if found.get('stat', EFFECT) == EFFECT}

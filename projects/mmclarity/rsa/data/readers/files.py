@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from mmclarity.errors import DataError, MissingKeyError, said
 from mmclarity.utils.child import read_in_child
 
-from .found import ID_KEYS, Found, strings
+from .found import ID_KEYS, TIMES, Found, strings
 from .hdf5 import read_hdf5
 from .matlab import read_matlab
 from .nifti import ENDINGS as NIFTI
@@ -165,14 +165,21 @@ def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Fou
         raise DataError(f'{path}:{key} holds {found.unread}')
     if found.ids is None:
         found.ids = _ids_beside(content, key, path)
+    times = next((content[k].values for k in _beside(key, TIMES) if k in content), None)
+    if isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype.kind in 'fiu':
+        found.times = times
     return found, key
 
 
-def _ids_beside(content: dict[str, Found], key: str, path: Path) -> list[str] | None:
-    """Ids beside an array, in its group of an HDF5 file, or at the top for all."""
+def _beside(key: str, names: Sequence[str]) -> list[str]:
+    """Keys of what belongs to an array: in its group of an HDF5 file, or at the top for all."""
     groups = dict.fromkeys((key.rpartition('/')[0], ''))
-    places = [f'{group}/{k}' if group else k for group in groups for k in ID_KEYS]
-    place = next((k for k in places if k in content and k != key), None)
+    return [f'{group}/{name}' if group else name for group in groups for name in names]
+
+
+def _ids_beside(content: dict[str, Found], key: str, path: Path) -> list[str] | None:
+    """Ids beside an array."""
+    place = next((k for k in _beside(key, ID_KEYS) if k in content and k != key), None)
     if place is None:
         return None
     if content[place].unread:

@@ -20,6 +20,8 @@ DESCRIPTORS = (
 )
 # Descriptors of rsatoolbox's RDMs: whose they are, and what is averaged for each.
 SUBJECTS = ('subject', 'subjects', 'subj', 'sub', 'participant', 'monkey')
+# Keys under which the times of recordings stand.
+TIMES = ('times', 'time')
 AVERAGED = ('time', 'times', 'session', 'sessions', 'ses', 'run', 'runs')
 
 
@@ -32,6 +34,7 @@ class Found:
         kind: 'rdm' or 'responses' where the format says so, else 'auto'.
         ids: Of the stimuli, where the format says so.
         labels: The ids are labels of BIDS, which hold letters and digits only.
+        times: Of the last axis, where numbers stand beside the values under one of :data:`TIMES`.
         unread: Where there are no values: what stands there, and what to save instead.
     """
 
@@ -40,6 +43,7 @@ class Found:
     ids: list[str] | None = None
     labels: bool = False
     unread: str = ''
+    times: np.ndarray | None = None
 
     def describe(self) -> str:
         """Shape, or how many of which shape."""
