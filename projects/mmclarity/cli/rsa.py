@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,7 @@ from .rsa_further import (
     file_names,
     further_areas,
     read_trials,
+    scored,
     write_further,
     write_movie,
 )
@@ -82,13 +83,17 @@ def show(
 ) -> dict[str, np.ndarray]:
     """RDMs (P,) by layer of a network, or of ``untrained`` in its place.
 
+    A layer whose answers have no RDM (constant, or not finite) has NaN, which is told.
+
     Raises:
-        LayerError: If the network cannot be run on the images, or a layer has no one answer.
+        LayerError: If the network cannot be run on the images, a layer has no one answer, or none
+            has an RDM.
     """
     model = network.model if untrained is None else untrained
     pool = None if args.pool == 'none' else args.pool
+    undefined: dict[str, str] = {}
     try:
-        return analysis.network_rdms(
+        rdms = analysis.network_rdms(
             model,
             layers or network.layers_for(pool),
             stimuli,
@@ -98,10 +103,24 @@ def show(
             forward=network.forward(model),
             pool=pool,
             memory=memory,
+            undefined=undefined.__setitem__,
         )
     except (RuntimeError, AssertionError) as error:  # the network's own
         side = f'{args.size} x {args.size} pixels (--size)' if args.size else 'their own size'
         raise LayerError(f'{network.name}, shown images of {side}: {said(error)}') from error
+    say_undefined(undefined, network.name if untrained is None else f'{network.name}, untrained')
+    if untrained is None and len(undefined) == len(rdms):
+        raise LayerError(f'{network.name}: no layer has an RDM; choose other --layers')
+    return rdms
+
+
+def say_undefined(undefined: Mapping[str, str], whose: str) -> None:
+    """Which layers are left out, and why: all of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for layer, why in undefined.items():
+        reasons.setdefault(why, []).append(layer)
+    for why, layers in reasons.items():
+        warnings.warn(f'{whose}, without {", ".join(layers)} (N/A): {why}', stacklevel=3)
 
 
 def read_areas(args: argparse.Namespace, stimuli: StimulusSet) -> list[neural.NeuralArea]:
@@ -156,6 +175,7 @@ def network_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.N
             source=f'layer {layer} of {other.name}, {other.weights}',
         )
         for layer, rdm in rdms.items()
+        if np.isfinite(rdm).any()
     ]
 
 
@@ -241,7 +261,11 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         stimuli=str(args.stimuli),
         areas={area.name: area.source for area in areas},
     )
-    result = analysis.analyse(rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*there is no RDM')  # said, with the reason
+        result = analysis.analyse(
+            rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups
+        )
     for name, found in reliabilities(args, trials, groups).items():
         result.meta.setdefault('reliability', {})[name] = dict(
             half=found.half, full=found.full, ceiling=found.ceiling, splits=len(found.splits)
@@ -299,7 +323,7 @@ def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:
     if args.profiles:
         settings = result.settings
         profiles = layer_profiles(
-            dict(zip(result.layers, result.rdms)),
+            scored(result),
             {name: result.grouped(rdms) for name, rdms in result.area_rdms.items()},
             settings.method,
             num_samples=settings.bootstraps or 1000,

@@ -133,8 +133,9 @@ def check_subjects(args: argparse.Namespace, areas: Sequence[NeuralArea]) -> Non
 
 def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
     """All layers weighted to fit an area, beside each alone, on stimuli not fitted to."""
-    models = {'all, weighted': result.rdms}
-    models.update({layer: rdm[None] for layer, rdm in zip(result.layers, result.rdms)})
+    alone = scored(result)
+    models = {'all, weighted': np.stack(list(alone.values()))}
+    models.update({layer: rdm[None] for layer, rdm in alone.items()})
     rows = []
     for area, rdms in result.area_rdms.items():
         found = dual_bootstrap(
@@ -150,6 +151,12 @@ def write_weighted(result: RSAResult, args: argparse.Namespace) -> None:
             rows.append([area, name, score, *limits, gap, p])
     head = ['area', 'model', 'score', 'lower', 'upper', 'weighted_minus_it', 'p']
     write_csv(args.out / 'rsa_weighted.csv', head, rows)
+
+
+def scored(result: RSAResult) -> dict[str, np.ndarray]:
+    """RDMs (P,) of the layers that have a score."""
+    known = np.isfinite(result.scores).any(1)
+    return {layer: rdm for layer, rdm, has in zip(result.layers, result.rdms, known) if has}
 
 
 def file_names(names: Sequence[str], kept: str = '.-') -> list[str]:

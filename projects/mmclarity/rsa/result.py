@@ -161,15 +161,16 @@ class RSAResult:
     def r2(self) -> np.ndarray:
         """(L, A), mean over subjects of the squared correlation: what Net2Brain calls R2.
 
-        It cannot tell likeness from its opposite, and noise alone makes it positive.
+        It cannot tell likeness from its opposite, and noise alone makes it positive. NaN of layers
+        without a score.
         """
-        models = self.grouped(self.rdms)
-        tables = []
-        for area in self.areas:
+        known = np.isfinite(self.scores).any(1)
+        table = np.full(self.scores.shape, np.nan)
+        for column, area in enumerate(self.areas):
             subjects = present_subjects(self.area_rdms[area], f'area {area!r}')
-            scores = compare_rdms(models, subjects, self.settings.method)
-            tables.append(np.square(scores).mean(1))
-        return np.stack(tables, 1)
+            scores = compare_rdms(self.grouped(self.rdms[known]), subjects, self.settings.method)
+            table[known, column] = np.square(scores).mean(1)
+        return table
 
     def best_layer(self, area: str) -> tuple[str, float] | None:
         """The layer most like an area and its score; None if every score is undefined."""

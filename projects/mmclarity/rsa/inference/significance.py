@@ -44,7 +44,7 @@ class PairedDifferences:
         interval: (M, M, 2), limits.
         p: (M, M), two-sided, at least 1 / (resamplings + 1) and at most 1. Over stimuli: twice the
             share of resamplings on the rarer side of zero. Where subjects were drawn: of Student's
-            t.
+            t. NaN where a score is undefined.
     """
 
     difference: np.ndarray
@@ -111,7 +111,7 @@ class BootstrapResult:
         tail = (1 - level) / 2
         limits = _quantiles(differences, tail)
         rarer = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
-        p = np.minimum(1, 2 * (rarer + 1) / (count + 1))
+        p = np.where(count, np.minimum(1, 2 * (rarer + 1) / (count + 1)), np.nan)
         return PairedDifferences(observed, np.moveaxis(limits, 0, -1), p)
 
     def _spread(self, samples: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> Spread | None:

@@ -130,8 +130,10 @@ class CrossValidated:
 
     @property
     def mean(self) -> np.ndarray:
-        """(M,) over folds."""
-        return np.nanmean(self.scores, 0)
+        """(M,) over folds that have a score; NaN where none has."""
+        known = np.isfinite(self.scores)
+        with np.errstate(invalid='ignore'):
+            return np.where(known, self.scores, 0).sum(0) / known.sum(0)
 
 
 def folds(
