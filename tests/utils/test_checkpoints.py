@@ -134,6 +134,35 @@ def test_weights_go_into_the_wrapped_model(tmp_path):
     assert torch.equal(other.module.weight, model.weight)
 
 
+@pytest.mark.parametrize('key', ['model', 'model_state_dict', 'state_dict'])
+def test_weights_under_the_names_of_other_libraries(tmp_path, key):
+    model = nn.Linear(3, 4)
+    state = {f'module.{name}': value for name, value in model.state_dict().items()}
+    optimizer = dict(state={}, param_groups=[dict(lr=0.1)])
+    torch.save({key: state, 'optimizer': optimizer, 'epoch': 3}, tmp_path / 'a.pth')
+    other = nn.Linear(3, 4)
+    load_weights(other, tmp_path / 'a.pth')
+    assert torch.equal(other.weight, model.weight)
+
+
+def test_weights_of_a_part_are_taken_by_their_prefix(tmp_path):
+    """A backbone out of a classifier, a network out of a LightningModule."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    state = {f'backbone.{name}': value for name, value in model.state_dict().items()}
+    del state['backbone.1.num_batches_tracked']
+    torch.save(dict(state_dict={**state, 'head.fc': torch.ones(2)}), tmp_path / 'a.pth')
+    other = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    with pytest.warns(UserWarning, match="the 6 weights under 'backbone.' are taken, 1 others"):
+        load_weights(other, tmp_path / 'a.pth')
+    assert torch.equal(other[0].weight, model[0].weight)
+    # of two parts that would do nobody knows which is meant; one that lacks a weight does not
+    twice = {**state, **{name.replace('backbone', 'teacher'): state[name] for name in state}}
+    for wrong in (twice, {name: state[name] for name in list(state)[1:]}):
+        torch.save(dict(state_dict=wrong), tmp_path / 'a.pth')
+        with pytest.raises(CheckpointError, match=r'(?s)than small.*file.py:function'):
+            load_weights(other, tmp_path / 'a.pth', 'small')
+
+
 def test_a_missing_checkpoint_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='not found'):
         load_checkpoint_file(tmp_path / 'none.pth')

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -126,21 +127,65 @@ def weights_of(checkpoint: dict) -> dict[str, torch.Tensor]:
     }
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path, name: str = '') -> None:
     """Load a checkpoint into a model that every weight must fit.
 
     Batch norm's counter of steps, which old checkpoints lack, may be missing. Names of compiled
-    models are read without what ``torch.compile`` put into them.
+    models are read without what ``torch.compile`` put into them. Weights may lie under ``model``,
+    as timm, DINO and others have them, or ``model_state_dict``; or, of a part of what was trained
+    (``backbone.``, ``model.``), under a prefix, which is told.
+
+    Args:
+        model: gets the weights.
+        path: of the checkpoint.
+        name: of the model, for messages; that of a config has none.
 
     Raises:
         CheckpointError: see :func:`load_checkpoint_file` and :func:`check_fits`.
     """
     model = unwrap(model)
-    weights = weights_of(load_checkpoint_file(path))
-    checkpoint = {name.replace('_orig_mod.', ''): value for name, value in weights.items()}
+    weights = weights_of(_nested(load_checkpoint_file(path)))
+    checkpoint = {key.replace('_orig_mod.', ''): value for key, value in weights.items()}
     checkpoint = weights_of(checkpoint)  # compiled first and wrapped then, or the other way round
-    check_fits(checkpoint, model, str(path))
+    checkpoint = _of_part(checkpoint, model, path)
+    check_fits(checkpoint, model, str(path), name)
     model.load_state_dict(weights_of(checkpoint), strict=False)
+
+
+def _nested(checkpoint: dict) -> dict:
+    """The weights within a checkpoint of other libraries; one of mmengine's as it is."""
+    if 'state_dict' in checkpoint or weights_of(checkpoint):
+        return checkpoint
+    for key in ('model', 'model_state_dict'):
+        inner = checkpoint.get(key)
+        if isinstance(inner, dict) and all(isinstance(name, str) for name in inner):
+            return inner
+    return checkpoint
+
+
+def _of_part(
+    checkpoint: dict[str, torch.Tensor], model: nn.Module, path: str | Path
+) -> dict[str, torch.Tensor]:
+    """The weights under the one prefix at which all of the model are; else all, as they are."""
+    wanted = [name for name in model.state_dict() if not name.endswith('num_batches_tracked')]
+    if not wanted or not checkpoint.keys().isdisjoint(wanted):
+        return checkpoint
+    ends = [name for name in checkpoint if name.endswith(f'.{wanted[0]}')]
+    prefixes = [name.removesuffix(wanted[0]) for name in ends]
+    whole = [start for start in prefixes if all(start + name in checkpoint for name in wanted)]
+    if len(whole) != 1:
+        return checkpoint
+    found = {
+        name.removeprefix(whole[0]): value
+        for name, value in checkpoint.items()
+        if name.startswith(whole[0])
+    }
+    warnings.warn(
+        f'checkpoint {path}: the {len(found)} weights under {whole[0]!r} are taken'
+        + (f', {len(checkpoint) - len(found)} others left' if len(checkpoint) > len(found) else ''),
+        stacklevel=3,
+    )
+    return found
 
 
 def fetch(address: str) -> dict:
@@ -216,7 +261,7 @@ def _lines(problems: dict[str, list[str]]) -> str:
     return ''.join(f'\n  {title}: {_listing(names)}' for title, names in problems.items())
 
 
-def check_fits(checkpoint: dict, model: nn.Module, path: str) -> None:
+def check_fits(checkpoint: dict, model: nn.Module, path: str, name: str = '') -> None:
     """Compare a checkpoint's weights with a model's, by name and shape.
 
     mmengine loads what fits and only logs the rest, so that a checkpoint of another model would be
@@ -226,15 +271,21 @@ def check_fits(checkpoint: dict, model: nn.Module, path: str) -> None:
         checkpoint: with ``state_dict``, or a bare state dict; a prefix ``module.`` is ignored.
         model: the unwrapped model.
         path: for the message.
+        name: of the model; that of a config has none.
 
     Raises:
         CheckpointError: naming the weights that are missing, unknown, or of another shape.
     """
     problems, _ = _compare(checkpoint, model)
     if problems:
+        which = name or 'the config describes'
+        remedy = (
+            'Give the network it belongs to, or load it in a function of yours (file.py:function)'
+            if name
+            else 'Give the config it was trained with (a copy lies beside it)'
+        )
         raise CheckpointError(
-            f'checkpoint {path} is of another model than the config describes.{_lines(problems)}\n'
-            '  Give the config it was trained with (a copy lies beside it).'
+            f'checkpoint {path} is of another model than {which}.{_lines(problems)}\n  {remedy}.'
         )
 
 

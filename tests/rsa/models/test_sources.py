@@ -88,6 +88,52 @@ def test_files_that_do_not_run(tmp_path):
         networks.load(f'{tmp_path}/y.py:net')
 
 
+def test_functions_that_fail_say_where(tmp_path, monkeypatch):
+    """A TypeError within is none of how the function was called."""
+    (tmp_path / 'x.py').write_text(
+        'from torch import nn\n'
+        'def inner():\n'
+        '    return nn.Linear(3, "a")\n'
+        'def net():\n'
+        '    return inner()\n'
+        'def other():\n'
+        '    raise RuntimeError("no such data")\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LayerError, match=r'net\(\) fails, TypeError: .* \(x.py, line 3\)'):
+        networks.load('x.py:net')
+    with pytest.raises(LayerError, match=r'fails, RuntimeError: no such data \(x.py, line 7\)'):
+        networks.load('x.py:other')
+    (tmp_path / 'x.py').write_text('import math\n1 / 0\n')
+    with pytest.raises(LayerError, match=r'x.py cannot be run: ZeroDiv.* \(x.py, line 2\)'):
+        networks.load('x.py:net')
+
+
+@pytest.mark.parametrize('wrapper', ['nn.DataParallel', 'torch.compile', 'AveragedModel'])
+def test_wrapped_networks_have_the_layers_of_those_within(tmp_path, wrapper):
+    (tmp_path / 'x.py').write_text(
+        'import torch\n'
+        'from torch import nn\n'
+        'from torch.optim.swa_utils import AveragedModel\n'
+        'def net():\n'
+        f'    return {wrapper}(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)))\n'
+    )
+    found = networks.load(f'{tmp_path}/x.py:net')
+    assert found.layers == ['0', '2'] and isinstance(found.model, nn.Sequential)
+    assert networks.load(f'{tmp_path}/x.py:net', 'none').layers == ['0', '2']
+
+
+@pytest.mark.parametrize('name', ['net.onnx', 'weights.safetensors', 'notes.txt'])
+def test_files_of_another_kind_are_no_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'notes.txt').write_text('')
+    with pytest.raises(LayerError, match='files are no networks.*TorchScript') as error:
+        networks.load(name)
+    assert 'resnet' not in str(error.value)
+    with pytest.raises(LayerError, match="unknown model 'zzz.zzz'. Or give"):
+        networks.load('zzz.zzz')  # not a list of all there are
+
+
 def test_hub(tmp_path):
     (tmp_path / 'hubconf.py').write_text(HUB)
     assert networks.load(f'hub:{tmp_path}:small', 'none').layers == ['0']

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmclarity.errors import LayerError
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.efficientnet_lite import MEAN, STD, WEIGHTS, build_efficientnet_lite
+from mmclarity.utils.models import unwrap
 
 from .normalisation import IMAGENET_MEAN, IMAGENET_STD, is_known, of_torchvision, preprocessing
 from .script import NORMS, ScriptView, opened, refuse_frozen
@@ -31,6 +32,8 @@ from .untrained import randomise
 SOURCES = {'timm': from_timm, 'hf': from_hugging_face, 'hub': from_hub}
 # Endings of files of TorchScript.
 SCRIPTS = ('.pt', '.pth', '.ts', '.torchscript')
+# Of weights, and of networks that others run.
+FILES = ('.onnx', '.safetensors', '.ckpt', '.bin', '.h5', '.keras', '.tflite', '.engine')
 LITE0, LITE0_LAYERS = (
     'efficientnet_lite0',
     ('conv_stem', *(f'blocks.{i}' for i in range(7)), 'conv_head', 'global_pool', 'classifier'),
@@ -109,13 +112,13 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
         network = _lite0(checkpoint)
     else:
         network = _torchvision(name, checkpoint)
-    network.model = opened(network.model)
+    network.model = opened(unwrap(network.model))
     if checkpoint == RANDOM:
         network.weights, network.side = RANDOM, None
         if kind == 'hub' or name.endswith(SCRIPTS) or name.rpartition(':')[0].endswith('.py'):
             randomise(network.model)  # they come with weights, trained or not
     elif checkpoint is not None:
-        load_weights(network.model, checkpoint)
+        load_weights(network.model, checkpoint, network.name)
         network.weights = checkpoint
     if module is not None:
         _check_module(network.model, module, name)
@@ -137,7 +140,7 @@ def _of_file(spec: str) -> Network:
     found = from_file(spec)
     if isinstance(found, Network):
         return found
-    model = checked(found, spec)
+    model = unwrap(checked(found, spec))
     return Network(spec.rpartition(':')[2], model, default_layers(model), spec)
 
 
@@ -183,10 +186,17 @@ def _torchvision(name: str, checkpoint: str | None) -> Network:
     if name not in known:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [*known, LITE0], n=5, cutoff=0.4) or known
+        if Path(name).is_file() or Path(name).suffix in FILES:
+            raise LayerError(
+                f'--model {name}: {Path(name).suffix or "such"} files are no networks that can be '
+                f'looked into; give TorchScript ({", ".join(SCRIPTS)}), or file.py:function, and '
+                'weights by --checkpoint'
+            )
+        near = get_close_matches(name, [*known, LITE0], n=5, cutoff=0.4)
         raise LayerError(
-            f'unknown model {name!r}; nearest: {", ".join(near)}. Or give an OpenMMLab config '
-            'that ends in .py, timm:NAME, hf:NAME, hub:FOLDER:ENTRY or file.py:function'
+            f'unknown model {name!r}{"; nearest: " if near else ""}{", ".join(near)}. Or give an '
+            'OpenMMLab config that ends in .py, timm:NAME, hf:NAME, hub:FOLDER:ENTRY or '
+            'file.py:function'
         )
     try:
         published = models.get_model_weights(name).DEFAULT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -119,12 +120,17 @@ def from_file(spec: str) -> Any:
         own = [n for n, v in vars(module).items() if callable(v) and not n.startswith('_')]
         raise LayerError(f'{spec}: {path} has no function {name!r}; it has {", ".join(own)}')
     try:
-        found = function()
+        inspect.signature(function).bind()
     except TypeError as error:
         raise LayerError(
             f'{spec}: {name}() could not be called without arguments: {error}'
         ) from error
-    return found
+    except ValueError:
+        pass  # what C code takes is not known
+    try:
+        return function()
+    except Exception as error:
+        raise LayerError(f'{spec}: {name}() fails, {_what_and_where(error, path)}') from error
 
 
 def checked(model: Any, source: str) -> nn.Module:
@@ -145,10 +151,18 @@ def _imported(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise LayerError(f'{path} cannot be run: {type(error).__name__}: {error}') from error
+        raise LayerError(f'{path} cannot be run: {_what_and_where(error, path)}') from error
     finally:
         sys.path.remove(str(path.parent.absolute()))
     return module
+
+
+def _what_and_where(error: Exception, path: Path) -> str:
+    """An error in a file of the user's, with the last line there that led to it."""
+    steps = traceback.extract_tb(error.__traceback__)
+    lines = [step.lineno for step in steps if Path(step.filename) == path.absolute()]
+    where = f' ({path}, line {lines[-1]})' if lines else ''
+    return f'{type(error).__name__}: {error}{where}'
 
 
 def _with_weights(build: Callable[[], Any], source: str) -> Any:
