@@ -162,3 +162,18 @@ def test_areas_whose_names_make_one_file_name(pictures, capsys):
     for name in named:
         expected = [by_hand(pictures, data[name], time) for time in range(3)]
         np.testing.assert_allclose(found[name], expected, atol=1e-5)
+
+
+def test_common_stimuli_are_those_of_these_files_too(pictures, capsys):
+    rng = np.random.default_rng(1)
+    data, trials = rng.normal(size=(COUNT - 2, 6, 3)), rng.normal(size=(COUNT - 1, 5, 4))
+    np.savez(pictures / 'meg.npz', meg=data, ids=IDS[2:])
+    np.savez(pictures / 'trials.npz', trials=trials, ids=[f'{name}.png' for name in IDS[:-1]])
+    time = '--time', f'MEG={pictures}/meg.npz:meg', *QUIET
+    assert run(pictures, *time) == 2
+    assert "lacks the stimulus 'im0' (2 of 18)" in capsys.readouterr().err
+    more = '--trials', f'MEG={pictures}/trials.npz:trials', '--common'
+    assert run(pictures, *time, *more) == 0
+    assert '15 of 18 images are in all recordings' in capsys.readouterr().out
+    expected = [by_hand(pictures, data[:-1], place) for place in range(3)]
+    np.testing.assert_allclose(scores(pictures), expected, atol=1e-5)

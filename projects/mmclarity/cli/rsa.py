@@ -48,6 +48,7 @@ from .rsa_further import (
     check_subjects,
     file_names,
     further_areas,
+    further_stimuli,
     read_trials,
     scored,
     write_further,
@@ -237,7 +238,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     groups = read_labels(args.groups, len(ids), '--groups')
     areas = read_areas(args, stimuli)
     if args.common:
-        stimuli, places = keep_common(stimuli, areas)
+        stimuli, places = keep_common(stimuli, [*areas, *further_stimuli(args)])
         ids = list(stimuli.ids)
         categories = categories and [categories[i] for i in places]
         groups = groups and [groups[i] for i in places]

@@ -51,6 +51,18 @@ def further_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[NeuralAr
     return [] if args.neural or args.compare_model else areas
 
 
+def further_stimuli(args: argparse.Namespace) -> list[NeuralArea]:
+    """The ids that files of --time and --trials name, as areas without RDMs."""
+    found = []
+    for option in ('time', 'trials'):
+        for item in getattr(args, option):
+            name, spec = named(item, f'--{option}')
+            content, _ = read(*split_spec(spec))
+            if content.ids is not None:
+                found.append(NeuralArea(name, np.empty((0, 0)), content.ids, spec))
+    return found
+
+
 def averages(items: Sequence[str], areas: Sequence[NeuralArea]) -> list[NeuralArea]:
     """The areas of --average, ``AREA=A + B,C``: commas within an animal, plus between animals.
 

@@ -23,6 +23,6 @@ def places_of(known: Sequence[str], ids: Sequence[str], source: str) -> list[int
     if missing:
         raise DataError(
             f'{source} lacks the stimulus {missing[0]!r} ({len(missing)} of {len(ids)}); it has '
-            f'{", ".join(known[:5])}, ...'
+            f'{", ".join(known[:5])}, ... To use what all have, say --common'
         )
     return [place[name] for name in ids]

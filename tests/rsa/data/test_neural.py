@@ -3,6 +3,7 @@ from unicodedata import normalize
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.io import savemat
 from scipy.spatial.distance import pdist, squareform
@@ -283,3 +284,24 @@ def test_names_that_are_python_objects_are_not_passed_over(tmp_path):
         assert load_neural('V4', tmp_path / 'v4.npz').ids is None
     np.savez(tmp_path / 'v4.npz', V4=RNG.random((3, 9)), ids=np.array(names, str))
     assert load_neural('V4', tmp_path / 'v4.npz').ids == ['c', 'a', 'b']
+
+
+@pytest.mark.parametrize('first', [0, 1])
+def test_names_that_only_count_are_none_where_the_order_is_known(tmp_path, first):
+    """What pandas writes beside an RDM: DataFrame(rdm).to_csv(...)."""
+    square = pd.DataFrame(squareform(np.arange(15.0)))
+    square.index = square.columns = range(first, first + 6)
+    square.to_csv(tmp_path / 'rdm.csv')
+    area = load_neural('IT', tmp_path / 'rdm.csv')
+    with pytest.raises(DataError, match='no id in common.* only count the images.*--assume-order'):
+        align(area, IDS)
+    found = align(area, IDS, assume_order=True)
+    assert found.ids == list(IDS)
+    np.testing.assert_array_equal(found.rdms[0], np.arange(15.0))
+    # names of pictures are names, in whatever order the pictures are
+    own = [first + i for i in (3, 0, 1, 2, 4, 5)]
+    found = align(area, [str(name) for name in own], assume_order=True)
+    np.testing.assert_array_equal(found.rdms[0], squareform(square.loc[own, own]))
+    with pytest.raises(DataError, match='no id in common') as error:
+        align(area, IDS[:5], assume_order=True)
+    assert 'only count' not in str(error.value)

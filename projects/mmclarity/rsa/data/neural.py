@@ -216,6 +216,11 @@ def by_picture(area: NeuralArea, stimulus_ids: Sequence[str]) -> NeuralArea:
     return replace(area, ids=names_of_pictures(area.ids, map(str, stimulus_ids)))
 
 
+def _only_count(ids: Sequence[str]) -> bool:
+    """Whether these are 0, 1, 2, ... or 1, 2, 3, ..., as pandas and R number what has no names."""
+    return any(list(ids) == [str(i + first) for i in range(len(ids))] for first in (0, 1))
+
+
 def _some(ids: Sequence[str]) -> str:
     """The first five."""
     return f'{", ".join(ids[:5])}{", ..." if len(ids) > 5 else ""}'
@@ -251,8 +256,9 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
     Args:
         area: As it was read.
         stimulus_ids: Of the images that networks are shown.
-        assume_order: An area without ids is taken to be in this order, if the numbers are
-            equal. Defaults to False.
+        assume_order: An area without ids, or whose ids only count its stimuli (0, 1, 2, ...) and
+            are none of these, is taken to be in this order, if the numbers are equal. Defaults to
+            False.
 
     Returns:
         The area with these ids.
@@ -293,11 +299,15 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
     place = {stimulus: i for i, stimulus in enumerate(area.ids or ())}
     missing = [i for i in wanted if i not in place]
     if len(missing) == len(wanted):
+        counted = _only_count(area.ids or ()) and stimuli == len(wanted)
+        if counted and assume_order:
+            return replace(area, ids=wanted)
+        more = '; or, if these only count the images in their order, say --assume-order'
         raise DataError(
             f'{area.source}: area {area.name!r} and the images have no id in common: the '
             f'recordings name {_some(area.ids or ())}, the images {_some(wanted)}. Store the names '
             'of the images under the key "ids", or list the images with the ids of the recordings '
-            'in a table of two columns, id and file (--manifest)'
+            f'in a table of two columns, id and file (--manifest){more if counted else ""}'
         )
     if missing:
         extra = [i for i in area.ids or () if i not in set(wanted)]
