@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.io import savemat
 from scipy.spatial.distance import pdist
 
@@ -222,6 +223,40 @@ def test_pandas_frames():
     assert load_neural('IT', pd.DataFrame(RESPONSES)).ids is None
     with pytest.raises(DataError, match='another order'):
         load_neural('IT', pd.DataFrame(SQUARES[0], IDS, IDS[::-1]))
+
+
+def test_frames_with_a_column_of_text_and_missing_numbers():
+    frame = pd.DataFrame(RESPONSES, IDS)
+    with pytest.raises(DataError, match="the column 'area' holds no numbers .*set_index"):
+        load_neural('IT', frame.assign(area='IT'))
+    gaps = frame.astype('Float64')
+    gaps.loc[IDS[2]] = pd.NA
+    with pytest.warns(UserWarning, match='1 of 6 stimuli'):
+        area = load_neural('IT', gaps)
+    assert np.isnan(area.rdms).sum() == N - 1
+
+
+@pytest.mark.parametrize('kind', ['grad', 'bfloat16', 'lists', 'subjects'])
+def test_tensors_and_lists(kind):
+    given = torch.from_numpy(RESPONSES)
+    given = dict(
+        grad=given.clone().requires_grad_(),
+        bfloat16=given.bfloat16(),
+        lists=RESPONSES.tolist(),
+        subjects=[RESPONSES, RESPONSES[:, :5]],
+    )[kind]
+    got = load_neural('IT', given).rdms
+    seen = given.double().detach().numpy() if isinstance(given, torch.Tensor) else RESPONSES
+    np.testing.assert_allclose(got[0], pdist(seen, 'correlation'))
+    assert len(got) == (2 if kind == 'subjects' else 1)
+    cube = [RESPONSES.tolist(), RESPONSES[::-1].tolist()]
+    assert load_neural('IT', cube, kind='responses').rdms.shape == (2, P)
+
+
+def test_files_of_other_programs_are_refused_with_the_way_out(tmp_path):
+    (tmp_path / 'x.nwb').write_bytes(b'')
+    with pytest.raises(DataError, match=r'x.nwb: recordings are read from .npz.* numpy.savez\('):
+        load_neural('IT', tmp_path / 'x.nwb')
 
 
 def test_an_array_of_objects_is_named_as_such(tmp_path):

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmclarity.errors import DataError
 
 from ..rdms.pairs import num_stimuli, unmasked
+from ..rdms.rdms import as_array
 from .ids import names_of_pictures
 from .labels import StimulusTable, average_repeats, match_labels
 from .layout import KINDS, Layout, to_rdms
@@ -168,7 +170,16 @@ def _found(spec: Any) -> tuple[Found, str]:
         from .toolbox import found_in
 
         return found_in(spec), f"rsatoolbox's {kind}"
-    return Found(spec if isinstance(spec, list) else np.asarray(unmasked(spec))), 'the array'
+    if isinstance(spec, torch.Tensor):
+        return Found(as_array(spec, 'the tensor')), 'the tensor'
+    return Found(spec if _holds_arrays(spec) else np.asarray(unmasked(spec))), 'the array'
+
+
+def _holds_arrays(item: Any) -> bool:
+    """Whether this is a list of arrays, one a subject or session, and not of plain numbers."""
+    return isinstance(item, list) and any(
+        hasattr(inner, 'shape') or _holds_arrays(inner) for inner in item
+    )
 
 
 def _check_order(values: Any, source: str, order: str | None) -> None:

@@ -30,6 +30,7 @@ SUFFIXES = ('.npz', '.npy', *READERS, *NIFTI)
 # Read by C libraries that a damaged file can crash or hold for ever.
 APART = ('.mat', '.h5', '.hdf5')
 SHEETS = ('.xls', '.xlsx', '.ods')
+SAVE = 'of others take the numbers and numpy.savez(file, responses=..., ids=...)'
 PICKLED = ('.pkl', '.pickle', '.joblib')
 
 
@@ -65,8 +66,8 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
             "Write it anew: RDMs.save(file, file_type='hdf5') of rsatoolbox, or numpy.savez"
         )
     if suffix not in SUFFIXES:
-        remedy = '; save the sheet as .csv' if suffix in SHEETS else ''
-        raise DataError(f'{path}: recordings are read from {", ".join(SUFFIXES)}{remedy}')
+        remedy = 'save the sheet as .csv' if suffix in SHEETS else SAVE
+        raise DataError(f'{path}: recordings are read from {", ".join(SUFFIXES)}; {remedy}')
     if suffix == '.npy':
         if key:
             raise MissingKeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')

@@ -99,8 +99,19 @@ def frame(values: Any) -> Found:
     """A pandas DataFrame: an RDM with equal names of rows and columns, else responses by row.
 
     Names that are only counted, as pandas does by itself, are no ids.
+
+    Raises:
+        DataError: If a column holds no numbers, with its name.
     """
-    numbers = values.to_numpy(dtype=np.float64)
+    numbers = np.empty(values.shape)
+    for place, name in enumerate(values.columns):
+        try:
+            numbers[:, place] = values.iloc[:, place].to_numpy(np.float64, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f'the frame: the column {name!r} holds no numbers ({error}); leave it out, or make '
+                'the names of stimuli the index (set_index)'
+            ) from error
     counted = type(values.index).__name__ == 'RangeIndex'
     names = None if counted else strings(np.asarray(values.index, object))
     plain = type(values.columns).__name__ == 'RangeIndex'
