@@ -15,6 +15,7 @@ from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.inference.timecourse import cluster_test, time_courses, time_rdms
 from mmclarity.rsa.rdms.gaps import answered
+from mmclarity.rsa.report.style import subtitle
 from mmclarity.rsa.report.time import time_figure
 from mmclarity.rsa.result import RSAResult
 from mmclarity.utils.tables import write_csv
@@ -166,7 +167,7 @@ def write_time(
                 )
     if args.figures != 'none':
         path = args.out / f'time_{file}.{args.figures}'
-        time_figure(courses, clusters, name, path, recording.times)
+        time_figure(courses, clusters, name, path, recording.times, subtitle(result))
 
 
 def _over_time(data: np.ndarray) -> np.ndarray:

@@ -36,8 +36,9 @@ def natural_order(items: Iterable[T], key: Callable[[T], str] = str, what: str =
             place = next(i for i, (a, b) in enumerate(zip(names, other)) if a != b)
             warnings.warn(
                 f'{what} are in natural order, {names[place]!r} at place {place}, where the '
-                f'alphabetical order has {other[place]!r}. It matters only for recordings without '
-                'ids: write a manifest if theirs is another order',
+                f'alphabetical order has {other[place]!r}. It matters for what has no ids, '
+                'recordings or lists of groups or categories: write a manifest if theirs is '
+                'another order',
                 stacklevel=3,
             )
     return found
