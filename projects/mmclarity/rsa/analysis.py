@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .data.neural import NeuralArea
-from .inference.noise_ceiling import noise_ceiling
+from .inference.noise_ceiling import NoiseCeiling, noise_ceiling
 from .inference.significance import bootstrap, fdr, permutation_test
 from .rdms.compute import METRICS
 from .rdms.pairs import num_stimuli
@@ -146,28 +146,30 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
         models = RDMs(models.condensed[known], groups=models.groups)
     for name, stack in stacks.items():
         subjects = RDMs(present_subjects(stack.condensed, f'area {name!r}'), groups=stack.groups)
-        # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
+        _say_gaps(name, models, subjects)
         with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.* pairs are NaN in some RDM')  # said for the area
+            # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
             if alike.any():  # said already, by name
                 warnings.filterwarnings('ignore', 'RDM\\(s\\) .* of a are constant')
                 warnings.filterwarnings('ignore', 'all RDMs of a or all of b are constant')
             found = compare_rdms(models, subjects, settings.method).mean(axis=1)
-        scores.append(_placed(found, known))
-        result.ceilings[name] = noise_ceiling(subjects, settings.method, settings.pooling)
-        if settings.bootstraps:
-            limits, comparison = _intervals(name, models, subjects, layers, settings, known)
-            intervals.append(limits)
-            if comparison is not None:
-                result.differences[name] = comparison
-        if settings.permutations:
-            found = permutation_test(
-                models,
-                subjects,
-                settings.method,
-                num_permutations=settings.permutations,
-                seed=settings.seed,
-            )
-            p.append(_placed(found, known))
+            scores.append(_placed(found, known))
+            result.ceilings[name] = _ceiling(name, subjects, settings)
+            if settings.bootstraps:
+                limits, comparison = _intervals(name, models, subjects, layers, settings, known)
+                intervals.append(limits)
+                if comparison is not None:
+                    result.differences[name] = comparison
+            if settings.permutations:
+                found = permutation_test(
+                    models,
+                    subjects,
+                    settings.method,
+                    num_permutations=settings.permutations,
+                    seed=settings.seed,
+                )
+                p.append(_placed(found, known))
     trained, result.untrained_scores = _split(scores, layers)
     assert trained is not None  # there is an area
     result.scores = trained
@@ -175,6 +177,28 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
     result.p, result.untrained_p = _split(p, layers)
     if result.p is not None:
         result.q = fdr(result.p)
+
+
+def _say_gaps(area: str, models: RDMs, subjects: RDMs) -> None:
+    """Warn, once for an area, of pairs that some RDM lacks."""
+    counted = subjects.counted
+    unknown = np.isnan(models.condensed).any(0) | np.isnan(subjects.condensed).any(0)
+    if unknown[counted].any():
+        warnings.warn(
+            f'area {area!r}: {int(unknown[counted].sum())} of {int(counted.sum())} pairs are NaN '
+            'in some RDM and left out wherever it is compared',
+            stacklevel=4,
+        )
+
+
+def _ceiling(area: str, subjects: RDMs, settings: RSASettings) -> NoiseCeiling:
+    """The noise ceiling of an area, whose name stands in what is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)
+        found = noise_ceiling(subjects, settings.method, settings.pooling)
+    if found.warning:
+        warnings.warn(f'area {area!r}: {found.warning}', stacklevel=4)
+    return found
 
 
 def _constant_models(rdms: np.ndarray) -> np.ndarray:

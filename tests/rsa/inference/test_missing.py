@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, rankdata, spearmanr
 
-from mmclarity.rsa import RDMs, bootstrap, compare_rdms, noise_ceiling, permutation_test
+from mmclarity.rsa import (
+    NeuralArea,
+    RDMs,
+    RSASettings,
+    analyse,
+    bootstrap,
+    compare_rdms,
+    noise_ceiling,
+    permutation_test,
+)
 from mmclarity.rsa.rdms.pairs import to_square
 from mmclarity.rsa.similarity.compare import METHODS
 
@@ -266,3 +275,25 @@ def test_the_ceiling_of_bures_with_a_missing_pair_names_the_pair_as_the_cause():
     subjects[1, 4] = np.nan
     with pytest.warns(UserWarning, match='1 of 3 subjects lack pairs, and the Bures similarity'):
         assert np.isnan(noise_ceiling(subjects, 'bures').lower)
+
+
+@pytest.mark.filterwarnings('default')
+def test_an_analysis_says_each_thing_once_and_of_which_area():
+    models, subjects = gaps(False)
+    whole = np.random.default_rng(5).random((3, PAIRS))
+    areas = [NeuralArea('V4', subjects, None, 'here'), NeuralArea('IT', whole, None, 'here')]
+    settings = RSASettings(bootstraps=5, permutations=5)
+    with pytest.warns(UserWarning) as caught:
+        analyse({f'layer{i}': row for i, row in enumerate(models)}, areas, settings)
+    said = [str(warning.message) for warning in caught]
+    # one pair of a layer, one of a subject, and those of a stimulus: 9, of which V4 alone lacks 8
+    assert (
+        said.count(
+            "area 'V4': 9 of 36 pairs are NaN in some RDM and left out wherever it is compared"
+        )
+        == 1
+    )
+    assert [line for line in said if 'pairs are NaN' in line and "'IT': 1 of 36" in line]
+    assert sum('pairs are NaN' in line for line in said) == 2
+    ceilings = [line for line in said if 'noise ceiling' in line]
+    assert len(ceilings) == 1 and ceilings[0].startswith("area 'IT': the ")

@@ -335,6 +335,9 @@ class RSAHook(Hook):
             meta['undefined'] = undefined
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', '.*there is no RDM')  # said, with the reason
+            warnings.filterwarnings('ignore', '.* pairs are NaN in some RDM')  # as it was read
+            if self.results:
+                warnings.filterwarnings('ignore', '.*noise ceiling')  # at the first analysis
             result = analyse(
                 rdms,
                 self.areas,
