@@ -113,3 +113,39 @@ def test_a_movie_of_a_training(tmp_path, capsys):
     (tmp_path / 'epoch_1.npz').rename(tmp_path / 'iter_1.npz')
     assert rsa.main(['--movie', str(tmp_path), '--out', str(tmp_path)]) == 2
     assert 'epoch_N.npz and iter_N.npz' in capsys.readouterr().err
+
+
+def test_trials_that_have_no_halves_are_named_before_the_network_works(pictures, capsys):
+    rng, ids = np.random.default_rng(3), [f'im{i}' for i in range(COUNT)]
+    trials = rng.normal(size=(COUNT, 20, 4))
+    gaps = np.where(np.arange(4) > 0, np.nan, trials)
+    np.savez(
+        pictures / 'it.npz',
+        it=trials.mean(2),
+        one=trials[..., :1],
+        turned=np.moveaxis(trials, 2, 0),
+        gaps=gaps,
+        ids=ids,
+    )
+    more = '--neural', f'IT={pictures}/it.npz:it', '--figures', 'none', '--trials'
+    for key, words in (
+        ('one', 'with 2 repeats or more'),
+        ('turned', '18 ids for 4 stimuli; is another axis theirs?'),
+        ('gaps', 'stimulus 0 has 1 trials (18 such stimuli)'),
+    ):
+        assert run(pictures, *more, f'IT={pictures}/it.npz:{key}') == 2
+        told = capsys.readouterr().err
+        assert f'{pictures}/it.npz:{key}' in told and words in told
+    assert not (pictures / 'out').exists()
+
+
+def test_too_little_to_weight_layers_by(pictures, capsys):
+    rng = np.random.default_rng(3)
+    np.save(pictures / 'two.npy', rng.normal(size=(2, COUNT, 20)))
+    (pictures / 'movies.txt').write_text('\n'.join(str(i // 3) for i in range(COUNT)))
+    more = '--neural', f'V4={pictures}/two.npy', '--assume-order', '--weighted', 'cosine'
+    assert run(pictures, *more, '--weighted-draws', 1) == 2
+    assert '--weighted-draws must be 2 or more, got 1' in capsys.readouterr().err
+    assert run(pictures, *more, '--groups', pictures / 'movies.txt') == 2
+    assert 'of which there are 6; it needs 8' in capsys.readouterr().err
+    assert not (pictures / 'out').exists()

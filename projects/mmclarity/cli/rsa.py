@@ -29,7 +29,6 @@ from mmclarity.rsa.data import neural
 from mmclarity.rsa.data.labels import StimulusTable
 from mmclarity.rsa.data.stimuli import StimulusSet
 from mmclarity.rsa.inference.profiles import layer_profiles
-from mmclarity.rsa.inference.reliability import Reliability, split_half
 from mmclarity.rsa.models import listing, networks
 from mmclarity.rsa.models.untrained import untrained_copy
 from mmclarity.rsa.rdms.memory import Slabs
@@ -45,16 +44,17 @@ from mmclarity.utils.names import as_text
 from .main import check_folder, check_free, mistakes, run
 from .rsa_further import (
     averages,
-    check_subjects,
+    check_weighted,
     file_names,
     further_areas,
     further_stimuli,
-    read_trials,
+    reliabilities,
     scored,
     write_further,
     write_movie,
 )
 from .rsa_options import check_options, rsa_parser
+from .rsa_stimuli import check_groups, read_labels
 
 
 def read_stimuli(args: argparse.Namespace, network: networks.Network) -> StimulusSet:
@@ -180,41 +180,6 @@ def network_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[neural.N
     ]
 
 
-def read_labels(spec: str | None, count: int, option: str = '--categories') -> list[str] | None:
-    """One label per stimulus from ``FILE[:KEY]``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the key is missing or the number is wrong.
-    """
-    if spec is None:
-        return None
-    path, key = Path(spec), ''
-    if not path.is_file() and ':' in spec:
-        name, _, key = spec.rpartition(':')
-        path = Path(name)
-    if not path.is_file():
-        raise FileNotFoundError(f'{option} {spec}: {path} does not exist')
-    if path.suffix in ('.npz', '.npy'):
-        loaded = np.load(path, allow_pickle=False)
-        if path.suffix == '.npz':
-            if key not in loaded:
-                raise ValueError(
-                    f'{option} {spec}: choose a key of {path}: {", ".join(loaded.files)}'
-                )
-            loaded = loaded[key]
-        found = [str(item) for item in loaded.ravel()]
-    else:
-        lines = path.read_text(encoding='utf-8').splitlines()
-        found = [line.strip() for line in lines if line.strip()]
-    if len(found) != count:
-        raise ValueError(
-            f'{option} {spec} has {len(found)} entries for {count} stimuli; give '
-            'one each, in the order of the ids'
-        )
-    return found
-
-
 def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     """The analysis of a command line; prints the table and writes everything to ``args.out``."""
     settings = analysis.RSASettings(
@@ -234,8 +199,9 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     stimuli = read_stimuli(args, network)
     ids = list(stimuli.ids)
     # Everything that may be wrong with the files is found before the network starts to work.
-    categories = read_labels(args.categories, len(ids))
-    groups = read_labels(args.groups, len(ids), '--groups')
+    categories = read_labels(args.categories, ids, '--categories')
+    groups = read_labels(args.groups, ids, '--groups')
+    check_groups(groups, args.groups)
     areas = read_areas(args, stimuli)
     if args.common:
         stimuli, places = keep_common(stimuli, [*areas, *further_stimuli(args)])
@@ -245,8 +211,8 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
     areas = [neural.align(area, ids, assume_order=args.assume_order) for area in areas]
     areas += averages(args.average, areas)
     areas += further_areas(args, ids)
-    check_subjects(args, areas)
-    trials = read_trials(args.trials, ids)
+    check_weighted(args, areas, groups or ids)
+    reliable = reliabilities(args, ids, groups)
     memory = Slabs(None if args.memory is None else int(1e9 * args.memory))
     rdms = show(args, network, stimuli, args.layers, memory=memory)
     untrained = None
@@ -267,11 +233,10 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         result = analysis.analyse(
             rdms, areas, settings, untrained, ids=ids, meta=meta, groups=groups
         )
-    for name, found in reliabilities(args, trials, groups).items():
+    for name, found in reliable.items():
         result.meta.setdefault('reliability', {})[name] = dict(
             half=found.half, full=found.full, ceiling=found.ceiling, splits=len(found.splits)
         )
-        print(f'Reliability of {name}: {found}')
     write(result, args.out, args.figures, categories)
     write_more(result, args)
     write_further(result, args)
@@ -304,17 +269,6 @@ def draw_showcase(
         picture_map(rdm, shown, out / f'pictures_{name}.{kind}', area, categories)
     layers = RDMs(result.rdms, names=tuple(result.layers))
     showcase(RDMs.concat([*rdms, layers]), out / f'showcase.{kind}', pictures=shown)
-
-
-def reliabilities(
-    args: argparse.Namespace, trials: dict[str, np.ndarray], groups: Sequence[str] | None
-) -> dict[str, Reliability]:
-    """Split-half reliability of the areas of --trials."""
-    metric = args.neural_metric or args.metric
-    return {
-        name: split_half(data, 100, metric, args.method, args.seed, groups)
-        for name, data in trials.items()
-    }
 
 
 def write_more(result: analysis.RSAResult, args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from mmclarity.rsa.data.average import average_populations
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.inference.dual import dual_bootstrap
+from mmclarity.rsa.inference.reliability import Reliability, split_half
 from mmclarity.rsa.report.movie import epochs_movie, read_epochs
 from mmclarity.rsa.result import RSAResult
 from mmclarity.utils.names import as_text, on_disk
@@ -22,6 +23,9 @@ from .main import check_free
 from .rsa_searchlight import read_searchlight, write_searchlight
 from .rsa_stimuli import places_of
 from .rsa_time import check_time, read_time, write_time
+
+# Two parts of three, of those that a draw with repetition leaves.
+LEAST_KINDS = 8
 
 
 def write_further(result: RSAResult, args: argparse.Namespace) -> None:
@@ -107,36 +111,66 @@ def write_movie(args: argparse.Namespace) -> None:
     print(f'{path}: {len(results)} analyses')
 
 
-def read_trials(items: Sequence[str], ids: Sequence[str]) -> dict[str, np.ndarray]:
-    """(stimuli, units, repeats) of each area of --trials, in the order of the stimuli.
+def reliabilities(
+    args: argparse.Namespace, ids: Sequence[str], groups: Sequence[str] | None
+) -> dict[str, Reliability]:
+    """Split-half reliability of each area of --trials.
 
     Raises:
         UsageError: If an area has no name or file, or its trials another shape or other stimuli.
     """
-    found = {}
-    for item in items:
+    metric, found = args.neural_metric or args.metric, {}
+    for item in args.trials:
         name, spec = named(item, '--trials')
-        path, key = split_spec(spec)
-        content, _ = read(path, key)
-        data = np.asarray(content.values)
-        if data.ndim != 3 or data.dtype.kind not in 'fiu':
-            raise DataError(f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats)')
-        if content.ids is not None:
-            data = data[places_of(content.ids, ids, spec)]
-        if len(data) != len(ids):
-            raise DataError(f'{spec} has {len(data)} stimuli, the network is shown {len(ids)}')
-        found[name] = data.astype(np.float64)
+        try:
+            found[name] = split_half(
+                read_trials(spec, ids), 100, metric, args.method, args.seed, groups
+            )
+        except ValueError as error:
+            text = str(error)
+            raise DataError(text if spec in text else f'{spec}: {text}') from error
+        print(f'Reliability of {name}: {found[name]}')
     return found
 
 
-def check_subjects(args: argparse.Namespace, areas: Sequence[NeuralArea]) -> None:
-    """Whether --weighted has the subjects that it needs.
+def read_trials(spec: str, ids: Sequence[str]) -> np.ndarray:
+    """(stimuli, units, repeats), in the order of the stimuli."""
+    content, _ = read(*split_spec(spec))
+    data = np.asarray(content.values)
+    if data.ndim != 3 or data.dtype.kind not in 'fiu':
+        raise DataError(f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats)')
+    if content.ids is not None:
+        data = data[places_of(content.ids, ids, spec, len(data))]
+    if len(data) != len(ids):
+        raise DataError(f'{spec} has {len(data)} stimuli, the network is shown {len(ids)}')
+    return data.astype(np.float64)
+
+
+def check_weighted(
+    args: argparse.Namespace, areas: Sequence[NeuralArea], kinds: Sequence[str]
+) -> None:
+    """Whether --weighted has the subjects, stimuli and draws that it needs.
+
+    Args:
+        args: of the command line.
+        areas: to be fitted.
+        kinds: of the stimuli: their groups, or each its own.
 
     Raises:
-        UsageError: If an area has one.
+        UsageError: If one is too few.
     """
+    if not args.weighted:
+        return
+    if args.weighted_draws < 2:
+        raise UsageError(f'--weighted-draws must be 2 or more, got {args.weighted_draws}')
+    count = len(set(kinds))
+    if count < LEAST_KINDS:
+        raise UsageError(
+            f'--weighted fits and tests on parts of the stimuli (or their groups), of which there '
+            f'are {count}; it needs {LEAST_KINDS}'
+        )
     single = [area.name for area in areas if len(area.rdms) < 2]
-    if args.weighted and (single or args.compare_model):
+    if single or args.compare_model:
         raise UsageError(
             f'--weighted: {single[0] if single else args.compare_model} has one subject, and how '
             'sure a weighted model is for new subjects needs two or more; leave --weighted out'

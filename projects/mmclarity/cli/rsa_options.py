@@ -238,7 +238,8 @@ def _stimulus_options(parser: argparse.ArgumentParser) -> None:
         '--categories',
         metavar='FILE[:KEY]',
         help='a category for each stimulus, in order of the ids: text with one a '
-        'line, npy or npz; sorts and colours the figures',
+        'line, npy or npz; or a table (.csv, .tsv; FILE:COLUMN) that names them; sorts and '
+        'colours the figures',
     )
     group.add_argument(
         '--groups',

@@ -94,7 +94,7 @@ def read_time(spec: str, ids: Sequence[str]) -> Recording:
             'may differ. Give NaN to what one lacks'
         )
     if found.ids is not None:
-        places = places_of(found.ids, ids, spec)
+        places = places_of(found.ids, ids, spec, len(parts[0]))
         parts = [part[places] for part in parts]
     else:
         warnings.warn(

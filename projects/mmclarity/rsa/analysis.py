@@ -146,12 +146,12 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
         models = RDMs(models.condensed[known], groups=models.groups)
     for name, stack in stacks.items():
         subjects = RDMs(present_subjects(stack.condensed, f'area {name!r}'), groups=stack.groups)
-        _say_gaps(name, models, subjects)
+        equal = _say_gaps(name, models, subjects)
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', '.* pairs are NaN in some RDM')  # said for the area
             # Averaging over subjects passes NaN on: a layer whose RDM is constant has no score.
-            if alike.any():  # said already, by name
-                warnings.filterwarnings('ignore', 'RDM\\(s\\) .* of a are constant')
+            if alike.any() or equal:  # said already, by name
+                warnings.filterwarnings('ignore', 'RDM\\(s\\) .* of [ab] are constant')
                 warnings.filterwarnings('ignore', 'all RDMs of a or all of b are constant')
             found = compare_rdms(models, subjects, settings.method).mean(axis=1)
             scores.append(_placed(found, known))
@@ -179,8 +179,12 @@ def _infer(result: RSAResult, models: RDMs, stacks: Mapping[str, RDMs]) -> None:
         result.q = fdr(result.p)
 
 
-def _say_gaps(area: str, models: RDMs, subjects: RDMs) -> None:
-    """Warn, once for an area, of pairs that some RDM lacks."""
+def _say_gaps(area: str, models: RDMs, subjects: RDMs) -> bool:
+    """Warn, once for an area, of pairs that some RDM lacks, and of subjects that tell none apart.
+
+    Returns:
+        Whether there are any such subjects.
+    """
     counted = subjects.counted
     unknown = np.isnan(models.condensed).any(0) | np.isnan(subjects.condensed).any(0)
     if unknown[counted].any():
@@ -189,6 +193,14 @@ def _say_gaps(area: str, models: RDMs, subjects: RDMs) -> None:
             'in some RDM and left out wherever it is compared',
             stacklevel=4,
         )
+    equal = np.flatnonzero(_constant_models(subjects.condensed))
+    if equal.size:
+        warnings.warn(
+            f'area {area!r}: all dissimilarities of subject(s) {", ".join(map(str, equal))} '
+            '(counted from 0) are equal, so that the area has no score (N/A); leave them out',
+            stacklevel=4,
+        )
+    return bool(equal.size)
 
 
 def _ceiling(area: str, subjects: RDMs, settings: RSASettings) -> NoiseCeiling:

@@ -81,6 +81,16 @@ class TestNifti:
         with pytest.raises(DataError, match='im1.nii has the grid of .*im0.nii, but by its affine'):
             load_neural('V4', folder)
 
+    def test_surfaces_have_no_grid(self, tmp_path):
+        from nibabel import cifti2
+
+        model = cifti2.BrainModelAxis.from_mask(np.ones(30, bool), name='cortex_left')
+        names = cifti2.ScalarAxis([f'im{i}' for i in range(N)])
+        image = cifti2.Cifti2Image(RNG.normal(size=(N, 30)).astype('f4'), header=(names, model))
+        image.to_filename(tmp_path / 'betas.dscalar.nii')
+        with pytest.raises(DataError, match='no grid of voxels .Cifti2Image.; save its numbers'):
+            load_neural('V4', tmp_path / 'betas.dscalar.nii')
+
     def test_at_fault(self, tmp_path, betas):
         self.save(betas[..., 0], tmp_path / 'one.nii')
         with pytest.raises(DataError, match='one.nii has shape .3, 4, 2.; it must hold a volume a'):

@@ -226,7 +226,7 @@ class TestBootstrap:
         rng = np.random.default_rng(0)
         with pytest.warns(UserWarning, match='three stimuli.*no interval'):
             got = bootstrap(rng.random((2, 3)), rng.random((4, 3)), num_samples=60)
-        assert np.isnan(got.interval()).all() and (got.paired_differences().p == 1).all()
+        assert np.isnan(got.interval()).all() and np.isnan(got.paired_differences().p).all()
         halves = RDMs(rng.random((2, 15)), groups=tuple('aaabbb'))
         with pytest.warns(UserWarning, match='two groups of stimuli.*no interval'):
             got = bootstrap(halves, rng.random((4, 15)), num_samples=60)

@@ -16,6 +16,7 @@ from mmclarity.rsa import (
     noise_ceiling,
     permutation_test,
 )
+from mmclarity.rsa.inference import layer_profiles
 from mmclarity.rsa.rdms.pairs import to_square
 from mmclarity.rsa.similarity.compare import METHODS
 
@@ -297,3 +298,22 @@ def test_an_analysis_says_each_thing_once_and_of_which_area():
     assert sum('pairs are NaN' in line for line in said) == 2
     ceilings = [line for line in said if 'noise ceiling' in line]
     assert len(ceilings) == 1 and ceilings[0].startswith("area 'IT': the ")
+
+
+@pytest.mark.filterwarnings('default')
+def test_a_subject_that_tells_no_stimuli_apart_is_named():
+    whole = np.random.default_rng(5).random((3, PAIRS))
+    whole[1] = 0.5
+    with pytest.warns(UserWarning) as caught:
+        result = analyse({'layer': whole[0]}, [NeuralArea('IT', whole, None, 'here')])
+    said = [str(warning.message) for warning in caught]
+    assert np.isnan(result.scores).all()
+    assert sum("area 'IT': all dissimilarities of subject(s) 1 (counted" in s for s in said) == 1
+    assert not any('of b are constant' in line for line in said)
+
+
+@pytest.mark.filterwarnings('error::RuntimeWarning', 'ignore:three stimuli')
+def test_profiles_of_three_stimuli_have_no_limits():
+    layers = {name: np.random.default_rng(i).random(3) for i, name in enumerate('abc')}
+    (found,) = layer_profiles(layers, {'V1': layers['a']}, num_samples=5).values()
+    assert found.layer == 'a' and np.isnan(found.interval).all()

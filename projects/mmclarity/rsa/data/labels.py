@@ -89,7 +89,7 @@ class StimulusTable:
     def __init__(self, spec: str | Path, files: Mapping[str, str] | None = None) -> None:
         self.path, column = split_spec(spec)
         self.column = column or COLUMN
-        self.rows = _lines(self.path)
+        self.rows = table_rows(self.path)
         names = list(self.rows[0]) if self.rows else []
         if self.column not in names:
             raise DataError(
@@ -172,7 +172,13 @@ def average_repeats(responses: np.ndarray, ids: Sequence[str]) -> tuple[np.ndarr
     return np.stack([responses[places[name]].mean(0) for name in unique]), unique
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
+def table_rows(path: Path) -> list[dict[str, str]]:
+    """Lines of a CSV or TSV below its header, fields by the names of the columns.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DataError: If it is no text in UTF-8, a line has another number of fields, or there is none.
+    """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such table of stimuli')
     try:

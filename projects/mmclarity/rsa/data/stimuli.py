@@ -99,7 +99,7 @@ class StimulusSet:
 
         Args:
             folder: Folder of images.
-            manifest: CSV with columns ``id`` and ``file``; JSON, an object of files by
+            manifest: CSV or TSV with columns ``id`` and ``file``; JSON, an object of files by
                 id or a list of such pairs or of files; or a text file of a file a line, whose stem
                 is the id. Files are relative to the folder.
             kwargs: See :class:`StimulusSet`.
@@ -128,6 +128,7 @@ class StimulusSet:
         if not pairs:
             raise DataError(
                 f'{source}: no image is there; stimuli are files that end in {", ".join(SUFFIXES)}'
+                '. Those in folders below are listed in a manifest (--manifest)'
             )
         seen: dict[str, Path] = {}
         for stimulus, path in pairs:
@@ -287,14 +288,17 @@ def read_manifest(path: str | Path) -> list[tuple[str, str]]:
         raise DataError(f'{path} is no text in UTF-8 ({error})') from error
     if path.suffix.lower() == '.json':
         return _json_pairs(path, text)
-    if path.suffix.lower() == '.csv':
-        rows = csv.DictReader(text.splitlines())
-        if not {'id', 'file'} <= set(rows.fieldnames or ()):
+    if path.suffix.lower() in ('.csv', '.tsv'):
+        head = text.partition('\n')[0]
+        mark = max(',;\t', key=head.count)
+        rows = csv.DictReader(text.splitlines(), delimiter=mark, skipinitialspace=True)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        if not {'id', 'file'} <= set(rows.fieldnames):
             raise DataError(
                 f'{path}: the first line must name the columns id and file, separated by a comma, '
-                f'got {rows.fieldnames}'
+                f'got {head.strip()!r}'
             )
-        pairs = [(row['id'], row['file']) for row in rows]
+        pairs = [((row['id'] or '').strip(), (row['file'] or '').strip()) for row in rows]
         for number, pair in enumerate(pairs, start=2):
             if not all(pair):
                 raise DataError(f'{path}, line {number}: id or file is empty')

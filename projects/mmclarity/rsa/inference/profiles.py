@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..rdms.rdms import as_condensed
-from .significance import bootstrap
+from .significance import bootstrap, quantiles
 
 POSITIONS = ('peak', 'centroid')
 
@@ -180,5 +180,5 @@ def order(first: Profile, second: Profile, level: float = 0.95) -> Order:
 
 def _limits(values: np.ndarray, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
+    low, high = quantiles(values, tail)
     return float(low), float(high)

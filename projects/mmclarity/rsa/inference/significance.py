@@ -97,7 +97,7 @@ class BootstrapResult:
         if spread is not None:
             return spread.limits(self.observed, level)
         tail = (1 - level) / 2
-        return _quantiles(self.samples, tail).T
+        return quantiles(self.samples, tail).T
 
     def paired_differences(self, level: float = 0.95) -> PairedDifferences:
         """Every model against every other, resampling by resampling."""
@@ -109,7 +109,7 @@ class BootstrapResult:
             p = np.maximum(spread.two_sided(observed), 1 / (count + 1))
             return PairedDifferences(observed, spread.difference_limits(observed, level), p)
         tail = (1 - level) / 2
-        limits = _quantiles(differences, tail)
+        limits = quantiles(differences, tail)
         rarer = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
         p = np.where(count, np.minimum(1, 2 * (rarer + 1) / (count + 1)), np.nan)
         return PairedDifferences(observed, np.moveaxis(limits, 0, -1), p)
@@ -122,8 +122,8 @@ class BootstrapResult:
         return Spread(of(self.by_subject), drawn)
 
 
-def _quantiles(samples: np.ndarray, tail: float) -> np.ndarray:
-    """(2, ...), NaN without a word where all samples are."""
+def quantiles(samples: np.ndarray, tail: float) -> np.ndarray:
+    """(2, ...) of (B, ...), the limits that cut off a tail each; NaN where all samples are."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'All-NaN slice')
         return np.nanquantile(samples, [tail, 1 - tail], axis=0)

@@ -148,9 +148,14 @@ def read_volumes(path: Path, axes: int | None = None) -> tuple[np.ndarray, np.nd
         raise FileNotFoundError(f'{path}: there is no such image')
     try:
         image = nibabel.load(path)
-        data, affine = np.asarray(image.dataobj, np.float64), image.affine
+        data, affine = np.asarray(image.dataobj, np.float64), getattr(image, 'affine', None)
     except Exception as error:  # MemoryError, zlib.error and many more where a header is damaged
         raise DataError(f'{path} cannot be read as NIfTI: {said(error)}') from error
+    if affine is None:  # CIFTI
+        raise DataError(
+            f'{path} has no grid of voxels ({type(image).__name__}); save its numbers, (stimuli, '
+            'vertices): numpy.savez(file, responses=image.get_fdata(), ids=...)'
+        )
     if axes is None:
         return data, affine
     while data.ndim > axes and data.shape[-1] == 1:
