@@ -69,6 +69,14 @@ MMAGIC_NEEDS = [
     'huggingface_hub>=0.20,<0.26',
 ]
 
+# Tools that make and check a clone, its environment and its pages, for which a wheel has no use.
+OF_A_CLONE = (
+    'tools/env/',
+    'tools/model_zoo.py',
+    'tools/pack_detectors.py',
+    'tools/analysis_tools/restoration_pictures.py',
+)
+
 # Written into site-packages as mmclarity.pth, whose lines Python runs at its start. An environment
 # whose clone has gone must still start: then there is nothing to import.
 START_UP_NAME = 'mmclarity.pth'
@@ -89,18 +97,40 @@ def development() -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith(('-', '#'))]
 
 
+def along() -> dict[str, Path]:
+    """Configs and tools, by their places in a wheel: mmclarity/.mim, where OpenMMLab has them."""
+    sources = [ROOT / 'model-index.yml']
+    for folder in ('configs', 'tools'):
+        sources += sorted(file for file in (ROOT / folder).rglob('*') if file.is_file())
+    places = {file.relative_to(ROOT).as_posix(): file for file in sources}
+    return {
+        f'mmclarity/.mim/{place}': file
+        for place, file in places.items()
+        if '__pycache__' not in file.parts and not place.startswith(OF_A_CLONE)
+    }
+
+
 class BuildWithStartUp(build_py):
-    """Puts the start-up file at the top of a wheel."""
+    """Puts the start-up file at the top of a wheel, and configs and tools into the package.
+
+    An editable installation has them in its clone.
+    """
 
     def run(self) -> None:
         super().run()
-        if not self.editable_mode:
-            self.mkpath(self.build_lib)
-            Path(self.build_lib, START_UP_NAME).write_text(START_UP, encoding='utf-8')
+        if self.editable_mode:
+            return
+        self.mkpath(self.build_lib)
+        Path(self.build_lib, START_UP_NAME).write_text(START_UP, encoding='utf-8')
+        for place, file in along().items():
+            target = Path(self.build_lib, place)
+            self.mkpath(str(target.parent))
+            self.copy_file(str(file), str(target))
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        own = [] if self.editable_mode else [str(Path(self.build_lib, START_UP_NAME))]
-        return [*super().get_outputs(include_bytecode), *own]
+        own = [] if self.editable_mode else [START_UP_NAME, *along()]
+        built = [str(Path(self.build_lib, name)) for name in own]
+        return [*super().get_outputs(include_bytecode), *built]
 
 
 class EditableWithStartUp(editable_wheel):
@@ -169,8 +199,11 @@ if __name__ == '__main__':
                 'mmclarity-adapt = mmclarity.cli.adapt:main',
                 'mmclarity-check = mmclarity.cli.check:main',
                 'mmclarity-detect = mmclarity.cli.detect:main',
+                'mmclarity-export = mmclarity.cli.export:main',
                 'mmclarity-restore = mmclarity.cli.restore:main',
                 'mmclarity-rsa = mmclarity.cli.rsa:main',
+                'mmclarity-test = mmclarity.cli.commands:test',
+                'mmclarity-train = mmclarity.cli.commands:train',
             ],
             **{'napari.manifest': ['mmclarity = mmclarity.restoration.napari_plugin:napari.yaml']},
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,11 @@ def wheel(tmp_path_factory) -> Path:
     source = folder / 'source'
     skipped = shutil.ignore_patterns('__pycache__', '*.egg-info', 'build')
     shutil.copytree(ROOT / 'projects', source / 'projects', ignore=skipped)
+    for name in ('configs', 'tools'):
+        shutil.copytree(ROOT / name, source / name, ignore=skipped)
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'MANIFEST.in', 'LICENSE'):
         shutil.copy(ROOT / name, source)
+    shutil.copy(ROOT / 'model-index.yml', source)
     for name in ('requirements.txt', 'requirements-dev.txt', 'requirements-nodeps.txt'):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, '-m', 'pip', 'wheel', '--no-build-isolation', '--no-deps']
@@ -49,7 +53,31 @@ def test_holds_all_that_the_package_holds(wheel):
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if '.dist-info/' not in name}
-    assert held == wanted | {'mmclarity.pth'}
+    along = {name for name in held if name.startswith('mmclarity/.mim/')}
+    assert held - along == wanted | {'mmclarity.pth'}
+
+
+def test_holds_configs_and_tools_where_mim_looks_for_them(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        held = {name.removeprefix('mmclarity/.mim/') for name in names if '/.mim/' in name}
+        for name in held:
+            assert archive.read(f'mmclarity/.mim/{name}') == (ROOT / name).read_bytes(), name
+    files = [
+        file.relative_to(ROOT).as_posix()
+        for folder in ('configs', 'tools')
+        for file in (ROOT / folder).rglob('*')
+        if file.is_file() and '__pycache__' not in file.parts
+    ]
+    left = {name for name in files if name not in held}
+    assert held == {*files, 'model-index.yml'} - left
+    assert not [name for name in left if name.startswith('configs/')]
+    # what only a clone has a use for: its environment, its pages, its weights
+    assert {name for name in left if not name.startswith('tools/env/')} == {
+        'tools/model_zoo.py',
+        'tools/pack_detectors.py',
+        'tools/analysis_tools/restoration_pictures.py',
+    }
 
 
 def test_record_fits_the_files(wheel):
@@ -93,8 +121,10 @@ def test_extras_and_commands(wheel):
     core = [line for line in about.get_all('Requires-Dist') if 'extra ==' not in line]
     heavy = ('mm', 'opencv', 'diffusers', 'transformers', 'scikit', 'albumentations')
     assert not [line for line in core if line.startswith(heavy)]
-    for name in ('adapt', 'check', 'detect', 'restore', 'rsa'):
+    for name in ('adapt', 'check', 'detect', 'export', 'restore', 'rsa'):
         assert f'mmclarity-{name} = mmclarity.cli.{name}:main' in commands
+    for name in ('test', 'train'):
+        assert f'mmclarity-{name} = mmclarity.cli.commands:{name}' in commands
 
 
 USE = """
@@ -181,3 +211,40 @@ def test_mmdets_interfaces_on_a_saved_config_and_the_shipped_weights(wheel, tmp_
     kind, count, *classes = said.splitlines()[-1].split()
     assert kind == 'CascadeRegionAttentionRoIHead' and classes == ['pedestrian', 'rider']
     assert 0 <= int(count) <= 100
+
+
+COMMANDS = """
+import os, site, sys
+site.addsitedir(sys.argv[1])
+from mmclarity.cli.commands import test, train
+sys.argv[:] = ['mmclarity-train']
+assert train(['frcnn_milky.py']) == 2
+assert train(['frcnn_murky.py']) == 2
+assert train(['frcnn_murky.py', '--cfg-options', 'load_from=shipped', 'data_root=data/']) == 2
+assert test(['two_looks_frcnn_bdd100k_fine.py', 'shipped', '--cfg-options', 'data_root=road/']) == 0
+from mmclarity.engine.config import load_config, own_files
+assert str(own_files()).startswith(os.path.dirname(sys.modules['mmclarity'].__file__))
+read = [load_config(file.name).filename for file in (own_files() / 'configs').glob('*.py')]
+assert len(read) > 40 and all('.mim' in name for name in read)
+print('used')
+"""
+
+
+def test_trains_and_tests_with_the_configs_it_brings(wheel, tmp_path):
+    """In a folder of the user's own, with nothing of a clone in it."""
+    pytest.importorskip('mmdet')
+    noise = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    for part in ('train', 'val'):
+        folder = tmp_path / 'road/images/100k' / part
+        folder.mkdir(parents=True)
+        Image.fromarray(noise).resize((640, 360)).save(folder / 'a.jpg')
+        labels = tmp_path / f'road/labels/det_20/det_{part}.json'
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        box = dict(x1=10, y1=10, x2=200, y2=100)
+        labels.write_text(
+            json.dumps([dict(name='a.jpg', labels=[dict(category='car', box2d=box)])])
+        )
+    said = session(COMMANDS, wheel, tmp_path)
+    assert said.endswith('used')
+    assert 'The weights that ship with the package: two_looks' in said
+    assert (tmp_path / 'work_dirs/two_looks_frcnn_bdd100k_fine').is_dir()

@@ -22,8 +22,9 @@ CONFIGS = [b for b in PYTHON if re.search(r'^(_base_|custom_imports) = ', b.code
 # What `pip install` makes of a tool.
 INSTALLED = {
     f'mmclarity-{name}': f'tools/{name}.py'
-    for name in ('adapt', 'check', 'detect', 'restore', 'rsa')
+    for name in ('adapt', 'check', 'detect', 'restore', 'rsa', 'test', 'train')
 }
+INSTALLED['mmclarity-export'] = 'tools/export_onnx.py'
 NOTEBOOKS = ROOT / 'docs/notebooks'  # run by test_notebooks.py
 SNIPPETS = sorted({b.page for b in PYTHON if b not in CONFIGS and b.page.parent != NOTEBOOKS})
 

@@ -13,7 +13,14 @@ from mmclarity.cli.show import set_up_show, set_up_tta
 from mmclarity.detection import Detector
 from mmclarity.detection.trunk_cache.make import build_trunk
 from mmclarity.engine.complexity import complexity_of
-from mmclarity.engine.config import REPO, building, find_config, load_config, resolve_data_roots
+from mmclarity.engine.config import (
+    REPO,
+    building,
+    find_config,
+    load_config,
+    resolve_data_roots,
+    tool,
+)
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.errors import UsageError
 from mmclarity.rsa.models import networks
@@ -123,13 +130,17 @@ def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     assert find_config('frcnn_murky.py') == REPO / 'configs' / 'frcnn_murky.py'
     with pytest.raises(UsageError, match=r'Did you mean frcnn_murky\.py\?$'):
         find_config('frcnn_milky.py')
+    with pytest.raises(UsageError, match=r'Did you mean ssim_unet_sem\.py or mse_unet_sem\.py'):
+        find_config('ssim_unet_sem')  # without its ending
+    with pytest.raises(UsageError, match=r'Did you mean context_frcnn_murky\.py or context_'):
+        find_config('context_frcnn')
     with pytest.raises(UsageError, match=r'configs holds \d+ others\.$'):
         find_config('of_somebody_else.py')
     with pytest.raises(UsageError, match='is a folder'):
         find_config(str(tmp_path))
 
 
-def test_an_installation_has_no_configs_and_says_so(tmp_path, monkeypatch):
+def test_copied_without_its_configs_it_says_so(tmp_path, monkeypatch):
     """Places beside site-packages were told, and files there that happen to be called so, read."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'python/configs').mkdir(parents=True)
@@ -139,6 +150,27 @@ def test_an_installation_has_no_configs_and_says_so(tmp_path, monkeypatch):
         find_config('mine.py')
     (tmp_path / 'mine.py').touch()
     assert find_config('mine.py') == Path('mine.py')
+
+
+def test_an_installation_has_its_own_configs(tmp_path, monkeypatch):
+    """A wheel has them where OpenMMLab's wheels do; a base of them is named by its path."""
+    monkeypatch.chdir(tmp_path)
+    installed = tmp_path / 'site/mmclarity/.mim'
+    (installed / 'configs').mkdir(parents=True)
+    (installed / 'configs/frcnn_murky.py').write_text('a = 1')
+    monkeypatch.setattr('mmclarity.engine.config.REPO', tmp_path / 'python')
+    monkeypatch.setattr('mmclarity.engine.config.INSTALLED', installed)
+    for name in ('frcnn_murky.py', 'configs/frcnn_murky.py'):
+        assert find_config(name) == installed / 'configs/frcnn_murky.py'
+    with pytest.raises(UsageError, match=r'Did you mean frcnn_murky\.py\?$'):
+        find_config('frcnn_milky.py')
+    assert tool('train.py') == str(installed / 'tools/train.py')
+    (tmp_path / 'mine.py').write_text("_base_ = './frcnn_murky.py'")
+    with pytest.raises(UsageError, match="mmclarity's own is ") as told:
+        load_config('mine.py')
+    base = str(told.value).rpartition(' is ')[2]
+    (tmp_path / 'mine.py').write_text(f'_base_ = {base!r}')
+    assert load_config('mine.py').a == 1
 
 
 def test_how_the_embedded_data_are_made_is_told(tmp_path, monkeypatch):

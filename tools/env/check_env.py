@@ -28,11 +28,12 @@ from found import (
     OPENCV_WITHOUT_LIBGL,
     damaged_packages,
     in_environment,
+    installed_commands,
     installed_versions,
     missing_dependencies,
 )
 from probing import probe
-from wanted import ROOT, Requirement, in_range, normal, read_requirements
+from wanted import ROOT, Requirement, in_range, normal, read_commands, read_requirements
 
 PYTHON_RANGE = ((3, 10), (3, 15))  # the pins of requirements.txt have wheels for these
 
@@ -141,6 +142,9 @@ def package_problem(installed: dict[str, str], root: Path = ROOT) -> Problem | N
     sites = (Path(folder) for folder in sys.path)
     if not any((site / START_UP_NAME).is_file() for site in sites):
         return Problem(f'{START_UP_NAME}, which makes mmdet work in any session, is gone', command)
+    new = sorted(read_commands(root) - installed_commands('mmclarity'))
+    if new:
+        return Problem(f'mmclarity was installed before it had {", ".join(new)}', command)
     return None
 
 

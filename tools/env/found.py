@@ -26,6 +26,12 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+def installed_commands(name: str) -> set[str]:
+    """The console commands that a package was installed with."""
+    points = metadata.distribution(name).entry_points
+    return {point.name for point in points if point.group == 'console_scripts'}
+
+
 def in_environment() -> bool:
     """Whether this Python is a virtual environment's; ``-S`` hides that from ``sys.prefix``."""
     beside = Path(sys.executable).parent.parent / 'pyvenv.cfg'

@@ -140,6 +140,13 @@ def read_requirements(root: Path = ROOT) -> list[Requirement]:
     ]
 
 
+def read_commands(root: Path = ROOT) -> set[str]:
+    """The console commands of setup.py."""
+    file = root / 'setup.py'
+    text = file.read_text(encoding='utf-8') if file.is_file() else ''
+    return set(re.findall(r"'(mmclarity-[a-z]+) = mmclarity\.cli\.", text))
+
+
 def nodeps_names(root: Path = ROOT) -> list[str]:
     """The packages that are installed without what they require."""
     file = root / 'requirements-nodeps.txt'

@@ -47,7 +47,7 @@ def detect_parser() -> argparse.ArgumentParser:
         '--backend',
         choices=['torch', 'onnxruntime'],
         default='torch',
-        help='onnxruntime runs what tools/export_onnx.py of the repository wrote (--checkpoint '
+        help='onnxruntime runs what mmclarity-export wrote (--checkpoint '
         'FILE.onnx); torch is not imported then',
     )
     parser.add_argument(
@@ -158,9 +158,8 @@ def _detector(args: argparse.Namespace):
     if args.backend == 'onnxruntime':
         if args.checkpoint is None or args.config is not None or args.shipped is not None:
             raise UsageError(
-                '--backend onnxruntime takes the file that tools/export_onnx.py of the repository '
-                'wrote, which knows all that a config says: --checkpoint FILE.onnx, no --config '
-                'and no --shipped'
+                '--backend onnxruntime takes the file that mmclarity-export wrote, which knows all '
+                'that a config says: --checkpoint FILE.onnx, no --config and no --shipped'
             )
         if args.device not in (None, 'cpu') or args.dtype not in (None, 'float32'):
             raise UsageError(

@@ -1,4 +1,4 @@
-"""What tools/export_onnx.py does: a trained restorer or detector as one ONNX file."""
+"""What mmclarity-export does: a trained restorer or detector as one ONNX file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from .main import check_free, mistakes, run
 
 
 def export_parser() -> argparse.ArgumentParser:
-    """Command line of tools/export_onnx.py."""
+    """Command line of mmclarity-export."""
     parser = argparse.ArgumentParser(
-        prog='export_onnx.py',
         description='Export a restorer or a two-stage detector to ONNX, and compare the file with '
         'torch at several sizes.',
     )
-    parser.add_argument('config', help='of the model; also looked for in the repository')
+    parser.add_argument('config', help='of the model; one of mmclarity also by its name')
     parser.add_argument(
         'checkpoint', help='weights; of a detector also the word shipped: those of the package'
     )

@@ -1,4 +1,4 @@
-"""The command lines of tools/train.py and tools/test.py."""
+"""The command lines of mmclarity-train and mmclarity-test."""
 
 import argparse
 import ast
@@ -91,7 +91,7 @@ def _parts(text: str) -> Iterator[str]:
 
 def _common_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file; also looked for in the repository')
+    parser.add_argument('config', help='config file; one of mmclarity also by its name')
     parser.add_argument(
         '--work-dir', help='folder for logs and results (default: work_dirs/NAME_OF_CONFIG)'
     )
@@ -120,7 +120,7 @@ def _common_parser(description: str) -> argparse.ArgumentParser:
 
 
 def train_parser() -> argparse.ArgumentParser:
-    """Command line of tools/train.py."""
+    """Command line of mmclarity-train and tools/train.py."""
     parser = _common_parser('Train a model')
     parser.add_argument(
         '--resume',
@@ -140,7 +140,7 @@ def train_parser() -> argparse.ArgumentParser:
 
 
 def test_parser() -> argparse.ArgumentParser:
-    """Command line of tools/test.py."""
+    """Command line of mmclarity-test and tools/test.py."""
     parser = _common_parser('Test a model')
     parser.add_argument(
         'checkpoint', help='checkpoint file, or the word shipped: the weights of the package'

@@ -1,4 +1,4 @@
-"""What tools/test.py does, for mmdet's and mmagic's configs alike."""
+"""What mmclarity-test and tools/test.py do, for mmdet's and mmagic's configs alike."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import nn
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.coco_metrics import check_coco_metrics
-from mmclarity.engine.config import resolve_data_roots
+from mmclarity.engine.config import resolve_data_roots, tool
 from mmclarity.engine.distributed import close_cpu_processes
 from mmclarity.engine.hooks.class_lists import ClassListHook
 from mmclarity.errors import UsageError
@@ -113,7 +113,7 @@ def _load_shipped(runner: Runner, model: nn.Module) -> None:
                 shipped_config(name)['metainfo']['classes'],
                 'the weights that ship',
                 'For classes of your own, train on from these weights '
-                f'(tools/model_converters/shipped_to_checkpoint.py {name} {name}.pth; '
+                f'({tool("model_converters/shipped_to_checkpoint.py")} {name} {name}.pth; '
                 'docs/user_guides/your_own_data.md)',
             )
 

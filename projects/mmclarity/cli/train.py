@@ -1,4 +1,4 @@
-"""What tools/train.py does, for mmdet's and mmagic's configs alike."""
+"""What mmclarity-train and tools/train.py do, for mmdet's and mmagic's configs alike."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.coco_metrics import check_coco_metrics
-from mmclarity.engine.config import building, resolve_data_roots
+from mmclarity.engine.config import building, resolve_data_roots, tool
 from mmclarity.engine.distributed import close_cpu_processes, is_first
 from mmclarity.engine.hooks.freeze import TrainOnlyHook
 from mmclarity.engine.work_dir import WorkDirLock
@@ -108,7 +108,7 @@ def _train(cfg: Config, args: argparse.Namespace) -> None:
     if not cfg.get('resume') and cfg.get('load_from') == ckpt.SHIPPED:
         raise UsageError(
             f'load_from={ckpt.SHIPPED}: write the detector that ships as a checkpoint first: '
-            'python tools/model_converters/shipped_to_checkpoint.py two_looks two_looks.pth'
+            f'python {tool("model_converters/shipped_to_checkpoint.py")} two_looks two_looks.pth'
         )
     if not cfg.get('resume') and cfg.get('load_from'):
         read = ckpt.load_checkpoint_file if ckpt.is_local(cfg.load_from) else ckpt.fetch

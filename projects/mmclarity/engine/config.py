@@ -14,13 +14,15 @@ from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
 
-from .names import close_to, parameters, registered
+from .names import close_ones, close_to, parameters, registered
 from .variables import set_options
 
 REPO = Path(__file__).resolve().parents[3]
+# Where a wheel has configs and tools, as those of OpenMMLab do.
+INSTALLED = Path(__file__).resolve().parents[1] / '.mim'
 # What makes the embedded data sets, by where the configs look for them.
 _GENERATORS = {
-    f'data/{name}': f'tools/dataset_generators/make_{name}.py'
+    f'data/{name}': f'dataset_generators/make_{name}.py'
     for name in ('murky', 'sem_phantom', 'surfaces')
 }
 OF_REPOSITORY = " mmclarity's own are in its repository (configs/), which is not installed along."
@@ -29,30 +31,58 @@ _OF_PARTS = (TypeError, ValueError, LookupError, AttributeError, AssertionError,
 
 
 def is_clone() -> bool:
-    """Whether this runs from the repository; an installation has no configs, tools and pages."""
+    """Whether this runs from the repository; an installation has no pages and no tests."""
     return (REPO / 'setup.py').is_file() and (REPO / 'configs').is_dir()
 
 
+def own_files() -> Path | None:
+    """The folder with ``configs`` and ``tools``: the repository, or what a wheel has of it."""
+    if is_clone():
+        return REPO
+    return INSTALLED if (INSTALLED / 'configs').is_dir() else None
+
+
+def tool(name: str) -> str:
+    """How a tool is called in a message.
+
+    Args:
+        name: Its place below ``tools``.
+
+    Examples:
+        >>> tool('train.py').endswith('tools/train.py')
+        True
+    """
+    return str(INSTALLED / 'tools' / name) if own_files() == INSTALLED else f'tools/{name}'
+
+
 def find_config(path: str) -> Path:
-    """The config file, looked for in the current directory and then in the repository.
+    """The config file, looked for in the current directory and then among mmclarity's own.
 
     Raises:
         UsageError: if it is in neither.
     """
-    tried = [Path(path).expanduser()]
-    if is_clone() and not tried[0].is_absolute():
-        tried += [REPO / path, REPO / 'configs' / path]
+    tried, own = [Path(path).expanduser()], own_files()
+    if own and not tried[0].is_absolute():
+        tried += [own / path, own / 'configs' / path]
     for candidate in tried:
         if candidate.is_file():
             return candidate
-    known = sorted(file.name for file in (REPO / 'configs').glob('*.py')) if is_clone() else []
-    near = close_to(tried[0].name, known)
-    hint = f' {REPO / "configs"} holds {len(known)} others.' if known else OF_REPOSITORY
-    if near:
-        hint = f' Did you mean {near}?'
     if tried[0].is_dir():
         raise UsageError(f'config {path}: is a folder; name a file in it')
+    known = _own_configs()
+    stem = tried[0].stem
+    near = close_ones(f'{stem}.py', known) or [name for name in known if name.startswith(stem)][:3]
+    hint = OF_REPOSITORY
+    if own:
+        hint = f' {own / "configs"} holds {len(known)} others.'
+    if near:
+        hint = f' Did you mean {" or ".join(near)}?'
     raise UsageError(f'config not found: {path} (looked at {", ".join(map(str, tried))}).{hint}')
+
+
+def _own_configs() -> list[str]:
+    own = own_files()
+    return sorted(file.name for file in (own / 'configs').glob('*.py')) if own else []
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -129,10 +159,8 @@ def _read(path: Path) -> Config:
             raise UsageError(f'config {path}: {_list_by_dict(str(error))}') from error
         base = Path(getattr(error, 'filename', None) or '')
         if isinstance(error, FileNotFoundError) and base.suffix == '.py':
-            near = close_to(base.name, [file.name for file in base.parent.glob('*.py')])
             raise UsageError(
-                f'config {path}: its _base_ {base} is not there'
-                + (f'; did you mean {near}?' if near else ' (a path counts from the config itself)')
+                f'config {path}: its _base_ {base} is not there{_other_base(base)}'
             ) from error
         place = f', line {error.lineno}' if isinstance(error, SyntaxError) else ''
         text = str(error).strip().splitlines()
@@ -140,6 +168,17 @@ def _read(path: Path) -> Config:
             f'config {path}{place}: cannot be read: {type(error).__name__}: '
             f'{text[0] if text else ""}'
         ) from error
+
+
+def _other_base(base: Path) -> str:
+    """What to write in the place of a ``_base_`` that is not there."""
+    near = close_to(base.name, [file.name for file in base.parent.glob('*.py')])
+    if near:
+        return f'; did you mean {near}?'
+    own, beside = own_files(), ' (a path counts from the config itself)'
+    if own and base.name in _own_configs():
+        return f"{beside}; mmclarity's own is {own / 'configs' / base.name}"
+    return beside
 
 
 def _list_by_dict(said: str) -> str:
@@ -305,7 +344,7 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
                 option = 'data_root' if shared else f'{place}.data_root'
                 raise UsageError(
                     f'{key}: data root not found: {root} (absolute: {folder.absolute()}). '
-                    + (f'Make it (python {made} {root}), put' if made else 'Put')
+                    + (f'Make it (python {tool(made)} {root}), put' if made else 'Put')
                     + f' or link the data there, or name it: --cfg-options {option}=PATH/'
                 )
             _check_annotations(dataset, folder, place)

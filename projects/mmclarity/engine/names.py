@@ -21,9 +21,19 @@ _CLOSE, _CLOSER = 0.8, 0.88
 
 def close_to(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:
     """The name that was meant, if one is near enough; ``batchsize`` is ``batch_size``."""
+    return next(iter(close_ones(name, known, 1, cutoff)), None)
+
+
+def close_ones(name: str, known: Iterable[str], most: int = 3, cutoff: float = _CLOSE) -> list[str]:
+    """The names that may have been meant, the nearest first.
+
+    Examples:
+        >>> close_ones('sa_frcnn.py', ['sta_frcnn.py', 'unet.py', 'frcnn.py'])
+        ['sta_frcnn.py', 'frcnn.py']
+    """
     names = {item.replace('_', '').lower(): item for item in known}
-    found = difflib.get_close_matches(name.replace('_', '').lower(), names, 1, cutoff)
-    return names[found[0]] if found else None
+    found = difflib.get_close_matches(name.replace('_', '').lower(), names, most, cutoff)
+    return [names[item] for item in found]
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -173,9 +173,7 @@ def test_files_that_are_no_exported_detector(tmp_path, exported, capsys):
     foreign = onnx.load(exported)
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / 'foreign.onnx')
-    with pytest.raises(
-        CheckpointError, match='not written by tools/export_onnx.py of the repository'
-    ):
+    with pytest.raises(CheckpointError, match='not written by mmclarity-export'):
         OnnxDetector(tmp_path / 'foreign.onnx')
     picture = tmp_path / 'a.png'
     cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))

@@ -17,7 +17,7 @@ from .detections import Detections, check_images, check_threshold
 
 #: Under which name the file's metadata hold ours, as JSON.
 METADATA = 'mmclarity'
-EXPORT = 'tools/export_onnx.py of the repository'
+EXPORT = 'mmclarity-export'
 
 
 def session_of(path: str | Path, threads: int | None = None) -> Any:
@@ -52,7 +52,7 @@ def session_of(path: str | Path, threads: int | None = None) -> Any:
 
 
 class OnnxDetector:
-    """A detector that ``tools/export_onnx.py`` wrote; used as :class:`.Detector` is.
+    """A detector that ``mmclarity-export`` wrote; used as :class:`.Detector` is.
 
     Args:
         path: The ONNX file, which knows its classes and how images are resized.
