@@ -154,11 +154,15 @@ def test_a_folder_that_cannot_take_results_is_told_before_the_work(tmp_path, mon
     check_folder(tmp_path / 'new' / 'below')
     assert not list(tmp_path.iterdir())  # looked at, not made
     (tmp_path / 'file').write_text('x')
-    with pytest.raises(OutputError, match='file is a file'):
+    with pytest.raises(OutputError, match='below: .*file is a file'):
         check_folder(tmp_path / 'file' / 'below')
+    with pytest.raises(OutputError, match=r'file: is a file; give a folder$'):
+        check_folder(tmp_path / 'file')
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    with pytest.raises(OutputError, match='may not be written to'):
+    with pytest.raises(OutputError, match=f'new: {tmp_path} may not be written to'):
         check_folder(tmp_path / 'new')
+    with pytest.raises(OutputError, match=f'^{tmp_path}: may not be written to'):
+        check_folder(tmp_path)
 
 
 def test_warnings_are_one_plain_line(capsys):

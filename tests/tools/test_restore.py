@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -89,6 +90,10 @@ def test_several_names_are_not_taken_for_others(main, folder, capsys):
     with pytest.raises(SystemExit):
         main(['images/a.tif', '--strenght', '2'])
     assert 'unrecognized arguments: --strenght 2' in capsys.readouterr().err
+    shutil.copy('images/a.tif', '-a.tif')  # of a shell's *.tif
+    with pytest.raises(SystemExit):
+        main(['-a.tif', 'c.tif'])
+    assert 'is no option as ./-a.tif, or behind --' in capsys.readouterr().err
     assert main(['images/a.tif', 'images/a.tif']) == 2
     assert 'would be replaced by its restoration' in capsys.readouterr().err
     assert (folder / 'b.tif').read_bytes() == before

@@ -179,10 +179,11 @@ def check_folder(folder: Path) -> None:
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
+    place = '' if there == folder else f'{there} '
     if not there.is_dir():
-        raise OutputError(f'{folder}: {there} is a file; give a folder')
+        raise OutputError(f'{folder}: {place}is a file; give a folder')
     if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f'{folder}: {there} may not be written to; give another folder')
+        raise OutputError(f'{folder}: {place}may not be written to; give another folder')
 
 
 def check_free(*paths: Path, overwrite: bool) -> None:

@@ -115,6 +115,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             f'{len(rest)} names too many, from {rest[0]} on: give IN and OUT, or the folder that '
             'holds the images; scans of one field go behind --combine'
         )
+    if dashed := next((word for word in rest if Path(word).exists()), None):
+        parser.error(
+            f'{dashed}: a name that begins with - is no option as ./{dashed}, or behind --'
+        )
     if rest:
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     if args.input is None and not args.serve:

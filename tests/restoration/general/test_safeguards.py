@@ -136,7 +136,10 @@ def test_what_was_chosen_is_written_and_said(tmp_path):
     manner = Manner(0.7, False, (0.5, 0.1, 4095.0))
     chosen = Guarding(False, 0.001, 0.002), Caution((0.8, 90.0), (0.7, 60.0))
     result = dataclasses.replace(result, manner=manner, guarding=chosen[0], caution=chosen[1])
-    for told in ('3.0 dB', '0.7 invented and 60 missed a picture (before: 0.8 and 90)'):
+    for told in (
+        '3.0 dB where the truth is known',
+        '0.7 invented and 60 missed a picture (before: 0.8 and 90)',
+    ):
         assert told in result.describe() and told in result.card('own.safetensors')
     result.save(tmp_path / 'own.safetensors')
     assert load_general(tmp_path / 'own.safetensors').manner == manner

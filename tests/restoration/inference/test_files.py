@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmclarity.cli.adapt import default_weights
 from mmclarity.errors import OutputError
-from mmclarity.restoration.inference import files
+from mmclarity.restoration.inference import files, targets
 from mmclarity.restoration.inference.doubts import Doubts
 from mmclarity.restoration.inference.restorer import Restorer
 from mmclarity.restoration.io.micrograph import SEMImage, SEMImageError, read_sem
@@ -153,6 +153,30 @@ def test_two_files_that_would_become_one(tmp_path):
     report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out')
     assert [path.name for path in report.done] == ['a.tif']
     assert 'would both be a.tif' in report.failed[tmp_path / 'in/a.tif']
+
+
+def test_names_that_differ_in_capital_letters(tmp_path, monkeypatch):
+    """On a disk that tells them apart both are written; on another one the first.
+
+    There the second counted as restored before, or with overwrite=True replaced the first.
+    """
+    (tmp_path / 'in').mkdir()
+    names = ('Case.tif', 'case.jpg', 'case.tif', 'other.tif')
+    for name in names:
+        Image.fromarray(scans(32, 40)).save(tmp_path / 'in' / name)
+    if len(list((tmp_path / 'in').iterdir())) < len(names):
+        pytest.skip('the disk of the tests takes Case.tif and case.tif for one file')
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out')
+    assert [path.name for path in report.done] == ['Case.tif', 'case.tif', 'other.tif']
+    assert 'case.jpg would both be case.tif' in report.failed[tmp_path / 'in/case.tif']
+    assert not targets.ignores_case(tmp_path)
+    # a disk that does not tell them apart finds the file that was made for the question
+    monkeypatch.setattr(targets, 'ignores_case', lambda folder: True)
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out', overwrite=True)
+    assert [path.name for path in report.done] == ['Case.tif', 'other.tif']
+    for name in ('case.jpg', 'case.tif'):
+        assert 'Case.tif would both be case.tif' in report.failed[tmp_path / 'in' / name]
+    assert len(list((tmp_path / 'out').iterdir())) == 3  # and nothing of the question
 
 
 @pytest.mark.parametrize(

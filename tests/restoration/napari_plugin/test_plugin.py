@@ -319,6 +319,15 @@ def test_weights_of_ones_own_are_chosen(viewer, own, tmp_path, monkeypatch):
     np.testing.assert_array_equal(restored(), plain)
 
 
+@pytest.mark.parametrize(('dtype', 'white'), [('float32', ''), ('int16', ''), ('uint16', ' 4095')])
+def test_what_has_no_levels_of_slow_scans_is_told_in_words_of_the_widget(own, dtype, white):
+    save_file(load_file(WEIGHTS), own, metadata=dict(caution='2.0', levels=f'0.5 0.1{white}'))
+    restorer = Restorer(checkpoint=own, slow_levels=True)
+    with pytest.raises(UsageError, match="take the tick off 'grey levels of a slow scan'") as told:
+        restore_planes(restorer, noisy(96, 100, dtype=dtype))
+    assert '--slow-levels' not in str(told.value)
+
+
 @needs_napari
 def test_levels_of_slow_scans_are_refused_where_black_and_white_are_not_known(viewer, own):
     from mmclarity.restoration.napari_plugin.widget import RestoreWidget

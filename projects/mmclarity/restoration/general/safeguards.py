@@ -52,8 +52,7 @@ class Guarding(NamedTuple):
         gain = 10 * math.log10(max(self.both, 1e-12) / max(self.alone, 1e-12))
         return (
             'these weights restore alone: what the general network needs to be put back, fine '
-            f'structure that it takes for noise, would cost {gain:.1f} dB on clean images made '
-            'worse'
+            f'structure that it takes for noise, would cost {gain:.1f} dB where the truth is known'
         )
 
 

@@ -32,6 +32,7 @@ from ..io.stack import open_stack, rewriting_stack
 from .combine import check_pages, combine
 from .doubt_files import writing_doubts
 from .progress import Progress, part_of
+from .targets import FolderTargets
 
 if TYPE_CHECKING:
     from .doubts import Doubts
@@ -253,7 +254,7 @@ def restore_folder(
         )
     make_folder(dst)
     report = FolderReport()
-    taken: dict[Path, Path] = {}
+    targets = FolderTargets(src, dst)
     for number, path in enumerate(images):
         mine = number % share[1] == share[0]
 
@@ -262,12 +263,7 @@ def restore_folder(
                 progress(path, done, total)
 
         try:
-            target = dst / path.relative_to(src).with_suffix(copy_suffix(path))
-            if taken.setdefault(target, path) != path:
-                raise SEMImageError(
-                    f'{path}: its restoration and that of {taken[target]} would both be '
-                    f'{target.name}; rename one of them'
-                )
+            target = targets.of(path)
             if not mine:
                 continue
             if not overwrite and _is_complete(target, uncertainty):

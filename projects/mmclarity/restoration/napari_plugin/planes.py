@@ -73,6 +73,7 @@ def restore_planes(
     count = int(np.prod(shape[:-2], dtype=int))
     result = Restored(out, np.empty((0, len(shape))), np.empty(0))
     result.levels = restorer.levels
+    _check_levels(restorer.levels, out.dtype)
     result.said += _network(restorer)
     points: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
@@ -108,6 +109,25 @@ def restore_planes(
     ]
     result.particles, result.sizes = np.concatenate(points), np.concatenate(sizes)
     return result
+
+
+def _check_levels(levels: SlowLevels, dtype: np.dtype) -> None:
+    """Refuses levels of a slow scan that a layer's own black and white do not tell.
+
+    The restorer refuses them too, and names options of the command line.
+    """
+    remedy = "take the tick off 'grey levels of a slow scan'"
+    if levels.wanted and dtype.kind != 'u':
+        raise UsageError(
+            f'{dtype} has no black and white of its own, so that grey levels of slow scans are not '
+            f'known; {remedy}, or open the scan in 8 or 16 bit as the microscope wrote it'
+        )
+    if levels.wanted and levels.white is not None:
+        raise UsageError(
+            f'these weights learnt the grey levels of slow scans with {levels.white:g} as white, '
+            f'which a layer cannot be given; {remedy}, or restore by mmclarity-restore '
+            f'--data-range {levels.white:g}'
+        )
 
 
 def _network(restorer: Restorer) -> Iterator[str]:
