@@ -94,7 +94,7 @@ def test_a_failing_page_leaves_nothing(tmp_path):
     data = scans(3, 32, 40).astype(np.float32)
     data[2, 0, 0] = np.inf
     tifffile.imwrite(tmp_path / 'a.tif', data, photometric='minisblack')
-    with pytest.raises(SEMImageError, match='page 2 of 3'):
+    with pytest.raises(SEMImageError, match='page 3 of 3'):
         Negative().restore_file(tmp_path / 'a.tif', tmp_path / 'b.tif', uncertainty=True)
     assert [path.name for path in tmp_path.iterdir()] == ['a.tif']
 

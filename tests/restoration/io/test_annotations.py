@@ -27,7 +27,7 @@ def test_of_a_stack_the_page_is_named_whose_colour_is_to_be_chosen(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
         for _ in range(2):
             file.write(annotated(), photometric='rgb')
-    message = r'a\.tif: a colour.* \(page 1 of 2\)$'
+    message = r'a\.tif: a colour.* \(page 2 of 2\)$'
     with (
         open_stack(tmp_path / 'a.tif') as stack,
         pytest.raises(ColourImageError, match=message) as error,

@@ -192,6 +192,15 @@ def test_truncated_files(tmp_path, name, fraction):
         read_sem(path)
 
 
+@pytest.mark.parametrize('first', [0, 8, 5000])
+def test_a_tiff_of_which_only_the_header_was_written_is_truncated(tmp_path, first):
+    """Many programs write the directory last, behind the pixels; its message was of tifffile."""
+    path = tmp_path / 'a.tif'
+    path.write_bytes(b'II*\0' + struct.pack('<I', first) + bytes(200 if first > 8 else 0))
+    with pytest.raises(SEMImageError, match='a.tif: can not be read as TIFF: truncated'):
+        read_sem(path)
+
+
 def test_damage_inside_a_png_is_seen(tmp_path):
     path = tmp_path / 'a.png'
     Image.fromarray(picture()).save(path)

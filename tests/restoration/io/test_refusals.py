@@ -13,6 +13,7 @@ CODE = ROOT / 'projects/mmclarity/restoration'
 FILES = [
     *sorted((CODE / 'io').glob('*.py')),
     CODE / 'inference/files.py',
+    CODE / 'inference/targets.py',
     CODE / 'inference/doubt_files.py',
     CODE / 'inference/combine.py',
 ]

@@ -250,7 +250,7 @@ def test_a_bad_page_is_named_and_nothing_is_left(tmp_path):
     pages = scans(3, 20, 30).astype(np.float32)
     pages[1, 2, 3] = np.nan
     tifffile.imwrite(tmp_path / 'a.tif', pages, photometric='minisblack')
-    with pytest.raises(SEMImageError, match=r'row 2, column 3.*\(page 1 of 3\)'):
+    with pytest.raises(SEMImageError, match=r'row 2, column 3.*\(page 2 of 3\)'):
         inverted(tmp_path / 'a.tif', tmp_path / 'b.tif', data_range='measured')
     data = (tmp_path / 'a.tif').read_bytes()
     (tmp_path / 'cut.tif').write_bytes(data[: len(data) * 2 // 3])

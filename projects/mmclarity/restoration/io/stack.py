@@ -87,7 +87,7 @@ class SEMStack:
             image = as_image(stored, found=found, **reading)
         except files.SEMImageError as error:
             if len(self) > 1:
-                error.args = (f'{error} (page {index} of {len(self)})',)
+                error.args = (f'{error} (page {index + 1} of {len(self)})',)
             raise
         if not image.is_blank:
             self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))

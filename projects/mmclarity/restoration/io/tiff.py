@@ -81,6 +81,8 @@ class Place:
 def pictures(tiff: tifffile.TiffFile) -> list[Place]:
     """The pictures of a file in their order, without thumbnails and masks."""
     count = len(tiff.pages)
+    if not count:
+        raise ValueError('truncated: it ends before its first page; copy it again')
     _check_chain(tiff, count)
     if count == 1 and (planes := _planes(tiff)) > 1:
         page = tiff.pages[0]
