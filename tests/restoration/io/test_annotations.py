@@ -23,6 +23,18 @@ def annotated(height: int = 90, width: int = 120) -> np.ndarray:
     return image
 
 
+@pytest.mark.parametrize('count', [3, 4])
+def test_pages_that_were_written_as_colours_are_told_how_to_be_written(tmp_path, count):
+    """tifffile takes three or four pages for one picture, if it is not told what they are."""
+    pages = np.random.default_rng(0).integers(0, 255, (count, 40, 50)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / 'a.tif', pages, photometric='rgb', planarconfig='separate')
+    with pytest.raises(ColourImageError, match=r"--channel 0.*photometric='minisblack'\)$"):
+        read_sem(tmp_path / 'a.tif')
+    tifffile.imwrite(tmp_path / 'b.tif', np.moveaxis(pages, 0, -1), photometric='rgb')
+    with pytest.raises(ColourImageError, match='or save it in grey$'):
+        read_sem(tmp_path / 'b.tif')
+
+
 def test_of_a_stack_the_page_is_named_whose_colour_is_to_be_chosen(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
         for _ in range(2):

@@ -28,6 +28,10 @@ from .writing import check_writable, write_map, write_sem
 SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')  # of images that nothing has changed
 READABLE = (*SUFFIXES, '.jpg', '.jpeg', '.webp', *FOREIGN)
 _MOST_COLOURED = 0.25  # share of a picture: what has more is a coloured picture
+_OF_A_STACK = (
+    '. If these are pages of a stack, as Python programs write three or four, write them anew with '
+    "tifffile.imwrite(..., photometric='minisblack')"
+)
 
 
 __all__ = [
@@ -272,7 +276,7 @@ def as_image(
     drawn, touched = coloured(values[content], stored.lossy) if keep else (None, None)
     if touched is not None and touched.mean() > _MOST_COLOURED:
         drawn = touched = None  # a coloured picture
-    pixels = _one_channel(path, values, content, channel, touched)
+    pixels = _one_channel(stored, values, content, channel, touched)
     if touched is not None:
         pixels[content] = fill(pixels[content], touched)
     black, white, measured = ends(path, pixels[content], data_range)
@@ -351,14 +355,14 @@ def from_array(
 
 
 def _one_channel(
-    path: Path,
+    stored: files.Stored,
     values: np.ndarray,
     content: tuple[slice, slice],
     channel: int | None,
     marked: np.ndarray | None,
 ) -> np.ndarray:
     """(H, W) of (H, W, C), a copy; outside of ``marked`` the picture's channels must be equal."""
-    count = values.shape[2]
+    path, count = stored.path, values.shape[2]
     if channel is not None and not 0 <= channel < count:
         raise SEMImageError(f'{path}: channel={channel}, but the file has {count} channel(s)')
     if channel is None and count > 1 and marked is None:
@@ -367,11 +371,12 @@ def _one_channel(
         if differ.any():
             row, column = (int(i[0]) for i in np.nonzero(differ))
             row, column = row + content[0].start, column + content[1].start
+            stack = _OF_A_STACK if stored.separate else ''
             raise ColourImageError(
                 f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
                 f'the picture, the first at row {row}, column {column}. Take one of them by '
                 '--channel 0 (red), 1 (green) or 2 (blue), in Python channel=0, or save '
-                'it in grey',
+                f'it in grey{stack}',
                 count,
             )
     pixels = values[..., channel or 0]

@@ -50,6 +50,8 @@ class Stored:
         sidecar: a text file of the microscope beside the image, on which ``metadata`` rests.
         orientation: how a viewer turns the picture, 1 (not at all) to 8, after EXIF; a TIFF that is
             made of another format needs to say it.
+        separate: colours lie one plane after the other, as programs write a stack of three by
+            mistake.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Stored:
     lossy: bool = False
     sidecar: Path | None = None
     orientation: int = 1
+    separate: bool = False
 
     def values(self) -> np.ndarray:
         """(H, W, C) grey values or colours, C = 1 or 3, 0 is black; a view where possible."""

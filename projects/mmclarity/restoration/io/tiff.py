@@ -204,7 +204,7 @@ class TiffPictures:
             page = self._tiff.pages[place.page]
             _check(page, self._tiff.filehandle.size)
             samples = _samples(page, place)
-            palette = None
+            palette, separate = None, page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 palette = _palette(page)
             if samples.ndim not in (2, 3) or not samples.size:
@@ -213,7 +213,7 @@ class TiffPictures:
                 )
             if samples.ndim == 2:
                 samples = samples[..., None]
-            elif page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+            elif separate:
                 samples = np.moveaxis(samples, 0, -1)
             colours = 3 if samples.shape[2] >= 3 else 1
             _check_channels(page, samples, colours)
@@ -228,6 +228,7 @@ class TiffPictures:
                 index,
                 len(self),
                 lossy=page.compression in _JPEG,
+                separate=separate and samples.shape[2] > 2,
             )
 
 
