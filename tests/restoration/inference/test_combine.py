@@ -67,7 +67,7 @@ def test_what_cannot_be_combined():
     with pytest.raises(UsageError, match='have one size'):
         combine([scans[0], from_array(scans[1].pixels[:-8])])
     other = field(77).astype(np.uint8)
-    with pytest.raises(UsageError, match='does not show what'):
+    with pytest.raises(UsageError, match='does not show what .* within 32 pixels'):
         combine([scans[0], from_array(other)])
     with pytest.raises(UsageError, match='constant'):
         combine([scans[0], from_array(np.full_like(other, 9))])
@@ -236,6 +236,29 @@ def test_slices_in_depth_are_named(tmp_path):
         tifffile.imwrite(path, pages, metadata=told, **{kind: True})
         with pytest.warns(UserWarning, match='a.tif: its pages are slices at several depths'):
             Negative().combine_files([path], tmp_path / 'b.tif', overwrite=True)
+
+
+@pytest.mark.parametrize('blank', [0, 2])
+def test_blank_pages_of_a_stack_are_left_out_by_name(tmp_path, blank):
+    """The beam was off for one scan; the others are combined as if it were not there."""
+    pages, path = np.stack([scan.pixels for scan in burst()]), tmp_path / 'a.tif'
+    others = [page for i, page in enumerate(pages) if i != blank]
+    tifffile.imwrite(tmp_path / 'o.tif', np.stack(others), photometric='minisblack', metadata=None)
+    Negative().combine_files([tmp_path / 'o.tif'], tmp_path / 'wanted.tif')
+    pages[blank] = 7
+    tifffile.imwrite(path, pages, photometric='minisblack', metadata=None)
+    with pytest.warns(UserWarning, match=rf'a.tif \(page {blank + 1} of 4\): holds one value'):
+        Negative().combine_files([path], tmp_path / 'b.tif')
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / 'b.tif'), tifffile.imread(tmp_path / 'wanted.tif')
+    )
+    pages[:] = 7
+    tifffile.imwrite(path, pages, photometric='minisblack', metadata=None)
+    with (
+        pytest.raises(UsageError, match='at least two'),
+        pytest.warns(UserWarning, match='holds one value'),
+    ):
+        Negative().combine_files([path], tmp_path / 'c.tif')
 
 
 def test_adapting_takes_no_channels_for_scans_and_leaves_blank_pages_out(tmp_path):

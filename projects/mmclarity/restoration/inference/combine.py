@@ -172,8 +172,9 @@ def _registered(first: SEMImage, reference: np.ndarray, scan: SEMImage) -> Regis
         raise UsageError(f'{scan.label}: cannot be laid on {first.label}: {error}') from error
     if best is None or best.confidence < _LEAST:
         raise UsageError(
-            f'{scan.label}: does not show what {first.label} shows (best correlation '
-            f'{best.confidence if best else 0:.2f}, {_LEAST} is needed); leave it out'
+            f'{scan.label}: does not show what {first.label} shows (best correlation within '
+            f'{farthest:.0f} pixels {best.confidence if best else 0:.2f}, {_LEAST} is needed); '
+            'leave it out'
         )
     if best.confidence < _SURE:
         warnings.warn(

@@ -208,7 +208,8 @@ def combine_files(
         raise SEMImageError(f'{dst}: is one of the scans; choose another name')
     reading = _as_restorer_reads(restorer, reading)
     with open_stack(paths[0], **reading) as stack:
-        first, several = stack[0], len(stack) > 1
+        several = len(stack) > 1
+        first = next((image for image in stack if not image.is_blank), None) or stack[0]
     # one page of a stack is a file of its own
     like = replace(first, path=None, page=0, pages=1) if several else first
     targets = _targets(dst, first, uncertainty, 1)
@@ -390,4 +391,11 @@ def _pictures(paths: Sequence[Path], reading: dict[str, Any]) -> Iterator[SEMIma
     for path in paths:
         with open_stack(path, **reading) as stack:
             check_pages(stack)
-            yield from stack
+            for image in stack:
+                if len(stack) == 1 or not image.is_blank:
+                    yield image
+                    continue
+                warnings.warn(
+                    f'{image.label}: holds one value only, as with the beam off, and is left out',
+                    stacklevel=3,
+                )
