@@ -51,7 +51,7 @@ def test_a_folder_from_any_directory(tmp_path, model, folder):
     assert done.returncode == 2, done.stderr
     assert 'failed: images/c.tif' in done.stderr and 'Traceback' not in done.stderr
     assert 'warning: images/b.tif: has 16 bits' in done.stderr
-    assert '2 files written to out, 1 images failed' in done.stderr
+    assert '2 files written to out, 1 image failed' in done.stderr
     assert 'a.tif: 100%' in done.stderr  # the progress bar
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['a.tif', 'b.tif']
     assert tifffile.imread(tmp_path / 'out/b.tif').dtype == np.uint16
@@ -256,7 +256,7 @@ def test_a_folder_that_was_interrupted_goes_on(main, folder, tmp_path, capsys, p
     assert main(['images', 'out', '--workers', processes]) == 0
     said = capsys.readouterr().err
     assert '1 image restored before and left alone' in said
-    assert '1 files written to out, 0 images failed' in said
+    assert '1 file written to out, 0 images failed' in said
     assert (tmp_path / 'out/a.tif').stat() == before and (tmp_path / 'out/b.tif').is_file()
 
 

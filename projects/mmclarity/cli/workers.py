@@ -228,5 +228,6 @@ def summary(
         say(f'failed: {reason}')
     if kept:
         say(f'{counted(len(kept), "image")} restored before and left alone (--overwrite: anew)')
-    say(f'{len(done)} files written to {args.output}, {len(failed)} images failed')
+    written, lost = counted(len(done), 'file'), counted(len(failed), 'image')
+    say(f'{written} written to {args.output}, {lost} failed')
     return MISTAKE if failed else DONE
