@@ -155,6 +155,20 @@ def test_two_files_that_would_become_one(tmp_path):
     assert 'would both be a.tif' in report.failed[tmp_path / 'in/a.tif']
 
 
+def test_two_files_that_would_share_a_map(tmp_path):
+    """Both are named, and the others go on: one pair refused a whole folder, unnamed."""
+    (tmp_path / 'in').mkdir()
+    for name in ('a.png', 'a.tif', 'b.tif'):
+        Image.fromarray(scans(32, 40)).save(tmp_path / 'in' / name)
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'out', uncertainty=True)
+    assert {path.name for path in report.done} >= {'a.png', 'a_uncertainty.tif', 'b.tif'}
+    assert list(report.failed) == [tmp_path / 'in/a.tif']
+    told = report.failed[tmp_path / 'in/a.tif']
+    assert 'a.png in its ending only' in told and 'one uncertainty map, a_uncertainty' in told
+    report = Negative().restore_folder(tmp_path / 'in', tmp_path / 'without')
+    assert [path.name for path in report.done] == ['a.png', 'a.tif', 'b.tif']
+
+
 def test_names_that_differ_in_capital_letters(tmp_path, monkeypatch):
     """On a disk that tells them apart both are written; on another one the first.
 

@@ -281,9 +281,6 @@ def test_folder_names_what_fails_and_goes_on(tmp_path, config, checkpoint):
         restorer.restore_folder(source, source, overwrite=True)
     with pytest.raises(SEMImageError, match='would be replaced'):
         restorer.restore_file(source / 'a.tif', source / 'a.tif', overwrite=True)
-    (source / 'a.png').write_bytes(b'x')
-    with pytest.raises(SEMImageError, match='share one'):
-        restorer.restore_folder(source, target, overwrite=True, uncertainty=True)
     with pytest.raises(FileNotFoundError, match='holds no'):
         (tmp_path / 'empty').mkdir()
         restorer.restore_folder(tmp_path / 'empty', target)

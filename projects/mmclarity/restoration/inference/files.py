@@ -32,7 +32,7 @@ from ..io.stack import open_stack, rewriting_stack
 from .combine import check_pages, combine
 from .doubt_files import writing_doubts
 from .progress import Progress, part_of
-from .targets import FolderTargets
+from .targets import FolderTargets, map_name
 
 if TYPE_CHECKING:
     from .doubts import Doubts
@@ -248,14 +248,9 @@ def restore_folder(
         raise SEMImageError(f'{dst}: the originals are there; choose another folder')
     inside = dst.resolve()
     images = [path for path in images if inside not in path.resolve().parents]
-    if uncertainty and len({path.with_suffix('') for path in images}) < len(images):
-        raise SEMImageError(
-            f'{src}: files that differ in their ending only would share one '
-            'uncertainty map; rename them'
-        )
     make_folder(dst)
     report = FolderReport()
-    targets = FolderTargets(src, dst)
+    targets = FolderTargets(src, dst, uncertainty)
     for number, path in enumerate(images):
         mine = number % share[1] == share[0]
 
@@ -303,19 +298,15 @@ def _targets(dst: Path, first: SEMImage, uncertainty: bool, count: int) -> _Targ
     ending = 'png' if count == 1 else 'tif'
     return _Targets(
         dst,
-        _map_name(dst),
+        map_name(dst),
         dst.with_name(f'{dst.stem}_doubtful.{ending}'),
         sidecar,
     )
 
 
-def _map_name(dst: Path) -> Path:
-    return dst.with_name(f'{dst.stem}_uncertainty.tif')
-
-
 def _is_complete(target: Path, uncertainty: bool) -> bool:
     """Whether an earlier run has done with an image: its file is written last."""
-    return target.is_file() and (not uncertainty or _map_name(target).is_file())
+    return target.is_file() and (not uncertainty or map_name(target).is_file())
 
 
 def _check_free(targets: _Targets, overwrite: bool) -> None:
