@@ -420,7 +420,7 @@ class Restorer:
 
         Raises:
             FileNotFoundError, NotADirectoryError: see :func:`.io.list_images`.
-            SEMImageError: one folder for both, or maps of two files would have one name.
+            SEMImageError: one folder for both.
         """
         return files.restore_folder(
             self, src, dst, overwrite, uncertainty, progress, recursive, share, **reading
