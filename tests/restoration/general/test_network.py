@@ -184,8 +184,8 @@ def test_the_second_look_is_the_more_careful_the_more_noise_there_is():
         return Appraisal(0.0, (0.9 * 0.02) ** 2, 0.5, across, 0.0, 1.0).second_look
 
     assert smoothed(0.2) < CAREFUL < smoothed(0.21) < 1.05 * CAREFUL
-    assert smoothed(0.4) == pytest.approx(CAREFUL * UNSURE**0.5)
-    assert smoothed(0.7) == smoothed(0.9) == pytest.approx(CAREFUL * UNSURE)
+    assert smoothed(0.485) == pytest.approx(CAREFUL * UNSURE**0.5)
+    assert smoothed(0.8) == smoothed(0.9) == pytest.approx(CAREFUL * UNSURE)
     # of pixels that share 0.6 of their noise, means along the line have twice as much
     assert second(0.02, 0.6) == pytest.approx(second(0.04))
 

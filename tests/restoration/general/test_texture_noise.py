@@ -48,7 +48,7 @@ def test_more_mixed_textures_have_more_kurtosis():
     found = [noise_among_texture(mixture(s) + 0.4 * white(1), one) for s in (0.4, 0.6, 0.8)]
     kurtosis = [texture.kurtosis for texture in found]
     assert kurtosis == sorted(kurtosis)
-    assert kurtosis[-1] > 3 * kurtosis[0]
+    assert kurtosis[-1] > 2.5 * kurtosis[0]
 
 
 def test_what_is_gaussian_is_not_told_from_noise():
@@ -137,7 +137,7 @@ def test_noise_on_photographs_of_texture(name, percent):
     clean = getattr(data, name)()[:SIDE, :SIDE] / 255
     image = np.rint(255 * (clean + percent / 100 * white(5)).clip(0, 1)).astype(np.uint8)
     found = appraise(image, 255)
-    assert 100 * found.sigma * (found.high - found.low) == pytest.approx(percent, rel=0.25)
+    assert 100 * found.sigma * (found.high - found.low) == pytest.approx(percent, rel=0.2, abs=0.45)
     assert found.structure == 'fine'
     assert not any('neighbouring lines' in line for line in found.warnings())
 

@@ -31,7 +31,7 @@ SHOT = 0.5
 # chosen on pairs 006-015 and 031-035 (0.1 and more), the rest on pictures made worse; see the
 # benchmarks. Beyond DROWNED it grows with the root of the noise. UNSURE comes on top where lines
 # share this much more than MOST_ACROSS.
-BOLD, CAREFUL, UNSURE, SMOOTHED = 2.0, 3.3, 1.25, 0.4
+BOLD, CAREFUL, UNSURE, SMOOTHED = 2.0, 3.3, 2.0, 0.57
 LITTLE, MUCH, DROWNED = 0.03, 0.1, 0.25
 # Sharpening takes this blur off (half of its variance in square pixels) where the noise is at least
 # BLURRING of the contrast, and as much less below as the noise's variance is: what the network

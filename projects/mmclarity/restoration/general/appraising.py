@@ -129,22 +129,28 @@ def _without_edges(found: Appraisal, part: np.ndarray, least: float) -> Appraisa
 
 
 def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appraisal:
-    """With no more noise than the spectrum leaves, where what lines share is structure."""
+    """With no more noise than there is beside texture, or than the spectrum leaves.
+
+    ``least`` is that of the spectrum.
+    """
     level = found.gain * part.mean() + found.offset
     variance = max(found.slope * level + found.intercept, 1e-12)
+    even, at = floor_of_flat_places(part)
+    even /= FLATTEST
+    # What noise of even places would be there by their grey level, if it is shot noise.
+    shot = min(max((found.gain * at + found.offset) / max(level, 1e-6), 1e-6), 1.0)
     texture = noise_among_texture(part, found.variance) if found.across <= SHARP else None
     if texture is not None:
         return replace(
             found,
-            slope=0.0,
-            intercept=variance * min(texture.variance, 1.0),
+            slope=0.0,  # that which was measured may be of the texture
+            intercept=min(variance * min(texture.variance, 1.0), found.gain**2 * even / shot),
             correlation=texture.correlation,
             across=0.0,
             structure='fine',
             lines=0.0,
         )
-    even, at = floor_of_flat_places(part)
-    fine = even <= FLAT**2 * least or periodic_share(part) >= PERIODIC
+    fine = FLATTEST * even <= FLAT**2 * least or periodic_share(part) >= PERIODIC
     smoothed = math.sqrt(variance * before_smoothing(found.across)) / found.gain
     if not fine and smoothed <= ALL * float((part - gaussian_filter(part, LARGE)).std()):
         known = found.gain**2 * least >= KNOWN**2 * variance
@@ -153,12 +159,11 @@ def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appr
     least = min(least, floor.variance)
     # As between letters or pores, if there is less than shot noise of that grey level would be:
     # what is left even there is noise.
-    shot = (found.gain * at + found.offset) / max(level, 1e-6)
-    if even / FLATTEST < min(max(shot, 0.0), 1.0) * least:
-        least = even / FLATTEST
+    if even < shot * least:
+        least = even
     return replace(
         found,
-        slope=0.0,  # that which was measured may be of the structure
+        slope=0.0,
         intercept=min(variance, found.gain**2 * least),
         correlation=floor.correlation,
         across=0.0 if fine else found.across,

@@ -44,6 +44,9 @@ LEAST, MOST = 0.1, 3.0
 # Squares that may be left of the kurtosis, as a share of them, and what chance leaves (JPEG leaves
 # more); and the share of them from which on there is nothing but chance.
 UNEXPLAINED, CHANCE, NOTHING = 0.15, 0.15, 0.5
+# Of all noise that leaves hardly more than the least, the strongest is taken: too little would stay
+# in the picture, and look like things.
+HARDLY = 0.06
 TINY = 1e-12
 
 
@@ -103,7 +106,7 @@ def _fitted(power: np.ndarray, kurtosis: np.ndarray) -> TextureNoise | None:
 
 
 def _best(power: np.ndarray, kurtosis: np.ndarray, across: float) -> tuple[float, TextureNoise]:
-    """What is left of the kurtosis (squares), and the noise that leaves the least.
+    """The least that may be left of the kurtosis (squares), and the noise that leaves it.
 
     ``power`` and ``kurtosis`` are (filters,), ``across`` is what neighbouring lines share.
     """
@@ -114,9 +117,9 @@ def _best(power: np.ndarray, kurtosis: np.ndarray, across: float) -> tuple[float
     own = (part * kurtosis).sum(-1) / np.maximum(np.square(part).sum(-1), TINY)
     own = np.maximum(own, 0)
     left = np.square(kurtosis - own[..., None] * part).sum(-1)
-    best = np.unravel_index(left.argmin(), left.shape)
-    noise_alone = TextureNoise(float(tried[best]), correlations[best[0]], float(own[best]))
-    return float(left[best]), noise_alone
+    least = float(left.min())
+    best = np.unravel_index(np.where(left <= least + HARDLY, tried, -1).argmax(), left.shape)
+    return least, TextureNoise(float(tried[best]), correlations[best[0]], float(own[best]))
 
 
 def _responses(image: np.ndarray) -> np.ndarray:
