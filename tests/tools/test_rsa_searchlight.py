@@ -93,3 +93,21 @@ def test_layers_whose_names_make_one_file_name(pictures, capsys):
         sphere = np.stack([values[0, 0, 0], values[1, 0, 0], values[0, 1, 0], values[0, 0, 1]], 1)
         expected = spearmanr(rdm, pdist(sphere, 'correlation'))[0]
         assert volume[0, 0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_maps_and_figures_of_an_earlier_analysis_are_named(pictures, capsys):
+    betas(pictures)
+    (pictures / 'out').mkdir()
+    for mine in ('time.txt', 'searchlight notes.nii.txt', 'mds.docx'):
+        (pictures / 'out' / mine).write_text('')
+    more = '--searchlight', pictures / 'betas.nii', '--no-untrained'
+    assert run(pictures, *more, '--showcase') == 0
+    assert 'earlier analysis' not in capsys.readouterr().out
+    assert run(pictures, *more, '--layers', '2', '--figures', 'none') == 0
+    (old,) = (line for line in capsys.readouterr().out.splitlines() if 'earlier' in line)
+    left = old.removeprefix('There from an earlier analysis: ').split(', ')
+    assert left == [
+        *('bars_all_voxels.png', 'heat_map.png', 'layer_curves.png', 'mds.png'),
+        *('pictures_all_voxels.png', 'rdm_grid.png'),
+        *('searchlight_0.nii', 'showcase.png'),
+    ]

@@ -15,6 +15,7 @@ many; stimuli and recordings are matched by id.
 from __future__ import annotations
 
 import argparse
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,12 @@ from .rsa_further import (
 )
 from .rsa_options import check_options, rsa_parser
 from .rsa_stimuli import check_groups, read_labels
+
+# Names of what an analysis writes.
+WRITTEN = re.compile(
+    r'rsa.*|(searchlight_.*\.nii)|'
+    r'((bars|pictures|time)_.*|heat_map|layer_curves|mds|rdm_grid|showcase)\.(png|pdf|svg)'
+)
 
 
 def read_stimuli(args: argparse.Namespace, network: networks.Network) -> StimulusSet:
@@ -244,7 +251,7 @@ def analyse(args: argparse.Namespace) -> analysis.RSAResult:
         draw_showcase(result, args.out, args.figures, stimuli, categories)
     new = [name for name, when in stamps(args.out).items() if before.get(name) != when]
     print(f'Written to {args.out}: {", ".join(sorted(new))}')
-    if stale := sorted(name for name in before if name.startswith('rsa') and name not in new):
+    if stale := sorted(name for name in before if WRITTEN.fullmatch(name) and name not in new):
         print(f'There from an earlier analysis: {", ".join(stale)}')
     return result
 
