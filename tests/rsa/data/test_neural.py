@@ -293,7 +293,9 @@ def test_names_that_only_count_are_none_where_the_order_is_known(tmp_path, first
     square.index = square.columns = range(first, first + 6)
     square.to_csv(tmp_path / 'rdm.csv')
     area = load_neural('IT', tmp_path / 'rdm.csv')
-    with pytest.raises(DataError, match='no id in common.* only count the images.*--assume-order'):
+    with pytest.raises(
+        DataError, match='no id in common.* of the images, say --assume'
+    ):
         align(area, IDS)
     found = align(area, IDS, assume_order=True)
     assert found.ids == list(IDS)
@@ -304,4 +306,46 @@ def test_names_that_only_count_are_none_where_the_order_is_known(tmp_path, first
     np.testing.assert_array_equal(found.rdms[0], squareform(square.loc[own, own]))
     with pytest.raises(DataError, match='no id in common') as error:
         align(area, IDS[:5], assume_order=True)
-    assert 'only count' not in str(error.value)
+    assert '--assume-order' not in str(error.value)
+
+
+def test_ids_that_name_no_image_give_way_to_the_order_and_are_told(tmp_path):
+    """Betas of SPM, beta_0001.nii and on, of pictures with names."""
+    area = NeuralArea('V4', ROWS, [f'beta_{i:04}' for i in range(1, 7)], 'glm')
+    with pytest.raises(DataError, match='no id in common'):
+        align(area, IDS)
+    with pytest.warns(UserWarning, match='beta_0001, .*name none of the images; it is taken to be'):
+        found = align(area, IDS, assume_order=True)
+    np.testing.assert_array_equal(found.rdms, ROWS)
+    assert found.ids == list(IDS)
+    some = NeuralArea('V4', ROWS, [*IDS[:2], 'x', 'y', 'z', 'w'], 'glm')  # some do
+    with pytest.raises(DataError, match='lacks 4 of 6'):
+        align(some, IDS, assume_order=True)
+
+
+@pytest.mark.parametrize('end', ['npz', 'mat', 'h5'])
+@pytest.mark.parametrize('key', ['image_names', 'stimNames', 'stimuli', 'filename', 'condition_id'])
+def test_names_under_other_keys(tmp_path, end, key):
+    """As laboratories have them; what are no names of stimuli is none."""
+    path, units = tmp_path / f'it.{end}', RNG.random((6, 9))
+
+    def ids_of(**beside):
+        content = dict(it=units, **beside)
+        if end == 'npz':
+            np.savez(path, **content)
+        elif end == 'mat':
+            texts = {k: np.array(v, object) for k, v in beside.items() if v and isinstance(v, list)}
+            savemat(path, {**content, **texts})
+        else:
+            with h5py.File(path, 'w') as file:
+                for name, value in content.items():
+                    file[name] = value
+        return load_neural('IT', f'{path}:it').ids
+
+    names = [f'{name}.png' for name in IDS]
+    assert ids_of(**{key: names}) == names
+    assert ids_of(**{key: names, 'ids': IDS}) == IDS  # the name that is told first
+    assert ids_of(**{key: ['face'] * 3 + ['house'] * 3}) is None  # categories
+    assert ids_of(**{key: names[:5]}) is None
+    assert ids_of(**{key: names, 'img_file': IDS}) is None  # which?
+    assert ids_of(region_names=names) is None

@@ -267,9 +267,8 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
     Args:
         area: As it was read.
         stimulus_ids: Of the images that networks are shown.
-        assume_order: An area without ids, or whose ids only count its stimuli (0, 1, 2, ...) and
-            are none of these, is taken to be in this order, if the numbers are equal. Defaults to
-            False.
+        assume_order: An area without ids, or with none of these, is taken to be in this order, if
+            the numbers are equal. Defaults to False.
 
     Returns:
         The area with these ids.
@@ -310,15 +309,20 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
     place = {stimulus: i for i, stimulus in enumerate(area.ids or ())}
     missing = [i for i in wanted if i not in place]
     if len(missing) == len(wanted):
-        counted = _only_count(area.ids or ()) and stimuli == len(wanted)
-        if counted and assume_order:
+        if stimuli == len(wanted) and assume_order:
+            if not _only_count(area.ids or ()):
+                warnings.warn(
+                    f'{area.source}: the ids of area {area.name!r} ({_some(area.ids or ())}) name '
+                    'none of the images; it is taken to be in their order, as you say',
+                    stacklevel=2,
+                )
             return replace(area, ids=wanted)
-        more = '; or, if these only count the images in their order, say --assume-order'
+        more = '; or, if the recordings are in the order of the images, say --assume-order'
         raise DataError(
             f'{area.source}: area {area.name!r} and the images have no id in common: the '
             f'recordings name {_some(area.ids or ())}, the images {_some(wanted)}. Store the names '
             'of the images under the key "ids", or list the images with the ids of the recordings '
-            f'in a table of two columns, id and file (--manifest){more if counted else ""}'
+            f'in a table of two columns, id and file (--manifest){more if stimuli == len(wanted) else ""}'
         )
     if missing:
         extra = [i for i in area.ids or () if i not in set(wanted)]

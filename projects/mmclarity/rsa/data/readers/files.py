@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ from .nifti import ENDINGS as NIFTI
 from .nifti import is_pattern, read_nifti
 from .tables import read_table
 
+# Keys, in small letters without _, under which others store the names of stimuli.
+LIKE_IDS = re.compile(
+    '(stim|stimulus|stimuli|image|img|picture|condition|cond|file|filename)s?(id|name|file|label)?s?'
+)
 READERS: dict[str, Callable[[Path], dict[str, Found]]] = {
     '.mat': read_matlab,
     '.h5': read_hdf5,
@@ -181,6 +186,7 @@ def _beside(key: str, names: Sequence[str]) -> list[str]:
 def _ids_beside(content: dict[str, Found], key: str, path: Path) -> list[str] | None:
     """Ids beside an array."""
     place = next((k for k in _beside(key, ID_KEYS) if k in content and k != key), None)
+    place = place or _named_otherwise(content, key)
     if place is None:
         return None
     if content[place].unread:
@@ -189,6 +195,29 @@ def _ids_beside(content: dict[str, Found], key: str, path: Path) -> list[str] | 
         )
         return None
     return strings(np.asarray(content[place].values))
+
+
+def _named_otherwise(content: dict[str, Found], key: str) -> str | None:
+    """The one array of different texts, as many as an axis is long, that is called as names are."""
+    group, values = key.rpartition('/')[0], content[key].values
+    lengths = np.shape(values[0] if isinstance(values, list) else values)
+    found = [
+        name
+        for name, item in content.items()
+        if name.rpartition('/')[0] in (group, '')
+        and LIKE_IDS.fullmatch(name.rpartition('/')[2].lower().replace('_', ''))
+        and _are_names(item.values)
+        and len(item.values) in lengths
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _are_names(values: Any) -> bool:
+    """Whether these are texts in one row, no two the same."""
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in 'USO':
+        return False
+    texts = values.tolist()
+    return all(isinstance(one, str | bytes) for one in texts) and len(set(texts)) == len(texts)
 
 
 def _which(content: dict[str, Found], candidates: list[str], path: Path) -> str:
