@@ -293,9 +293,7 @@ def test_names_that_only_count_are_none_where_the_order_is_known(tmp_path, first
     square.index = square.columns = range(first, first + 6)
     square.to_csv(tmp_path / 'rdm.csv')
     area = load_neural('IT', tmp_path / 'rdm.csv')
-    with pytest.raises(
-        DataError, match='no id in common.* of the images, say --assume'
-    ):
+    with pytest.raises(DataError, match='no id in common.* of the images, say --assume'):
         align(area, IDS)
     found = align(area, IDS, assume_order=True)
     assert found.ids == list(IDS)

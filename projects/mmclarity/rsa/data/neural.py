@@ -317,12 +317,14 @@ def align(area: NeuralArea, stimulus_ids: Sequence[str], assume_order: bool = Fa
                     stacklevel=2,
                 )
             return replace(area, ids=wanted)
-        more = '; or, if the recordings are in the order of the images, say --assume-order'
+        more = ''
+        if stimuli == len(wanted):
+            more = '; or, if the recordings are in the order of the images, say --assume-order'
         raise DataError(
             f'{area.source}: area {area.name!r} and the images have no id in common: the '
             f'recordings name {_some(area.ids or ())}, the images {_some(wanted)}. Store the names '
             'of the images under the key "ids", or list the images with the ids of the recordings '
-            f'in a table of two columns, id and file (--manifest){more if stimuli == len(wanted) else ""}'
+            f'in a table of two columns, id and file (--manifest){more}'
         )
     if missing:
         extra = [i for i in area.ids or () if i not in set(wanted)]
