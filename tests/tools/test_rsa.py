@@ -1,6 +1,7 @@
 """tools/rsa.py: from images and recordings on the disk to table, numbers and figures."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,29 @@ def test_lazy_layers_of_a_function_are_listed_and_refused_random_weights(capsys,
     assert '| 2 | Linear | 5 | 5 | 725 |' in capsys.readouterr().out
     assert rsa.main([*listing, '--checkpoint', 'none']) == 2
     assert '2.weight has no shape before the first picture' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('listing', [False, True])
+def test_what_a_network_of_ones_own_does_not_do_is_no_fault_of_the_tool(data, capsys, listing):
+    script = data / 'nets.py'
+    script.write_text(
+        'from torch import nn\n\n\nclass Late(nn.Module):\n'
+        '    def __init__(self):\n        super().__init__()\n'
+        '        self.first = nn.Conv2d(3, 4, 3)\n'
+        '    def forward(self, images, time):\n        return self.first(images) + time\n\n\n'
+        'class Named(Late):\n'
+        "    def forward(self, batch):\n        return self.first(batch['images'])\n"
+    )
+    for name, words in (('Late', 'TypeError: .*time'), ('Named', 'IndexError: ')):
+        if listing:
+            given = ['--model', f'{script}:{name}', '--list-layers', '--size', '8']
+        else:
+            given = command(data, '--neural', f'V4={data}/brain.npz:V4')
+            given[given.index('--layers') :] = ['--layers', 'first']
+            given += ['--neural', f'V4={data}/brain.npz:V4', '--model', f'{script}:{name}']
+        assert rsa.main(given) == 2
+        told = capsys.readouterr().err
+        assert re.search(f'error: {name}, shown .*pixels.*: {words}', told), told
 
 
 def test_only_what_was_written_is_named(data, capsys):

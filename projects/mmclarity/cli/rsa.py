@@ -100,6 +100,8 @@ def show(
     model = network.model if untrained is None else untrained
     pool = None if args.pool == 'none' else args.pool
     undefined: dict[str, str] = {}
+    side = f'{args.size} x {args.size} pixels (--size)' if args.size else 'their own size'
+    shown = f'{network.name}, shown images of {side}'
     try:
         rdms = analysis.network_rdms(
             model,
@@ -108,14 +110,13 @@ def show(
             args.metric,
             batch_size=args.batch_size,
             device=check_device(args.device or networks.default_device()),
-            forward=network.forward(model),
+            forward=networks.telling(network.forward(model), shown),
             pool=pool,
             memory=memory,
             undefined=undefined.__setitem__,
         )
-    except (RuntimeError, AssertionError) as error:  # the network's own
-        side = f'{args.size} x {args.size} pixels (--size)' if args.size else 'their own size'
-        raise LayerError(f'{network.name}, shown images of {side}: {said(error)}') from error
+    except RuntimeError as error:  # of layers that were not run, or without an answer
+        raise LayerError(f'{shown}: {said(error)}') from error
     say_undefined(undefined, network.name if untrained is None else f'{network.name}, untrained')
     if untrained is None and len(undefined) == len(rdms):
         raise LayerError(f'{network.name}: no layer has an RDM; choose other --layers')
@@ -302,11 +303,12 @@ def print_layers(args: argparse.Namespace) -> None:
     own = args.model.rpartition(':')[0].endswith('.py')
     network = networks.load(args.model, args.checkpoint or (None if own else 'none'), args.module)
     side = args.size or 224
-    layers = listing.list_layers(
-        network.model, torch.zeros(1, 3, side, side), network.forward(network.model)
+    forward = networks.telling(
+        network.forward(network.model), f'{network.name}, shown an image of {side} x {side} pixels'
     )
+    layers = listing.list_layers(network.model, torch.zeros(1, 3, side, side), forward)
     print(listing.layer_table(layers))
-    print(f'\nDefault: {" ".join(network.layers)}')
+    print(f'\nDefault: {" ".join(network.layers) or "none can be guessed"}')
 
 
 def write(

@@ -123,6 +123,16 @@ def test_wrapped_networks_have_the_layers_of_those_within(tmp_path, wrapper):
     assert networks.load(f'{tmp_path}/x.py:net', 'none').layers == ['0', '2']
 
 
+def test_networks_without_stages_need_layers_by_name(tmp_path):
+    (tmp_path / 'x.py').write_text(
+        'from torch import nn\ndef net():\n    return nn.Sequential(nn.ReLU(), nn.AvgPool2d(4))\n'
+    )
+    found = networks.load(f'{tmp_path}/x.py:net')
+    assert found.layers == []
+    with pytest.raises(LayerError, match='net has no stages that can be guessed; name layers .--l'):
+        found.layers_for(None)
+
+
 @pytest.mark.parametrize('name', ['net.onnx', 'weights.safetensors', 'notes.txt'])
 def test_files_of_another_kind_are_no_names(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

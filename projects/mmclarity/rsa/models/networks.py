@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmclarity.errors import LayerError
+from mmclarity.errors import LayerError, UsageError, said
 from mmclarity.utils.checkpoints import load_weights
 from mmclarity.utils.efficientnet_lite import MEAN, STD, WEIGHTS, build_efficientnet_lite
 from mmclarity.utils.models import unwrap
@@ -69,7 +69,16 @@ class Network:
     side: int | None = None
 
     def layers_for(self, pool: str | None) -> list[str]:
-        """Its stages; for the class token without those where it has not met the image yet."""
+        """Its stages; for the class token without those where it has not met the image yet.
+
+        Raises:
+            LayerError: If they could not be guessed.
+        """
+        if not self.layers:
+            raise LayerError(
+                f'{self.name} has no stages that can be guessed; name layers (--layers; '
+                '--list-layers shows what there is)'
+            )
         if pool != 'cls':
             return list(self.layers)
         return [layer for layer in self.layers if 'embed' not in layer.rpartition('.')[2].lower()]
@@ -123,7 +132,7 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
     if module is not None:
         _check_module(network.model, module, name)
         network.module = module
-        network.layers = default_layers(network.model.get_submodule(module), module)
+        network.layers = _guessed(network.model.get_submodule(module), module)
     network.model.eval()
     return network
 
@@ -131,7 +140,7 @@ def load(name: str, checkpoint: str | None = None, module: str | None = None) ->
 def _of_source(name: str, found: tuple[nn.Module, str, dict], checkpoint: str | None) -> Network:
     model, weights, details = found
     module = details.get('module', '')
-    layers = default_layers(model.get_submodule(module), module)
+    layers = _guessed(model.get_submodule(module), module)
     return Network(name, model, layers, checkpoint or weights, **details)
 
 
@@ -141,7 +150,7 @@ def _of_file(spec: str) -> Network:
     if isinstance(found, Network):
         return found
     model = unwrap(checked(found, spec))
-    return Network(spec.rpartition(':')[2], model, default_layers(model), spec)
+    return Network(spec.rpartition(':')[2], model, _guessed(model), spec)
 
 
 def _of_script(path: str) -> Network:
@@ -159,7 +168,7 @@ def _of_script(path: str) -> Network:
             f'--model {path}: it is not TorchScript (torch.jit.save). Weights are given by '
             '--checkpoint, beside the network they belong to'
         ) from error
-    return Network(Path(path).stem, model, default_layers(model), path)
+    return Network(Path(path).stem, model, _guessed(model), path)
 
 
 def _check_module(model: nn.Module, module: str, name: str) -> None:
@@ -246,7 +255,7 @@ def _from_config(path: str, checkpoint: str | None, module: str | None) -> Netwo
             stacklevel=2,
         )
     mean, std, bgr = preprocessing(preprocessor)
-    layers = default_layers(model.get_submodule(module), module)
+    layers = _guessed(model.get_submodule(module), module)
     return Network(Path(path).stem, model, layers, checkpoint, mean, std, module, bgr)
 
 
@@ -275,6 +284,35 @@ def fitting_forward(part: nn.Module, bgr: bool = False) -> Callable[[Tensor], An
     if first is not None and first.in_channels == 1:
         return lambda images: part(images.mean(1, keepdim=True))
     return (lambda images: part(images.flip(1))) if bgr else part
+
+
+def telling(forward: Callable[[Tensor], Any], what: str) -> Callable[[Tensor], Any]:
+    """``forward``, whose own errors are of the network and no fault of who calls it.
+
+    Raises:
+        LayerError: In their place, beginning with ``what``.
+    """
+
+    def run(images: Tensor) -> Any:
+        try:
+            return forward(images)
+        except (UsageError, MemoryError, OSError):
+            raise
+        except Exception as error:
+            plain = isinstance(error, RuntimeError | AssertionError)
+            kind = '' if plain else f'{type(error).__name__}: '
+            raise LayerError(f'{what}: {kind}{said(error)}') from error
+
+    return run
+
+
+def _guessed(model: nn.Module, prefix: str = '') -> list[str]:
+    """:func:`default_layers`; none where they cannot be guessed, so that layers must be named."""
+    refuse_frozen(model)
+    try:
+        return default_layers(model, prefix)
+    except LayerError:
+        return []
 
 
 def default_layers(model: nn.Module, prefix: str = '') -> list[str]:
