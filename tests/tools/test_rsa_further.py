@@ -149,3 +149,20 @@ def test_too_little_to_weight_layers_by(pictures, capsys):
     assert run(pictures, *more, '--groups', pictures / 'movies.txt') == 2
     assert 'of which there are 6; it needs 8' in capsys.readouterr().err
     assert not (pictures / 'out').exists()
+
+
+def test_trials_by_the_stimulus_of_each(pictures, capsys):
+    """As in a cube, but in the order of the recording."""
+    rng, ids = np.random.default_rng(3), [f'im{i}' for i in range(COUNT)]
+    cube = rng.normal(size=(COUNT, 20, 1)) + 0.5 * rng.normal(size=(COUNT, 20, 6))
+    order = np.repeat(np.arange(COUNT), 6)
+    trials = np.moveaxis(cube, 2, 1).reshape(-1, 20)
+    np.savez(pictures / 'cube.npz', x=cube, ids=ids)
+    np.savez(pictures / 'trials.npz', x=trials, ids=[ids[i] for i in order])
+    told = []
+    for name in ('cube', 'trials'):
+        file = f'IT={pictures}/{name}.npz:x'
+        kind = ('--neural-kind', 'repeats') if name == 'cube' else ()
+        assert run(pictures, '--neural', file, '--trials', file, '--figures', 'none', *kind) == 0
+        told.append(capsys.readouterr().out.partition('\n')[0])
+    assert told[0] == told[1] and told[0].startswith('Reliability of IT: 0.9')

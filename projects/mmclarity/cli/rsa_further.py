@@ -12,6 +12,7 @@ from mmclarity.errors import DataError, UsageError
 from mmclarity.rsa.data.average import average_populations
 from mmclarity.rsa.data.neural import NeuralArea
 from mmclarity.rsa.data.readers import read, split_spec
+from mmclarity.rsa.data.readers.found import by_condition
 from mmclarity.rsa.inference.dual import dual_bootstrap
 from mmclarity.rsa.inference.reliability import Reliability, split_half
 from mmclarity.rsa.report.movie import epochs_movie, read_epochs
@@ -134,13 +135,18 @@ def reliabilities(
 
 
 def read_trials(spec: str, ids: Sequence[str]) -> np.ndarray:
-    """(stimuli, units, repeats), in the order of the stimuli."""
+    """(stimuli, units, repeats), in the order of the stimuli; of trials whose ids come again too."""
     content, _ = read(*split_spec(spec))
-    data = np.asarray(content.values)
+    data, known = np.asarray(content.values), content.ids
+    if data.ndim == 2 and data.dtype.kind in 'fiu' and known is not None:
+        data, known = by_condition(data, dict(ids=known), spec) or (data, known)
     if data.ndim != 3 or data.dtype.kind not in 'fiu':
-        raise DataError(f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats)')
-    if content.ids is not None:
-        data = data[places_of(content.ids, ids, spec, len(data))]
+        raise DataError(
+            f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats), or (trials, units) '
+            'with the stimulus of each in "ids"'
+        )
+    if known is not None:
+        data = data[places_of(known, ids, spec, len(data))]
     if len(data) != len(ids):
         raise DataError(f'{spec} has {len(data)} stimuli, the network is shown {len(ids)}')
     return data.astype(np.float64)

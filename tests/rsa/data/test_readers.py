@@ -8,7 +8,7 @@ from scipy.io import savemat
 from scipy.spatial.distance import pdist
 
 from mmclarity.errors import DataError, MissingKeyError
-from mmclarity.rsa import load_neural
+from mmclarity.rsa import align, compute_rdm, load_neural
 from tests.rsa.data.matlab_files import Matlab73
 from tests.rsa.data.six_stimuli import IDS, RESPONSES, ROWS, SQUARES, N, P
 
@@ -270,3 +270,38 @@ def test_an_array_of_objects_is_named_as_such(tmp_path):
     np.savez(path, IT=objects)
     with pytest.raises(DataError, match='IT cannot be read'):
         load_neural('IT', str(path))
+
+
+@pytest.mark.parametrize('kind', ['npz', 'units first', 'csv', 'frame'])
+def test_single_trials_whose_names_come_again(tmp_path, kind):
+    """As they were recorded: in a random order, some more often than others."""
+    order = RNG.permutation([*range(N)] * 3 + [0, 4])
+    trials, ids = RNG.normal(size=(len(order), 9)) + RESPONSES[order], [IDS[i] for i in order]
+    means = np.stack([trials[order == i].mean(0) for i in range(N)])
+    given = pd.DataFrame(trials, ids)
+    if kind == 'csv':
+        given.to_csv(tmp_path / 'trials.csv')
+    elif kind != 'frame':
+        turned = trials.T if kind == 'units first' else trials
+        np.savez(tmp_path / 'trials.npz', spikes=turned, ids=ids)
+    source = given if kind == 'frame' else tmp_path / f'trials.{"csv" if kind == "csv" else "npz"}'
+    with pytest.warns(UserWarning, match="20 observations of 6 conditions, told apart by 'ids'"):
+        area = load_neural('V4', source)
+    assert set(area.ids) == set(IDS)
+    np.testing.assert_allclose(align(area, IDS).rdms[0], pdist(means, 'correlation'))
+    if kind == 'units first':
+        again = load_neural('V4', source, stimuli='last')
+        np.testing.assert_array_equal(again.rdms, area.rdms)
+
+
+def test_as_many_trials_as_units_may_be_an_rdm():
+    ids, trials = IDS * 2, RNG.normal(size=(12, 12))
+    with pytest.raises(DataError, match="'c' comes twice.*averaged .--neural-kind responses"):
+        load_neural('V4', trials, ids=ids)
+    got = load_neural('V4', trials, ids=ids, kind='responses')
+    np.testing.assert_allclose(got.rdms[0], pdist((trials[:6] + trials[6:]) / 2, 'correlation'))
+    cube = np.stack([trials[:6], trials[6:]])
+    with pytest.warns(UserWarning, match='2 repetitions'):
+        got = load_neural('V4', trials, ids=ids, kind='responses', metric='crossnobis')
+    with pytest.warns(UserWarning, match='2 repetitions'):
+        np.testing.assert_allclose(got.rdms[0], compute_rdm(cube, 'crossnobis'))

@@ -21,6 +21,7 @@ from .ids import names_of_pictures
 from .labels import StimulusTable, average_repeats, match_labels
 from .layout import KINDS, Layout, to_rdms
 from .readers import Found, read, split_spec
+from .readers.found import by_condition
 from .readers.tables import frame
 
 __all__ = ['KINDS', 'NeuralArea', 'align', 'common_ids', 'load_neural', 'split_spec']
@@ -76,7 +77,9 @@ def load_neural(
             ``DataFrame``, or RDMs or a Dataset of rsatoolbox.
         metric: Dissimilarity of raw responses, see :func:`compute_rdm`.
         ids: Of the stimuli. Defaults to what the file holds under ``ids``, ``stimulus_ids`` or
-            ``names``, as names of rows or as rsatoolbox's descriptors, if anything.
+            ``names``, as names of rows or as rsatoolbox's descriptors, if anything. Of single
+            trials (trials, units) the same ids come again: their mean is taken, or all of them by
+            metrics that need repetitions.
         kind: What the numbers are, see :class:`Layout`.
         order: Of a vector's pairs. Defaults to None: that of rows.
         similarity: Whether numbers are similarities.
@@ -108,6 +111,12 @@ def load_neural(
     if table is not None and ids is None:
         found = _named(found, table, source, layout.kind)
     known = found.ids if ids is None else [str(i) for i in ids]
+    if known is not None and layout.kind in ('auto', 'responses'):
+        trials = _by_trial(found.values, known, layout, source)
+        if trials is not None:
+            values, known = trials
+            found = replace(found, values=values)
+            layout = replace(layout, kind='repeats', stimuli='first')
     try:
         rdms = to_rdms(found.values, source, layout, metric, None if known is None else len(known))
     except DataError:
@@ -119,6 +128,24 @@ def load_neural(
     if known is not None:
         _check_ids(known, total, found.values, source, kind)
     return NeuralArea(name, rdms, known, source, found.labels and ids is None)
+
+
+def _by_trial(
+    values: Any, ids: list[str], layout: Layout, source: str
+) -> tuple[np.ndarray, list[str]] | None:
+    """Responses (trials, units), whose ids come several times, as (n, units, repeats), and ids.
+
+    None where they are no trials. As many trials as units could be an RDM; then the kind must say.
+    """
+    if len(set(ids)) == len(ids) or not isinstance(values, np.ndarray) or values.ndim != 2:
+        return None
+    if values.shape[0] == values.shape[1] and layout.kind == 'auto':
+        return None
+    last = layout.stimuli == 'last' or (layout.stimuli == 'auto' and len(ids) != len(values))
+    trials = values.T if last else values
+    if len(ids) != len(trials) or trials.dtype.kind not in 'fiu':
+        return None
+    return by_condition(trials, dict(ids=ids), source)
 
 
 def _named(found: Found, table: StimulusTable, source: str, kind: str) -> Found:
@@ -207,8 +234,8 @@ def _check_ids(known: list[str], total: int, values: Any, source: str, kind: str
     if len(set(known)) != len(known):
         twice = next(i for i, times in Counter(known).items() if times > 1)
         raise DataError(
-            f'{source}: the id {twice!r} comes twice; one row a picture is needed, the mean of its '
-            'repeats'
+            f'{source}: the id {twice!r} comes twice; one row a picture is needed, or responses '
+            '(trials, units), whose repeats are averaged (--neural-kind responses)'
         )
 
 

@@ -116,7 +116,7 @@ def by_condition(
 ) -> tuple[np.ndarray, list[str]] | None:
     """Observations (m, units) of n conditions as (n, units, repeats), padded by NaN, and ids.
 
-    None where no known descriptor of rsatoolbox repeats its values.
+    None where no known descriptor repeats its values.
     """
     count = len(values)
     for key in DESCRIPTORS:
