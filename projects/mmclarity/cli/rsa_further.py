@@ -135,15 +135,15 @@ def reliabilities(
 
 
 def read_trials(spec: str, ids: Sequence[str]) -> np.ndarray:
-    """(stimuli, units, repeats), in the order of the stimuli; of trials whose ids come again too."""
+    """(stimuli, units, repeats), in the order of the stimuli."""
     content, _ = read(*split_spec(spec))
     data, known = np.asarray(content.values), content.ids
     if data.ndim == 2 and data.dtype.kind in 'fiu' and known is not None:
         data, known = by_condition(data, dict(ids=known), spec) or (data, known)
     if data.ndim != 3 or data.dtype.kind not in 'fiu':
         raise DataError(
-            f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats), or (trials, units) '
-            'with the stimulus of each in "ids"'
+            f'{spec} has shape {data.shape}; trials are (stimuli, units, repeats), or (trials, '
+            'units) with the stimulus of each in "ids"'
         )
     if known is not None:
         data = data[places_of(known, ids, spec, len(data))]
