@@ -39,7 +39,7 @@ _START = (
 )
 
 
-def read_in_child(reader: str, path: str | Path) -> Any:
+def read_in_child(reader: str, path: str | Path, *more: str | None) -> Any:
     """What a reader makes of a file, called in another process.
 
     Args:
@@ -47,6 +47,7 @@ def read_in_child(reader: str, path: str | Path) -> Any:
             numbers, None, arrays, and lists and dicts (with texts as keys) of these. Arrays of
             objects are handed back if they hold texts; others keep their shape only.
         path: The file.
+        more: What the reader takes behind the path.
 
     Raises:
         DataError: If the reader raised one.
@@ -57,9 +58,9 @@ def read_in_child(reader: str, path: str | Path) -> Any:
     """
     path = Path(path)
     if not sys.executable:  # Python inside another program
-        return _function(reader)(path)
+        return _function(reader)(path, *more)
     limit = SECONDS + path.stat().st_size / 1e6
-    request = dict(reader=reader, path=str(path.absolute()), limit=limit)
+    request = dict(reader=reader, path=str(path.absolute()), more=more, limit=limit)
     with _lock:
         header, result = _asked(request)
     for text in header['warnings']:
@@ -214,7 +215,7 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
-            result = _function(request['reader'])(Path(request['path']))
+            result = _function(request['reader'])(Path(request['path']), *request['more'])
         except DataError as error:
             header.update(error=str(error), kind='data')
         except ModuleNotFoundError as error:
@@ -227,7 +228,7 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     return header, result
 
 
-def _function(name: str) -> Callable[[Path], Any]:
+def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(':')
     return getattr(import_module(module), function)
 

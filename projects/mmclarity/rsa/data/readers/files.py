@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from mmclarity.errors import DataError, MissingKeyError, said
 from mmclarity.utils.child import read_in_child
 
-from .found import ID_KEYS, TIMES, Found, strings
+from .found import ID_KEYS, LARGE, TIMES, Found, keys_of, strings
 from .hdf5 import read_hdf5
 from .matlab import read_matlab
 from .nifti import ENDINGS as NIFTI
@@ -24,7 +25,7 @@ from .tables import read_table
 LIKE_IDS = re.compile(
     '(stim|stimulus|stimuli|image|img|picture|condition|cond|file|filename)s?(id|name|file|label)?s?'
 )
-READERS: dict[str, Callable[[Path], dict[str, Found]]] = {
+READERS: dict[str, Callable[..., dict[str, Found]]] = {
     '.mat': read_matlab,
     '.h5': read_hdf5,
     '.hdf5': read_hdf5,
@@ -77,7 +78,9 @@ def read(path: Path, key: str | None) -> tuple[Found, str | None]:
         if key:
             raise MissingKeyError(f'{path} is one array and has no key {key!r}; leave out ":{key}"')
         return Found(_opened(path, lambda p: np.load(p, allow_pickle=False))), None
-    content = _opened(path, _apart if suffix in APART else READERS.get(suffix, _npz))
+    apart, archive = partial(_apart, key=key), partial(_npz, key=key)
+    reader = apart if suffix in APART else READERS.get(suffix, archive)
+    content = _opened(path, reader)
     if suffix == '.npz' and (key not in content if key else not content):
         _tell_unreadable(path, key)
     return _chosen(content, path, key)
@@ -96,14 +99,14 @@ def _opened(path: Path, reader: Callable) -> dict[str, Found]:
         raise _unreadable(path, error) from error
 
 
-def _apart(path: Path) -> dict[str, Found]:
-    content = read_in_child(f'{__name__}:plain', path)
+def _apart(path: Path, key: str | None) -> dict[str, Found]:
+    content = read_in_child(f'{__name__}:plain', path, key)
     return {key: Found(**fields) for key, fields in content.items()}
 
 
-def plain(path: Path) -> dict[str, dict[str, Any]]:
+def plain(path: Path, key: str | None) -> dict[str, dict[str, Any]]:
     """What is found as plain dicts, to be handed from process to process."""
-    content = READERS[path.suffix.lower()](path)
+    content = READERS[path.suffix.lower()](path, key)
     return {
         key: dict(values=found.values, kind=found.kind, ids=found.ids, unread=found.unread)
         for key, found in content.items()
@@ -120,16 +123,20 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def _npz(path: Path) -> dict[str, Found]:
+def _npz(path: Path, key: str | None) -> dict[str, Found]:
     with np.load(path, allow_pickle=False) as file:
         found = {}
-        for key in file.files:
+        sizes = {item.filename.removesuffix('.npy'): item.file_size for item in file.zip.infolist()}
+        for name in file.files:
+            if key is not None and name not in (key, *ID_KEYS) and sizes.get(name, 0) > LARGE:
+                found[name] = Found(np.empty(0), unread='numbers, which were not asked for')
+                continue
             try:
-                found[key] = Found(file[key])
+                found[name] = Found(file[name])
             except ValueError:  # pickled objects are not read
-                if key in ID_KEYS:
+                if name in ID_KEYS:
                     warnings.warn(
-                        f'{path}:{key} holds Python objects, which are not read, so that these '
+                        f'{path}:{name} holds Python objects, which are not read, so that these '
                         'names are not known; save them as text, np.array(names, str)',
                         stacklevel=2,
                     )
@@ -164,6 +171,7 @@ def _chosen(content: dict[str, Found], path: Path, key: str | None) -> tuple[Fou
         if len(candidates) != 1:
             raise MissingKeyError(_which(content, candidates, path))
         key = candidates[0]
+    key = next((one for one in keys_of(key) if one in content), key)
     if key not in content:
         raise MissingKeyError(f'{path} has no key {key!r}; it holds {", ".join(content)}')
     found = content[key]

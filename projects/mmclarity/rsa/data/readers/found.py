@@ -22,6 +22,8 @@ DESCRIPTORS = (
 SUBJECTS = ('subject', 'subjects', 'subj', 'sub', 'participant', 'monkey')
 # Keys under which the times of recordings stand.
 TIMES = ('times', 'time')
+# Bytes of an array that is not read where another one is asked for.
+LARGE = 1 << 24
 AVERAGED = ('time', 'times', 'session', 'sessions', 'ses', 'run', 'runs')
 
 
@@ -58,6 +60,23 @@ class Found:
             return bool(self.values) and all(Found(v).may_be_recordings() for v in self.values)
         array = self.values
         return array.dtype.kind in 'fiu' and array.ndim >= 1 and array.size > 1
+
+
+def keys_of(key: str) -> tuple[str, ...]:
+    """A key as HDF5 and MATLAB's users write it: ``/V4/rates``, ``V4.rates`` for ``V4/rates``."""
+    return key, key.strip('/'), key.replace('.', '/')
+
+
+def left_aside(name: str, item: Any, key: str | None) -> str:
+    """Why a large array of HDF5 is not read where another one is asked for; '' if it is read.
+
+    Laboratories keep all they have in one file: some gigabytes beside the numbers of one area.
+    """
+    if key is None or item.dtype.kind not in 'fiu' or item.size * item.dtype.itemsize < LARGE:
+        return ''
+    roots = {one.partition('/')[0] for one in keys_of(key)}
+    meant = name in keys_of(key) or ('/' not in name and name in roots)
+    return '' if meant else f'{item.shape} numbers, which were not asked for'
 
 
 def strings(values: np.ndarray) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .found import Found, of_toolbox
+from .found import Found, left_aside, of_toolbox
 
 
 def require_h5py(path: Path) -> Any:
@@ -21,8 +21,13 @@ def require_h5py(path: Path) -> Any:
     return h5py
 
 
-def read_hdf5(path: Path) -> dict[str, Found]:
-    """Arrays of numbers and texts by their path in the file."""
+def read_hdf5(path: Path, key: str | None = None) -> dict[str, Found]:
+    """Arrays of numbers and texts by their path in the file; large ones if they are asked for.
+
+    Args:
+        path: The file.
+        key: The array that is asked for; all if not given.
+    """
     h5py = require_h5py(path)
     found: dict[str, Found] = {}
     with h5py.File(path) as file:
@@ -31,6 +36,9 @@ def read_hdf5(path: Path) -> dict[str, Found]:
             if not isinstance(item, h5py.Dataset) or item.dtype.kind not in 'fiuSUO':
                 return
             if h5py.check_ref_dtype(item.dtype) or item.shape is None:
+                return
+            if aside := left_aside(name, item, key):
+                found[name] = Found(np.empty(0), unread=aside)
                 return
             text = h5py.check_string_dtype(item.dtype)
             values = item.asstr()[()] if text and item.dtype.kind == 'O' else item[()]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .found import Found
+from .found import Found, left_aside
 from .hdf5 import require_h5py
 
 FIELD = 'RDM'
@@ -25,8 +25,10 @@ REMEDIES = dict(
 )
 
 
-def read_matlab(path: Path) -> dict[str, Found]:
+def read_matlab(path: Path, key: str | None = None) -> dict[str, Found]:
     """Variables by name; fields of a struct as ``struct/field``.
+
+    Of version 7.3 large variables are read if ``key`` asks for them, or there is none.
 
     A damaged cell array can end scipy's reader, and the process, with a segmentation fault: call
     it through :func:`mmclarity.utils.child.read_in_child`.
@@ -41,7 +43,7 @@ def read_matlab(path: Path) -> dict[str, Found]:
             del content[UNNAMED]
             content.update(_objects(path))
     except NotImplementedError:  # version 7.3 is HDF5, stored with axes reversed
-        content = _read_73(path)
+        content = _read_73(path, key)
     found: dict[str, Found] = {}
     for name, value in content.items():
         if not name.startswith(('__', '#')):
@@ -131,7 +133,7 @@ def _is_nested(value: Any) -> bool:
     )
 
 
-def _read_73(path: Path) -> dict[str, Any]:
+def _read_73(path: Path, key: str | None) -> dict[str, Any]:
     h5py = require_h5py(path)
 
     with h5py.File(path) as file:
@@ -157,7 +159,13 @@ def _read_73(path: Path) -> dict[str, Any]:
                 return np.asarray(item.asstr()[()])
             return np.squeeze(np.asarray(item[()]).T)
 
-        return {name: value(item) for name, item in file.items() if not name.startswith('#')}
+        found = {}
+        for name, item in file.items():
+            plain = isinstance(item, h5py.Dataset) and 'MATLAB_object_decode' not in item.attrs
+            aside = left_aside(name, item, key) if plain else ''
+            if not name.startswith('#'):
+                found[name] = _Unread(aside) if aside else value(item)
+        return found
 
 
 def _text(item: Any) -> str:
