@@ -177,3 +177,21 @@ def test_common_stimuli_are_those_of_these_files_too(pictures, capsys):
     assert '15 of 18 images are in all recordings' in capsys.readouterr().out
     expected = [by_hand(pictures, data[:-1], place) for place in range(3)]
     np.testing.assert_allclose(scores(pictures), expected, atol=1e-5)
+
+
+def test_beside_other_recordings_only_what_is_needed_of_it(pictures, capsys):
+    """A mean over time is no area then; and no metric can be had that needs repetitions."""
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(2, COUNT, 6, 3))
+    data[0, 4] = 0  # a picture without a spike
+    np.savez(pictures / 'all.npz', meg=data, it=rng.normal(size=(COUNT, 20, 4)), ids=IDS)
+    time, area = ('--time', f'MEG={pictures}/all.npz:meg'), f'IT={pictures}/all.npz:it'
+    assert run(pictures, *time, *QUIET) == 2
+    assert 'stimulus 4 is constant' in capsys.readouterr().err
+    more = '--neural', area, '--neural-kind', 'repeats'
+    assert run(pictures, *time, *more, '--neural-metric', 'crossnobis', *QUIET) == 2
+    assert '--neural-metric crossnobis needs repetitions, which --t' in capsys.readouterr().err
+    assert not (pictures / 'out').exists()
+    assert run(pictures, *time, *more, *QUIET) == 0
+    expected = [np.mean([by_hand(pictures, one, place) for one in data]) for place in range(3)]
+    np.testing.assert_allclose(scores(pictures), expected, atol=1e-5)

@@ -15,6 +15,7 @@ from mmclarity.rsa.data.readers import read, split_spec
 from mmclarity.rsa.data.readers.found import by_condition
 from mmclarity.rsa.inference.dual import dual_bootstrap
 from mmclarity.rsa.inference.reliability import Reliability, split_half
+from mmclarity.rsa.rdms.compute import REPEATED
 from mmclarity.rsa.report.movie import epochs_movie, read_epochs
 from mmclarity.rsa.result import RSAResult
 from mmclarity.utils.names import as_text, on_disk
@@ -44,16 +45,27 @@ def further_areas(args: argparse.Namespace, ids: Sequence[str]) -> list[NeuralAr
     """Areas of --time (mean over time) and --searchlight (all voxels), where --neural has none.
 
     What may be wrong with these files is so found before the network starts to work.
+
+    Raises:
+        UsageError: If the metric needs repetitions.
+        DataError: If a file cannot be used.
     """
     areas, metric = [], args.neural_metric or args.metric
+    wanted = not args.neural and not args.compare_model
+    if metric in REPEATED and (args.time or args.searchlight):
+        raise UsageError(
+            f'--neural-metric {metric} needs repetitions, which --time and --searchlight do not '
+            'have; analyse these in a run of their own, with correlation, euclidean or cosine'
+        )
     for item in args.time:
         name, spec = named(item, '--time')
         recording = read_time(spec, ids)
         check_time(recording, name, metric)
-        areas.append(recording.area(name, ids, metric))
+        areas += [recording.area(name, ids, metric)] if wanted else []
     if args.searchlight:
-        areas.append(read_searchlight(args, len(ids)).area(ids, metric))
-    return [] if args.neural or args.compare_model else areas
+        betas = read_searchlight(args, len(ids))
+        areas += [betas.area(ids, metric)] if wanted else []
+    return areas
 
 
 def further_stimuli(args: argparse.Namespace) -> list[NeuralArea]:

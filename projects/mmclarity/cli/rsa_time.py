@@ -114,7 +114,7 @@ def check_time(recording: Recording, name: str, metric: str) -> None:
     """What may be wrong with a recording, before the network works; what is left out is told.
 
     Raises:
-        DataError: As :meth:`Recording.rdms` says, or if no stimuli have an answer at any time.
+        DataError: As :meth:`Recording.answers` says, or if no stimuli have an answer at any time.
     """
     answers = recording.answers(metric)
     if answers.max() < 3:
