@@ -149,7 +149,7 @@ def test_pickled_objects_are_not_read(tmp_path):
     np.savez(tmp_path / 'x.npz', rdm=SQUARES, other=np.array([dict()], object))
     assert len(load_neural('V1', tmp_path / 'x.npz').rdms) == 3
     np.save(tmp_path / 'x.npy', np.array([dict()], object))
-    with pytest.raises(ValueError, match='x.npy cannot be read'):
+    with pytest.raises(ValueError, match='x.npy holds Python objects'):
         load_neural('V1', tmp_path / 'x.npy')
 
 

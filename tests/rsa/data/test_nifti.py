@@ -81,6 +81,13 @@ class TestNifti:
         with pytest.raises(DataError, match='im1.nii has the grid of .*im0.nii, but by its affine'):
             load_neural('V4', folder)
 
+    def test_stimuli_in_the_fifth_axis(self, tmp_path, betas):
+        """As packages have it whose fourth axis is time."""
+        self.save(betas[:, :, :, None], tmp_path / 'betas.nii')
+        self.save(betas, tmp_path / 'same.nii')
+        got = load_neural('V4', tmp_path / 'betas.nii').rdms
+        np.testing.assert_array_equal(got, load_neural('V4', tmp_path / 'same.nii').rdms)
+
     def test_surfaces_have_no_grid(self, tmp_path):
         from nibabel import cifti2
 

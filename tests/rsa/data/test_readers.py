@@ -1,5 +1,6 @@
 """Files as laboratories have them, each made here by the format's own library."""
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -257,6 +258,18 @@ def test_files_of_other_programs_are_refused_with_the_way_out(tmp_path):
     (tmp_path / 'x.nwb').write_bytes(b'')
     with pytest.raises(DataError, match=r'x.nwb: recordings are read from .npz.* numpy.savez\('):
         load_neural('IT', tmp_path / 'x.nwb')
+
+
+def test_what_holds_no_numbers_is_named(tmp_path):
+    np.save(tmp_path / 'x.npy', dict(V4=RESPONSES))
+    with pytest.raises(DataError, match=r'x.npy holds Python objects .* numpy.savez\('):
+        load_neural('V4', tmp_path / 'x.npy')
+    with h5py.File(tmp_path / 'x.h5', 'w') as file:
+        file['units'] = np.zeros(6, [('rate', float), ('stimulus', int)])
+    with pytest.raises(DataError, match=r'units holds records \(rate, stimulus\); save plain'):
+        load_neural('V4', f'{tmp_path}/x.h5:units')
+    with pytest.raises(MissingKeyError, match='no array of numbers .units: records'):
+        load_neural('V4', tmp_path / 'x.h5')
 
 
 def test_an_array_of_objects_is_named_as_such(tmp_path):

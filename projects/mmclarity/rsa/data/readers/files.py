@@ -115,6 +115,11 @@ def plain(path: Path, key: str | None) -> dict[str, dict[str, Any]]:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     reason = said(error).rstrip('.')
+    if reason.startswith('Object arrays'):
+        return DataError(
+            f'{path} holds Python objects (a dict, a list), which may run any code when they are '
+            'read. Save plain numbers: numpy.savez(file, responses=..., ids=...)'
+        )
     if 'pickled (object) data' in reason:  # numpy of any file that does not begin as its own do
         reason = 'it does not begin as such files do'
     return DataError(

@@ -33,6 +33,9 @@ def read_hdf5(path: Path, key: str | None = None) -> dict[str, Found]:
     with h5py.File(path) as file:
 
         def visit(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset) and item.dtype.kind == 'V':
+                fields = ', '.join(item.dtype.names or ())
+                found[name] = Found(np.empty(0), unread=f'records ({fields}); save plain arrays')
             if not isinstance(item, h5py.Dataset) or item.dtype.kind not in 'fiuSUO':
                 return
             if h5py.check_ref_dtype(item.dtype) or item.shape is None:

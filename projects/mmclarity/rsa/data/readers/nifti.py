@@ -158,8 +158,8 @@ def read_volumes(path: Path, axes: int | None = None) -> tuple[np.ndarray, np.nd
         )
     if axes is None:
         return data, affine
-    while data.ndim > axes and data.shape[-1] == 1:
-        data = data[..., 0]
+    while data.ndim > axes and 1 in data.shape[3:]:  # as of (x, y, z, 1, stimuli)
+        data = data.squeeze(3 + data.shape[3:].index(1))
     if data.ndim != axes:
         what = 'one volume' if axes == 3 else 'a volume a stimulus: (x, y, z, stimuli)'
         raise DataError(f'{path} has shape {data.shape}; it must hold {what}')
