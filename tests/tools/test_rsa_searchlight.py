@@ -111,3 +111,18 @@ def test_maps_and_figures_of_an_earlier_analysis_are_named(pictures, capsys):
         *('pictures_all_voxels.png', 'rdm_grid.png'),
         *('searchlight_0.nii', 'showcase.png'),
     ]
+
+
+def test_axes_of_one_do_not_matter(pictures, capsys):
+    """As SPM and FSL write them: (x, y, z, 1, stimuli), and a mask (x, y, z, 1)."""
+    nibabel = pytest.importorskip('nibabel', reason='nibabel is not installed (make env)')
+    values, found = betas(pictures), []
+    mask = np.ones((4, 4, 3))
+    mask[0] = 0
+    for data, region in ((values, mask), (values[:, :, :, None], mask[..., None])):
+        betas(pictures, data)
+        nibabel.save(nibabel.Nifti1Image(region, AFFINE), pictures / 'mask.nii')
+        files = '--searchlight', pictures / 'betas.nii', '--mask', pictures / 'mask.nii'
+        assert run(pictures, *files, *ONE, '--metric', 'euclidean', '--layers', '0') == 0
+        found.append(nibabel.load(pictures / 'out/searchlight_0.nii').shape)
+    assert found == [(4, 4, 3)] * 2

@@ -57,6 +57,7 @@ def read_searchlight(args: argparse.Namespace, count: int) -> Betas:
     if not 0 < args.radius < np.inf:
         raise UsageError(f'--radius must be above 0 mm, got {args.radius}')
     data, affine = _image(args.searchlight, '--searchlight')
+    data = data[:, :, :, 0] if data.ndim == 5 and data.shape[3] == 1 else data
     if data.ndim != 4 or data.shape[3] != count:
         raise DataError(
             f'{args.searchlight} has shape {data.shape}; it must hold one volume a stimulus, '
@@ -72,7 +73,7 @@ def read_searchlight(args: argparse.Namespace, count: int) -> Betas:
     if args.mask is None:
         mask = (data != 0).any(3)
     else:
-        values, place = _image(args.mask, '--mask')
+        values, place = _image(args.mask, '--mask', 3)
         mask = np.nan_to_num(values) != 0
         if mask.shape != data.shape[:3]:
             raise DataError(f'--mask {args.mask} has the grid {mask.shape}, not {data.shape[:3]}')
@@ -117,9 +118,9 @@ def _greatest(values: np.ndarray) -> str:
     return f'{known.max():.3f}' if known.size else 'N/A'
 
 
-def _image(path: str, option: str) -> tuple[np.ndarray, np.ndarray]:
+def _image(path: str, option: str, axes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     try:
-        return read_volumes(Path(path))
+        return read_volumes(Path(path), axes)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f'{option} needs nibabel; install it with `pip install nibabel`'
