@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import h5py
 import numpy as np
@@ -49,10 +50,17 @@ class Matlab73:
 
 
 def with_objects(path, plain, classes):
-    """A file of version 5 with variables of MATLAB's own classes, whose contents nobody knows."""
+    """A file of version 7 with variables of MATLAB's own classes.
+
+    Compressed, and with the nameless block at the end that keeps what the objects hold.
+    """
     buffer = io.BytesIO()
-    savemat(buffer, plain)
-    path.write_bytes(buffer.getvalue() + b''.join(map(_object, classes.items())))
+    savemat(buffer, plain, do_compression=True)
+    hidden = _element(6, struct.pack('<II', 9, 0)) + _element(5, struct.pack('<ii', 1, 200))
+    hidden = _element(14, hidden + _element(1, b'') + _element(2, bytes(200)))
+    blocks = map(zlib.compress, [*map(_object, classes.items()), hidden])
+    more = b''.join(struct.pack('<II', 15, len(block)) + block for block in blocks)
+    path.write_bytes(buffer.getvalue() + more)
 
 
 def _element(kind, data):
