@@ -82,6 +82,14 @@ def test_a_chosen_colour_is_what_the_tool_restores(port, tmp_path):
     assert ask(port, 'POST', f'{address}/channel/1', headers=HEADER)[0] == 409  # it is done
 
 
+def test_pages_that_were_written_as_colours_are_told_how_to_be_written(port, tmp_path):
+    planes = np.stack([tifffile.imread(noisy(tmp_path / 'a.tif', seed=i)) for i in range(3)])
+    tifffile.imwrite(tmp_path / 'a.tif', planes, photometric='rgb', planarconfig='separate')
+    job = finished(port, upload(port, tmp_path / 'a.tif')['token'])
+    assert job['channels'] == 3
+    assert re.search(r"colours\? If these are pages of a stack.*'minisblack'\)$", job['error'])
+
+
 def test_the_text_file_beside_an_image_goes_along(port, tmp_path):
     """Of Hitachi, which tells the size of a pixel there alone."""
     source = noisy(tmp_path / 'scan.tif')

@@ -280,7 +280,7 @@ class Workshop:
                 end = 'cancelled'
             except ColourImageError as error:
                 job.channels = error.channels
-                job.error, end = 'a colour image: which of its colours?', 'failed'
+                job.error, end = f'a colour image: which of its colours?{error.hint}', 'failed'
             except Exception as error:  # whatever it is: the page says it, the next file goes on
                 job.error, end = _without_paths(_words(error), job), 'failed'
             job.seconds, job.ended = time.monotonic() - started, time.time()

@@ -29,7 +29,7 @@ SUFFIXES = ('.tif', '.tiff', '.png', '.bmp')  # of images that nothing has chang
 READABLE = (*SUFFIXES, '.jpg', '.jpeg', '.webp', *FOREIGN)
 _MOST_COLOURED = 0.25  # share of a picture: what has more is a coloured picture
 _OF_A_STACK = (
-    '. If these are pages of a stack, as Python programs write three or four, write them anew with '
+    ' If these are pages of a stack, as Python programs write three or four, write them anew with '
     "tifffile.imwrite(..., photometric='minisblack')"
 )
 
@@ -371,13 +371,13 @@ def _one_channel(
         if differ.any():
             row, column = (int(i[0]) for i in np.nonzero(differ))
             row, column = row + content[0].start, column + content[1].start
-            stack = _OF_A_STACK if stored.separate else ''
             raise ColourImageError(
                 f'{path}: a colour image: its channels differ in {int(differ.sum())} pixels of '
                 f'the picture, the first at row {row}, column {column}. Take one of them by '
                 '--channel 0 (red), 1 (green) or 2 (blue), in Python channel=0, or save '
-                f'it in grey{stack}',
+                'it in grey',
                 count,
+                _OF_A_STACK if stored.separate else '',
             )
     pixels = values[..., channel or 0]
     return pixels.copy() if marked is not None else np.ascontiguousarray(pixels)

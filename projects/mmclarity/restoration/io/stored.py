@@ -25,11 +25,12 @@ class ColourImageError(SEMImageError):
     Args:
         text: The message.
         channels: How many there are.
+        hint: A further sentence, where the file may be something else; '' where it is not.
     """
 
-    def __init__(self, text: str, channels: int) -> None:
-        super().__init__(text)
-        self.channels = channels
+    def __init__(self, text: str, channels: int, hint: str = '') -> None:
+        super().__init__(f'{text}.{hint}' if hint else text)
+        self.channels, self.hint = channels, hint
 
 
 @dataclass
