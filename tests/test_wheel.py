@@ -222,7 +222,8 @@ assert train(['frcnn_milky.py']) == 2
 assert train(['frcnn_murky.py']) == 2
 assert train(['frcnn_murky.py', '--cfg-options', 'load_from=shipped', 'data_root=data/']) == 2
 assert test(['two_looks_frcnn_bdd100k_fine.py', 'shipped', '--cfg-options', 'data_root=road/']) == 0
-from mmclarity.engine.config import load_config, own_files
+from mmclarity.engine.config import load_config
+from mmclarity.utils.places import own_files
 assert str(own_files()).startswith(os.path.dirname(sys.modules['mmclarity'].__file__))
 read = [load_config(file.name).filename for file in (own_files() / 'configs').glob('*.py')]
 assert len(read) > 40 and all('.mim' in name for name in read)

@@ -273,6 +273,41 @@ def test_other_packages_do_not_get_stand_ins(slim_site):
     assert session(code) == 'absent'
 
 
+OWN_BASE = """
+import sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+(folder / 'own.py').write_text("_base_ = 'mmclarity::two_looks_frcnn_bdd100k_fine.py'\\nmine = 1")
+bases = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'mmclarity::_base_/heads.py']
+(folder / 'two.py').write_text(f'_base_ = {bases}\\nheads = _base_.heads')
+(folder / 'typo.py').write_text("_base_ = 'mmclarity::two_looks_frcnn.py'")
+own = Config.fromfile(folder / 'own.py')
+assert own._cfg_dict.pop('mine') == 1
+print(own.pretty_text == Config.fromfile(sys.argv[2]).pretty_text)
+two = Config.fromfile(folder / 'two.py')
+print(two.model.type, len(two.heads) > 0)
+try:
+    Config.fromfile(folder / 'typo.py')
+except FileNotFoundError as error:
+    print('no such config' in str(error))
+"""
+
+
+@pytest.mark.parametrize(
+    'first',
+    [
+        'import _mmclarity_startup; from mmengine.config import Config',
+        'from mmengine.config import Config; import mmclarity.detection',
+    ],
+)
+def test_a_config_anywhere_has_one_of_ours_as_its_base(first, tmp_path):
+    """In mmengine's own reading, so that mmdet's functions and ours read it alike."""
+    code = first + OWN_BASE.replace('sys.argv[1]', repr(str(tmp_path)))
+    base = ROOT / 'configs/two_looks_frcnn_bdd100k_fine.py'
+    said = session(code.replace('sys.argv[2]', repr(str(base))))
+    assert said.split('\n') == ['True', 'FasterRCNN True', 'True']
+
+
 def test_actions_run_once_and_in_their_time():
     code = """
         from mmclarity.compat import finder

@@ -8,10 +8,11 @@ from mmengine.hooks import CheckpointHook
 from mmclarity.cli import options, train
 from mmclarity.cli.prepare import save_whole
 from mmclarity.engine.checks import check_config, close_to
-from mmclarity.engine.config import REPO, load_config, resolve_data_roots
+from mmclarity.engine.config import load_config, resolve_data_roots
 from mmclarity.engine.distributed import is_first
 from mmclarity.engine.work_dir import WorkDirLock
 from mmclarity.errors import CheckpointError, UsageError
+from mmclarity.utils.places import REPO
 from tests.engine.toy_parts import write_config
 
 

@@ -13,18 +13,12 @@ from mmclarity.cli.show import set_up_show, set_up_tta
 from mmclarity.detection import Detector
 from mmclarity.detection.trunk_cache.make import build_trunk
 from mmclarity.engine.complexity import complexity_of
-from mmclarity.engine.config import (
-    REPO,
-    building,
-    find_config,
-    load_config,
-    resolve_data_roots,
-    tool,
-)
+from mmclarity.engine.config import building, find_config, load_config, resolve_data_roots
 from mmclarity.engine.distributed import setup_cpu_processes
 from mmclarity.errors import UsageError
 from mmclarity.rsa.models import networks
 from mmclarity.utils.json_files import write_json
+from mmclarity.utils.places import REPO, tool
 
 CONFIG = """
 data_root = 'data/set/'
@@ -145,7 +139,7 @@ def test_copied_without_its_configs_it_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'python/configs').mkdir(parents=True)
     (tmp_path / 'python/configs/mine.py').touch()
-    monkeypatch.setattr('mmclarity.engine.config.REPO', tmp_path / 'python')
+    monkeypatch.setattr('mmclarity.utils.places.REPO', tmp_path / 'python')
     with pytest.raises(UsageError, match=r'\(looked at mine\.py\)\. .* are in its repository'):
         find_config('mine.py')
     (tmp_path / 'mine.py').touch()
@@ -158,24 +152,28 @@ def test_an_installation_has_its_own_configs(tmp_path, monkeypatch):
     installed = tmp_path / 'site/mmclarity/.mim'
     (installed / 'configs').mkdir(parents=True)
     (installed / 'configs/frcnn_murky.py').write_text('a = 1')
-    monkeypatch.setattr('mmclarity.engine.config.REPO', tmp_path / 'python')
-    monkeypatch.setattr('mmclarity.engine.config.INSTALLED', installed)
-    for name in ('frcnn_murky.py', 'configs/frcnn_murky.py'):
+    monkeypatch.setattr('mmclarity.utils.places.REPO', tmp_path / 'python')
+    monkeypatch.setattr('mmclarity.utils.places.INSTALLED', installed)
+    for name in ('frcnn_murky.py', 'configs/frcnn_murky.py', 'mmclarity::frcnn_murky.py'):
         assert find_config(name) == installed / 'configs/frcnn_murky.py'
     with pytest.raises(UsageError, match=r'Did you mean frcnn_murky\.py\?$'):
         find_config('frcnn_milky.py')
     assert tool('train.py') == str(installed / 'tools/train.py')
     (tmp_path / 'mine.py').write_text("_base_ = './frcnn_murky.py'")
-    with pytest.raises(UsageError, match="mmclarity's own is ") as told:
+    with pytest.raises(UsageError, match="mmclarity's own is 'mmclarity::frcnn_murky.py'$"):
         load_config('mine.py')
-    base = str(told.value).rpartition(' is ')[2]
-    (tmp_path / 'mine.py').write_text(f'_base_ = {base!r}')
+    (tmp_path / 'mine.py').write_text("_base_ = 'mmclarity::frcnn_murky.py'")
     assert load_config('mine.py').a == 1
+    (tmp_path / 'mine.py').write_text("_base_ = 'mmclarity::frcnn_milky.py'")
+    with pytest.raises(UsageError, match=r'is not there; did you mean frcnn_murky\.py\?$'):
+        load_config('mine.py')
+    with pytest.raises(UsageError, match=r'Did you mean frcnn_murky\.py\?$'):
+        find_config('mmclarity::frcnn_milky.py')
 
 
 def test_how_the_embedded_data_are_made_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('mmclarity.engine.config.REPO', tmp_path)
+    monkeypatch.setattr('mmclarity.utils.places.REPO', tmp_path)
     for name in ('frcnn_murky', 'mse_unet_phantom', 'alexnet_surfaces_rsa'):
         cfg = load_config(str(REPO / f'configs/{name}.py'))
         with pytest.raises(UsageError, match=r'Make it \(python \S+ data/') as told:

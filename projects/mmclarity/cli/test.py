@@ -10,13 +10,14 @@ from torch import nn
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.coco_metrics import check_coco_metrics
-from mmclarity.engine.config import resolve_data_roots, tool
+from mmclarity.engine.config import resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes
 from mmclarity.engine.hooks.class_lists import ClassListHook
 from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints as ckpt
 from mmclarity.utils.files import full_disk_told
 from mmclarity.utils.models import unwrap
+from mmclarity.utils.places import tool
 
 from .main import run
 from .options import test_parser

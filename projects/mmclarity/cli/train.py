@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmclarity.engine.checks import check_config
 from mmclarity.engine.coco_classes import check_coco_classes
 from mmclarity.engine.coco_metrics import check_coco_metrics
-from mmclarity.engine.config import building, resolve_data_roots, tool
+from mmclarity.engine.config import building, resolve_data_roots
 from mmclarity.engine.distributed import close_cpu_processes, is_first
 from mmclarity.engine.hooks.freeze import TrainOnlyHook
 from mmclarity.engine.work_dir import WorkDirLock
@@ -19,6 +19,7 @@ from mmclarity.errors import UsageError
 from mmclarity.utils import checkpoints as ckpt
 from mmclarity.utils.files import full_disk_told
 from mmclarity.utils.models import unwrap
+from mmclarity.utils.places import tool
 
 from .main import run
 from .options import train_parser

@@ -37,6 +37,7 @@ BEFORE = {
 AFTER = {
     'mmengine.utils.package_utils': 'replace_package_queries',
     'mmengine.logging.history_buffer': 'allow_checkpoint_types',
+    'mmengine.config.config': 'find_own_configs',
 }
 MMAGIC = 'mmagic'
 

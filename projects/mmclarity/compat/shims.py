@@ -6,6 +6,7 @@ called any number of times, and changes nothing where nothing is missing.
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import pickle
@@ -17,11 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmclarity.utils.places import SCOPE, own_config
+
 __all__ = [
     'add_find_loader',
     'add_numpy_names',
     'allow_checkpoint_types',
     'expect_pkg_resources',
+    'find_own_configs',
     'get_installed_path',
     'is_installed',
     'replace_package_queries',
@@ -132,6 +136,29 @@ def replace_package_queries() -> None:
         for function in (is_installed, get_installed_path):
             if module is not None and hasattr(module, function.__name__):
                 setattr(module, function.__name__, function)
+
+
+def find_own_configs() -> None:
+    """``_base_ = 'mmclarity::NAME.py'`` in any config: mmengine knows OpenMMLab's packages only.
+
+    The base is read as one that lies beside the config, so that types keep the scope they have.
+    """
+    config = sys.modules['mmengine.config.config'].Config
+    usual = config._get_cfg_path
+    if getattr(usual, 'of_mmclarity', False):
+        return
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        """The file of a base, and the scope that its types get."""
+        if not cfg_path.startswith(SCOPE):
+            return usual(cfg_path, filename)
+        path = own_config(cfg_path)
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, 'mmclarity has no such config', str(path))
+        return str(path), None
+
+    get_cfg_path.of_mmclarity = True  # type: ignore[attr-defined]
+    config._get_cfg_path = staticmethod(get_cfg_path)
 
 
 def _history_statistic(owner: Any, name: str) -> Callable:

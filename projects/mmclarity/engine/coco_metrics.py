@@ -14,9 +14,10 @@ from mmengine import registry
 from mmengine.config import Config
 
 from mmclarity.errors import UsageError
+from mmclarity.utils import places
 
 from .coco_classes import read_coco, reads_coco
-from .config import REPO, is_remote, placed_datasets, scope_of
+from .config import is_remote, placed_datasets, scope_of
 from .names import items, registered
 
 _SHOWN = 3
@@ -78,7 +79,7 @@ def _check_passed_on(place: str, sets: Sequence[tuple[str, dict]], files: Sequen
 def _found(place: str, metric: dict, files: Sequence[Path]) -> Path:
     """The metric's file, looked for where data roots are."""
     given = Path(metric['ann_file'])
-    for file in (given.expanduser(), REPO / given):
+    for file in (given.expanduser(), places.REPO / given):
         if file.is_file():
             if file != given:
                 metric['ann_file'] = str(file)

@@ -13,13 +13,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmclarity.errors import UsageError
+from mmclarity.utils import places
+from mmclarity.utils.places import own_config, own_files, tool
 
 from .names import close_ones, close_to, parameters, registered
 from .variables import set_options
 
-REPO = Path(__file__).resolve().parents[3]
-# Where a wheel has configs and tools, as those of OpenMMLab do.
-INSTALLED = Path(__file__).resolve().parents[1] / '.mim'
 # What makes the embedded data sets, by where the configs look for them.
 _GENERATORS = {
     f'data/{name}': f'dataset_generators/make_{name}.py'
@@ -30,31 +29,6 @@ OF_REPOSITORY = " mmclarity's own are in its repository (configs/), which is not
 _OF_PARTS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
 
 
-def is_clone() -> bool:
-    """Whether this runs from the repository; an installation has no pages and no tests."""
-    return (REPO / 'setup.py').is_file() and (REPO / 'configs').is_dir()
-
-
-def own_files() -> Path | None:
-    """The folder with ``configs`` and ``tools``: the repository, or what a wheel has of it."""
-    if is_clone():
-        return REPO
-    return INSTALLED if (INSTALLED / 'configs').is_dir() else None
-
-
-def tool(name: str) -> str:
-    """How a tool is called in a message.
-
-    Args:
-        name: Its place below ``tools``.
-
-    Examples:
-        >>> tool('train.py').endswith('tools/train.py')
-        True
-    """
-    return str(INSTALLED / 'tools' / name) if own_files() == INSTALLED else f'tools/{name}'
-
-
 def find_config(path: str) -> Path:
     """The config file, looked for in the current directory and then among mmclarity's own.
 
@@ -62,7 +36,9 @@ def find_config(path: str) -> Path:
         UsageError: if it is in neither.
     """
     tried, own = [Path(path).expanduser()], own_files()
-    if own and not tried[0].is_absolute():
+    if path.startswith(places.SCOPE):
+        tried = [own_config(path)]
+    elif own and not tried[0].is_absolute():
         tried += [own / path, own / 'configs' / path]
     for candidate in tried:
         if candidate.is_file():
@@ -177,7 +153,7 @@ def _other_base(base: Path) -> str:
         return f'; did you mean {near}?'
     own, beside = own_files(), ' (a path counts from the config itself)'
     if own and base.name in _own_configs():
-        return f"{beside}; mmclarity's own is {own / 'configs' / base.name}"
+        return f"{beside}; mmclarity's own is 'mmclarity::{base.name}'"
     return beside
 
 
@@ -333,8 +309,8 @@ def resolve_data_roots(cfg: Config, keys: tuple[str, ...]) -> None:
             if not root or '://' in str(root) or is_remote(dataset):
                 continue
             folder = Path(root).expanduser()
-            if not folder.is_absolute() and not folder.is_dir() and (REPO / folder).is_dir():
-                folder = REPO / folder
+            if not folder.is_absolute() and not folder.is_dir() and (places.REPO / folder).is_dir():
+                folder = places.REPO / folder
             if folder != Path(root):
                 dataset['data_root'] = f'{folder}/'
             made = _GENERATORS.get(folder.as_posix())

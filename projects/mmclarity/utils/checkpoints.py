@@ -12,6 +12,7 @@ from mmclarity.compat import allow_checkpoint_types
 from mmclarity.errors import CheckpointError
 
 from .models import unwrap
+from .places import tool
 
 #: Given instead of a checkpoint: the weights of the package (a file of this name is ./shipped).
 SHIPPED = 'shipped'
@@ -341,5 +342,5 @@ def _stages_hint(problems: dict[str, list[str]]) -> str:
         return ''
     return (
         '\n  The box head of the checkpoint, which looks once, is brought into both looks by '
-        'tools/model_converters/plain_to_stages.py'
+        f'{tool("model_converters/plain_to_stages.py")}'
     )
