@@ -6,8 +6,10 @@ from scipy.ndimage import convolve1d, gaussian_filter
 from skimage import data
 
 from mmclarity.restoration import Restorer
+from mmclarity.restoration.evaluation import count_fabrications
 from mmclarity.restoration.general import appraise, texture_noise
 from mmclarity.restoration.general.texture_noise import noise_among_texture
+from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
 SIDE = 256
 
@@ -140,6 +142,25 @@ def test_noise_on_photographs_of_texture(name, percent):
     assert 100 * found.sigma * (found.high - found.low) == pytest.approx(percent, rel=0.2, abs=0.45)
     assert found.structure == 'fine'
     assert not any('neighbouring lines' in line for line in found.warnings())
+
+
+@pytest.mark.parametrize('share', [0.25, 0.75])
+def test_even_places_beside_texture_say_how_much_noise_there_is_at_most(share):
+    clean = data.grass()[:SIDE, :SIDE] / 255
+    clean[:, : round(SIDE * share)] = 0.5
+    found = appraise(np.rint(255 * (clean + 0.02 * white(5)).clip(0, 1)).astype(np.uint8), 255)
+    assert found.sigma * (found.high - found.low) == pytest.approx(0.02, rel=0.2)
+
+
+@pytest.mark.parametrize('width', [0.8, 1.0])
+def test_smoothed_noise_beside_things_does_not_come_back_as_particles(width):
+    clean = 0.1 + 0.8 * make_phantom(PhantomSettings(SIDE, median_radius=6), 3).image
+    noise = gaussian_filter(white(6), width)
+    image = np.rint(255 * (clean + 0.06 * noise / noise.std()).clip(0, 1)).astype(np.uint8)
+    with pytest.warns(UserWarning, match='neighbouring lines share noise'):
+        restored = Restorer()(image)
+    counts = count_fabrications(restored / 0.8, clean / 0.8)
+    assert np.mean([one['fabricated'] for one in counts]) < 12  # 33 before, with the same noise
 
 
 @pytest.mark.filterwarnings('ignore:the image')
