@@ -35,6 +35,28 @@ def test_pages_that_were_written_as_colours_are_told_how_to_be_written(tmp_path,
         read_sem(tmp_path / 'b.tif')
 
 
+@pytest.mark.parametrize('channel', [0, 1, 2])
+def test_grey_pages_among_coloured_ones_have_no_channel_to_choose(tmp_path, channel):
+    """The second channel of the coloured page was asked of the grey one, which has none."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 255, (40, 50)).astype(np.uint8)
+    colour = rng.integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+        for page in (grey, colour, grey):
+            file.write(page, contiguous=False, metadata=None)
+    with open_stack(tmp_path / 'a.tif', channel=channel) as stack:
+        found = [image.image for image in stack]
+    for image, wanted in zip(found, (grey, colour[..., channel], grey)):
+        np.testing.assert_array_equal(image, wanted)
+    tifffile.imwrite(tmp_path / 'b.tif', np.stack([grey, grey]), photometric='minisblack')
+    if channel:
+        with (
+            open_stack(tmp_path / 'b.tif', channel=channel) as stack,
+            pytest.raises(SEMImageError, match='but the file has 1 channel'),
+        ):
+            stack[0]
+
+
 def test_of_a_stack_the_page_is_named_whose_colour_is_to_be_chosen(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
         for _ in range(2):

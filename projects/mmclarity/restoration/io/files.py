@@ -86,6 +86,10 @@ class _WithSidecar:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    @property
+    def coloured(self) -> bool:
+        return getattr(self.pictures, 'coloured', False)
+
     def load(self, index: int) -> Stored:
         stored = self.pictures.load(index)
         known = stored.metadata

@@ -81,6 +81,8 @@ class SEMStack:
             stored = self._pictures.load(index)
             shape = stored.samples.shape
             reading = {**self._reading, 'allow_black': True} if len(self) > 1 else self._reading
+            if self._is_grey_among_colours(stored):
+                reading = {**reading, 'channel': None}
             found = self._content.get(shape)
             if found is not None and not self._has_bar_of(found, stored):
                 found = None
@@ -92,6 +94,15 @@ class SEMStack:
         if not image.is_blank:
             self._content.setdefault(shape, Found(image.content, image.cropped_by, image.lines))
         return image
+
+    def _is_grey_among_colours(self, stored: files.Stored) -> bool:
+        """Whether the channel that is asked for is one of other pages: a grey page has but one."""
+        return (
+            self._reading.get('channel') in (1, 2)
+            and stored.colours == 1
+            and stored.palette is None
+            and getattr(self._pictures, 'coloured', False)
+        )
 
     def _has_bar_of(self, found: Found, stored: files.Stored) -> bool:
         """Whether a page has the data bar of the first: pages may be pictures of several kinds.

@@ -193,6 +193,12 @@ class TiffPictures:
             grey = channels == len(self) and told.get('mode') in (None, 'grayscale')
             return (1, channels > 1) if grey else (channels, deep)
 
+    @cached_property
+    def coloured(self) -> bool:
+        """Whether some of the pictures are stored in colours."""
+        with explained(self.path):
+            return any(self._tiff.pages[place.page].samplesperpixel > 2 for place in self.places)
+
     def close(self) -> None:
         """Closes the file."""
         self._tiff.close()
