@@ -5,7 +5,7 @@
 Photographs of grass and gravel (scikit-image's, their four quarters) and simulated fractures get
 noise of known strength: independent, smeared along the line, or shot noise. Its deviation is
 measured by scikit-image's ``estimate_sigma`` (wavelets: Donoho and Johnstone 1994), by lines and
-spectrum alone, as the package did before, and with the kurtosis of texture
+spectrum alone, and with the kurtosis of texture
 (``general/texture_noise.py``). Then the general network restores, told the last two. Other pictures
 get noise that was smoothed in all directions, which must not pass for texture.
 """
@@ -33,7 +33,7 @@ from mmclarity.utils.tables import markdown_table, replace_part
 
 SIDE, FRACTURES = 256, 12
 HEAD = ['texture', 'noise', 'deviation, %', 'wavelets', 'lines and spectrum', 'now']
-HEAD += ['told from texture', 'recorded, dB', 'restored before', 'now']
+HEAD += ['told from texture', 'recorded, dB', 'restored by lines and spectrum', 'now']
 Noise = Callable[[np.ndarray], np.ndarray]
 
 
