@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mmclarity.errors import OutputError, UsageError
-from mmclarity.utils import files, parts
+from mmclarity.utils import disk, files, parts
 from tests.running import session
 
 REPO = Path(__file__).resolve().parents[2]
@@ -168,7 +168,7 @@ def test_an_error_about_the_part_names_the_file(tmp_path):
 def test_full_disk_in_one_message(tmp_path, monkeypatch, code):
     path = tmp_path / 'a.bin'
     path.write_bytes(b'old')
-    monkeypatch.setattr(files, '_free', lambda folder: 5_000_000)
+    monkeypatch.setattr(disk, '_free', lambda folder: 5_000_000)
     with pytest.raises(OutputError) as caught, files.replacing(path) as part:
         part.write_bytes(bytes(2_300_000))
         raise OSError(code, os.strerror(code))
@@ -180,7 +180,7 @@ def test_full_disk_in_one_message(tmp_path, monkeypatch, code):
 
 
 def test_full_disk_behind_a_library_that_gives_no_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, '_free', lambda folder: 1000)
+    monkeypatch.setattr(disk, '_free', lambda folder: 1000)
     with pytest.raises(OutputError, match='disk is full'), files.replacing(tmp_path / 'a'):
         raise RuntimeError('[enforce fail at inline_container.cc:603] . unexpected pos')
     with pytest.raises(ValueError, match='a fault of the content'), files.replacing(tmp_path / 'a'):
