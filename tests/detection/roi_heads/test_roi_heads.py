@@ -3,106 +3,20 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
 
 import mmclarity.detection  # noqa: F401  (registers the heads)
 from mmclarity.errors import UsageError
-
-NUM_SOURCES = 6
-ATTENTIONS = {
-    'SA': dict(type='RegionSelfAttention', temperature=0.32, geometry_bias=True),
-    'STA': dict(type='RegionSourceTargetAttention', num_sources=NUM_SOURCES),
-    'lambda': dict(type='RegionLambda', key_dims=4, num_heads=2, position=True),
-}
-every_attention = pytest.mark.parametrize('name', ATTENTIONS)
-IMAGE = (64, 96)
-
-
-def roi_head_cfg(attention, **kwargs):
-    return (
-        ConfigDict(
-            type='RegionAttentionRoIHead',
-            bbox_roi_extractor=dict(
-                type='SingleRoIExtractor',
-                roi_layer=dict(type='RoIAlign', output_size=3),
-                out_channels=4,
-                featmap_strides=[4, 8],
-            ),
-            bbox_head=dict(
-                type='RegionAttentionBBoxHead',
-                in_channels=4,
-                fc_out_channels=16,
-                roi_feat_size=3,
-                num_classes=5,
-                attention=attention,
-            ),
-            train_cfg=dict(
-                assigner=dict(
-                    type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5
-                ),
-                sampler=dict(
-                    type='RandomSampler',
-                    num=16,
-                    pos_fraction=0.5,
-                    neg_pos_ub=-1,
-                    add_gt_as_proposals=True,
-                ),
-                pos_weight=-1,
-            ),
-            test_cfg=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.9), max_per_img=50),
-        )
-        | kwargs
-    )
-
-
-def build(attention, training=False, **kwargs):
-    torch.manual_seed(0)
-    head = MODELS.build(roi_head_cfg(attention, **kwargs))
-    with torch.no_grad():
-        for p in head.bbox_head.parameters():
-            p.add_(torch.randn_like(p) * 0.2)
-    return head.train(training)
-
-
-def feature_maps(num_images, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    return tuple(
-        torch.randn(num_images, 4, IMAGE[0] // s, IMAGE[1] // s, generator=g) for s in (4, 8)
-    )
-
-
-def proposals(counts, seed=0, scores=True):
-    """What the RPN yields for each image; scores in no order."""
-    g = torch.Generator().manual_seed(seed)
-    results = []
-    for n in counts:
-        corner = torch.rand(n, 2, generator=g) * torch.tensor([60.0, 30])
-        size = torch.rand(n, 2, generator=g) * 30 + 4
-        one = InstanceData(bboxes=torch.cat([corner, corner + size], 1))
-        if scores:
-            one.scores = torch.randperm(n, generator=g).float() / max(n, 1)
-        results.append(one)
-    return results
-
-
-def samples_of(counts, seed=3):
-    """Data samples with `counts` ground-truth boxes."""
-    g, out = torch.Generator().manual_seed(seed), []
-    for n in counts:
-        corner = torch.rand(n, 2, generator=g) * torch.tensor([60.0, 30])
-        sample = DetDataSample(
-            metainfo=dict(img_shape=IMAGE, ori_shape=IMAGE, scale_factor=(1.0, 1.0))
-        )
-        sample.gt_instances = InstanceData(
-            bboxes=torch.cat([corner, corner + 20], 1), labels=torch.arange(n) % 5
-        )
-        sample.ignored_instances = InstanceData(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
-        )
-        out.append(sample)
-    return out
+from tests.detection.roi_heads.small_roi_heads import (
+    ATTENTIONS,
+    NUM_SOURCES,
+    build,
+    every_attention,
+    feature_maps,
+    most_certain,
+    proposals,
+    roi_head_cfg,
+    samples_of,
+)
 
 
 def watch(head):
@@ -119,12 +33,6 @@ def watch(head):
         )
     )
     return calls
-
-
-def most_certain(results, count):
-    """Boxes in order of falling score, by sorting a Python list."""
-    order = sorted(range(len(results)), key=lambda i: -float(results.scores[i]))[:count]
-    return results.bboxes[order]
 
 
 def predict(head, x, rpn_results):
@@ -283,101 +191,6 @@ def test_tensor_mode_equals_the_prediction_head(name):
         cls_score, bbox_pred = head.forward(x, rpn, samples_of([0, 0]))
         expected = head.bbox_head(calls['feats'], calls['context'])
     assert torch.equal(cls_score, expected[0]) and torch.equal(bbox_pred, expected[1])
-
-
-def metas_of(counts, **kwargs):
-    return [sample.metainfo | kwargs for sample in samples_of([0] * len(counts))]
-
-
-@every_attention
-def test_explain_gives_weights_by_layer_and_image(name):
-    counts = [9, 0, 4]
-    head, x, rpn = build(ATTENTIONS[name]), feature_maps(3), proposals(counts)
-    explained = head.explain(x, rpn, metas_of(counts))
-    heads = 2 if name == 'lambda' else 1
-    keys = [NUM_SOURCES, 0, 4] if name == 'STA' else counts
-    for image, n, m in zip(explained, counts, keys):
-        assert len(image.stages) == 1 and list(image.stages[0]) == ['fc2']
-        layer = image.stages[0]['fc2']
-        assert tuple(layer.weights.shape) == (heads, n, m) and len(layer.sources) == m
-        assert layer.signed == (name == 'lambda')
-        assert not layer.weights.requires_grad
-        if name != 'lambda':
-            torch.testing.assert_close(layer.weights.sum(-1), torch.ones(heads, n))
-    if name == 'STA':
-        expected = most_certain(rpn[0], NUM_SOURCES)
-        assert torch.equal(rpn[0].bboxes[explained[0].stages[0]['fc2'].sources], expected)
-
-
-@every_attention
-@pytest.mark.parametrize('agnostic', [False, True])
-def test_explained_detections_are_the_predicted_ones_and_know_their_proposals(name, agnostic):
-    counts = [9, 0, 4]
-    head = build(ATTENTIONS[name])
-    if agnostic:
-        cfg = roi_head_cfg(ATTENTIONS[name])
-        cfg.bbox_head.reg_class_agnostic = True
-        head = MODELS.build(cfg).eval()
-    x, rpn = feature_maps(3), proposals(counts)
-    metas = metas_of(counts, scale_factor=(2.0, 0.5))
-    for rescale in (False, True):
-        with torch.no_grad():
-            predicted = head.predict_bbox(x, metas, rpn, head.test_cfg, rescale)
-        for image, results, one in zip(head.explain(x, rpn, metas, rescale), predicted, rpn):
-            assert torch.equal(image.detections.bboxes, results.bboxes)
-            assert torch.equal(image.detections.scores, results.scores)
-            assert torch.equal(image.detections.labels, results.labels)
-            assert torch.equal(image.proposals, one.bboxes) and len(image) == len(results)
-            for i in range(len(image)):
-                found = image.detection(i)
-                assert torch.equal(found.box, image.with_context.box(found.proposal, found.label))
-                assert found.score == image.with_context.scores[found.proposal, found.label]
-                assert torch.equal(found.proposal_box, one.bboxes[found.proposal])
-                assert torch.equal(
-                    found.layers[0]['fc2'][0],
-                    image.stages[0]['fc2'].weights[:, found.proposal],
-                )
-
-
-@every_attention
-def test_without_context_a_proposal_is_judged_as_by_the_plain_head(name):
-    head, x, rpn = build(ATTENTIONS[name]), feature_maps(2), proposals([9, 4])
-    plain = build(None)
-    plain.bbox_head.load_state_dict(
-        {k: v for k, v in head.bbox_head.state_dict().items() if 'attention' not in k}
-    )
-    got, expected = (h.explain(x, rpn, metas_of([9, 4])) for h in (head, plain))
-    for mine, its in zip(got, expected):
-        torch.testing.assert_close(mine.without_context.logits, its.with_context.logits)
-        torch.testing.assert_close(mine.without_context.boxes, its.with_context.boxes)
-        changed = (mine.with_context.logits - mine.without_context.logits).abs().max()
-        assert changed > 1e-3 and its.stages == ({},)
-        found = mine.detection(0)
-        assert found.label_alone == int(its.with_context.scores[found.proposal, :-1].argmax())
-
-
-def test_without_a_residual_path_nothing_is_left_without_context():
-    head = build(ATTENTIONS['SA'] | dict(residual=False))
-    image = head.explain(feature_maps(1), proposals([5]), metas_of([5]))[0]
-    assert image.without_context is None and image.detection(0).logits_alone is None
-
-
-def test_the_strongest_sources_come_first_whatever_their_sign():
-    head, rpn = build(ATTENTIONS['lambda']), proposals([9])
-    layer = head.explain(feature_maps(1), rpn, metas_of([9]))[0].stages[0]['fc2']
-    places, values = layer.top(3, 4)
-    row = layer.weights.mean(0)[3].tolist()
-    expected = sorted(range(9), key=lambda m: -abs(row[m]))[:4]
-    assert places.tolist() == expected
-    assert values.tolist() == pytest.approx([row[m] for m in expected])
-
-
-def test_images_without_any_proposal_have_empty_explanations():
-    head = build(ATTENTIONS['STA'])
-    for image in head.explain(feature_maps(2), proposals([0, 0]), metas_of([0, 0])):
-        assert len(image) == 0 and image.with_context.logits.shape == (0, 6)
-        with pytest.raises(IndexError, match='detection 0 of 0'):
-            image.detection(0)
 
 
 def test_a_plain_bbox_head_is_refused_with_the_remedy():
