@@ -1,7 +1,6 @@
 """What a network learns of one microscope: measured on its scans, laid on its clean images."""
 
 import dataclasses
-import unicodedata
 
 import numpy as np
 import pytest
@@ -10,54 +9,28 @@ import torch
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter1d
 
-from mmclarity.errors import CheckpointError, DataError, UsageError
+from mmclarity.errors import CheckpointError, UsageError
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.degradation.measure import measure_noise
 from mmclarity.restoration.degradation.physics import detector_noise, line_filter
 from mmclarity.restoration.general import clean_examples, load_general, scan_pair
 from mmclarity.restoration.general.adaptation import AdaptSettings, adapt_to_clean
 from mmclarity.restoration.general.clean_examples import draw_clean_batch
-from mmclarity.restoration.general.excess_noise import excess_noise
 from mmclarity.restoration.general.microscope import lesson
 from mmclarity.restoration.general.verdict import error_blocks
-from mmclarity.restoration.io import from_array, open_stack, read_sem
-from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
+from mmclarity.restoration.io import from_array, open_stack
+from tests.restoration.general.scan_folders import (
+    BLUR,
+    GAIN,
+    LAGS,
+    OFFSET,
+    SLOPE,
+    clean_levels,
+    quickly,
+    read,
+)
 
-LAGS, SLOPE, GAIN, OFFSET, BLUR = (0.45, 0.09), 3.0, 0.9, 12.0, 0.6
 SMALL = AdaptSettings(steps=12, batch=2, size=64, lr=5e-4)
-
-
-def quickly(clean, seed, lags=LAGS):
-    """The scan of a clean image (grey levels 0..255) that a hurried microscope makes."""
-    rng = np.random.default_rng(seed)
-    levels = gaussian_filter1d(clean * GAIN + OFFSET, BLUR, axis=1).astype(np.float32)
-    noisy = detector_noise(levels, SLOPE * levels, line_filter(lags), rng, None)
-    return np.rint(noisy.clip(0, 255)).astype(np.uint8)
-
-
-def clean_levels(seed, size=256):
-    image = make_phantom(PhantomSettings(size, median_radius=6), seed).image
-    return np.rint(25 + 190 * image).astype(np.float32)
-
-
-@pytest.fixture(scope='module')
-def scans(tmp_path_factory):
-    """Folders of quick and slow scans: 0 and 1 are pairs, slow 2 has no partner."""
-    folder = tmp_path_factory.mktemp('scans')
-    for side in ('quick', 'slow', 'others'):
-        (folder / side).mkdir()
-    for number in range(3):
-        clean = clean_levels(9400 + number)
-        tifffile.imwrite(folder / f'slow/{number}.tif', clean.astype(np.uint8))
-        other = clean_levels(9500 + number).astype(np.uint8)
-        tifffile.imwrite(folder / f'others/{number}.tif', other)
-        if number < 2:
-            tifffile.imwrite(folder / f'quick/{number}.tif', quickly(clean, number))
-    return folder
-
-
-def read(folder):
-    return [read_sem(path) for path in sorted(folder.iterdir())]
 
 
 @pytest.fixture(scope='module')
@@ -232,22 +205,6 @@ def test_some_of_the_quick_scans_may_be_alone(scans, tmp_path):
     assert all(np.isfinite(found.found.estimates[name].error) for name in ('gain', 'slope'))
 
 
-def test_clean_images_as_rough_as_the_noisy_ones_teach_nothing():
-    rng = np.random.default_rng(0)
-    one = measure_noise(100 + rng.normal(0, 10, (128, 128)))
-    with pytest.raises(DataError, match='rough: is no clean image: .* varies by 9'):
-        excess_noise([one], [measure_noise(100 + rng.normal(0, 9.8, (128, 128)))], ['rough'])
-    smooth = measure_noise(100 + rng.normal(0, 1e-3, (128, 128)))
-    assert excess_noise([one], [smooth], ['smooth']).strength == pytest.approx(1.0, abs=1e-4)
-
-
-def test_sides_the_wrong_way_round_are_refused(scans):
-    with pytest.raises(DataError, match=r'0\.tif: is no clean image: .* change the two sides'):
-        lesson(read(scans / 'slow'), read(scans / 'quick'))
-    with pytest.raises(DataError, match='at least one noisy image'):
-        lesson([], read(scans / 'slow'))
-
-
 def test_the_error_is_that_to_the_slow_scan(paired):
     one = paired.held[0]
     known = np.isfinite(one.truth)
@@ -347,78 +304,3 @@ def test_twelve_bits_in_files_of_sixteen_have_the_same_noise(linear):
         worse = found.worse.degrade(flat, np.random.default_rng(0))
         deviations.append(worse.std() / white)
     assert deviations[1] == pytest.approx(deviations[0], rel=0.02)
-
-
-def with_pixels(image, size):
-    return dataclasses.replace(image, pixel_size=size)
-
-
-@pytest.mark.parametrize(
-    ('quick_size', 'slow_size', 'told'),
-    [(4e-9, 8e-9, True), (4e-9, 4.2e-9, False), (4e-9, None, False)],
-)
-def test_other_magnifications_are_told(scans, quick_size, slow_size, told):
-    said = []
-    quick = [with_pixels(image, quick_size) for image in read(scans / 'quick')]
-    slow = [with_pixels(image, slow_size) for image in read(scans / 'slow')]
-    lesson(quick, slow, say=said.append)
-    assert bool(said) == told
-    if told:
-        assert 'slow scans have pixels of 8 nm, the quick ones of 4 nm' in said[0]
-        assert 'are 0.5 times as large' in said[0]
-
-
-def test_names_that_differ_on_both_sides_are_told(scans, tmp_path):
-    for number in range(2):
-        quick = tmp_path / f'{number}_quick.tif'
-        quick.write_bytes((scans / f'quick/{number}.tif').read_bytes())
-    said = []
-    found = lesson(read(tmp_path), read(scans / 'slow'), say=said.append)
-    assert len(said) == 1 and 'no file has the same name on both sides' in said[0]
-    assert not any('--high' in line for line in (*said, *found.found.notes))
-
-
-def test_letters_that_macos_takes_apart_are_the_same(scans, tmp_path):
-    sides = []
-    for side, form in (('quick', 'NFC'), ('slow', 'NFD')):
-        (tmp_path / side).mkdir()
-        for number in range(2):
-            name = unicodedata.normalize(form, f'Prä{number}.tif')
-            (tmp_path / side / name).write_bytes((scans / f'{side}/{number}.tif').read_bytes())
-        sides.append(read(tmp_path / side))
-    said = []
-    assert len(lesson(*sides, say=said.append).found.pairs) == 2
-    assert not any('same name' in line for line in said)
-
-
-def test_grey_levels_that_are_no_two_images_the_same_are_told(scans, tmp_path):
-    said = []
-    floating = {
-        side: [
-            dataclasses.replace(
-                from_array(image.image.astype(np.float32), 'measured'), path=image.path
-            )
-            for image in read(scans / side)
-        ]
-        for side in ('quick', 'slow')
-    }
-    found = lesson(floating['quick'], floating['slow'], say=said.append)
-    assert len(found.held) == 2 and found.held[0].truth is not None and found.levels is None
-    assert len(said) == 1 and 'weights that were made with --data-range' in said[0]
-    for number, contrast in enumerate((1.0, 0.6)):
-        image = quickly(clean_levels(9400 + number) * contrast, number)
-        tifffile.imwrite(tmp_path / f'{number}.tif', image)
-    said.clear()
-    lesson(read(tmp_path), read(scans / 'slow'), say=said.append)
-    assert len(said) == 1 and 'brightness and contrast differ from pair to pair' in said[0]
-
-
-def test_slow_scans_of_twelve_bits_beside_quick_ones_of_eight_are_told(scans):
-    said = []
-    slow = [
-        dataclasses.replace(from_array(image.image.astype(np.uint16) * 16), path=image.path)
-        for image in read(scans / 'slow')
-    ]
-    found = lesson(read(scans / 'quick'), slow, say=said.append)
-    assert found.levels[0] == pytest.approx(GAIN * 65535 / 255 / 16, rel=0.02)
-    assert len(said) == 1 and 'are 14 times as dark as the quick ones' in said[0]
