@@ -1,5 +1,6 @@
 """Noise among texture, against textures whose kurtosis and noise whose power are known."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import convolve1d, gaussian_filter
@@ -8,6 +9,7 @@ from skimage import data
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.evaluation import count_fabrications
 from mmclarity.restoration.general import appraise, texture_noise
+from mmclarity.restoration.general.content import KINDS
 from mmclarity.restoration.general.texture_noise import noise_among_texture
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
@@ -171,3 +173,38 @@ def test_texture_is_kept(name, percent):
     image = np.rint(255 * (clean + percent / 100 * white(5)).clip(0, 1)).astype(np.uint8)
     error = np.mean((Restorer()(image) - clean) ** 2)
     assert error < np.mean((image / 255 - clean) ** 2)  # it was ten times as much
+
+
+def made_by(program, image):
+    """(H, W) in [0, 1] as programs for pictures and microscopes leave it."""
+    grey = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+    if program == 'median filter':
+        return cv2.medianBlur(grey, 3)
+    if program == 'bilateral filter':
+        smooth = cv2.bilateralFilter(grey.astype(np.float32) / 255, 5, 0.15, 1.5)
+        return np.rint(255 * smooth).astype(np.uint8)
+    if program == 'enlarged':
+        large = cv2.resize(image, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_AREA)
+        return np.rint(255 * large[:SIDE, :SIDE].clip(0, 1)).astype(np.uint8)
+    return cv2.imdecode(cv2.imencode('.jpg', grey, [cv2.IMWRITE_JPEG_QUALITY, 20])[1], 0)
+
+
+@pytest.mark.filterwarnings('ignore:the image')
+@pytest.mark.parametrize(
+    ('kind', 'seed', 'sigma', 'program', 'gained'),
+    [
+        ('fibres', 2, 0.08, 'median filter', 0.7),
+        ('grains', 1, 0.08, 'bilateral filter', 2.0),
+        ('grains', 1, 0.03, 'enlarged', 4.0),
+        ('pores', 3, 0.08, 'JPEG', 2.0),
+        ('fibres', 3, 0.08, 'bilateral filter', 1.0),
+    ],
+)
+def test_noise_that_a_program_made_uneven_is_no_texture(kind, seed, sigma, program, gained):
+    """Filters and JPEG leave it beside edges, as if it were texture of strong details."""
+    clean = KINDS[kind](SIDE, np.random.default_rng(100 + seed))
+    clean = 0.1 + 0.8 * (clean - clean.min()) / np.ptp(clean)
+    image = made_by(program, clean + sigma * white(seed))
+    truth = made_by(program, clean) / 255 if program == 'enlarged' else clean
+    recorded, left = (np.mean((one - truth) ** 2) for one in (image / 255, Restorer()(image)))
+    assert 10 * np.log10(recorded / left) > gained

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, median_filter
 from ..degradation.measure import fit_noise, measure_noise
 from .appraisal import MOST_ACROSS, Appraisal, before_smoothing
 from .spectrum import Floor, floor_of_flat_places, measure_floor, periodic_share
-from .texture_noise import noise_among_texture
+from .texture_noise import CORRELATIONS, TextureNoise, noise_among_texture
 
 __all__ = ['appraise']
 
@@ -28,6 +28,9 @@ FLAT, PERIODIC, ALL, KNOWN = 0.97, 0.1, 0.75, 0.8
 # Beyond this correlation between lines a picture was smoothed, and has no finest detail any more by
 # which texture could be told from noise.
 SHARP = 0.7
+# Texture of more kurtosis than STRONG has even places, where noise was measured: if it leaves less
+# than LEAST_BESIDE of that variance, a filter or JPEG has left the noise uneven.
+STRONG, LEAST_BESIDE = 1.2, 0.25
 # Variance that the flattest tenth of a picture of nothing but noise has of it (0.77 where it is
 # smeared along the line, 0.85 where it is not).
 FLATTEST = 0.8
@@ -139,7 +142,7 @@ def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appr
     even /= FLATTEST
     # What noise of even places would be there by their grey level, if it is shot noise.
     shot = min(max((found.gain * at + found.offset) / max(level, 1e-6), 1e-6), 1.0)
-    texture = noise_among_texture(part, found.variance) if found.across <= SHARP else None
+    texture = _texture(found, part)
     if texture is not None:
         return replace(
             found,
@@ -170,6 +173,21 @@ def _without_structure(found: Appraisal, part: np.ndarray, least: float) -> Appr
         structure='fine' if fine else 'all',
         lines=0.0,
     )
+
+
+def _texture(found: Appraisal, part: np.ndarray) -> TextureNoise | None:
+    """What of it is noise, if there is texture all over and no program has made the noise uneven.
+
+    Filters of medians, filters that keep edges, and JPEG do so.
+    """
+    if found.across > SHARP:
+        return None
+    texture = noise_among_texture(part, found.variance)
+    if texture is None:
+        return None
+    uneven = texture.kurtosis > STRONG and texture.variance < LEAST_BESIDE
+    # of the greatest correlation there may well be more: no line smears so much, filters do
+    return None if uneven or texture.correlation == CORRELATIONS[-1] else texture
 
 
 def _widened(low: float, high: float, part: np.ndarray, floor: Floor) -> tuple[float, float]:
