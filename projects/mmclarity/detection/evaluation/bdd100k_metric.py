@@ -11,10 +11,10 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
 from mmclarity.errors import MissingKeyError, UsageError
-from mmclarity.utils.json_files import write_json
 
 from ..datasets.scalabel import CLASSES, FRAME_ATTRIBUTES
 from .coco_eval import SUMMARY, BoxEval, BoxSummary
+from .coco_output import write_coco
 from .labelled import attribute_value, reference_scale
 
 
@@ -207,7 +207,7 @@ class BDD100KMetric(BaseMetric):
             )
         gts = self._ground_truth(results)
         if self.outfile_prefix is not None:
-            self._write(results, dts, gts, classes)
+            write_coco(self.outfile_prefix, results, dts, gts, self._ids(classes), classes)
         if self.format_only:
             return {}
         wanted = [classes.index(name) for name in self.eval_classes or classes]
@@ -360,50 +360,6 @@ class BDD100KMetric(BaseMetric):
         if set(classes) <= set(CLASSES):
             return [CLASSES.index(name) + 1 for name in classes]
         return list(range(1, len(classes) + 1))
-
-    def _write(
-        self, results: list[dict], dts: list[dict], gts: list[dict], classes: Sequence[str]
-    ) -> None:
-        """Writes detections and ground truth as COCO JSON."""
-        ids = self._ids(classes)
-        image_ids = [result['img_id'] for result in results]
-        if len(set(image_ids)) < len(image_ids):  # several data sets, each counting from 1
-            image_ids = list(range(1, len(results) + 1))
-        images = [
-            {
-                'id': image_id,
-                'file_name': result['img_path'],
-                'width': result['width'],
-                'height': result['height'],
-                'attributes': result['groups'],
-            }
-            for image_id, result in zip(image_ids, results, strict=True)
-        ]
-
-        def rewrite(item: dict) -> dict:
-            return {
-                **item,
-                'image_id': image_ids[item['image_id']],
-                'category_id': ids[item['category_id']],
-            }
-
-        annotations = [
-            {**rewrite(item), 'id': number, 'area': item['bbox'][2] * item['bbox'][3]}
-            for number, item in enumerate(gts, 1)
-        ]
-        write_json(f'{self.outfile_prefix}.bbox.json', [rewrite(item) for item in dts])
-        write_json(
-            f'{self.outfile_prefix}.gt.json',
-            {
-                'info': {},  # pycocotools wants it
-                'images': images,
-                'annotations': annotations,
-                'categories': [
-                    {'id': number, 'name': name}
-                    for number, name in sorted(zip(ids, classes, strict=True))
-                ],
-            },
-        )
 
 
 def _key(value: str) -> str:
