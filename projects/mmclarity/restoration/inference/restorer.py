@@ -1,4 +1,4 @@
-"""A trained restorer applied to arrays, files and folders."""
+"""A trained restorer applied to arrays, and with :mod:`.restores_files` to files and folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from ..general.weights import WEIGHTS, load_general, restore_general
 from ..io.micrograph import SEMImage
 from ..models import restore_batch
 from ..models.restorers import generator_of, network_stride
-from . import files
 from . import uncertainty as spread
 from .building import build_restorer, check_options, default_overlap, is_general, listed
 from .doubts import BOLDER, Doubts, find_doubts
@@ -31,6 +30,7 @@ from .job import Job, prepare
 from .planning import GENERAL_OVERLAP, best_dtype, default_tile, measured_overlap
 from .progress import Progress, part_of
 from .remarks import mistaken, sharp_edges
+from .restores_files import RestoresFiles
 from .sharpening import sharpened
 from .slow_levels import SlowLevels
 from .tiling import restore_tiled, tile_weights
@@ -38,7 +38,7 @@ from .tiling import restore_tiled, tile_weights
 __all__ = ['FolderReport', 'Restorer', 'build_restorer']
 
 
-class Restorer:
+class Restorer(RestoresFiles):
     """Restores micrographs: out of the box, or with models trained for one microscope.
 
     Without a config the general network is taken that ships with the package. It measures every
@@ -327,101 +327,3 @@ class Restorer:
         if not key or key not in self._said:
             self._said.add(key)
             warnings.warn(text, stacklevel=5)
-
-    def restore_file(
-        self,
-        src: str | Path,
-        dst: str | Path,
-        overwrite: bool = False,
-        uncertainty: bool = False,
-        progress: Progress | None = None,
-        **reading: object,
-    ) -> list[Path]:
-        """Restores a file into another one of the same format; see :func:`.io.write_sem`.
-
-        Of a stack, every picture is restored by itself, one at a time in memory; order, axes and
-        calibration stay. A text file of the microscope beside the image is copied along. JPEG and
-        the formats of RosettaSciIO become TIFF.
-
-        Args:
-            src: file to restore.
-            dst: file to write; not the same one.
-            overwrite: replace existing files.
-            uncertainty: write ``NAME_uncertainty.tif`` (standard deviation, float32, in [0, 1])
-                and ``NAME_doubtful.png`` (particles circled, doubtful ones in red; of a stack a
-                TIFF file) beside ``dst``; both show the picture without data bar and border.
-            progress: as :meth:`__call__`.
-            **reading: options of :func:`.io.read_sem`; with ``page``, only this picture of a
-                stack is restored.
-
-        Returns:
-            The files written.
-
-        Raises:
-            FileExistsError, FileNotFoundError, SEMImageError: before anything is computed,
-                wherever possible.
-        """
-        return files.restore_file(self, src, dst, overwrite, uncertainty, progress, **reading)
-
-    def combine_files(
-        self,
-        scans: Sequence[str | Path],
-        dst: str | Path,
-        overwrite: bool = False,
-        uncertainty: bool = False,
-        progress: Progress | None = None,
-        **reading: object,
-    ) -> list[Path]:
-        """Restores several scans of one field as one picture, less noisy than any of them.
-
-        They are laid on the first one, drift included, and averaged: see
-        :func:`.combine.combine`. The output is a copy of the first file with the picture
-        replaced; of a stack, a TIFF file of one page.
-
-        Args:
-            scans: files of one or several pictures of one size; each file counts once.
-            dst: file to write; none of the scans.
-            overwrite: replace existing files.
-            uncertainty: write maps as well, as :meth:`restore_file` does.
-            progress: as :meth:`__call__`.
-            **reading: options of :func:`.io.read_sem`.
-
-        Returns:
-            The files written.
-
-        Raises:
-            UsageError: fewer than two scans, other sizes, or another field of view.
-            FileExistsError, FileNotFoundError, SEMImageError: as :meth:`restore_file`.
-        """
-        return files.combine_files(self, scans, dst, overwrite, uncertainty, progress, **reading)
-
-    def restore_folder(
-        self,
-        src: str | Path,
-        dst: str | Path,
-        overwrite: bool = False,
-        uncertainty: bool = False,
-        progress: Callable[[Path, int, int], None] | None = None,
-        recursive: bool = False,
-        share: tuple[int, int] = (0, 1),
-        **reading: object,
-    ) -> FolderReport:
-        """Restores every image of a folder into another; one that fails does not stop the rest.
-
-        Args:
-            src: folder of images.
-            dst: folder to write, not the same one; it is made if it is not there.
-            overwrite: replace existing files.
-            uncertainty: write maps as well, as :meth:`restore_file` does.
-            progress: called with the file, and the number of its tiles done and of all.
-            recursive: also folders below, kept as they are.
-            share: which of how many processes this is; it restores its images only.
-            **reading: options of :func:`.io.read_sem`.
-
-        Raises:
-            FileNotFoundError, NotADirectoryError: see :func:`.io.list_images`.
-            SEMImageError: one folder for both.
-        """
-        return files.restore_folder(
-            self, src, dst, overwrite, uncertainty, progress, recursive, share, **reading
-        )
