@@ -9,7 +9,7 @@ from skimage import data
 from mmclarity.restoration import Restorer
 from mmclarity.restoration.evaluation import count_fabrications
 from mmclarity.restoration.general import appraise, texture_noise
-from mmclarity.restoration.general.content import KINDS
+from mmclarity.restoration.general.content import KINDS, make_structure
 from mmclarity.restoration.general.texture_noise import noise_among_texture
 from mmclarity.synthetic.phantom import PhantomSettings, make_phantom
 
@@ -152,6 +152,22 @@ def test_even_places_beside_texture_say_how_much_noise_there_is_at_most(share):
     clean[:, : round(SIDE * share)] = 0.5
     found = appraise(np.rint(255 * (clean + 0.02 * white(5)).clip(0, 1)).astype(np.uint8), 255)
     assert found.sigma * (found.high - found.low) == pytest.approx(0.02, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ('texture', 'blank'),
+    [(data.gravel, 0.0), (data.gravel, 0.3), (data.gravel, 1.0), (None, 0.0), (None, 1.0)],
+)
+def test_gaps_of_a_mosaic_are_no_flat_places(texture, blank):
+    if texture is None:  # Gaussian, not told by kurtosis
+        clean = make_structure('surface', SIDE, 5).astype(float)
+    else:
+        clean = texture()[:SIDE, :SIDE] / 255
+    image = clean + 0.04 * white(5)
+    image[:, : SIDE // 3] = blank  # a third of all blocks; noise was said to be 0
+    image[-SIDE // 5 :, -SIDE // 4 :] = blank
+    found = appraise(np.rint(255 * image.clip(0, 1)).astype(np.uint8), 255)
+    assert found.sigma * (found.high - found.low) == pytest.approx(0.04, rel=0.25)
 
 
 @pytest.mark.parametrize('width', [0.8, 1.0])

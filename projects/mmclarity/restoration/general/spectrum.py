@@ -24,6 +24,8 @@ FAR = 8
 LEAST_POWER = 0.25
 # Blocks of second differences whose least tenth are flat places.
 FLAT_SIDE, FLATTEST = 16, 0.1
+# Share of differences that are nothing in a drawing, at least, also where it is not even.
+DRAWN = 0.3
 # Cycles a pixel across the lines; in one of these bands structure is least.
 BANDS = ((0.25, 0.34), (0.34, 0.42), (0.42, 0.51))
 # Cycles a pixel from which detail is lost where four pixels are averaged.
@@ -122,6 +124,9 @@ def _block_spectra(image: np.ndarray) -> np.ndarray:
 def floor_of_flat_places(image: np.ndarray) -> tuple[float, float]:
     """Noise in the flattest tenth of a picture.
 
+    Places without any noise (a black border, gaps of a mosaic, what is clipped) do not count,
+    unless the rest is a drawing's.
+
     Args:
         image: (H, W), at least 18 x 16.
 
@@ -130,10 +135,13 @@ def floor_of_flat_places(image: np.ndarray) -> tuple[float, float]:
         the tenth with the least is taken; and the mean grey level of these places.
     """
     image = np.asarray(image, np.float64)
-    second = np.diff(image, 2, axis=0) / math.sqrt(6)
-    variance = _in_blocks(second).var((1, 3))
+    second = _in_blocks(np.diff(image, 2, axis=0) / math.sqrt(6))
+    level = _in_blocks(image[: len(image) - 2]).mean((1, 3))
+    variance = second.var((1, 3))
+    noisy = variance > 0
+    if noisy.any() and (second.swapaxes(1, 2)[noisy] == 0).mean() < DRAWN:
+        level, variance = level[noisy], variance[noisy]
     least = float(np.quantile(variance, FLATTEST))
-    level = _in_blocks(image[: len(second)]).mean((1, 3))
     return least, float(level[variance <= least].mean())
 
 

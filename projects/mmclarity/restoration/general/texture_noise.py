@@ -47,7 +47,7 @@ UNEXPLAINED, CHANCE, NOTHING = 0.15, 0.15, 0.5
 # Of all noise that leaves hardly more than the least, the strongest is taken: too little would stay
 # in the picture, and look like things.
 HARDLY = 0.06
-TINY = 1e-12
+TINY, ROUNDING = 1e-12, 1e-12
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,9 @@ def noise_among_texture(
         side, half of each the next one's), or whose kurtosis is no such texture's.
     """
     responses = _responses(np.asarray(image, np.float64))
+    # gaps of a mosaic, a black border: nothing but rounding
+    blank = np.abs(responses[..., _FILTERS]).max(-1) <= ROUNDING * np.abs(responses).max(initial=0)
+    responses = responses[~blank.any(1)]
     if len(responses) < LEAST_BLOCKS:
         return None
     level = responses[..., 0, 0] / PATCH  # the mean of the patch
