@@ -314,7 +314,7 @@ def test_a_number_of_images_that_is_none(tmp_path, capsys):
 def test_an_output_folder_that_is_a_file_is_told_first(tmp_path, capsys):
     Image.new('L', (64, 48)).save(tmp_path / 'a.png')
     assert main([str(tmp_path / 'a.png'), '--out', str(tmp_path / 'a.png')]) == 2
-    assert 'a.png is a file; give a folder' in capsys.readouterr().err
+    assert 'a.png: is a file; give a folder' in capsys.readouterr().err
 
 
 def test_nothing_is_written_where_nothing_can_be_read(tmp_path, capfd):
