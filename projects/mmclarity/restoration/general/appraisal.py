@@ -118,10 +118,16 @@ class Appraisal:
         careful = BOLD * (CAREFUL / BOLD) ** min(max(share, 0.0), 1.0)
         return careful * math.sqrt(max(broad / DROWNED, 1.0))
 
-    def variance(self, level: np.ndarray) -> np.ndarray:
-        """Of the noise in the file's levels, each as measured at such a level; at least 1e-12."""
-        stretched = np.maximum(self.gain * level + self.offset, 0)
-        return np.maximum(self.slope * stretched + self.intercept, 1e-12) / self.gain**2
+    def variance(self, level: np.ndarray, strength: float = 1.0) -> np.ndarray:
+        """Of the noise, as the network is told, at levels of the file.
+
+        Args:
+            level: 0 black, 1 white; of any shape.
+            strength: see :meth:`told`.
+        """
+        slope, intercept, _ = self.told(strength)
+        stretched = np.maximum(level * self.gain + self.offset, 0)
+        return (slope * stretched + intercept) / self.gain**2
 
     @property
     def _shared(self) -> float:

@@ -135,10 +135,8 @@ def _expected(image: np.ndarray, scale: float, black: float, whole_lines: bool) 
 
 
 def variance_at(level: np.ndarray, like: Appraisal, strength: float) -> np.ndarray:
-    """Of the noise, as the network is told, at levels 0 black and 1 white."""
-    slope, intercept, _ = like.told(strength)
-    stretched = np.maximum(level * like.gain + like.offset, 0)
-    return ((slope * stretched + intercept) / like.gain**2 + TINY).astype(np.float32)
+    """Of the noise, as the network is told, at levels 0 black and 1 white; as float32."""
+    return (like.variance(level, strength) + TINY).astype(np.float32)
 
 
 def _take_means(

@@ -73,8 +73,8 @@ def noise_among_texture(
 
     Args:
         image: (H, W); lines are rows.
-        variance: what the noise was taken for: of grey levels of the image, in their square,
-            above 0. It may be too much for the texture; how it grows with the grey level counts.
+        variance: what the noise was taken for: of grey levels of the image, in their square. It
+            may be too much for the texture; how it grows with the grey level counts.
 
     Returns:
         The noise; None for a picture that is too small (less than three blocks of 38 pixels a
@@ -87,7 +87,8 @@ def noise_among_texture(
     if len(responses) < LEAST_BLOCKS:
         return None
     level = responses[..., 0, 0] / PATCH  # the mean of the patch
-    responses = responses[..., _FILTERS] / np.sqrt(variance(level) + TINY)[..., None]
+    law = np.maximum(variance(level), TINY)
+    responses = responses[..., _FILTERS] / np.sqrt(law)[..., None]
     responses -= responses.mean(1, keepdims=True)
     square = np.square(responses)
     power = square.mean(1)
